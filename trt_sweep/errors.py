@@ -1,0 +1,20 @@
+"""The two errors that the harness raises on purpose."""
+
+
+class SweepError(Exception):
+    """A mistake that the user can mend; printed as one line, never with a traceback.
+
+    The message names the field, the value received, what is allowed and how to fix it.
+    """
+
+
+class Unsupported(Exception):
+    """The installed libraries or this machine cannot do what the point asks for; its text is the row's reason."""
+
+
+def one_line(error: BaseException, limit: int = 500) -> str:
+    """The error's text on one line of at most `limit` characters, behind its type unless it is one of ours."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, SweepError | Unsupported):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
