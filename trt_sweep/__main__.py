@@ -1,0 +1,106 @@
+"""`python -m trt_sweep`: Hydra's entry point, and the one place where errors become a line."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trt_sweep import config
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.sweep import Sweep
+
+_PACKAGE = Path(__file__).resolve().parent
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+_RANDOM = secrets.token_hex(2)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _run(composed: DictConfig) -> float | None:
+    """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
+    runtime = HydraConfig.get().runtime
+    number = int(HydraConfig.get().job.get("num") or 0) if not OmegaConf.is_missing(HydraConfig.get().job, "num") else 0
+    with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
+        return sweep.job(number).latency_ms
+
+
+def main() -> None:
+    """Run, and end with exit code 1 and one line on stderr where the user has something to mend."""
+    # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
+    debug = "HYDRA_FULL_ERROR" in os.environ
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    config.register()
+    OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
+    _import_from_here(sys.argv[1:])
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (SweepError, HydraException, OmegaConfBaseException, OSError) as error:
+        if debug:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _import_from_here(arguments: list[str]) -> None:
+    """Let `_target_` find modules in the working folder and beside a --config-dir, however we were started."""
+    given = [after for before, after in zip(arguments, arguments[1:], strict=False) if before in ("--config-dir", "-cd")]
+    given += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
+    for folder in ["", *given]:
+        path = str(Path(folder).resolve())
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
+    if isinstance(error, SweepError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the results folder'} cannot be written ({error.strerror}): set hydra.sweep.dir (with -m) or hydra.run.dir"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        hint = " (or any other of torchvision's by model.name=NAME)" if group == "model" else ""
+        return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and unknown:
+        return _unknown(unknown[1], error)
+    return one_line(_root(error))
+
+
+def _unknown(name: str, error: BaseException) -> str:
+    cause: Any = error.__cause__
+    if cause is not None and "not in" not in str(cause):
+        return one_line(cause)
+    fields = list(_fields(OmegaConf.structured(config.SweepConfig)))
+    near = get_close_matches(name, fields, 3, 0.5)
+    return f"{name} is not known: " + (f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields))
+
+
+def _fields(node: DictConfig, prefix: str = "") -> Any:
+    for key in node:
+        name = f"{prefix}{key}"
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            yield from _fields(child, f"{name}.")
+        else:
+            yield name
+
+
+def _root(error: BaseException) -> BaseException:
+    return error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""A point's outputs against the FP32 eager reference."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from trt_sweep.errors import SweepError
+from trt_sweep.records import Accuracy
+
+
+def tensors(outputs: Any) -> list[torch.Tensor]:
+    """The tensors of an output (a tensor, or any nesting of tuples, lists and dicts), in a fixed order."""
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
+def require_variance(reference: Any) -> None:
+    """Raise SweepError for a reference against which an error would prove nothing."""
+    found = tensors(reference)
+    if not found:
+        raise SweepError("the model returns no tensor, so its output cannot be checked: return tensors, tuples or dicts of them")
+    for index, output in enumerate(found):
+        values = output.double()
+        if not torch.isfinite(values).all():
+            raise SweepError(f"output {index} of the FP32 reference is not finite: check model.weights and the range of model.inputs")
+        if output.numel() < 2 or not bool((values != values.flatten()[0]).any()):
+            raise SweepError(
+                f"output {index} of the FP32 reference has no variance (shape {tuple(output.shape)}), so no error against it "
+                "means anything: load trained weights (model.weights=…), initialise the last layer, or give larger inputs"
+            )
+
+
+def check(outputs: Any, reference: Any, rel_l2: float) -> Accuracy:
+    """Compare outputs with the reference, leaf by leaf; each metric is the worst over the leaves.
+
+    Raises SweepError where number or shapes of the outputs differ.
+    """
+    got, wanted = tensors(outputs), tensors(reference)
+    if [tuple(t.shape) for t in got] != [tuple(t.shape) for t in wanted]:
+        raise SweepError(
+            f"the compiled model returns shapes {[tuple(t.shape) for t in got]}, the eager one {[tuple(t.shape) for t in wanted]}"
+        )
+    finite, worst_l2, worst_abs, worst_cosine, worst_top1 = True, 0.0, 0.0, 1.0, math.nan
+    for output, expected in zip(got, wanted, strict=True):
+        a, b = output.to(expected.device).double().flatten(), expected.double().flatten()
+        finite &= bool(torch.isfinite(a).all())
+        worst_l2 = _worse(worst_l2, float((a - b).norm() / b.norm()), max)
+        worst_abs = _worse(worst_abs, float((a - b).abs().max()), max)
+        worst_cosine = _worse(worst_cosine, float(torch.nn.functional.cosine_similarity(a, b, dim=0)), min)
+        if expected.dim() >= 2 and expected.shape[-1] > 1:
+            same = output.to(expected.device).argmax(-1) == expected.argmax(-1)
+            share = float(same.double().mean())
+            worst_top1 = share if math.isnan(worst_top1) else min(worst_top1, share)
+    return Accuracy(
+        finite=finite,
+        rel_l2_error=worst_l2,
+        max_abs_error=worst_abs,
+        cosine=worst_cosine,
+        top1_agreement=None if math.isnan(worst_top1) else worst_top1,
+        accurate=finite and worst_l2 <= rel_l2,
+    )
+
+
+def _worse(a: float, b: float, pick: Any) -> float:
+    """NaN is worse than any number."""
+    return math.nan if math.isnan(a) or math.isnan(b) else float(pick(a, b))

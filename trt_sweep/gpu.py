@@ -1,0 +1,98 @@
+"""What the machine is: the device a point runs on, and the versions behind its numbers."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from trt_sweep.errors import SweepError
+from trt_sweep.records import Environment
+
+
+def resolve(device: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for here; raises SweepError where there is none."""
+    available = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if available else "cpu"
+    if device == "cpu":
+        return torch.device("cpu")
+    if not available:
+        raise SweepError(f"device={device} is not there: torch sees no CUDA device; use device=auto or device=cpu")
+    index = int(device.partition(":")[2] or torch.cuda.current_device())
+    if index >= torch.cuda.device_count():
+        raise SweepError(f"device={device} is not there: use cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    return torch.device("cuda", index)
+
+
+def version(*distributions: str) -> str | None:
+    """Version of the first of these distributions that is installed, None without one."""
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def flavor() -> str | None:
+    """`rtx` or `standard`, by which Torch-TensorRT is installed; None without one.
+
+    PyPI has a placeholder of either name at version 0.0.1, which is none.
+    """
+    for name, flavor in (("torch-tensorrt-rtx", "rtx"), ("torch-tensorrt", "standard")):
+        if (version(name) or "0.").split(".")[0] != "0":
+            return flavor
+    return None
+
+
+@functools.cache
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        found = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+@functools.cache
+def _git_sha() -> str | None:
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+@functools.cache
+def environment(device: torch.device | None) -> Environment:
+    """Versions, and the GPU where `device` is one; its fields are null for a CPU or a plan."""
+    gpu: dict[str, str | None] = {}
+    if device is not None and device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        gpu = {
+            "gpu_name": properties.name,
+            "gpu_uuid": f"GPU-{properties.uuid}",
+            "compute_capability": f"{properties.major}.{properties.minor}",
+        }
+    rtx = flavor() == "rtx"
+    return Environment(
+        **gpu,
+        driver=_driver(),
+        cuda=torch.version.cuda,
+        torch=torch.__version__,
+        torch_tensorrt=version("torch-tensorrt-rtx" if rtx else "torch-tensorrt"),
+        tensorrt=version("tensorrt-rtx", "tensorrt-rtx-cu13") if rtx else version("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        tensorrt_flavor=flavor(),
+        python=platform.python_version(),
+        hostname=socket.gethostname(),
+        git_sha=_git_sha(),
+    )

@@ -1,0 +1,155 @@
+"""From the configuration to a module and the inputs it is called with."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.errors import SweepError, one_line
+
+TORCHVISION = "torchvision.models.get_model"
+DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A module in eval mode and the arguments of its forward, on one device."""
+
+    module: torch.nn.Module
+    args: tuple[torch.Tensor, ...]
+    kwargs: dict[str, torch.Tensor]
+
+    def __call__(self) -> Any:
+        return self.module(*self.args, **self.kwargs)
+
+    def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
+        """A copy whose floating-point weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        module = copy.deepcopy(self.module).to(dtype)
+        if channels_last:
+            module = module.to(memory_format=torch.channels_last)
+
+        def cast(tensor: torch.Tensor) -> torch.Tensor:
+            tensor = tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype == torch.float32 else tensor
+            return tensor.contiguous(memory_format=layout) if channels_last and tensor.dim() == 4 else tensor
+
+        return Model(module, tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
+
+
+def check(model: ModelConfig) -> None:
+    """Raise SweepError for what can be known to be wrong before anything is built."""
+    if model.factory.get("_target_") == TORCHVISION:
+        from torchvision.models import get_model_weights, list_models
+
+        names = list_models()
+        if model.name not in names:
+            near = get_close_matches(model.name, names, 3)
+            raise SweepError(
+                f"model.name={model.name} is not a model of torchvision: "
+                + (f"did you mean {' or '.join(near)}?" if near else "python -c 'import torchvision; print(torchvision.models.list_models())' lists them")
+            )
+        known = ["DEFAULT", *get_model_weights(model.name).__members__]
+        if model.weights is not None and model.weights not in known and not Path(model.weights).is_file():
+            raise SweepError(
+                f"model.weights={model.weights} is neither a file nor weights of torchvision's {model.name}: use "
+                + ", ".join(known) + " or the path of a state dict"
+            )
+    elif model.weights is not None and not Path(model.weights).is_file():
+        raise SweepError(f"model.weights={model.weights} is not a file: give the path of a state dict saved with torch.save")
+
+
+def build(config: SweepConfig, device: torch.device) -> Model:
+    """The module in FP32 and eval mode with its inputs on `device`, the same for the same seed on any device.
+
+    Raises SweepError where the factory, the weights or the inputs do not work.
+    """
+    model = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed)
+        module = _module(model)
+    generator = torch.Generator().manual_seed(model.seed)
+    args, kwargs = [], {}
+    for spec in model.inputs:
+        tensor = _input(spec, config.batch_size, generator).to(device)
+        if spec.name is None:
+            args.append(tensor)
+        else:
+            kwargs[spec.name] = tensor
+    return Model(module.float().eval().requires_grad_(False).to(device), tuple(args), kwargs)
+
+
+@contextlib.contextmanager
+def float32_mode(precision: str, cudnn_benchmark: bool = False) -> Iterator[None]:
+    """Allow TF32 in torch's own kernels for `tf32`, forbid it otherwise; put the settings back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn.benchmark = cudnn_benchmark
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def _module(model: ModelConfig) -> torch.nn.Module:
+    factory, file = dict(model.factory), None
+    if model.weights is not None:
+        if Path(model.weights).is_file():
+            file = Path(model.weights)
+        else:
+            factory["weights"] = model.weights
+    try:
+        module = instantiate(factory)
+    except InstantiationException as error:
+        raise SweepError(f"model.factory cannot be built: {one_line(error.__cause__ or error)}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise SweepError(f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module")
+    if file is not None:
+        _load(module, file)
+    elif model.weights is None:
+        _wake_zero_heads(module)
+    return module
+
+
+def _load(module: torch.nn.Module, file: Path) -> None:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+        module.load_state_dict(state)
+    except Exception as error:
+        raise SweepError(
+            f"model.weights={file} is not a state dict of this model ({one_line(error, 200)}): "
+            "save one with torch.save(module.state_dict(), path)"
+        ) from error
+
+
+def _wake_zero_heads(module: torch.nn.Module) -> None:
+    """Re-draw layers initialised to zero (torchvision's vit heads): a constant output checks nothing."""
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) and isinstance(weight, torch.Tensor) and not weight.any():
+            layer.reset_parameters()
+
+
+def _input(spec: InputConfig, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+    """A tensor on the CPU; drawn there so that every device sees the same values."""
+    shape = [batch_size, *spec.shape] if spec.batched else spec.shape
+    dtype = torch.float32 if spec.dtype == "float" else getattr(torch, spec.dtype)
+    if dtype == torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).bool()
+    if spec.low is None or spec.high is None:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if dtype.is_floating_point:
+        return (torch.rand(shape, generator=generator) * (spec.high - spec.low) + spec.low).to(dtype)
+    return torch.randint(int(spec.low), int(spec.high), shape, generator=generator, dtype=dtype)

@@ -1,0 +1,115 @@
+"""Progress of a sweep: a live line on a terminal, plain lines elsewhere; the libraries' chatter goes to a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextlib.contextmanager
+def captured(path: Path) -> Iterator[None]:
+    """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for kept, number in zip(saved, (1, 2), strict=True):
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+class Progress:
+    """Which point of how many, which phase, how long so far, and a fair guess at the rest.
+
+    The guess for a point to come is the mean of the finished ones of its kind (its backend), or of all where there is
+    none of its kind yet; until one has finished there is no guess.
+    """
+
+    def __init__(self, kinds: list[str]) -> None:
+        # A duplicate of stderr, so that it goes on writing to the terminal while `captured` holds the real one.
+        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
+        self._console = Console(file=self._stream)
+        self._live: Live | None = None
+        self._todo, self._total = list(kinds), len(kinds)
+        self._took: dict[str, list[float]] = defaultdict(list)
+        self._start = self._began = time.monotonic()
+        self._label = self._kind = ""
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._stream.close()
+
+    def begin(self, label: str, kind: str) -> None:
+        self._label, self._kind, self._began = label, kind, time.monotonic()
+        self._todo.remove(kind)
+
+    def phase(self, name: str) -> None:
+        self._show(f"{self._head()}  {name}  {self._times()}")
+
+    def end(self, outcome: str) -> None:
+        self._took[self._kind].append(time.monotonic() - self._began)
+        line = f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def remaining_s(self) -> float | None:
+        """Seconds that the running point and those to come are guessed to need."""
+        everything = [took for kind in self._took.values() for took in kind]
+        if not everything:
+            return None
+
+        def guess(kind: str) -> float:
+            return mean(self._took.get(kind) or everything)
+
+        current = max(guess(self._kind) - (time.monotonic() - self._began), 0.0)
+        return current + sum(map(guess, self._todo))
+
+    def _head(self) -> str:
+        done = self._total - len(self._todo)
+        return f"[{done:>{len(str(self._total))}}/{self._total}] {self._label}"
+
+    def _times(self) -> str:
+        left = self.remaining_s()
+        guess = "" if left is None else f", about {clock(left)} left"
+        return f"(elapsed {clock(time.monotonic() - self._start)}{guess})"
+
+    def _show(self, line: str) -> None:
+        if self._live is not None:
+            self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
+        else:
+            self.say(line)

@@ -1,0 +1,170 @@
+"""What a point leaves behind: frozen result types, the flat record made of them, JSON in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trt_sweep.errors import SweepError
+
+SCHEMA_VERSION = 1
+RECORD = "record.json"
+SUCCESS = ("ok", "dryrun", "unsupported")
+
+
+def metric(description: str, unit: str = "") -> Any:
+    """A column that is null until measured, with the unit and the words that explain it."""
+    return field(default=None, metadata={"unit": unit, "description": description})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    schema_version: int = SCHEMA_VERSION
+    point_id: str = metric("hash of the effective configuration")
+    sweep_id: str = metric("name of the sweep's folder")
+    jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
+    created_utc: str = metric("when the point ended, ISO 8601")
+    status: str = metric("ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, inaccurate or interrupted")
+    phase: str | None = metric("the phase in which the point ended, where it did not succeed")
+    reason: str | None = metric("why the point did not succeed, on one line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """The effective values; an axis that the backend does not use is null."""
+
+    model: str = metric("effective model name")
+    weights: str | None = metric("name or file of the weights; null for random ones")
+    seed: int | None = metric("seed of random weights and inputs")
+    backend: str = metric("compile path")
+    precision: str = metric("fp32 (TF32 off), tf32, fp16 or bf16")
+    batch_size: int = metric("size of the batch dimension")
+    device: str | None = metric("where the point was timed; null where nothing ran")
+    min_block_size: int | None = metric("fewest operators that Torch-TensorRT puts into an engine")
+    optimization_level: int | None = metric("TensorRT's builder optimization level")
+    runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
+    dryrun: bool = metric("whether the point was planned only")
+    ignored_axes: list[str] = metric("axes that were set and that the installed library accepts without effect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    gpu_name: str | None = metric("name of the GPU that ran the point")
+    gpu_uuid: str | None = metric("UUID of that GPU")
+    compute_capability: str | None = metric("compute capability of that GPU")
+    driver: str | None = metric("NVIDIA driver version")
+    cuda: str | None = metric("CUDA version that torch was built for")
+    torch: str | None = metric("version of torch")
+    torch_tensorrt: str | None = metric("version of Torch-TensorRT")
+    tensorrt: str | None = metric("version of TensorRT or TensorRT-RTX")
+    tensorrt_flavor: str | None = metric("standard or rtx")
+    python: str | None = metric("version of Python")
+    hostname: str | None = metric("name of the machine")
+    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    ops_total: int | None = metric("operators in the lowered graph")
+    ops_supported: int | None = metric("operators that have a converter")
+    engines: int | None = metric("TensorRT engines in the partition")
+    engine_ops: list[int] | None = metric("operators of each engine, in graph order")
+    fallback_ops: int | None = metric("operators left in PyTorch, tuple accesses not counted")
+    partition_id: str | None = metric("hash of which operator of which shape and type lies in which engine")
+    default_min_block_size: int | None = metric("the library's default of min_block_size")
+    advised_min_block_size: int | None = metric("the library's advice for the fewest segments, asked at min_block_size=1")
+    advised_min_block_size_moderate: int | None = metric("its advice for moderate segmentation, likewise")
+    assumed_compute_capability: str | None = metric("compute capability that planning assumed, where there was no GPU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    export_s: float | None = metric("torch.export", "s")
+    build_s: float | None = metric("from the exported program (or the module) to a callable", "s")
+    engine_bytes: int | None = metric("size of the serialized engines together", "B")
+    engine_id: str | None = metric("hash of the serialized engines: equal means byte-identical")
+    cache: str | None = metric("TensorRT timing cache: cold (private to the point) or none")
+    channels_last: bool | None = metric("whether weights and 4-d inputs were laid out channels-last")
+    cudnn_benchmark: bool | None = metric("whether cuDNN chose its convolution algorithms by timing them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    clock: str | None = metric("cuda_events, or wall on a CPU")
+    stopped_by: str | None = metric("target (the interval was tight enough) or max_s")
+    samples: int | None = metric("timed calls")
+    latency_ms: float | None = metric("median time of a call", "ms")
+    latency_ms_ci_low: float | None = metric("lower end of the median's 95 % confidence interval", "ms")
+    latency_ms_ci_high: float | None = metric("upper end of it", "ms")
+    latency_ms_min: float | None = metric("fastest call", "ms")
+    latency_ms_mean: float | None = metric("mean time of a call", "ms")
+    latency_ms_std: float | None = metric("standard deviation of a call's time", "ms")
+    latency_ms_p90: float | None = metric("90th percentile", "ms")
+    latency_ms_p99: float | None = metric("99th percentile", "ms")
+    enqueue_ms: float | None = metric("median host time to issue a call without waiting for the GPU", "ms")
+    first_call_ms: float | None = metric("first call after the build, with what it compiles on the way", "ms")
+    throughput_per_s: float | None = metric("batch_size over latency_ms", "1/s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Against the FP32 eager reference; the worst of the model's outputs."""
+
+    finite: bool | None = metric("whether every output is finite")
+    rel_l2_error: float | None = metric("||output - reference|| / ||reference||")
+    max_abs_error: float | None = metric("largest absolute difference")
+    cosine: float | None = metric("cosine similarity with the reference")
+    top1_agreement: float | None = metric("share of rows whose largest entry along the last dimension is the reference's")
+    accurate: bool | None = metric("finite, and rel_l2_error within the tolerance of the precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
+    """One row of the table: every field above, flat."""
+
+
+def columns(part: type = Record) -> list[str]:
+    """Names of the columns of a result type, in their order."""
+    return [item.name for item in dataclasses.fields(part)]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write through a temporary file and a rename, so that a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(folder: Path, record: Record) -> Path:
+    """Write the record of a point into its folder; numbers that are not finite become null."""
+    row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in vars(record).items()}
+    path = folder / RECORD
+    write_json(path, row)
+    return path
+
+
+def read(path: Path) -> Record:
+    """Read one record.
+
+    Raises SweepError for a record of a newer schema, ValueError for a file that is not a record at all.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "schema_version" not in content or "point_id" not in content:
+        raise ValueError("not a record")
+    version = content["schema_version"]
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise SweepError(
+            f"{path}: schema_version={version} is newer than the {SCHEMA_VERSION} that this trt_sweep reads: "
+            "update trt_sweep, or point it at another folder"
+        )
+    known = set(columns())
+    return Record(**{key: value for key, value in content.items() if key in known})

@@ -1,0 +1,189 @@
+"""All records below a folder as one DataFrame; `python -m trt_sweep.table FOLDER` prints it and writes it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from trt_sweep import records
+from trt_sweep.errors import SweepError
+
+AXES = ("model", "backend", "precision", "batch_size", "min_block_size", "optimization_level", "runtime", "device")
+WHOLE = ("seed", "batch_size", "min_block_size", "optimization_level", "engines", "samples", "engine_bytes", "ops_total", "ops_supported",
+         "fallback_ops", "default_min_block_size", "advised_min_block_size", "advised_min_block_size_moderate")  # fmt: skip
+BASELINE = "eager"
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
+
+    `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device),
+    `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `DataFrame.attrs["unreadable"]`
+    names files that are no records, with the reason. Raises SweepError for a folder that is not there and for a
+    record of a newer schema.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SweepError(f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12")
+    rows, unreadable = [], {}
+    for path in sorted(folder.rglob(f"points/*/{records.RECORD}")):
+        try:
+            rows.append(vars(records.read(path)) | {"folder": str(path.parent.relative_to(folder))})
+        except (OSError, ValueError, TypeError) as error:
+            unreadable[str(path)] = f"{type(error).__name__}: {error}"
+    table = pd.DataFrame(rows, columns=[*records.columns(), "folder"])
+    table = table.astype(dict.fromkeys(WHOLE, "Int64"))
+    table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True)
+    for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
+        table[name] = _speedup(table, precision)
+    table.attrs["unreadable"] = unreadable
+    return table
+
+
+def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
+    """Against the eager row of the same precision, or of the one named."""
+    keys = ["sweep_id", "model", "weights", "seed", "batch_size", "device", "gpu_uuid"]
+    ok = table[table["status"] == "ok"]
+    eager = ok[ok["backend"] == BASELINE]
+    if precision is None:
+        keys = [*keys, "precision"]
+    else:
+        eager = eager[eager["precision"] == precision]
+    eager = eager.drop_duplicates(keys)[[*keys, "latency_ms"]]
+    left = ok[[*keys, "latency_ms"]].reset_index()
+    both = left.merge(eager, on=keys, how="left", suffixes=("", "_eager")).set_index("index")
+    return (both["latency_ms_eager"].astype(float) / both["latency_ms"].astype(float)).reindex(table.index)
+
+
+def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `results.csv` and `results.parquet` into the folder; lists stand as JSON in the CSV."""
+    csv, parquet = folder / "results.csv", folder / "results.parquet"
+    flat = table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
+    flat.to_csv(csv, index=False)
+    # attrs may hold what Parquet's metadata cannot; the lists of a column without any are typed by hand
+    table.copy().to_parquet(parquet, index=False) if not table.attrs.get("unreadable") else _bare(table).to_parquet(parquet, index=False)
+    return [csv, parquet]
+
+
+def _bare(table: pd.DataFrame) -> pd.DataFrame:
+    bare = table.copy()
+    bare.attrs = {}
+    return bare
+
+
+def varied(table: pd.DataFrame) -> list[str]:
+    """The axes that differ between the rows, baselines apart; backend and precision at least."""
+    swept = table[table["jobs"].map(bool)]
+    return [axis for axis in AXES if axis in ("backend", "precision") or swept[axis].nunique(dropna=False) > 1]
+
+
+def _number(value: object, spec: str, unit: str = "") -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:{spec}}{unit}"  # type: ignore[call-overload]
+
+
+def _latency(row: pd.Series) -> str:
+    if pd.isna(row["latency_ms"]):
+        return "–"
+    low, high = row["latency_ms_ci_low"], row["latency_ms_ci_high"]
+    return f"{row['latency_ms']:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def render(table: pd.DataFrame) -> Table:
+    """The compact table that a sweep ends with: one line a point, baselines first."""
+    axes = varied(table)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for axis in axes:
+        shown.add_column(axis, overflow="fold")
+    for name in ("engines", "engine", "build s", "latency ms [95 %]", "vs eager", "vs fp32", "rel. error"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("status", no_wrap=True)
+    for _, row in table.iterrows():
+        shown.add_row(
+            *(_number(row[axis], "") for axis in axes),
+            _number(row["engines"], "d"),
+            _number(None if row["engine_id"] is None else str(row["engine_id"])[:6], ""),
+            _number(row["build_s"], ".1f"),
+            _latency(row),
+            _number(row["speedup"], ".2f", "×"),
+            _number(row["speedup_fp32"], ".2f", "×"),
+            _number(row["rel_l2_error"], ".1e"),
+            str(row["status"]),
+        )
+    return shown
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know: shared engines, ignored axes, plans, failures with their reasons."""
+    found = []
+    engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
+    for engine, group in engines:
+        if len(group) > 1:
+            differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+            runtime = "runtime" in differ
+            found.append(
+                f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
+                + (", but runs it differently" if runtime else "; differences between their latencies are noise")
+            )
+    ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
+    if ignored:
+        names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
+        which = " and ".join(sorted({names.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
+        found.append(f"{which} accepts {', '.join(ignored)} without effect")
+    planned = table[table["status"] == "dryrun"]
+    if len(planned):
+        assumed = planned["assumed_compute_capability"].dropna().unique()
+        note = f"{len(planned)} points were planned, not built or timed"
+        found.append(note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else ""))
+    for row in planned.drop_duplicates(["model", "batch_size", "precision"]).to_dict("records"):
+        if not pd.isna(row["advised_min_block_size"]) and row["engines"] is not None:
+            advice = dict.fromkeys([row["advised_min_block_size"], row["advised_min_block_size_moderate"]])
+            found.append(
+                f"{row['model']}: the library advises min_block_size={' or '.join(map(str, advice))} "
+                f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
+            )
+    for row in table[~table["status"].isin(("ok", "dryrun"))].to_dict("records"):
+        found.append(f"{row['status']} in {row['phase']} ({row['folder']}): {row['reason']}")
+    found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
+    return found
+
+
+def show(table: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the table and its notes; wider than the terminal rather than cut where there is none."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(render(table))
+    for note in notes(table):
+        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m trt_sweep.table FOLDER`"""
+    parser = argparse.ArgumentParser(prog="python -m trt_sweep.table", description="Print and write the table of a sweep.")
+    parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
+    options = parser.parse_args(arguments)
+    try:
+        table = load(options.folder)
+        if table.empty and not table.attrs["unreadable"]:
+            raise SweepError(f"{options.folder} holds no record: give the folder of a sweep, which has points/ in it")
+        show(table)
+        written = write(table, options.folder)
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {options.folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print("written:", ", ".join(map(str, written)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
