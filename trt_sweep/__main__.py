@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ _RANDOM = secrets.token_hex(2)
 def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
     runtime = HydraConfig.get().runtime
-    number = int(HydraConfig.get().job.get("num") or 0) if not OmegaConf.is_missing(HydraConfig.get().job, "num") else 0
+    job = HydraConfig.get().job
+    number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
         return sweep.job(number).latency_ms
 
@@ -55,7 +57,7 @@ def main() -> None:
 
 def _import_from_here(arguments: list[str]) -> None:
     """Let `_target_` find modules in the working folder and beside a --config-dir, however we were started."""
-    given = [after for before, after in zip(arguments, arguments[1:], strict=False) if before in ("--config-dir", "-cd")]
+    given = [after for before, after in pairwise(arguments) if before in ("--config-dir", "-cd")]
     given += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
     for folder in ["", *given]:
         path = str(Path(folder).resolve())
@@ -67,12 +69,15 @@ def explain(error: BaseException) -> str:
     """One line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
     if isinstance(error, SweepError):
         return str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the results folder'} cannot be written ({error.strerror}): set hydra.sweep.dir (with -m) or hydra.run.dir"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         hint = " (or any other of torchvision's by model.name=NAME)" if group == "model" else ""
         return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
+    if isinstance(error, OSError):
+        where = str(error.filename or "the results folder")
+        return (
+            f"{where}: {error.strerror}; if results go there, set hydra.sweep.dir (with -m) or hydra.run.dir elsewhere"
+        )
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
@@ -85,12 +90,14 @@ def _unknown(name: str, error: BaseException) -> str:
         return one_line(cause)
     fields = list(_fields(OmegaConf.structured(config.SweepConfig)))
     near = get_close_matches(name, fields, 3, 0.5)
-    return f"{name} is not known: " + (f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields))
+    return f"{name} is not known: " + (
+        f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields)
+    )
 
 
 def _fields(node: DictConfig, prefix: str = "") -> Any:
     for key in node:
-        name = f"{prefix}{key}"
+        name = prefix + str(key)
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
             yield from _fields(child, f"{name}.")

@@ -21,15 +21,19 @@ def require_variance(reference: Any) -> None:
     """Raise SweepError for a reference against which an error would prove nothing."""
     found = tensors(reference)
     if not found:
-        raise SweepError("the model returns no tensor, so its output cannot be checked: return tensors, tuples or dicts of them")
+        raise SweepError(
+            "the model returns no tensor, so its output cannot be checked: return tensors, tuples or dicts of them"
+        )
     for index, output in enumerate(found):
         values = output.double()
         if not torch.isfinite(values).all():
-            raise SweepError(f"output {index} of the FP32 reference is not finite: check model.weights and the range of model.inputs")
+            raise SweepError(
+                f"output {index} of the FP32 reference is not finite: check model.weights and the range of model.inputs"
+            )
         if output.numel() < 2 or not bool((values != values.flatten()[0]).any()):
             raise SweepError(
-                f"output {index} of the FP32 reference has no variance (shape {tuple(output.shape)}), so no error against it "
-                "means anything: load trained weights (model.weights=…), initialise the last layer, or give larger inputs"
+                f"output {index} of the FP32 reference has no variance (shape {tuple(output.shape)}), so an error against "
+                "it means nothing: load trained weights (model.weights=…), initialise the last layer, or change the inputs"
             )
 
 
@@ -39,10 +43,9 @@ def check(outputs: Any, reference: Any, rel_l2: float) -> Accuracy:
     Raises SweepError where number or shapes of the outputs differ.
     """
     got, wanted = tensors(outputs), tensors(reference)
-    if [tuple(t.shape) for t in got] != [tuple(t.shape) for t in wanted]:
-        raise SweepError(
-            f"the compiled model returns shapes {[tuple(t.shape) for t in got]}, the eager one {[tuple(t.shape) for t in wanted]}"
-        )
+    shapes = [[tuple(tensor.shape) for tensor in side] for side in (got, wanted)]
+    if shapes[0] != shapes[1]:
+        raise SweepError(f"the compiled model returns shapes {shapes[0]}, the eager one {shapes[1]}")
     finite, worst_l2, worst_abs, worst_cosine, worst_top1 = True, 0.0, 0.0, 1.0, math.nan
     for output, expected in zip(got, wanted, strict=True):
         a, b = output.to(expected.device).double().flatten(), expected.double().flatten()

@@ -16,7 +16,19 @@ from trt_sweep.errors import SweepError
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 RUNTIMES = ("cpp", "python")
-DTYPES = ("float", "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+DTYPES = (
+    "float",
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+)
 SCHEMA = "trt_sweep_schema"
 
 
@@ -46,7 +58,12 @@ class InputConfig:
         _require(all(size > 0 for size in self.shape), "model.inputs.shape", self.shape, "sizes of at least 1")
         _require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
         ranged = self.low is not None and self.high is not None
-        _require(ranged or (self.low is None and self.high is None), "model.inputs.low/high", (self.low, self.high), "both or neither")
+        _require(
+            ranged or (self.low is None and self.high is None),
+            "model.inputs.low/high",
+            (self.low, self.high),
+            "both or neither",
+        )
         if "int" in self.dtype:
             _require(ranged, "model.inputs.low/high", None, f"both bounds for an input of dtype {self.dtype}")
         if self.low is not None and self.high is not None:
@@ -84,7 +101,12 @@ class MeasureConfig:
     warmup_calls: int = 10
 
     def __post_init__(self) -> None:
-        _require(0 < self.target < 1, "measure.target", self.target, "a fraction between 0 and 1, for instance 0.005")
+        _require(
+            0 < self.target < 1,
+            "measure.target",
+            self.target,
+            "a fraction between 0 and 1, for instance 0.005",
+        )
         _require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
         _require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
         _require(0 <= self.warmup_s < math.inf, "measure.warmup_s", self.warmup_s, "seconds of at least 0")
@@ -95,12 +117,15 @@ class MeasureConfig:
 class AccuracyConfig:
     """The largest relative L2 error against the FP32 eager reference that still counts as accurate, by precision."""
 
-    rel_l2: dict[str, float] = field(
-        default_factory=lambda: {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
-    )
+    rel_l2: dict[str, float] = field(default_factory=lambda: {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1})
 
     def __post_init__(self) -> None:
-        _require(set(self.rel_l2) >= set(PRECISIONS), "accuracy.rel_l2", self.rel_l2, "a tolerance for each of " + ", ".join(PRECISIONS))
+        _require(
+            set(self.rel_l2) >= set(PRECISIONS),
+            "accuracy.rel_l2",
+            self.rel_l2,
+            "a tolerance for each of " + ", ".join(PRECISIONS),
+        )
         for precision, value in self.rel_l2.items():
             _require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
 
@@ -128,11 +153,31 @@ class SweepConfig:
         _require(self.precision in PRECISIONS, "precision", self.precision, "one of " + ", ".join(PRECISIONS))
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of at least 1")
         size, level = self.min_block_size, self.optimization_level
-        _require(size is None or size >= 1, "min_block_size", size, "an integer of at least 1, or null for the library's default")
-        _require(level is None or 0 <= level <= 5, "optimization_level", level, "an integer from 0 to 5, or null for the library's default")
-        _require(self.runtime is None or self.runtime in RUNTIMES, "runtime", self.runtime, "cpp or python, or null for the library's default")
+        _require(
+            size is None or size >= 1,
+            "min_block_size",
+            size,
+            "an integer of at least 1, or null for the library's default",
+        )
+        _require(
+            level is None or 0 <= level <= 5,
+            "optimization_level",
+            level,
+            "an integer from 0 to 5, or null for the library's default",
+        )
+        _require(
+            self.runtime is None or self.runtime in RUNTIMES,
+            "runtime",
+            self.runtime,
+            "cpp or python, or null for the library's default",
+        )
         index = self.device.removeprefix("cuda:")
-        _require(self.device in ("auto", "cuda", "cpu") or (index != self.device and index.isdigit()), "device", self.device, "auto, cpu, cuda or cuda:N")
+        _require(
+            self.device in ("auto", "cuda", "cpu") or (index != self.device and index.isdigit()),
+            "device",
+            self.device,
+            "auto, cpu, cuda or cuda:N",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as JSON and YAML hold them."""

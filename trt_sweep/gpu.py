@@ -90,7 +90,9 @@ def environment(device: torch.device | None) -> Environment:
         cuda=torch.version.cuda,
         torch=torch.__version__,
         torch_tensorrt=version("torch-tensorrt-rtx" if rtx else "torch-tensorrt"),
-        tensorrt=version("tensorrt-rtx", "tensorrt-rtx-cu13") if rtx else version("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        tensorrt=version("tensorrt-rtx", "tensorrt-rtx-cu13")
+        if rtx
+        else version("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
         tensorrt_flavor=flavor(),
         python=platform.python_version(),
         hostname=socket.gethostname(),

@@ -15,7 +15,7 @@ import torch
 
 from trt_sweep import accuracy, backends, gpu, models, records, timing
 from trt_sweep.config import SweepConfig
-from trt_sweep.errors import SweepError, Unsupported, one_line
+from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.records import Axes, Record
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,12 @@ def effective(config: SweepConfig) -> SweepConfig:
     backend = backends.get(config.backend)
     models.check(config.model)
     unused = {"min_block_size", "optimization_level", "runtime"} - backend.AXES
-    config = dataclasses.replace(config, **dict.fromkeys(unused, None))
+    nothing: dict[str, Any] = dict.fromkeys(unused)
+    config = dataclasses.replace(config, **nothing)
     if backend.TENSORRT:
-        on_gpu = torch.cuda.is_available() and config.device != "cpu"
+        on_gpu = gpu.resolve(config.device).type == "cuda"
         config = dataclasses.replace(config, dryrun=config.dryrun or not on_gpu)
-    device = "cpu" if backend.TENSORRT and config.dryrun and config.device == "cuda" else str(gpu.resolve(config.device))
-    return backend.effective(dataclasses.replace(config, device=device))
+    return backend.effective(dataclasses.replace(config, device=str(gpu.resolve(config.device))))
 
 
 def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] = lambda name: None) -> Record:
@@ -80,14 +80,17 @@ def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] 
         log.exception("the point failed")
         status, reason = PHASES[line.phase], one_line(error)
         if NO_KERNEL in reason and config.precision == "fp16" and config.device == "cpu":
-            status, reason = "unsupported", f"precision=fp16: this CPU's torch lacks a kernel ({reason}); use fp32 or bf16"
+            status, reason = (
+                "unsupported",
+                f"precision=fp16: this CPU's torch lacks a kernel ({reason}); use fp32 or bf16",
+            )
     if status == "inaccurate":
         reason = line.verdict
     record = Record(
         point_id=config.point_id,
         sweep_id=sweep_id,
         jobs=point.jobs,
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         status=status,
         phase=None if status in ("ok", "dryrun") else line.phase,
         reason=reason,
@@ -117,27 +120,29 @@ class _Line:
     def run(self) -> str:
         config, backend = self.config, backends.get(self.config.backend)
         if config.dryrun and not backend.TENSORRT:
-            raise Unsupported(f"dryrun=true plans TensorRT engines, and backend={config.backend} has none: drop one of the two")
+            raise Unsupported(
+                f"dryrun=true plans TensorRT engines, and backend={config.backend} has none: drop one of the two"
+            )
         # A plan runs nothing, but where there is a GPU it looks at the model there, as the build would.
         device = gpu.resolve("auto" if config.dryrun else config.device)
         if config.precision == "tf32" and device.type == "cpu" and not config.dryrun:
             raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
+        self.device = None if config.dryrun else device
         settings = backends.Settings(config, device, self.folder, self.enter)
         self.enter("model")
         model = models.build(config, device)
         with torch.inference_mode(False), torch.no_grad():
+            self.enter("reference")
+            with models.float32_mode("fp32"):
+                reference = model()
             if config.dryrun:
                 self.compiled = backend.plan(model, settings)
                 return "dryrun"
-            self.device = device
-            return self._run(model, backend, settings)
+            accuracy.require_variance(reference)
+            return self._run(model, reference, backend, settings)
 
-    def _run(self, model: models.Model, backend: backends.Backend, settings: backends.Settings) -> str:
+    def _run(self, model: models.Model, reference: Any, backend: backends.Backend, settings: backends.Settings) -> str:
         config, device = self.config, settings.device
-        self.enter("reference")
-        with models.float32_mode("fp32"):
-            reference = model()
-        accuracy.require_variance(reference)
         with models.float32_mode(config.precision):
             self.compiled = backend.compile(model, settings)
         call = self.compiled.call
@@ -158,7 +163,8 @@ class _Line:
             return "ok"
         self.phase = "accuracy"
         self.verdict = (
-            f"relative L2 error {self.accuracy.rel_l2_error:.2g} against the FP32 reference is above accuracy.rel_l2.{config.precision}={tolerance}"
+            f"relative L2 error {self.accuracy.rel_l2_error:.2g} against the FP32 reference is above "
+            f"accuracy.rel_l2.{config.precision}={tolerance}"
             if self.accuracy.finite
             else "the output is not finite although the FP32 reference is"
         )
@@ -181,5 +187,12 @@ class _Line:
             dryrun=config.dryrun,
             ignored_axes=compiled.ignored_axes,
         )
-        parts = (axes, gpu.environment(self.device), compiled.partition, compiled.build, self.timing, self.accuracy)
+        parts = (
+            axes,
+            gpu.environment(self.device),
+            compiled.partition,
+            compiled.build,
+            self.timing,
+            self.accuracy,
+        )
         return {name: value for part in parts for name, value in vars(part).items()}

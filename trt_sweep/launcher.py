@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
 from trt_sweep.config import from_hydra
@@ -17,8 +18,8 @@ from trt_sweep.sweep import Sweep
 def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Compose and check every job, then run their points one after another in this process.
 
-    `context` is Hydra's, `config` the sweep's, `first` the number of the first job. Raises SweepError, naming the job
-    and its overrides, where one asks for what is not allowed.
+    `context` is Hydra's, `config` the sweep's, `first` the number of the first job. Raises SweepError, naming the job,
+    where one asks for what is not allowed, and at the end where one did not succeed.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -28,21 +29,29 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         try:
             checked[number] = from_hydra(_without_hydra(composed[number]))
         except SweepError as error:
-            raise SweepError(f"job {number} ({' '.join(filter_overrides(overrides))}): {error}") from error
+            raise SweepError(f"job {number}: {error}") from error
     returns = []
     with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute()) as sweep:
         for number, job_config in composed.items():
             returns.append(
                 run_job(
                     hydra_context=context,
-                    task_function=lambda _, number=number: sweep.job(number).latency_ms,
+                    task_function=partial(_latency, sweep, number),
                     config=job_config,
                     job_dir_key="hydra.sweep.dir",
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    failed = [done for done in returns if done.status != JobStatus.COMPLETED]
+    if failed and str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+        # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.
+        raise SweepError(f"{len(failed)} of {len(returns)} jobs did not succeed; the first: {failed[0]._return_value}")
     return returns
+
+
+def _latency(sweep: Sweep, number: int, _: DictConfig) -> float | None:
+    return sweep.job(number).latency_ms
 
 
 def _compose(context: Any, config: DictConfig, number: int, overrides: list[str]) -> DictConfig:

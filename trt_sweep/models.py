@@ -56,16 +56,23 @@ def check(model: ModelConfig) -> None:
             near = get_close_matches(model.name, names, 3)
             raise SweepError(
                 f"model.name={model.name} is not a model of torchvision: "
-                + (f"did you mean {' or '.join(near)}?" if near else "python -c 'import torchvision; print(torchvision.models.list_models())' lists them")
+                + (
+                    f"did you mean {' or '.join(near)}?"
+                    if near
+                    else "python -c 'import torchvision; print(torchvision.models.list_models())' lists them"
+                )
             )
-        known = ["DEFAULT", *get_model_weights(model.name).__members__]
+        known = list(get_model_weights(model.name).__members__)  # DEFAULT among them
         if model.weights is not None and model.weights not in known and not Path(model.weights).is_file():
             raise SweepError(
                 f"model.weights={model.weights} is neither a file nor weights of torchvision's {model.name}: use "
-                + ", ".join(known) + " or the path of a state dict"
+                + ", ".join(known)
+                + " or the path of a state dict"
             )
     elif model.weights is not None and not Path(model.weights).is_file():
-        raise SweepError(f"model.weights={model.weights} is not a file: give the path of a state dict saved with torch.save")
+        raise SweepError(
+            f"model.weights={model.weights} is not a file: give the path of a state dict saved with torch.save"
+        )
 
 
 def build(config: SweepConfig, device: torch.device) -> Model:
@@ -113,7 +120,9 @@ def _module(model: ModelConfig) -> torch.nn.Module:
     except InstantiationException as error:
         raise SweepError(f"model.factory cannot be built: {one_line(error.__cause__ or error)}") from error
     if not isinstance(module, torch.nn.Module):
-        raise SweepError(f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module")
+        raise SweepError(
+            f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module"
+        )
     if file is not None:
         _load(module, file)
     elif model.weights is None:
@@ -138,7 +147,11 @@ def _wake_zero_heads(module: torch.nn.Module) -> None:
     """Re-draw layers initialised to zero (torchvision's vit heads): a constant output checks nothing."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
-        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) and isinstance(weight, torch.Tensor) and not weight.any():
+        if (
+            isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
+            and isinstance(weight, torch.Tensor)
+            and not weight.any()
+        ):
             layer.reset_parameters()
 
 

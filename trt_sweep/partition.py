@@ -9,6 +9,7 @@ import json
 import math
 import operator
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,7 +22,9 @@ from trt_sweep.records import Partition
 FILE = "partition.json"
 
 
-def plan(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> tuple[Partition, dict[str, Any]]:
+def plan(
+    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
+) -> tuple[Partition, dict[str, Any]]:
     """Partition an exported program, twice: as asked for, and at `min_block_size=1` for the library's advice.
 
     The advice is computed as `dryrun_stats_display` of torch_tensorrt/dynamo/_DryRunTracker.py does: the operators of
@@ -62,7 +65,9 @@ def plan(program: torch.export.ExportedProgram, model: Model, arguments: dict[st
     return partition, details
 
 
-def _dryrun(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> tuple[Any, torch.fx.GraphModule]:
+def _dryrun(
+    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
+) -> tuple[Any, torch.fx.GraphModule]:
     """The library's own dry run: its tracker, and the partitioned graph whose engines are still graphs."""
     caught: list[Any] = []
     with _planning(caught):
@@ -70,8 +75,11 @@ def _dryrun(program: torch.export.ExportedProgram, model: Model, arguments: dict
             program, arg_inputs=model.args, kwarg_inputs=model.kwargs, **arguments, dryrun=True
         )
     if not caught:  # no operator of the graph has a converter: the library returns before it partitions
-        total = len(_operators(graph))
-        return importlib.import_module("torch_tensorrt.dynamo._DryRunTracker").DryRunTracker(total_ops_in_graph=total), graph
+        left = len(_operators(graph))
+        nothing = SimpleNamespace(
+            total_ops_in_graph=left, supported_ops_in_graph=0, per_subgraph_data=[], unsupported_ops={}
+        )
+        return nothing, graph
     return caught[0], graph
 
 
@@ -82,11 +90,17 @@ def _planning(caught: list[Any]) -> Iterator[None]:
     tracker = importlib.import_module("torch_tensorrt.dynamo._DryRunTracker")
     with contextlib.ExitStack() as stack:
         stack.enter_context(torchtrt.assumed_gpu())
-        stack.enter_context(mock.patch.object(compiler, "dryrun_stats_display", lambda tracker, _: caught.append(tracker)))
+        stack.enter_context(
+            mock.patch.object(compiler, "dryrun_stats_display", lambda tracker, _: caught.append(tracker))
+        )
         # The library's own function takes the innermost module off each node it names, and we want that module.
         stack.enter_context(mock.patch.object(tracker, "get_node_name", lambda node: node.name))
         if not torch.cuda.is_available():
-            stack.enter_context(mock.patch.object(compiler, "to_torch_device", lambda _: torch.device("cpu")))
+            for module in (
+                compiler,
+                importlib.import_module("torch_tensorrt.dynamo.lowering._decompositions"),
+            ):
+                stack.enter_context(mock.patch.object(module, "to_torch_device", lambda _: torch.device("cpu")))
         yield
 
 

@@ -77,7 +77,9 @@ class Partition:
     fallback_ops: int | None = metric("operators left in PyTorch, tuple accesses not counted")
     partition_id: str | None = metric("hash of which operator of which shape and type lies in which engine")
     default_min_block_size: int | None = metric("the library's default of min_block_size")
-    advised_min_block_size: int | None = metric("the library's advice for the fewest segments, asked at min_block_size=1")
+    advised_min_block_size: int | None = metric(
+        "the library's advice for the fewest segments, asked at min_block_size=1"
+    )
     advised_min_block_size_moderate: int | None = metric("its advice for moderate segmentation, likewise")
     assumed_compute_capability: str | None = metric("compute capability that planning assumed, where there was no GPU")
 
@@ -119,7 +121,9 @@ class Accuracy:
     rel_l2_error: float | None = metric("||output - reference|| / ||reference||")
     max_abs_error: float | None = metric("largest absolute difference")
     cosine: float | None = metric("cosine similarity with the reference")
-    top1_agreement: float | None = metric("share of rows whose largest entry along the last dimension is the reference's")
+    top1_agreement: float | None = metric(
+        "share of rows whose largest entry along the last dimension is the reference's"
+    )
     accurate: bool | None = metric("finite, and rel_l2_error within the tolerance of the precision")
 
 
@@ -131,6 +135,11 @@ class Record(Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
 def columns(part: type = Record) -> list[str]:
     """Names of the columns of a result type, in their order."""
     return [item.name for item in dataclasses.fields(part)]
+
+
+def integer_columns() -> list[str]:
+    """The columns that hold whole numbers, or null."""
+    return [item.name for item in dataclasses.fields(Record) if item.type in ("int", "int | None")]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -146,7 +155,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def write(folder: Path, record: Record) -> Path:
     """Write the record of a point into its folder; numbers that are not finite become null."""
-    row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in vars(record).items()}
+    row = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in vars(record).items()
+    }
     path = folder / RECORD
     write_json(path, row)
     return path

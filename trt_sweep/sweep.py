@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
-from trt_sweep import backends, job, table
+from trt_sweep import job, table
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.job import Point
@@ -58,7 +59,8 @@ class Sweep:
             self.points = plan(configs)
         self._records: dict[str, Record] = {}
         self._progress = Progress([point.config.backend for point in self.points])
-        self._axes = _varied([point.config for point in self.points])
+        rows = pd.DataFrame([{**_axes(point.config), "jobs": point.jobs} for point in self.points])
+        self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
 
     def __enter__(self) -> Sweep:
         self._progress.__enter__()
@@ -82,7 +84,9 @@ class Sweep:
         point = next(point for point in self.points if number in point.jobs)
         record = self._records.get(point.config.point_id) or self._run(point)
         if record.status not in SUCCESS:
-            raise SweepError(f"job {number} ({self._label(point.config)}): {record.status} in {record.phase}: {record.reason}")
+            raise SweepError(
+                f"job {number} ({self._label(point.config)}): {record.status} in {record.phase}: {record.reason}"
+            )
         return record
 
     def _run(self, point: Point) -> Record:
@@ -96,25 +100,20 @@ class Sweep:
         return record
 
     def _label(self, config: SweepConfig) -> str:
-        used = {"backend", "precision", *backends.get(config.backend).AXES, "batch_size"}
         values = _axes(config)
-        return " ".join([str(values["model"]), config.backend, config.precision] + [
-            f"{axis}={values[axis]}" for axis in self._axes if axis in used and axis not in ("backend", "precision")
-        ])  # fmt: skip
+        swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
+        return " ".join([values["model"], config.backend, config.precision, *swept])
 
 
 def _axes(config: SweepConfig) -> dict[str, Any]:
     return {axis: config.model.name if axis == "model" else getattr(config, axis) for axis in table.AXES}
 
 
-def _varied(configs: list[SweepConfig]) -> list[str]:
-    rows = [_axes(config) for config in configs]
-    return [axis for axis in table.AXES if len({row[axis] for row in rows}) > 1]
-
-
 def _outcome(record: Record) -> str:
     if record.latency_ms is not None:
-        return f"{record.status}  {record.latency_ms:.4g} ms [{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
-    if record.engines is not None and record.status == "dryrun":
-        return f"dryrun  {record.ops_supported}/{record.ops_total} operators in {record.engines} engines {record.engine_ops}"
+        interval = f"[{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
+        return f"{record.status}  {record.latency_ms:.4g} ms {interval}"
+    if record.status == "dryrun":
+        operators = f"{record.ops_supported}/{record.ops_total} operators"
+        return f"dryrun  {operators} in {record.engines} engines {record.engine_ops}"
     return f"{record.status}  {record.reason}"

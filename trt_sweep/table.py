@@ -15,9 +15,16 @@ from rich.table import Table
 from trt_sweep import records
 from trt_sweep.errors import SweepError
 
-AXES = ("model", "backend", "precision", "batch_size", "min_block_size", "optimization_level", "runtime", "device")
-WHOLE = ("seed", "batch_size", "min_block_size", "optimization_level", "engines", "samples", "engine_bytes", "ops_total", "ops_supported",
-         "fallback_ops", "default_min_block_size", "advised_min_block_size", "advised_min_block_size_moderate")  # fmt: skip
+AXES = (
+    "model",
+    "backend",
+    "precision",
+    "batch_size",
+    "min_block_size",
+    "optimization_level",
+    "runtime",
+    "device",
+)
 BASELINE = "eager"
 
 
@@ -31,7 +38,9 @@ def load(folder: str | Path) -> pd.DataFrame:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise SweepError(f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12")
+        raise SweepError(
+            f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
+        )
     rows, unreadable = [], {}
     for path in sorted(folder.rglob(f"points/*/{records.RECORD}")):
         try:
@@ -39,7 +48,7 @@ def load(folder: str | Path) -> pd.DataFrame:
         except (OSError, ValueError, TypeError) as error:
             unreadable[str(path)] = f"{type(error).__name__}: {error}"
     table = pd.DataFrame(rows, columns=[*records.columns(), "folder"])
-    table = table.astype(dict.fromkeys(WHOLE, "Int64"))
+    table = table.astype(dict.fromkeys(records.integer_columns(), "Int64"))
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True)
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         table[name] = _speedup(table, precision)
@@ -67,21 +76,15 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     csv, parquet = folder / "results.csv", folder / "results.parquet"
     flat = table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
     flat.to_csv(csv, index=False)
-    # attrs may hold what Parquet's metadata cannot; the lists of a column without any are typed by hand
-    table.copy().to_parquet(parquet, index=False) if not table.attrs.get("unreadable") else _bare(table).to_parquet(parquet, index=False)
+    table.to_parquet(parquet, index=False)
     return [csv, parquet]
 
 
-def _bare(table: pd.DataFrame) -> pd.DataFrame:
-    bare = table.copy()
-    bare.attrs = {}
-    return bare
-
-
 def varied(table: pd.DataFrame) -> list[str]:
-    """The axes that differ between the rows, baselines apart; backend and precision at least."""
+    """The axes that differ between rows of one backend, baselines apart; backend and precision at least."""
     swept = table[table["jobs"].map(bool)]
-    return [axis for axis in AXES if axis in ("backend", "precision") or swept[axis].nunique(dropna=False) > 1]
+    most = swept.groupby("backend")[[axis for axis in AXES if axis != "backend"]].nunique(dropna=False).max()
+    return [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
 
 
 def _number(value: object, spec: str, unit: str = "") -> str:
@@ -108,7 +111,7 @@ def render(table: pd.DataFrame) -> Table:
         shown.add_row(
             *(_number(row[axis], "") for axis in axes),
             _number(row["engines"], "d"),
-            _number(None if row["engine_id"] is None else str(row["engine_id"])[:6], ""),
+            _number(row["engine_id"], ".6"),
             _number(row["build_s"], ".1f"),
             _latency(row),
             _number(row["speedup"], ".2f", "×"),
@@ -139,8 +142,10 @@ def notes(table: pd.DataFrame) -> list[str]:
     planned = table[table["status"] == "dryrun"]
     if len(planned):
         assumed = planned["assumed_compute_capability"].dropna().unique()
-        note = f"{len(planned)} points were planned, not built or timed"
-        found.append(note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else ""))
+        note = f"planned, not built or timed: {len(planned)} of {len(table)} points"
+        found.append(
+            note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else "")
+        )
     for row in planned.drop_duplicates(["model", "batch_size", "precision"]).to_dict("records"):
         if not pd.isna(row["advised_min_block_size"]) and row["engines"] is not None:
             advice = dict.fromkeys([row["advised_min_block_size"], row["advised_min_block_size_moderate"]])
@@ -151,7 +156,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     for row in table[~table["status"].isin(("ok", "dryrun"))].to_dict("records"):
         found.append(f"{row['status']} in {row['phase']} ({row['folder']}): {row['reason']}")
     found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
@@ -166,7 +171,9 @@ def show(table: pd.DataFrame, console: Console | None = None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m trt_sweep.table FOLDER`"""
-    parser = argparse.ArgumentParser(prog="python -m trt_sweep.table", description="Print and write the table of a sweep.")
+    parser = argparse.ArgumentParser(
+        prog="python -m trt_sweep.table", description="Print and write the table of a sweep."
+    )
     parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
     options = parser.parse_args(arguments)
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,20 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def on_own_stream(device: torch.device) -> Any:
+def without_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of the timed calls, as the standard library's timeit does."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def on_own_stream(device: torch.device) -> Iterator[None]:
     """Run the body on a new stream: TensorRT synchronizes more on the default one, and warns about it."""
     if device.type != "cuda":
         yield
@@ -106,7 +120,7 @@ def measure(
     a wall clock times each call. `phase` hears "warmup" and "timing". Errors of the callable pass through.
     """
     batch = _cuda_batch if device.type == "cuda" else _wall_batch
-    with on_own_stream(device):
+    with on_own_stream(device), without_collection():
         phase("warmup")
         per_call_s = _warm_up(call, device, settings)
         size = int(min(max(BATCH_S / per_call_s, 1), 1000))

@@ -63,7 +63,9 @@ def assumed_gpu() -> Iterator[None]:
         yield
         return
     major, minor = ASSUMED_CAPABILITY
-    properties = SimpleNamespace(name="assumed", major=major, minor=minor, total_memory=ASSUMED_MEMORY, multi_processor_count=132)
+    properties = SimpleNamespace(
+        name="assumed", major=major, minor=minor, total_memory=ASSUMED_MEMORY, multi_processor_count=132
+    )
     answers = {
         "get_device_capability": lambda *_: ASSUMED_CAPABILITY,
         "current_device": lambda: 0,
@@ -78,7 +80,7 @@ def assumed_gpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_broken_plugin() -> Iterator[None]:
-    """tensorrt_rtx ships a plugin package that cannot be imported, and torch_tensorrt 2.11 trips over it: say it is not there."""
+    """tensorrt_rtx ships a plugin package that cannot be imported; torch_tensorrt 2.11 trips over it: hide it."""
     find_spec = importlib.util.find_spec
 
     def guarded(name: str, package: str | None = None) -> Any:
@@ -145,7 +147,8 @@ def arguments(config: SweepConfig) -> tuple[dict[str, Any], list[str]]:
         have = runtimes()
         if config.runtime not in have:
             raise Unsupported(
-                f"runtime={config.runtime}: torch_tensorrt {load().__version__} runs engines in its {have[0]} runtime only"
+                f"runtime={config.runtime}: torch_tensorrt {load().__version__} runs engines in its {have[0]} runtime "
+                "only; leave runtime out"
             )
         if len(have) > 1:
             wanted["use_python_runtime"] = config.runtime == "python"

@@ -27,7 +27,9 @@ def effective(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(
         config,
         min_block_size=int(torchtrt.default_of("min_block_size")) if size is None else size,
-        optimization_level=torchtrt.default_optimization_level() if config.optimization_level is None else config.optimization_level,
+        optimization_level=torchtrt.default_optimization_level()
+        if config.optimization_level is None
+        else config.optimization_level,
         runtime=torchtrt.runtimes()[0] if config.runtime is None else config.runtime,
     )
 
@@ -63,7 +65,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
     engines = torchtrt.engines(module)
     built = planned.partition.engines
     if len(engines) != built:
-        raise RuntimeError(f"{built} engines were planned and {len(engines)} were built: the row would not say what ran")
+        raise RuntimeError(
+            f"{built} engines were planned and {len(engines)} were built: the row would not say what ran"
+        )
     digest = hashlib.sha256()
     for engine in engines:
         digest.update(hashlib.sha256(engine).digest())
@@ -78,7 +82,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
         engine_id=digest.hexdigest()[:16] if engines else None,
         cache="cold" if any(path.exists() for path in caches.values()) else "none",
     )
-    return dataclasses.replace(planned, call=call, build=build, runtime=torchtrt.runtime_of(module), ignored_axes=ignored)
+    return dataclasses.replace(
+        planned, call=call, build=build, runtime=torchtrt.runtime_of(module), ignored_axes=ignored
+    )
 
 
 def _cast(model: Model, settings: Settings) -> Model:
@@ -100,5 +106,8 @@ def _save_arguments(settings: Settings, arguments: dict[str, Any]) -> None:
     """Keep every argument that the compiler saw, its defaults included."""
     parameters = inspect.signature(torchtrt.load().dynamo.compile).parameters
     seen = {name: item.default for name, item in parameters.items() if item.default is not item.empty} | arguments
-    plain = {name: value if isinstance(value, bool | int | float | str | None) else str(value) for name, value in seen.items()}
+    plain = {
+        name: value if isinstance(value, bool | int | float | str | None) else str(value)
+        for name, value in seen.items()
+    }
     write_json(settings.folder / "compile_arguments.json", plain)

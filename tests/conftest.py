@@ -1,0 +1,63 @@
+"""What the tests share: a multirun in a subprocess, as a user starts one, and the reason why a test is skipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from trt_sweep import gpu, table
+
+EXAMPLE = Path(__file__).parent / "example"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = None
+    if not torch.cuda.is_available():
+        reason = "no CUDA device here"
+    elif gpu.flavor() is None:
+        reason = "no Torch-TensorRT installed"
+    for item in items:
+        if reason and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+needs_tensorrt = pytest.mark.skipif(
+    gpu.flavor() is None, reason="no Torch-TensorRT installed: pip install -e '.[rtx,test]'"
+)
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="checks what happens without a CUDA device")
+
+
+class Done:
+    """A finished command: exit code, both streams, and the table of the sweep it ran."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str], folder: Path) -> None:
+        self.code, self.out, self.err, self.folder = done.returncode, done.stdout, done.stderr, folder
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return table.load(self.folder)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Callable[..., Done]:
+    """Run `python -m trt_sweep` with these arguments in an empty folder; the example's models are at hand."""
+
+    def run(*arguments: str, multirun: bool = True, example: bool = True) -> Done:
+        folder = tmp_path / "sweep"
+        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+        command = [sys.executable, "-m", "trt_sweep", *(["-m"] if multirun else [])]
+        command += ["--config-dir", str(EXAMPLE)] if example else []
+        if not any(argument.startswith(key) for argument in arguments):
+            command.append(f"{key}={folder}")
+        done = subprocess.run(
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600
+        )
+        return Done(done, folder)
+
+    return run

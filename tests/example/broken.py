@@ -1,0 +1,35 @@
+"""Models that fail, each in its own phase; the tests sweep over them."""
+
+import torch
+
+
+class Raises(torch.nn.Module):
+    """Its forward raises."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("forward went wrong")
+
+
+class DataDependent(torch.nn.Module):
+    """torch.export cannot follow its branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.sum().item() > 0 else x - 1
+
+
+class Constant(torch.nn.Module):
+    """Its output says nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+class Scale(torch.nn.Module):
+    """The smallest model that works."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x * self.weight) + 1

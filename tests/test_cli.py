@@ -1,0 +1,190 @@
+"""Hydra's real multirun in a subprocess, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import EXAMPLE, needs_tensorrt, without_gpu
+
+FAST = ("measure.max_s=1", "measure.warmup_s=0.05")
+
+
+@needs_tensorrt
+@without_gpu
+def test_main_command_plans_without_a_gpu(sweep):
+    done = sweep("optimization_level=0,3,5", example=False)
+    assert done.code == 0, done.err
+    rows = done.rows
+    assert rows["status"].tolist() == ["dryrun"] * 3
+    assert rows["optimization_level"].tolist() == [0, 3, 5]
+    assert rows["engine_ops"].tolist() == [[89]] * 3
+    assert rows["ops_total"].tolist() == [89] * 3
+    assert rows["min_block_size"].tolist() == [5] * 3  # the default that took effect
+    assert rows["gpu_name"].isna().all() and rows["device"].isna().all() and rows["latency_ms"].isna().all()
+    assert rows["assumed_compute_capability"].tolist() == ["9.0"] * 3
+    assert "89/89 operators in 1 engines" in done.err and "[3/3]" in done.err and "elapsed" in done.err
+    assert "dryrun" in done.out and "results.csv" in done.out
+    assert "Torch-TensorRT]" not in done.out + done.err  # the libraries' chatter is in the log
+    assert pd.read_csv(done.folder / "results.csv")["optimization_level"].tolist() == [0, 3, 5]
+
+
+@needs_tensorrt
+def test_points_that_lead_to_the_same_configuration_share_a_record(sweep):
+    done = sweep("model=scale", "dryrun=true", "min_block_size=null,5,1")
+    assert done.code == 0, done.err
+    assert sorted(done.rows["jobs"].tolist()) == [[0, 1], [2]]
+
+
+def test_cpu_backends_are_timed_by_a_wall_clock(sweep):
+    done = sweep("backend=eager,inductor", "model=embedder", "device=cpu", *FAST)
+    assert done.code == 0, done.err
+    rows = done.rows.set_index("backend")
+    assert rows["status"].tolist() == ["ok", "ok"] and set(rows["device"]) == {"cpu"} and set(rows["clock"]) == {"wall"}
+    assert (rows["latency_ms_ci_low"] <= rows["latency_ms"]).all() and (
+        rows["latency_ms"] <= rows["latency_ms_ci_high"]
+    ).all()
+    assert rows.loc["eager", "speedup"] == 1.0
+    assert rows.loc["inductor", "speedup"] == pytest.approx(
+        rows.loc["eager", "latency_ms"] / rows.loc["inductor", "latency_ms"]
+    )
+    assert rows.loc["inductor", "build_s"] > 0 and rows["enqueue_ms"].isna().all()
+
+
+def test_baselines_are_added_once(sweep):
+    done = sweep("backend=inductor", "model=scale", "precision=fp32,bf16", "device=cpu", *FAST)
+    assert done.code == 0, done.err
+    eager = done.rows[done.rows["backend"] == "eager"]
+    assert eager["precision"].tolist() == ["fp32", "bf16"] and eager["jobs"].tolist() == [[], []]
+    assert done.rows["speedup_fp32"].notna().all()
+
+
+def test_a_failed_job_is_a_row_and_stops_no_other(sweep):
+    done = sweep("backend=eager", "model=raises,constant,scale", "device=cpu", *FAST)
+    assert done.code == 1
+    rows = done.rows.set_index("model")
+    assert rows["status"].to_dict() == {"raises": "run_failed", "constant": "run_failed", "scale": "ok"}
+    assert rows.loc["raises", "phase"] == "reference" and "forward went wrong" in rows.loc["raises", "reason"]
+    assert "no variance" in rows.loc["constant", "reason"] and "model.weights" in rows.loc["constant", "reason"]
+    assert "Traceback" not in done.err + done.out
+    assert done.err.strip().splitlines()[-1].startswith("error: 2 of 3 jobs did not succeed")
+    logs = list(done.folder.glob("points/*/log.txt"))
+    assert any("Traceback" in log.read_text() for log in logs)  # for whoever wants to see it
+
+
+@needs_tensorrt
+def test_what_cannot_be_exported_is_build_failed(sweep):
+    done = sweep("model=data_dependent", "dryrun=true")
+    assert done.code == 1
+    row = done.rows.iloc[0]
+    assert (row["status"], row["phase"]) == ("build_failed", "export") and "data-dependent" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["optimization_level=0,9"], ["optimization_level=9", "0 to 5", "job 1"]),
+        (["optimization_level=7"], ["optimization_level=7", "0 to 5"]),
+        (["min_block_size=0"], ["min_block_size=0", "at least 1"]),
+        (["min_block_size=-1"], ["min_block_size=-1", "at least 1"]),
+        (["batch_size=0"], ["batch_size=0", "at least 1"]),
+        (["batch_size=many"], ["batch_size", "many"]),
+        (["precision=fp8"], ["precision=fp8", "fp32, tf32, fp16, bf16"]),
+        (["model=resnet19"], ["model=resnet19", "resnet18", "model.name"]),
+        (["model.name=resnet19"], ["model.name=resnet19", "resnet18"]),
+        (["backend=tensorflow"], ["backend=tensorflow", "dynamo", "eager", "inductor"]),
+        (["optimisation_level=3"], ["optimisation_level", "did you mean optimization_level"]),
+        (["model.weights=/no/such/file"], ["model.weights=/no/such/file", "IMAGENET1K_V1", "state dict"]),
+        (["device=gpu"], ["device=gpu", "cuda"]),
+        (["measure.target=0"], ["measure.target=0", "fraction"]),
+        (["hydra.sweep.dir=/proc/nowhere"], ["/proc/nowhere", "hydra.sweep.dir"]),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_before_anything_runs(sweep, arguments, words):
+    done = sweep(*arguments)
+    assert done.code == 1
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.err
+    for word in words:
+        assert word in lines[0]
+    assert not list(done.folder.glob("points/*")) and done.out == ""
+
+
+@without_gpu
+def test_a_device_that_is_not_there(sweep):
+    done = sweep("device=cuda")
+    assert done.code == 1 and "device=cuda" in done.err and "device=auto" in done.err
+
+
+def test_weights_that_are_no_state_dict_are_a_row(sweep, tmp_path: Path):
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"not a checkpoint")
+    done = sweep("model=scale", "backend=eager", "device=cpu", f"model.weights={file}")
+    assert done.code == 1
+    row = done.rows.iloc[0]
+    assert (row["status"], row["phase"]) == ("build_failed", "model") and "torch.save" in row["reason"]
+
+
+def test_tf32_and_dryrun_that_make_no_sense_are_unsupported_and_exit_0(sweep):
+    done = sweep("model=scale", "backend=eager", "device=cpu", "precision=tf32")
+    assert done.code == 0 and done.rows["status"].tolist() == ["unsupported"] and "TF32" in done.rows["reason"][0]
+
+
+def test_a_single_run_is_a_sweep_of_one(sweep):
+    done = sweep("model=scale", "backend=eager", "device=cpu", *FAST, multirun=False)
+    assert done.code == 0, done.err
+    assert done.rows["status"].tolist() == ["ok"] and (done.folder / "results.parquet").is_file()
+
+
+def test_a_job_can_be_replayed_from_its_hydra_folder(sweep, tmp_path: Path):
+    done = sweep("model=scale", "backend=eager", "device=cpu", *FAST)
+    assert done.code == 0, done.err
+    command = [
+        sys.executable,
+        "-m",
+        "trt_sweep",
+        "--config-dir",
+        str(EXAMPLE),
+        "-cp",
+        str(done.folder / "0/.hydra"),
+        "-cn",
+        "config",
+    ]
+    again = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path / 'again'}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    ids = [json.loads(path.read_text())["point_id"] for path in tmp_path.glob("*/points/*/record.json")]
+    assert len(ids) == 2 and len(set(ids)) == 1
+
+
+def test_two_sweeps_of_one_second_do_not_share_a_folder(sweep, tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "trt_sweep",
+        "--config-dir",
+        str(EXAMPLE),
+        "-m",
+        "model=scale",
+        "backend=eager",
+        "device=cpu",
+        *FAST,
+    ]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    results = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], results
+    folders = {path.parent.name for path in tmp_path.glob("outputs/*/*/points")}
+    assert len(folders) == 2 and all(re.fullmatch(r"\d\d-\d\d-\d\d-[0-9a-f]{4}", name) for name in folders)

@@ -1,0 +1,78 @@
+"""The real Torch-TensorRT partitioner, on models whose partitions are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import needs_tensorrt
+
+from trt_sweep import models, partition, torchtrt
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+
+pytestmark = needs_tensorrt
+
+
+def torchvision(name: str) -> models.Model:
+    factory = {"_target_": models.TORCHVISION, "name": name}
+    model = ModelConfig(name=name, factory=factory, inputs=[InputConfig(shape=[3, 224, 224])])
+    return models.build(
+        SweepConfig(model=model, backend="dynamo"),
+        torch.device("cpu" if not torch.cuda.is_available() else "cuda"),
+    )
+
+
+@pytest.fixture(scope="module")
+def googlenet():
+    model = torchvision("googlenet")
+    return model, torch.export.export(model.module, model.args, model.kwargs)
+
+
+@pytest.mark.parametrize(("size", "engines"), [(1, 11), (5, 10), (22, 6), (45, 3), (300, 0)])
+def test_googlenet(googlenet, size, engines, capfd):
+    model, program = googlenet
+    found, details = partition.plan(program, model, {"min_block_size": size})
+    assert found.engines == engines == len(found.engine_ops)
+    assert (found.ops_total, found.ops_supported) == (253, 240)
+    # The advice does not depend on the size that was asked for, as the library's own does.
+    assert (found.advised_min_block_size, found.advised_min_block_size_moderate) == (45, 22)
+    assert sum(found.engine_ops) + found.fallback_ops <= 253 + 13
+    assert len(details["engine_ops_at_min_block_size_1"]) == 11
+    pools = [item for item in details["fallback"] if "max_pool2d" in item["op"]]
+    assert pools and {item["module"] for item in pools} >= {"maxpool1", "inception3a.branch4.0"}
+    assert sum(details["unsupported_ops"].values()) == 13
+    assert capfd.readouterr().out == ""
+
+
+def test_identity_tells_partitions_apart_and_holds_still(googlenet):
+    model, program = googlenet
+    ids = [partition.plan(program, model, {"min_block_size": size})[0].partition_id for size in (1, 5, 6, 5)]
+    assert ids[0] != ids[1] and ids[1] == ids[3]
+
+
+def test_precision_is_part_of_the_identity():
+    ids = []
+    for dtype in (torch.float32, torch.float16):
+        model = torchvision("squeezenet1_1").to(dtype)
+        program = torch.export.export(model.module, model.args, model.kwargs)
+        found, _ = partition.plan(program, model, {"min_block_size": 16})
+        assert found.engines == 1
+        ids.append(found.partition_id)
+    assert ids[0] != ids[1]
+
+
+def test_a_graph_without_a_single_operator_to_convert():
+    class Same(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.pinv(x)
+
+    model = models.Model(Same().eval(), (torch.randn(4, 4),), {})
+    found, details = partition.plan(torch.export.export(model.module, model.args), model, {})
+    assert (found.engines, found.ops_supported, found.advised_min_block_size) == (0, 0, None)
+    assert [item["op"] for item in details["fallback"]] != []
+
+
+def test_planning_leaves_torch_as_it_was(googlenet):
+    before = torch.cuda.get_device_capability, torch.cuda.current_device
+    torchtrt.load()
+    partition.plan(googlenet[1], googlenet[0], {})
+    assert (torch.cuda.get_device_capability, torch.cuda.current_device) == before
