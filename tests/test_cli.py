@@ -135,6 +135,14 @@ def test_tf32_and_dryrun_that_make_no_sense_are_unsupported_and_exit_0(sweep):
     assert done.code == 0 and done.rows["status"].tolist() == ["unsupported"] and "TF32" in done.rows["reason"][0]
 
 
+def test_fp16_where_the_cpu_has_no_kernel_is_unsupported(sweep):
+    done = sweep("model=distance", "backend=eager", "device=cpu", "precision=fp32,fp16", *FAST)
+    assert done.code == 0, done.err
+    rows = done.rows.set_index("precision")
+    assert rows["status"].to_dict() == {"fp32": "ok", "fp16": "unsupported"}
+    assert "precision=fp16" in rows.loc["fp16", "reason"] and "precision=fp32" in rows.loc["fp16", "reason"]
+
+
 def test_a_single_run_is_a_sweep_of_one(sweep):
     done = sweep("model=scale", "backend=eager", "device=cpu", *FAST, multirun=False)
     assert done.code == 0, done.err

@@ -197,6 +197,8 @@ def register() -> None:
 
 def from_hydra(composed: Any) -> SweepConfig:
     """The composed configuration as checked dataclasses; raises SweepError for a value that is not allowed."""
+    # A configuration replayed from a job's .hydra folder comes without the schema; elsewhere this changes nothing.
+    composed = OmegaConf.merge(OmegaConf.structured(SweepConfig), composed)
     missing = [key for key in ("name", "factory", "inputs") if OmegaConf.is_missing(composed.model, key)]
     if missing:
         raise SweepError(

@@ -69,7 +69,7 @@ def _git_sha() -> str | None:
     if not (here / ".git").exists():
         return None
     done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 @functools.cache

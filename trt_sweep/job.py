@@ -32,7 +32,6 @@ PHASES = {
     "warmup": "run_failed",
     "timing": "run_failed",
 }
-NO_KERNEL = "not implemented for 'Half'"
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] 
     except Exception as error:
         log.exception("the point failed")
         status, reason = PHASES[line.phase], one_line(error)
-        if NO_KERNEL in reason and config.precision == "fp16" and config.device == "cpu":
-            status, reason = (
-                "unsupported",
-                f"precision=fp16: this CPU's torch lacks a kernel ({reason}); use fp32 or bf16",
+        if isinstance(error, NotImplementedError) and config.device == "cpu" and line.phase != "reference":
+            status = "unsupported"
+            reason = (
+                f"precision={config.precision}: torch lacks a kernel for it on a CPU ({reason}); use precision=fp32"
             )
     if status == "inaccurate":
         reason = line.verdict
@@ -131,7 +130,7 @@ class _Line:
         settings = backends.Settings(config, device, self.folder, self.enter)
         self.enter("model")
         model = models.build(config, device)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.no_grad():
             self.enter("reference")
             with models.float32_mode("fp32"):
                 reference = model()

@@ -24,6 +24,13 @@ class Constant(torch.nn.Module):
         return torch.zeros_like(x)
 
 
+class Distance(torch.nn.Module):
+    """Its only operator has no FP16 kernel on a CPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(x, x + 1)
+
+
 class Scale(torch.nn.Module):
     """The smallest model that works."""
 
