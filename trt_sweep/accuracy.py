@@ -13,8 +13,9 @@ from trt_sweep.records import Accuracy
 
 
 def tensors(outputs: Any) -> list[torch.Tensor]:
-    """The tensors of an output (a tensor, or any nesting of tuples, lists and dicts), in a fixed order."""
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+    """The tensors of an output (a tensor, or any nesting of tuples, lists and dicts), in the order of their keys."""
+    leaves = sorted(pytree.tree_leaves_with_path(outputs), key=lambda item: pytree.keystr(item[0]))
+    return [leaf for _, leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
 def require_variance(reference: Any) -> None:
@@ -32,8 +33,9 @@ def require_variance(reference: Any) -> None:
             )
         if output.numel() < 2 or not bool((values != values.flatten()[0]).any()):
             raise SweepError(
-                f"output {index} of the FP32 reference has no variance (shape {tuple(output.shape)}), so an error against "
-                "it means nothing: load trained weights (model.weights=…), initialise the last layer, or change the inputs"
+                f"output {index} of the FP32 reference has no variance (shape {tuple(output.shape)}), so an error "
+                "against it means nothing: load trained weights (model.weights=…), initialise the last layer, or "
+                "change the inputs"
             )
 
 
@@ -53,7 +55,7 @@ def check(outputs: Any, reference: Any, rel_l2: float) -> Accuracy:
         worst_l2 = _worse(worst_l2, float((a - b).norm() / b.norm()), max)
         worst_abs = _worse(worst_abs, float((a - b).abs().max()), max)
         worst_cosine = _worse(worst_cosine, float(torch.nn.functional.cosine_similarity(a, b, dim=0)), min)
-        if expected.dim() >= 2 and expected.shape[-1] > 1:
+        if expected.dim() >= 2 and expected.shape[-1] > 1 and expected.dtype != torch.bool:
             same = output.to(expected.device).argmax(-1) == expected.argmax(-1)
             share = float(same.double().mean())
             worst_top1 = share if math.isnan(worst_top1) else min(worst_top1, share)

@@ -16,19 +16,14 @@ from trt_sweep.errors import SweepError
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 RUNTIMES = ("cpp", "python")
-DTYPES = (
-    "float",
-    "float64",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "bool",
-)
+WHOLE = {
+    "int64": (-(2**63), 2**63),
+    "int32": (-(2**31), 2**31),
+    "int16": (-(2**15), 2**15),
+    "int8": (-128, 128),
+    "uint8": (0, 256),
+}
+DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
 
 
@@ -57,17 +52,17 @@ class InputConfig:
     def __post_init__(self) -> None:
         _require(all(size > 0 for size in self.shape), "model.inputs.shape", self.shape, "sizes of at least 1")
         _require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
-        ranged = self.low is not None and self.high is not None
-        _require(
-            ranged or (self.low is None and self.high is None),
-            "model.inputs.low/high",
-            (self.low, self.high),
-            "both or neither",
-        )
-        if "int" in self.dtype:
-            _require(ranged, "model.inputs.low/high", None, f"both bounds for an input of dtype {self.dtype}")
-        if self.low is not None and self.high is not None:
-            _require(self.low < self.high, "model.inputs.low/high", (self.low, self.high), "low < high")
+        name, given = "model.inputs.low/high", (self.low, self.high)
+        if self.low is None or self.high is None:
+            _require(given == (None, None), name, given, "both or neither")
+            _require(self.dtype not in WHOLE, name, None, f"both bounds for an input of dtype {self.dtype}")
+            return
+        _require(math.isfinite(self.low) and math.isfinite(self.high), name, given, "finite bounds")
+        _require(self.low < self.high, name, given, "low < high")
+        if self.dtype in WHOLE:
+            least, most = WHOLE[self.dtype]
+            fits = least <= self.low and self.high <= most and int(self.low) < int(self.high)
+            _require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
 
 
 @dataclass
@@ -83,6 +78,11 @@ class ModelConfig:
     weights: str | None = None
     seed: int = 0
     inputs: list[InputConfig] = MISSING
+
+    def __post_init__(self) -> None:
+        inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
+        names = [item.name for item in inputs if item.name is not None]
+        _require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
 
 
 @dataclass
@@ -173,7 +173,7 @@ class SweepConfig:
         )
         index = self.device.removeprefix("cuda:")
         _require(
-            self.device in ("auto", "cuda", "cpu") or (index != self.device and index.isdigit()),
+            self.device in ("auto", "cuda", "cpu") or (index != self.device and index.isascii() and index.isdecimal()),
             "device",
             self.device,
             "auto, cpu, cuda or cuda:N",
@@ -186,8 +186,16 @@ class SweepConfig:
     @property
     def point_id(self) -> str:
         """16 hexadecimal digits that name this configuration; equal configurations share one."""
-        text = json.dumps(self.to_dict(), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(self.to_dict())
+
+    @property
+    def model_id(self) -> str:
+        """Likewise for the model with its weights and inputs."""
+        return _digest(dataclasses.asdict(self.model))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def register() -> None:

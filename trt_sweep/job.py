@@ -174,6 +174,7 @@ class _Line:
         config, compiled = self.config, self.compiled
         axes = Axes(
             model=config.model.name,
+            model_id=config.model_id,
             weights=config.model.weights,
             seed=config.model.seed,
             backend=config.backend,

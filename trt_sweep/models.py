@@ -116,7 +116,7 @@ def _module(model: ModelConfig) -> torch.nn.Module:
         else:
             factory["weights"] = model.weights
     try:
-        module = instantiate(factory)
+        module = instantiate(factory, _convert_="all")
     except InstantiationException as error:
         raise SweepError(f"model.factory cannot be built: {one_line(error.__cause__ or error)}") from error
     if not isinstance(module, torch.nn.Module):

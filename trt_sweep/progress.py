@@ -29,8 +29,8 @@ def captured(path: Path) -> Iterator[None]:
     """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
     sys.stdout.flush()
     sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
     with path.open("ab") as log:
+        saved = os.dup(1), os.dup(2)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:

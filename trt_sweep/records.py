@@ -39,6 +39,7 @@ class Axes:
     """The effective values; an axis that the backend does not use is null."""
 
     model: str = metric("effective model name")
+    model_id: str = metric("hash of the model's factory, weights, seed and inputs")
     weights: str | None = metric("name or file of the weights; null for random ones")
     seed: int | None = metric("seed of random weights and inputs")
     backend: str = metric("compile path")
@@ -139,7 +140,11 @@ def columns(part: type = Record) -> list[str]:
 
 def integer_columns() -> list[str]:
     """The columns that hold whole numbers, or null."""
-    return [item.name for item in dataclasses.fields(Record) if item.type in ("int", "int | None")]
+    return _columns_of("int")
+
+
+def _columns_of(kind: str) -> list[str]:
+    return [item.name for item in dataclasses.fields(Record) if item.type in (kind, f"{kind} | None")]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -173,10 +178,16 @@ def read(path: Path) -> Record:
     if not isinstance(content, dict) or "schema_version" not in content or "point_id" not in content:
         raise ValueError("not a record")
     version = content["schema_version"]
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise ValueError(f"schema_version is {version!r}")
+    if version > SCHEMA_VERSION:
         raise SweepError(
             f"{path}: schema_version={version} is newer than the {SCHEMA_VERSION} that this trt_sweep reads: "
             "update trt_sweep, or point it at another folder"
         )
-    known = set(columns())
-    return Record(**{key: value for key, value in content.items() if key in known})
+    row = {item.name: content[item.name] for item in dataclasses.fields(Record) if item.name in content}
+    for name in (*integer_columns(), *_columns_of("float")):
+        allowed = int if name in integer_columns() else (int, float)
+        if row.get(name) is not None and not isinstance(row[name], allowed):
+            raise ValueError(f"{name} is {row[name]!r}")
+    return Record(**row)

@@ -52,8 +52,9 @@ class Sweep:
 
     def __init__(self, configs: dict[int, SweepConfig], folder: Path) -> None:
         self.folder = folder
-        # Importing Torch-TensorRT talks to both streams and takes 10 s or more.
         folder.mkdir(parents=True, exist_ok=True)
+        # Importing Torch-TensorRT talks to both streams and takes 10 s or more.
+        print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
         self._log = folder / LOG
         with captured(self._log):
             self.points = plan(configs)
@@ -64,7 +65,7 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         self._progress.__enter__()
-        self._progress.say(f"{len(self.points)} points, results in {self.folder}")
+        self._progress.say(f"{_count(len(self.points), 'point')}, results in {self.folder}")
         for point in self.points:
             if not point.jobs:
                 self._run(point)
@@ -109,11 +110,15 @@ def _axes(config: SweepConfig) -> dict[str, Any]:
     return {axis: config.model.name if axis == "model" else getattr(config, axis) for axis in table.AXES}
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _outcome(record: Record) -> str:
     if record.latency_ms is not None:
         interval = f"[{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
         return f"{record.status}  {record.latency_ms:.4g} ms {interval}"
     if record.status == "dryrun":
         operators = f"{record.ops_supported}/{record.ops_total} operators"
-        return f"dryrun  {operators} in {record.engines} engines {record.engine_ops}"
+        return f"dryrun  {operators} in {_count(record.engines or 0, 'engine')} {record.engine_ops}"
     return f"{record.status}  {record.reason}"

@@ -58,7 +58,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
     """Against the eager row of the same precision, or of the one named."""
-    keys = ["sweep_id", "model", "weights", "seed", "batch_size", "device", "gpu_uuid"]
+    keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     eager = ok[ok["backend"] == BASELINE]
     if precision is None:
@@ -82,7 +82,7 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def varied(table: pd.DataFrame) -> list[str]:
     """The axes that differ between rows of one backend, baselines apart; backend and precision at least."""
-    swept = table[table["jobs"].map(bool)]
+    swept = table[table["jobs"].map(bool).astype(bool)]
     most = swept.groupby("backend")[[axis for axis in AXES if axis != "backend"]].nunique(dropna=False).max()
     return [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
 
@@ -95,7 +95,8 @@ def _latency(row: pd.Series) -> str:
     if pd.isna(row["latency_ms"]):
         return "–"
     low, high = row["latency_ms_ci_low"], row["latency_ms_ci_high"]
-    return f"{row['latency_ms']:.4g} [{low:.4g}, {high:.4g}]"
+    interval = "" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]"
+    return f"{row['latency_ms']:.4g}{interval}"
 
 
 def render(table: pd.DataFrame) -> Table:
@@ -127,8 +128,8 @@ def notes(table: pd.DataFrame) -> list[str]:
     found = []
     engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
     for engine, group in engines:
-        if len(group) > 1:
-            differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+        differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+        if differ:
             runtime = "runtime" in differ
             found.append(
                 f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"

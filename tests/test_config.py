@@ -1,0 +1,131 @@
+"""What the schema refuses, and what names a point."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from omegaconf import OmegaConf
+
+from trt_sweep.config import AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, SweepConfig, from_hydra
+from trt_sweep.errors import SweepError
+
+
+def sweep(**values) -> SweepConfig:
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.ReLU"}, inputs=[InputConfig(shape=[3])])
+    return SweepConfig(**{"model": model, "backend": "eager", **values})
+
+
+TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
+
+
+@pytest.mark.parametrize(
+    ("build", "values", "field", "shown", "allowed"),
+    [
+        (InputConfig, {"shape": [3, 0]}, "model.inputs.shape", "[3, 0]", "at least 1"),
+        (InputConfig, {"dtype": "half"}, "model.inputs.dtype", "half", "float16, bfloat16"),
+        (InputConfig, {"low": 0.0}, "model.inputs.low/high", "(0.0, None)", "both or neither"),
+        (InputConfig, {"high": 1.0}, "model.inputs.low/high", "(None, 1.0)", "both or neither"),
+        (InputConfig, {"dtype": "int64"}, "model.inputs.low/high", "null", "dtype int64"),
+        (InputConfig, {"dtype": "uint8"}, "model.inputs.low/high", "null", "dtype uint8"),
+        (InputConfig, {"low": 1.0, "high": 1.0}, "model.inputs.low/high", "(1.0, 1.0)", "low < high"),
+        (InputConfig, {"low": math.nan, "high": 1.0}, "model.inputs.low/high", "(nan, 1.0)", "finite bounds"),
+        (MeasureConfig, {"target": 0.0}, "measure.target", "0.0", "between 0 and 1"),
+        (MeasureConfig, {"target": 1.0}, "measure.target", "1.0", "between 0 and 1"),
+        (MeasureConfig, {"target": math.nan}, "measure.target", "nan", "between 0 and 1"),
+        (MeasureConfig, {"min_samples": 9}, "measure.min_samples", "9", "at least 10"),
+        (MeasureConfig, {"max_s": 0.0}, "measure.max_s", "0.0", "above 0"),
+        (MeasureConfig, {"max_s": math.inf}, "measure.max_s", "inf", "above 0"),
+        (MeasureConfig, {"warmup_s": -1.0}, "measure.warmup_s", "-1.0", "at least 0"),
+        (MeasureConfig, {"warmup_s": math.inf}, "measure.warmup_s", "inf", "at least 0"),
+        (MeasureConfig, {"warmup_calls": 0}, "measure.warmup_calls", "0", "at least 1"),
+        (
+            AccuracyConfig,
+            {"rel_l2": {"fp32": 0.1}},
+            "accuracy.rel_l2",
+            "{'fp32': 0.1}",
+            "fp32, tf32, fp16, bf16",
+        ),
+        (AccuracyConfig, {"rel_l2": TOLERANCES | {"bf16": 0.0}}, "accuracy.rel_l2.bf16", "0.0", "above 0"),
+        (
+            AccuracyConfig,
+            {"rel_l2": TOLERANCES | {"fp16": math.nan}},
+            "accuracy.rel_l2.fp16",
+            "nan",
+            "above 0",
+        ),
+        (sweep, {"precision": "int8"}, "precision", "int8", "fp32, tf32, fp16, bf16"),
+        (sweep, {"batch_size": 0}, "batch_size", "0", "at least 1"),
+        (sweep, {"min_block_size": 0}, "min_block_size", "0", "at least 1, or null"),
+        (sweep, {"optimization_level": 6}, "optimization_level", "6", "from 0 to 5, or null"),
+        (sweep, {"optimization_level": -1}, "optimization_level", "-1", "from 0 to 5, or null"),
+        (sweep, {"runtime": "rust"}, "runtime", "rust", "cpp or python, or null"),
+        (sweep, {"device": "cuda:x"}, "device", "cuda:x", "auto, cpu, cuda or cuda:N"),
+        (sweep, {"device": "cuda:"}, "device", "cuda:", "auto, cpu, cuda or cuda:N"),
+        (sweep, {"device": "0"}, "device", "0", "auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_refused(build, values, field, shown, allowed):
+    with pytest.raises(SweepError) as caught:
+        build(**values)
+    named, _, rest = str(caught.value).partition(" is not allowed: use ")
+    assert named == f"{field}={shown}"
+    assert allowed in rest
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optimization_level": 0},
+        {"optimization_level": 5},
+        {"min_block_size": 1},
+        {"runtime": "python"},
+        *({"device": device} for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:11")),
+        *({"precision": precision} for precision in TOLERANCES),
+    ],
+)
+def test_allowed(values):
+    config = sweep(**values)
+    assert {name: getattr(config, name) for name in values} == values
+
+
+def test_point_id_of_equal_configurations():
+    one, two = sweep(), sweep()
+    assert one is not two
+    assert one.point_id == two.point_id == dataclasses.replace(one).point_id
+    assert len(one.point_id) == 16
+    assert int(one.point_id, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"backend": "inductor"},
+        {"precision": "fp16"},
+        {"batch_size": 2},
+        {"min_block_size": 5},
+        {"optimization_level": 0},
+        {"runtime": "cpp"},
+        {"device": "cpu"},
+        {"dryrun": True},
+        {"measure": MeasureConfig(target=0.01)},
+        {"accuracy": AccuracyConfig(rel_l2=TOLERANCES | {"fp32": 1e-4})},
+        {"model": dataclasses.replace(sweep().model, seed=1)},
+        {"model": dataclasses.replace(sweep().model, weights="w.pt")},
+        {"model": dataclasses.replace(sweep().model, inputs=[InputConfig(shape=[4])])},
+    ],
+)
+def test_point_id_of_different_configurations(values):
+    assert sweep(**values).point_id != sweep().point_id
+
+
+def test_from_hydra():
+    composed = OmegaConf.structured(SweepConfig)
+    composed.backend = "eager"
+    with pytest.raises(SweepError, match=r"model\.name is not set: choose a model"):
+        from_hydra(composed)
+    given = {"name": "m", "factory": {"_target_": "torch.nn.ReLU"}, "inputs": [{"shape": [3]}]}
+    assert from_hydra(OmegaConf.merge(composed, {"model": given})) == sweep()
+    with pytest.raises(SweepError, match=r"^batch_size=0 is not allowed"):
+        from_hydra(OmegaConf.merge(composed, {"model": given, "batch_size": 0}))

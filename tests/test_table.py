@@ -1,0 +1,220 @@
+"""The table of a folder of records: which rows, which baselines, which notes, and both files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from trt_sweep import records, table
+from trt_sweep.errors import SweepError
+from trt_sweep.records import Record
+
+COMMON = {
+    "sweep_id": "s",
+    "jobs": [0],
+    "status": "ok",
+    "model": "m",
+    "model_id": "abc",
+    "seed": 0,
+    "backend": "dynamo",
+    "precision": "fp32",
+    "batch_size": 1,
+    "device": "cuda:0",
+    "gpu_uuid": "GPU-1",
+    "dryrun": False,
+    "ignored_axes": [],
+}
+
+
+def put(folder: Path, name: str, latency_ms: float | None = None, **values) -> None:
+    timed = {"latency_ms_ci_low": latency_ms, "latency_ms_ci_high": latency_ms, "samples": 100} if latency_ms else {}
+    created = f"2026-01-31T12:00:{len(list(folder.rglob('record.json'))):02}"
+    row = COMMON | timed | {"point_id": name, "created_utc": created, "latency_ms": latency_ms} | values
+    records.write(folder / "points" / name, Record(**row))
+
+
+def load(folder: Path) -> pd.DataFrame:
+    return table.load(folder).set_index("point_id")
+
+
+def test_speedups(tmp_path):
+    put(tmp_path, "eager32", 12.0, backend="eager", jobs=[])
+    put(tmp_path, "eager16", 6.0, backend="eager", precision="fp16", jobs=[])
+    put(tmp_path, "trt32", 4.0)
+    put(tmp_path, "trt16", 2.0, precision="fp16", engines=3)
+    put(tmp_path, "failed", 2.0, precision="fp16", status="inaccurate")
+    put(tmp_path, "planned", status="dryrun")
+    rows = load(tmp_path)
+    assert list(rows.index) == ["eager32", "eager16", "trt32", "trt16", "failed", "planned"]
+    assert rows["speedup"][:4].tolist() == [1.0, 1.0, 3.0, 3.0]
+    assert rows["speedup_fp32"][:4].tolist() == [1.0, 2.0, 3.0, 6.0]
+    assert rows[["speedup", "speedup_fp32"]][4:].isna().all(axis=None)
+    assert rows.loc["trt16", "folder"] == "points/trt16"
+    assert str(rows["engines"].dtype) == "Int64"
+    assert rows["engines"].isna().sum() == 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sweep_id": "t"},
+        {"model_id": "other"},
+        {"batch_size": 2},
+        {"device": "cpu"},
+        {"gpu_uuid": "GPU-2"},
+        {"status": "run_failed"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_baseline_of_another_kind_is_none(tmp_path, other):
+    put(tmp_path, "eager", 10.0, backend="eager", **other)
+    put(tmp_path, "trt", 5.0)
+    row = load(tmp_path).loc["trt"]
+    assert math.isnan(row["speedup"])
+    assert math.isnan(row["speedup_fp32"])
+
+
+def test_nulls_are_equal_in_a_key(tmp_path):
+    put(tmp_path, "eager", 10.0, backend="eager", weights=None, gpu_uuid=None)
+    put(tmp_path, "inductor", 5.0, backend="inductor", weights=None, gpu_uuid=None)
+    assert load(tmp_path).loc["inductor", "speedup"] == 2.0
+
+
+def test_several_sweeps_below_one_folder(tmp_path):
+    for name, latency in (("one", 10.0), ("two", 30.0)):
+        put(tmp_path / name, f"eager-{name}", latency, backend="eager", sweep_id=name)
+        put(tmp_path / name, f"trt-{name}", 5.0, sweep_id=name)
+    rows = load(tmp_path)
+    assert rows.loc[["trt-one", "trt-two"], "speedup"].tolist() == [2.0, 6.0]
+    assert rows.loc["trt-two", "folder"] == "two/points/trt-two"
+
+
+def test_unreadable_files_are_named(tmp_path):
+    put(tmp_path, "good", 1.0)
+    bad = {"foreign": "[]", "truncated": '{"point_id": "x', "empty": ""}
+    for name, text in bad.items():
+        (tmp_path / "points" / name).mkdir()
+        (tmp_path / "points" / name / "record.json").write_text(text)
+    rows = table.load(tmp_path)
+    assert rows["point_id"].tolist() == ["good"]
+    unreadable = rows.attrs["unreadable"]
+    assert set(unreadable) == {str(tmp_path / "points" / name / "record.json") for name in bad}
+    assert unreadable[str(tmp_path / "points" / "foreign" / "record.json")] == "ValueError: not a record"
+    assert sum(note.startswith("unreadable: ") for note in table.notes(rows)) == 3
+
+
+def test_newer_schema_is_refused(tmp_path):
+    put(tmp_path, "new", 1.0, schema_version=records.SCHEMA_VERSION + 1)
+    with pytest.raises(SweepError, match=r"points/new/record\.json: schema_version=\d+ is newer"):
+        table.load(tmp_path)
+
+
+def test_both_files_read_back_equal(tmp_path):
+    put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
+    put(tmp_path, "trt", 5.0, jobs=[0, 3], engine_ops=[4, 5], engines=2, ignored_axes=["optimization_level"])
+    put(tmp_path, "lost", status="build_failed", phase="build", reason='no "kernel", none\nat all')
+    rows = table.load(tmp_path)
+    csv, parquet = table.write(rows, tmp_path)
+    back = pd.read_parquet(parquet)
+    assert list(back) == list(rows)
+    lists = ["jobs", "engine_ops", "ignored_axes"]
+    for name in lists:
+        assert [None if x is None else list(x) for x in back[name]] == rows[name].tolist(), name
+    pd.testing.assert_frame_equal(back.drop(columns=lists), rows.drop(columns=lists))
+
+    text = pd.read_csv(csv, dtype=rows.dtypes[records.integer_columns()].to_dict())
+    assert list(text) == list(rows)
+    assert [json.loads(jobs) for jobs in text["jobs"]] == [[], [0, 3], [0]]
+    assert json.loads(text["engine_ops"][1]) == [4, 5]
+    filled = rows.dropna(axis=1, how="all").columns.difference(lists)
+    pd.testing.assert_frame_equal(text[filled], rows[filled], check_dtype=False)
+    assert pd.read_csv(csv, dtype=str)["engines"][1] == "2"  # whole numbers stay whole beside nulls
+
+
+def test_varied_axes(tmp_path):
+    put(tmp_path, "eager", 10.0, backend="eager", jobs=[], min_block_size=None)
+    put(tmp_path, "a", 5.0, min_block_size=1)
+    assert table.varied(table.load(tmp_path)) == ["backend", "precision"]  # baselines do not count
+    put(tmp_path, "b", 5.0, min_block_size=5)
+    assert table.varied(table.load(tmp_path)) == ["backend", "precision", "min_block_size"]
+
+
+def test_notes_about_shared_engines(tmp_path):
+    put(tmp_path, "a", 5.0, engine_id="abcdef123", min_block_size=1)
+    put(tmp_path, "b", 5.0, engine_id="abcdef123", min_block_size=5)
+    put(tmp_path, "c", 5.0, engine_id="other")
+    (note,) = table.notes(table.load(tmp_path))
+    assert note.startswith("2 points share one engine (abcdef): min_block_size did not change it; ")
+    put(tmp_path, "d", 5.0, engine_id="other", runtime="python")
+    assert "runtime did not change it, but runs it differently" in table.notes(table.load(tmp_path))[1]
+
+
+@pytest.mark.parametrize(("flavor", "name"), [("rtx", "TensorRT-RTX"), ("standard", "TensorRT")])
+def test_notes_about_ignored_axes(tmp_path, flavor, name):
+    for point in "ab":
+        put(tmp_path, point, 5.0, ignored_axes=["optimization_level"], tensorrt_flavor=flavor)
+    assert table.notes(table.load(tmp_path)) == [f"{name} accepts optimization_level without effect"]
+
+
+def test_notes_about_failures_and_plans(tmp_path):
+    put(tmp_path, "ok", 5.0)
+    put(tmp_path, "lost", status="run_failed", phase="timing", reason="RuntimeError: boom")
+    plan = {"assumed_compute_capability": "9.0", "engines": 2, "default_min_block_size": 5}
+    advice = {"advised_min_block_size": 45, "advised_min_block_size_moderate": 22}
+    put(tmp_path, "plan", status="dryrun", **plan, **advice)
+    assert table.notes(table.load(tmp_path)) == [
+        "planned, not built or timed: 1 of 3 points (no GPU here; compute capability 9.0 assumed)",
+        "m: the library advises min_block_size=45 or 22 (fewest segments, moderate); its default is 5",
+        "run_failed in timing (points/lost): RuntimeError: boom",
+    ]
+
+
+def test_main(tmp_path, capsys):
+    put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
+    put(tmp_path, "trt", 5.0, rel_l2_error=1.5e-4)
+    assert table.main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "5 [5, 5]" in out
+    assert "2.00×" in out
+    assert "1.5e-04" in out
+    assert out.splitlines()[-1] == f"written: {tmp_path / 'results.csv'}, {tmp_path / 'results.parquet'}"
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 2
+
+
+def test_main_on_folders_that_do_not_work(tmp_path, capsys):
+    assert table.main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} holds no record: give the folder of a sweep, which has points/ in it\n"
+    )
+    assert table.main([str(tmp_path / "nowhere")]) == 1
+    assert "nowhere is not a folder" in capsys.readouterr().err
+    put(tmp_path, "new", 1.0, schema_version=99)
+    assert table.main([str(tmp_path)]) == 1
+    assert "schema_version=99 is newer" in capsys.readouterr().err
+    assert not (tmp_path / "results.csv").exists()
+
+
+def test_an_empty_folder_gives_an_empty_table(tmp_path):
+    rows = table.load(tmp_path)
+    assert rows.empty
+    assert list(rows) == [*records.columns(), "folder", "speedup", "speedup_fp32"]
+    assert rows.attrs["unreadable"] == {}
+
+
+def test_only_unreadable_records_are_named_and_printed(tmp_path, capsys):
+    broken = tmp_path / "points" / "x" / "record.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"schema_version": 1, "point_id": "x", "samples": "many"}')
+    assert list(table.load(tmp_path).attrs["unreadable"]) == [str(broken)]
+    assert table.main([str(tmp_path)]) == 0
+    assert "unreadable" in capsys.readouterr().out
+
+
+def test_too_few_samples_for_an_interval(tmp_path, capsys):
+    put(tmp_path, "slow", 4000.0, latency_ms_ci_low=math.nan, latency_ms_ci_high=math.nan, samples=3)
+    assert table.main([str(tmp_path)]) == 0
+    assert "4000" in capsys.readouterr().out
