@@ -50,7 +50,9 @@ class Axes:
     optimization_level: int | None = metric("TensorRT's builder optimization level")
     runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
     dryrun: bool = metric("whether the point was planned only")
-    ignored_axes: list[str] = metric("axes that were set and that the installed library accepts without effect")
+    ignored_axes: list[str] = metric(
+        "axes, and arguments behind them, that the installed library is known to accept without effect"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

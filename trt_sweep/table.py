@@ -140,6 +140,8 @@ def notes(table: pd.DataFrame) -> list[str]:
         names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
         which = " and ".join(sorted({names.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
         found.append(f"{which} accepts {', '.join(ignored)} without effect")
+    if "disable_tf32" in ignored:
+        found.append("so precision=fp32 was computed in TF32 there; eager in fp32 was not")
     planned = table[table["status"] == "dryrun"]
     if len(planned):
         assumed = planned["assumed_compute_capability"].dropna().unique()
