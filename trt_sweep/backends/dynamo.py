@@ -53,14 +53,16 @@ def compile(model: Model, settings: Settings) -> Compiled:
     caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in torchtrt.cache_paths()}
     for path in caches.values():
         path.unlink(missing_ok=True)
-    arguments |= {name: str(path) for name, path in caches.items()}
+    private = {name: str(path) for name, path in caches.items()}
     dynamo = torchtrt.load().dynamo
     start = time.perf_counter()
     with torch.cuda.device(settings.device):
-        module: torch.nn.Module = dynamo.compile(program, arg_inputs=cast.args, kwarg_inputs=cast.kwargs, **arguments)
+        module: torch.nn.Module = dynamo.compile(
+            program, arg_inputs=cast.args, kwarg_inputs=cast.kwargs, **arguments, **private
+        )
         synchronize(settings.device)
     build_s = time.perf_counter() - start
-    _save_arguments(settings, arguments)
+    _save_arguments(settings, arguments | {name: path.name for name, path in caches.items()})
 
     engines = torchtrt.engines(module)
     built = planned.partition.engines
