@@ -32,10 +32,11 @@ def test_googlenet(googlenet, size, engines, capfd):
     model, program = googlenet
     found, details = partition.plan(program, model, {"min_block_size": size})
     assert found.engines == engines == len(found.engine_ops)
-    assert (found.ops_total, found.ops_supported) == (253, 240)
+    # Torch-TensorRT 2.14 counts 253 operators, 2.11 one more; 13 poolings with ceil_mode have no converter.
+    assert found.ops_total - found.ops_supported == 13 and found.ops_total in (253, 254)
     # The advice does not depend on the size that was asked for, as the library's own does.
     assert (found.advised_min_block_size, found.advised_min_block_size_moderate) == (45, 22)
-    assert sum(found.engine_ops) + found.fallback_ops <= 253 + 13
+    assert sum(found.engine_ops) + found.fallback_ops <= found.ops_total + 13
     assert len(details["engine_ops_at_min_block_size_1"]) == 11
     pools = [item for item in details["fallback"] if "max_pool2d" in item["op"]]
     assert pools and {item["module"] for item in pools} >= {"maxpool1", "inception3a.branch4.0"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import torchtrt
+from trt_sweep import gpu, torchtrt
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
 from trt_sweep.errors import Unsupported
 
@@ -70,12 +70,13 @@ def test_defaults():
 def test_arguments_of_a_precision(precision, disabled):
     passed, ignored = torchtrt.arguments(config(precision=precision))
     assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
-    assert ignored == []
+    always_tf32 = (gpu.version("tensorrt-rtx") or "").startswith("1.4.")
+    assert ignored == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
 
 
 @needs_tensorrt
 def test_arguments_of_the_axes():
-    passed, ignored = torchtrt.arguments(config(min_block_size=7, optimization_level=0))
+    passed, ignored = torchtrt.arguments(config(precision="fp16", min_block_size=7, optimization_level=0))
     assert (passed["min_block_size"], passed["optimization_level"]) == (7, 0)
     assert ignored == (["optimization_level"] if torchtrt.is_rtx() else [])
 
