@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ def effective(config: SweepConfig) -> SweepConfig:
 def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] = lambda name: None) -> Record:
     """Do a point and write its record into `folder`; only KeyboardInterrupt passes, once the record is written."""
     config = point.config
+    gc.collect()  # what earlier points left in reference cycles may hold the GPU's memory
+    torch.cuda.empty_cache()
     line = _Line(config, folder, phase)
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config.to_dict())
@@ -78,7 +81,8 @@ def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] 
     except Exception as error:
         log.exception("the point failed")
         status, reason = PHASES[line.phase], one_line(error)
-        if isinstance(error, NotImplementedError) and config.device == "cpu" and line.phase != "reference":
+        low = config.precision in ("fp16", "bf16") and line.phase not in ("model", "reference")
+        if isinstance(error, NotImplementedError) and config.device == "cpu" and low:
             status = "unsupported"
             reason = (
                 f"precision={config.precision}: torch lacks a kernel for it on a CPU ({reason}); use precision=fp32"
@@ -116,6 +120,9 @@ class _Line:
         self.phase = phase
         self._hear(phase)
 
+    def keep(self, compiled: backends.Compiled) -> None:
+        self.compiled = compiled
+
     def run(self) -> str:
         config, backend = self.config, backends.get(self.config.backend)
         if config.dryrun and not backend.TENSORRT:
@@ -127,7 +134,7 @@ class _Line:
         if config.precision == "tf32" and device.type == "cpu" and not config.dryrun:
             raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
         self.device = None if config.dryrun else device
-        settings = backends.Settings(config, device, self.folder, self.enter)
+        settings = backends.Settings(config, device, self.folder, self.enter, self.keep)
         self.enter("model")
         model = models.build(config, device)
         with torch.no_grad():

@@ -55,8 +55,7 @@ class Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         # Importing Torch-TensorRT talks to both streams and takes 10 s or more.
         print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
-        self._log = folder / LOG
-        with captured(self._log):
+        with captured(folder / LOG):
             self.points = plan(configs)
         self._records: dict[str, Record] = {}
         self._progress = Progress([point.config.backend for point in self.points])
@@ -66,9 +65,13 @@ class Sweep:
     def __enter__(self) -> Sweep:
         self._progress.__enter__()
         self._progress.say(f"{_count(len(self.points), 'point')}, results in {self.folder}")
-        for point in self.points:
-            if not point.jobs:
-                self._run(point)
+        try:
+            for point in self.points:
+                if not point.jobs:
+                    self._run(point)
+        except BaseException:  # Python leaves a context that was not entered by itself
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

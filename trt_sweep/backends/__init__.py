@@ -27,12 +27,16 @@ from trt_sweep.records import Build, Partition
 
 @dataclass(frozen=True)
 class Settings:
-    """What a backend is given beside the model; `phase` hears which phase begins, files go into `folder`."""
+    """What a backend is given beside the model.
+
+    Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail.
+    """
 
     config: SweepConfig
     device: torch.device
     folder: Path
     phase: Callable[[str], None]
+    keep: Callable[[Compiled], None]
 
 
 @dataclass(frozen=True)

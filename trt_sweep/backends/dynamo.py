@@ -37,15 +37,14 @@ def effective(config: SweepConfig) -> SweepConfig:
 def plan(model: Model, settings: Settings) -> Compiled:
     """Export and partition; build nothing."""
     arguments, ignored = torchtrt.arguments(settings.config)
-    _, planned = _plan(_cast(model, settings), settings, arguments)
-    return dataclasses.replace(planned, ignored_axes=ignored)
+    return _plan(_cast(model, settings), settings, arguments, ignored)[1]
 
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
     arguments, ignored = torchtrt.arguments(settings.config)
     cast = _cast(model, settings)
-    program, planned = _plan(cast, settings, arguments)
+    program, planned = _plan(cast, settings, arguments, ignored)
 
     settings.phase("build")
     arguments["device"] = settings.device
@@ -84,16 +83,16 @@ def compile(model: Model, settings: Settings) -> Compiled:
         engine_id=digest.hexdigest()[:16] if engines else None,
         cache="cold" if any(path.exists() for path in caches.values()) else "none",
     )
-    return dataclasses.replace(
-        planned, call=call, build=build, runtime=torchtrt.runtime_of(module), ignored_axes=ignored
-    )
+    return dataclasses.replace(planned, call=call, build=build, runtime=torchtrt.runtime_of(module))
 
 
 def _cast(model: Model, settings: Settings) -> Model:
     return model.to(DTYPE[settings.config.precision])
 
 
-def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
+def _plan(
+    model: Model, settings: Settings, arguments: dict[str, Any], ignored: list[str]
+) -> tuple[torch.export.ExportedProgram, Compiled]:
     settings.phase("export")
     start = time.perf_counter()
     program = torch.export.export(model.module, model.args, model.kwargs)
@@ -101,7 +100,9 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     settings.phase("partition")
     planned, details = partition.plan(program, model, arguments)
     write_json(settings.folder / partition.FILE, details)
-    return program, Compiled(None, Build(export_s=export_s), planned)
+    compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
+    settings.keep(compiled)
+    return program, compiled
 
 
 def _save_arguments(settings: Settings, arguments: dict[str, Any]) -> None:
