@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
 
+from trt_sweep import backends
+
 FAST = ("measure.max_s=1", "measure.warmup_s=0.05")
 
 
@@ -94,6 +96,16 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["min_block_size=-1"], ["min_block_size=-1", "at least 1"]),
         (["batch_size=0"], ["batch_size=0", "at least 1"]),
         (["batch_size=many"], ["batch_size", "many"]),
+        (["batch_size=[1,2]"], ["batch_size=[1, 2]", "[min,opt,max]"]),
+        (["batch_size=[8,1,32]"], ["batch_size=[8, 1, 32]", "min <= opt <= max"]),
+        (["batch_size=[1,8,32]", "time_at=[64]"], ["time_at=[64]", "from 1 to 32"]),
+        (["time_at=[8]"], ["time_at=[8]", "batch_size=[1,8,32]"]),
+        (["batch_size=[1,8,32]", "model=ranged"], ["[1, 8, 32]", "[4, 8, 16]", "one dynamic dimension"]),
+        (["backend=torchscript", "torchscript.mode=tracing"], ["torchscript.mode=tracing", "trace, script"]),
+        (["backend=inductor", "inductor.mode=fast"], ["inductor.mode=fast", "reduce-overhead", "max-autotune"]),
+        (["cuda_graphs=maybe"], ["cuda_graphs", "maybe"]),
+        (["runtime_cache=lukewarm"], ["runtime_cache=lukewarm", "cold, warm"]),
+        (["compile.max_aux_streams=1"], ["compile.max_aux_streams", "+compile.max_aux_streams"]),
         (["precision=fp8"], ["precision=fp8", "fp32, tf32, fp16, bf16"]),
         (["model=resnet19"], ["model=resnet19", "resnet18", "model.name"]),
         (["model.name=resnet19"], ["model.name=resnet19", "resnet18"]),
@@ -113,6 +125,101 @@ def test_mistakes_are_one_line_before_anything_runs(sweep, arguments, words):
     for word in words:
         assert word in lines[0]
     assert not list(done.folder.glob("points/*")) and done.out == ""
+
+
+@needs_tensorrt
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["+compile.num_avg_timing_iter=3"], ["compile.num_avg_timing_iter", "did you mean num_avg_timing_iters"]),
+        (["+compile.max_aux_streams=yes"], ["compile.max_aux_streams=yes", "an integer, or null"]),
+        (["+compile.torch_executed_ops=[aten.no_such]"], ["compile.torch_executed_ops", "aten.no_such"]),
+        (["+compile.use_python_runtime=true"], ["compile.use_python_runtime", "use runtime instead"]),
+        (["backend=torchscript", "+compile.decompose_attention=true"], ["compile.decompose_attention", "torchscript"]),
+    ],
+)  # fmt: skip
+def test_mistakes_in_compilation_arguments_are_one_line(sweep, arguments, words):
+    done = sweep(*arguments)
+    assert done.code == 1 and len(done.err.strip().splitlines()) == 2, done.err
+    assert all(word in done.err for word in ["error: job 0: ", *words]), done.err
+
+
+@needs_tensorrt
+@without_gpu
+def test_every_backend_is_timed_or_planned_on_a_cpu(sweep):
+    done = sweep(f"backend={','.join(backends.names())}", "model=embedder", *FAST)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows.set_index("backend")
+    assert rows["status"].to_dict() == {
+        **dict.fromkeys(("aot_inductor", "eager", "inductor", "jit"), "ok"),
+        **dict.fromkeys(("dynamo", "onnx", "torch_compile", "torchscript"), "dryrun"),
+        "fx": "unsupported",
+    }
+    assert "FX" in rows.loc["fx", "reason"]
+    assert rows.loc[["dynamo", "torch_compile", "onnx"], "engines"].tolist() == [1, 1, 1]
+    assert (
+        rows.loc["dynamo", "engine_inputs"] == 2 < rows.loc["torch_compile", "engine_inputs"]
+    )  # weights are passed in
+    assert rows.loc["torch_compile", "graphs"] == 1 and rows.loc["torch_compile", "graph_breaks"] == 0
+    assert rows.loc[["jit", "torchscript", "inductor"], "mode"].tolist() == ["trace", "trace", "default"]
+    assert rows["cuda_graphs"].tolist() == [False] * len(rows)
+
+
+def test_a_range_is_built_once_and_timed_at_each_size(sweep):
+    done = sweep("backend=inductor,eager", "model=scale", "device=cpu", "batch_size=[2,4,8]", "time_at=[2,8]", *FAST)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows
+    built = rows[rows["backend"] == "inductor"]
+    assert built["time_at"].tolist() == built["batch_size"].tolist() == [2, 8]
+    assert built["dynamic_range"].tolist() == ["2:4:8"] * 2 and built["input_shapes"].tolist() == ["2x8", "8x8"]
+    first, second = built["engine_reused_from"]
+    assert pd.isna(first) and second == built["point_id"].iloc[0] and built["build_s"].nunique() == 1
+    assert built["speedup"].notna().all() and built["jobs"].tolist() == [[0], [0]]
+    eager = rows[rows["backend"] == "eager"]
+    assert eager["batch_size"].tolist() == [2, 8] and eager["dynamic_range"].isna().all()
+
+
+def test_a_size_that_the_graph_does_not_hold_for_is_unsupported(sweep):
+    done = sweep("backend=inductor", "model=scale", "device=cpu", "batch_size=[1,4,8]", "time_at=[1,8]", *FAST)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["backend"] == "inductor"]
+    assert rows["status"].tolist() == ["unsupported", "ok"] and "at this size" in rows["reason"].iloc[0]
+
+
+def test_an_axis_that_a_backend_does_not_use_multiplies_nothing(sweep):
+    done = sweep(
+        "backend=eager,jit", "model=scale", "device=cpu", "torchscript.mode=trace,script", "min_block_size=1,5", *FAST
+    )
+    assert done.code == 0, done.out + done.err
+    rows = done.rows
+    assert rows[rows["backend"] == "eager"]["jobs"].tolist() == [[0, 1, 2, 3]]
+    assert rows[rows["backend"] == "jit"]["jobs"].tolist() == [[4, 5], [6, 7]]
+    assert "eager ran once for jobs 0=1=2=3: min_block_size, torchscript.mode made no difference to it" in done.out
+    assert "jit ran once for jobs 4=5, 6=7: min_block_size made no difference to it" in done.out
+
+
+def test_what_a_frontend_cannot_take_is_a_row(sweep):
+    done = sweep("backend=jit", "model=generator", "torchscript.mode=trace,script", "device=cpu", *FAST)
+    assert done.code == 1
+    rows = done.rows[done.rows["backend"] == "jit"].set_index("mode")
+    assert rows["status"].to_dict() == {"trace": "ok", "script": "build_failed"}
+    assert rows.loc["script", "phase"] == "export" and "torchscript.mode=trace" in rows.loc["script", "reason"]
+    assert "Traceback" not in done.out + done.err
+
+
+@needs_tensorrt
+def test_an_onnx_export_that_fails_is_a_row(sweep):
+    done = sweep("backend=onnx", "model=singular", "dryrun=true")
+    assert done.code == 1
+    row = done.rows.iloc[0]
+    assert (row["status"], row["phase"]) == ("build_failed", "export") and "svd" in row["reason"].lower()
+
+
+def test_cuda_graphs_without_a_gpu_are_unsupported(sweep):
+    done = sweep("backend=eager,jit", "model=scale", "device=cpu", "cuda_graphs=false,true", *FAST)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows.groupby("cuda_graphs")["status"].unique()
+    assert rows[False].tolist() == ["ok"] and rows[True].tolist() == ["unsupported"]
 
 
 @without_gpu

@@ -60,7 +60,7 @@ TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
         (sweep, {"min_block_size": 0}, "min_block_size", "0", "at least 1, or null"),
         (sweep, {"optimization_level": 6}, "optimization_level", "6", "from 0 to 5, or null"),
         (sweep, {"optimization_level": -1}, "optimization_level", "-1", "from 0 to 5, or null"),
-        (sweep, {"runtime": "rust"}, "runtime", "rust", "cpp or python, or null"),
+        (sweep, {"runtime": "rust"}, "runtime", "rust", "cpp, python, or null"),
         (sweep, {"device": "cuda:x"}, "device", "cuda:x", "auto, cpu, cuda or cuda:N"),
         (sweep, {"device": "cuda:"}, "device", "cuda:", "auto, cpu, cuda or cuda:N"),
         (sweep, {"device": "0"}, "device", "0", "auto, cpu, cuda or cuda:N"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
-from trt_sweep import gpu, timing
+from trt_sweep import backends, cudagraphs, gpu, models, timing
 from trt_sweep.config import MeasureConfig
 
 pytestmark = pytest.mark.gpu
@@ -61,3 +62,73 @@ def test_events_time_the_gpu():
     two = timing.measure(lambda: a @ (a @ a), device, settings).timing(1)
     assert two.latency_ms / one.latency_ms == pytest.approx(2, rel=0.1)
     assert one.clock == "cuda_events" and one.enqueue_ms < one.latency_ms
+
+
+def test_every_backend_and_its_cuda_graphs(sweep):
+    done = sweep(
+        f"backend={','.join(sorted(set(backends.names()) - {'aot_inductor'}))}",
+        "cuda_graphs=false,true",
+        "precision=fp16",
+        "model=squeezenet1_1",
+        "measure.max_s=1",
+        example=False,
+    )
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["jobs"].map(bool)].set_index(["backend", "cuda_graphs"])
+    for backend in backends.names():
+        if backend not in ("aot_inductor", "fx"):
+            plain, graph = rows.loc[(backend, False)], rows.loc[(backend, True)]
+            assert (plain["status"], graph["status"]) == ("ok", "ok")
+            assert pd.isna(plain["cuda_graphs_method"]) and graph["cuda_graphs_method"]
+    trt = rows.loc[["dynamo", "torch_compile", "torchscript", "onnx"]]
+    assert (trt["engines"] > 0).all() and trt["engine_id"].notna().all() and (trt["engine_bytes"] > 1e6).all()
+    # A graph takes the host out of a call that the host bounds.
+    for backend in ("eager", "dynamo", "onnx"):
+        assert rows.loc[(backend, True), "latency_ms"] < rows.loc[(backend, False), "latency_ms"] / 1.5
+    if gpu.flavor() == "rtx":
+        assert rows.loc["fx", "status"].tolist() == ["unsupported"] * 2 and "FX" in rows.loc["fx", "reason"].iloc[0]
+
+
+def test_what_cannot_be_captured_is_unsupported_and_disturbs_no_other(sweep):
+    done = sweep("backend=eager", "model=synchronizes,scale", "cuda_graphs=true", "precision=fp16", "measure.max_s=1")
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["cuda_graphs"]].set_index("model")
+    assert rows["status"].to_dict() == {"synchronizes": "unsupported", "scale": "ok"}
+    assert "cannot capture" in rows.loc["synchronizes", "reason"]
+
+
+def test_a_graph_takes_new_inputs():
+    model = torch.nn.Linear(4, 4).cuda()
+    x = torch.zeros(2, 4, device="cuda")
+    with torch.no_grad():
+        call = cudagraphs.capture(model, models.Inputs((x,), {}), torch.device("cuda", 0))
+        assert torch.equal(call(), model(x))
+        x.fill_(3)
+        assert torch.equal(call(), model(x))
+
+
+def test_a_range_is_built_once_on_the_gpu(sweep):
+    done = sweep(
+        "backend=dynamo,onnx,torchscript",
+        "batch_size=[1,4,8]",
+        "time_at=[1,8]",
+        "precision=fp16",
+        "model=squeezenet1_1",
+        "measure.max_s=1",
+        example=False,
+    )
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["dynamic_range"].notna()]
+    assert rows["status"].tolist() == ["ok"] * 6, done.out
+    for _, pair in rows.groupby("backend"):
+        assert pair["time_at"].tolist() == [1, 8] and pair["engine_id"].nunique() == 1
+        assert pair["throughput_per_s"].iloc[1] > pair["throughput_per_s"].iloc[0]
+
+
+@pytest.mark.skipif(gpu.flavor() != "rtx", reason="only TensorRT-RTX has a runtime cache")
+def test_a_warm_runtime_cache_saves_the_compilation(sweep):
+    done = sweep("backend=onnx", "runtime_cache=cold,warm", "precision=fp16", "measure.max_s=1", example=False)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows.set_index("runtime_cache")
+    paid = rows["load_s"] + rows["first_call_ms"] / 1e3
+    assert paid["warm"] < paid["cold"] / 2

@@ -20,7 +20,8 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    record = job.run(job.Point(config(min_block_size=5), [3]), tmp_path, "sweep", heard.append)
+    with job.Job("sweep", heard.append) as run:
+        record = run.run(job.Point(config(min_block_size=5), [3]), tmp_path)
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
     assert heard == ["model", "reference", "export", "partition", "build"]
@@ -31,9 +32,9 @@ def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
 @needs_tensorrt
 @without_gpu
 def test_effective_fills_in_defaults_and_plans():
-    found = job.effective(config())
+    (found,) = job.effective(config())
     assert (found.min_block_size, found.dryrun, found.device) == (5, True, "cpu")
-    assert job.effective(config(min_block_size=5)).point_id == found.point_id
+    assert job.effective(config(min_block_size=5))[0].point_id == found.point_id
 
 
 def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
@@ -41,6 +42,6 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
         if phase == "reference":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        job.run(job.Point(config()), tmp_path, "sweep", interrupt)
+    with pytest.raises(KeyboardInterrupt), job.Job("sweep", interrupt) as run:
+        run.run(job.Point(config()), tmp_path)
     assert records.read(tmp_path / records.RECORD).status == "interrupted"

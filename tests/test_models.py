@@ -68,16 +68,16 @@ def test_the_same_seed_gives_the_same_model():
     two = build(seed=3)
     assert torch.equal(state, torch.get_rng_state())  # the caller's random numbers are left alone
     assert torch.equal(one.module.weight, two.module.weight)
-    assert torch.equal(one.args[0], two.args[0])
+    assert torch.equal(one.inputs.args[0], two.inputs.args[0])
     other = build(seed=4)
     assert not torch.equal(one.module.weight, other.module.weight)
-    assert not torch.equal(one.args[0], other.args[0])
+    assert not torch.equal(one.inputs.args[0], other.inputs.args[0])
 
 
 def test_the_module_is_ready_for_inference():
     model = build({"_target_": "torch.nn.Dropout"})
     assert not model.module.training
-    assert torch.equal(model(), model.args[0])
+    assert torch.equal(model(), model.inputs.args[0])
     weight = build({"_target_": f"{HERE}.double"}).module.weight
     assert weight.dtype == torch.float32
     assert not weight.requires_grad
@@ -90,23 +90,23 @@ def test_several_inputs():
         InputConfig(shape=[7], dtype="bool", name="mask"),
     ]
     model = build({"_target_": f"{HERE}.Embedder"}, inputs, batch_size=64)
-    ids, shift = model.args
+    ids, shift = model.inputs.args
     assert (ids.shape, ids.dtype, ids.min(), ids.max()) == ((64, 7), torch.int64, 0, 10)
     assert (shift.shape, shift.dtype) == ((5,), torch.float32)
-    mask = model.kwargs["mask"]
+    mask = model.inputs.kwargs["mask"]
     assert (mask.shape, mask.dtype, mask.any(), mask.all()) == ((64, 7), torch.bool, True, False)
     assert model().shape == (64, 7, 5)
     assert torch.equal(model(), build({"_target_": f"{HERE}.Embedder"}, inputs, batch_size=64)())
     half = model.to(torch.float16)
-    assert (half.args[0].dtype, half.args[1].dtype) == (torch.int64, torch.float16)
-    assert half.kwargs["mask"].dtype == torch.bool
+    assert (half.inputs.args[0].dtype, half.inputs.args[1].dtype) == (torch.int64, torch.float16)
+    assert half.inputs.kwargs["mask"].dtype == torch.bool
     assert (half().dtype, model().dtype) == (torch.float16, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "int16", "int8", "uint8"])
 def test_range_of_an_input(dtype):
     model = build(inputs=[InputConfig(shape=[500], dtype=dtype, low=2, high=6)])
-    (values,) = model.args
+    (values,) = model.inputs.args
     assert values.dtype == getattr(torch, dtype)
     assert 2 <= values.min() < 3
     assert 5 <= values.max() <= 6
@@ -114,7 +114,7 @@ def test_range_of_an_input(dtype):
 
 
 def test_inputs_are_standard_normal():
-    (values,) = build(inputs=[InputConfig(shape=[100_000])], batch_size=1).args
+    (values,) = build(inputs=[InputConfig(shape=[100_000])], batch_size=1).inputs.args
     assert float(values.mean()) == pytest.approx(0, abs=0.02)
     assert float(values.std()) == pytest.approx(1, abs=0.02)
 
@@ -123,18 +123,18 @@ def test_channels_last():
     factory = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 3}
     model = build(factory, [InputConfig(shape=[3, 8, 8])])
     copy = model.to(torch.bfloat16, channels_last=True)
-    for tensor in (copy.module.weight, copy.args[0], copy()):
+    for tensor in (copy.module.weight, copy.inputs.args[0], copy()):
         assert tensor.dtype == torch.bfloat16
         assert tensor.is_contiguous(memory_format=torch.channels_last)
     assert model.module.weight.dtype == torch.float32
-    assert model.args[0].is_contiguous()
-    assert torch.equal(model.to(torch.float32, channels_last=True).args[0], model.args[0])
+    assert model.inputs.args[0].is_contiguous()
+    assert torch.equal(model.to(torch.float32, channels_last=True).inputs.args[0], model.inputs.args[0])
 
 
 def test_channels_last_leaves_other_inputs_alone():
     copy = build().to(torch.float32, channels_last=True)
-    assert copy.args[0].shape == (2, 4)
-    assert copy.args[0].is_contiguous()
+    assert copy.inputs.args[0].shape == (2, 4)
+    assert copy.inputs.args[0].is_contiguous()
 
 
 def test_state_dict(tmp_path):
@@ -255,9 +255,9 @@ def test_float32_mode(monkeypatch, precision, allowed, before):
 
 def test_the_batch_size_is_the_first_dimension():
     model = config(inputs=[InputConfig(shape=[4]), InputConfig(shape=[])], batch_size=5)
-    args = models.build(model, CPU).args
+    args = models.build(model, CPU).inputs.args
     assert [tuple(tensor.shape) for tensor in args] == [(5, 4), (5,)]
     (alone,) = models.build(
         dataclasses.replace(model, model=config(inputs=[InputConfig(batched=False)]).model), CPU
-    ).args
+    ).inputs.args
     assert alone.shape == ()

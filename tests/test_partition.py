@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import models, partition, torchtrt
+from trt_sweep import loading, models, partition
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
 
 pytestmark = needs_tensorrt
@@ -24,13 +24,24 @@ def torchvision(name: str) -> models.Model:
 @pytest.fixture(scope="module")
 def googlenet():
     model = torchvision("googlenet")
-    return model, torch.export.export(model.module, model.args, model.kwargs)
+    return model, torch.export.export(model.module, model.inputs.args)
+
+
+def plan(program: torch.export.ExportedProgram, model: models.Model, size: int = 5):
+    def dry_run(size: int) -> list[partition.Dry]:
+        with partition.trackers() as found:
+            graph = loading.load().dynamo.compile(
+                program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True
+            )
+        return [(found[0] if found else None, graph)]
+
+    return partition.plan(dry_run, size)
 
 
 @pytest.mark.parametrize(("size", "engines"), [(1, 11), (5, 10), (22, 6), (45, 3), (300, 0)])
 def test_googlenet(googlenet, size, engines, capfd):
     model, program = googlenet
-    found, details = partition.plan(program, model, {"min_block_size": size})
+    found, details = plan(program, model, size)
     assert found.engines == engines == len(found.engine_ops)
     # Torch-TensorRT 2.14 counts 253 operators, 2.11 one more; 13 poolings with ceil_mode have no converter.
     assert found.ops_total - found.ops_supported == 13 and found.ops_total in (253, 254)
@@ -46,7 +57,7 @@ def test_googlenet(googlenet, size, engines, capfd):
 
 def test_identity_tells_partitions_apart_and_holds_still(googlenet):
     model, program = googlenet
-    ids = [partition.plan(program, model, {"min_block_size": size})[0].partition_id for size in (1, 5, 6, 5)]
+    ids = [plan(program, model, size)[0].partition_id for size in (1, 5, 6, 5)]
     assert ids[0] != ids[1] and ids[1] == ids[3]
 
 
@@ -54,8 +65,8 @@ def test_precision_is_part_of_the_identity():
     ids = []
     for dtype in (torch.float32, torch.float16):
         model = torchvision("squeezenet1_1").to(dtype)
-        program = torch.export.export(model.module, model.args, model.kwargs)
-        found, _ = partition.plan(program, model, {"min_block_size": 16})
+        program = torch.export.export(model.module, model.inputs.args)
+        found, _ = plan(program, model, 16)
         assert found.engines == 1
         ids.append(found.partition_id)
     assert ids[0] != ids[1]
@@ -66,14 +77,14 @@ def test_a_graph_without_a_single_operator_to_convert():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.pinv(x)
 
-    model = models.Model(Same().eval(), (torch.randn(4, 4),), {})
-    found, details = partition.plan(torch.export.export(model.module, model.args), model, {})
+    model = models.Model(Same().eval(), models.Inputs((torch.randn(4, 4),), {}))
+    found, details = plan(torch.export.export(model.module, model.inputs.args), model)
     assert (found.engines, found.ops_supported, found.advised_min_block_size) == (0, 0, None)
     assert [item["op"] for item in details["fallback"]] != []
 
 
 def test_planning_leaves_torch_as_it_was(googlenet):
     before = torch.cuda.get_device_capability, torch.cuda.current_device
-    torchtrt.load()
-    partition.plan(googlenet[1], googlenet[0], {})
+    loading.load()
+    plan(googlenet[1], googlenet[0])
     assert (torch.cuda.get_device_capability, torch.cuda.current_device) == before

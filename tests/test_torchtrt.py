@@ -1,116 +1,104 @@
-"""What is asked of the installed Torch-TensorRT, on machines without a GPU too."""
+"""What is asked of the installed Torch-TensorRT's objects, on machines without a GPU too."""
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
+import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import gpu, torchtrt
+from trt_sweep import api, gpu, torchtrt
+from trt_sweep.backends import Settings
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
-from trt_sweep.errors import Unsupported
-
-PATCHED = ("get_device_capability", "current_device", "mem_get_info", "get_device_properties")
+from trt_sweep.errors import SweepError
 
 
-def config(**values) -> SweepConfig:
+def config(backend: str = "dynamo", **values) -> SweepConfig:
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.ReLU"}, inputs=[InputConfig(shape=[3])])
-    return SweepConfig(model=model, backend="dynamo", **values)
+    return SweepConfig(model=model, backend=backend, **values)
 
 
-@without_gpu
-def test_assumed_gpu_is_gone_afterwards():
-    before = [getattr(torch.cuda, name) for name in PATCHED]
-    with pytest.raises(KeyError), torchtrt.assumed_gpu():
-        assert torch.cuda.get_device_capability() == torchtrt.ASSUMED_CAPABILITY
-        assert torch.cuda.get_device_properties(0).total_memory == torchtrt.ASSUMED_MEMORY
-        assert torch.cuda.mem_get_info(0)[1] == torchtrt.ASSUMED_MEMORY
-        assert not torch.cuda.is_available()
-        raise KeyError
-    assert [getattr(torch.cuda, name) for name in PATCHED] == before
+def holding(*engines: object) -> torch.nn.Sequential:
+    module = torch.nn.Sequential(*(torch.nn.Identity() for _ in engines))
+    for child, engine in zip(module, engines, strict=True):
+        child.serialized_engine = engine
+    return module
 
 
-@needs_tensorrt
-def test_load_changes_nothing():
-    torchtrt.load.cache_clear()
-    watched = (
-        [getattr(torch.cuda, name) for name in PATCHED],
-        importlib.util.find_spec,
-        torch.cuda.is_available(),
-    )
-    module = torchtrt.load()
-    assert module.__name__ == "torch_tensorrt"
-    assert callable(module.dynamo.compile)
-    now = [getattr(torch.cuda, name) for name in PATCHED], importlib.util.find_spec, torch.cuda.is_available()
-    assert now == watched
-    assert torchtrt.load() is module
+def test_without_torch_tensorrt_there_are_no_defaults(monkeypatch):
+    monkeypatch.setattr(gpu, "flavor", lambda: None)
+    with pytest.raises(SweepError, match=r"^backend=torchscript needs Torch-TensorRT, which is not installed"):
+        torchtrt.effective(config("torchscript"), "torchscript")
 
 
 @needs_tensorrt
 @without_gpu
-def test_no_gpu_is_left_behind():
-    torchtrt.load()
-    assert not torch.cuda.is_available()
-    with pytest.raises((RuntimeError, AssertionError)):
-        torch.cuda.get_device_properties(0)
+def test_no_builder_is_asked_without_a_gpu():
     assert torchtrt.default_optimization_level() is None
 
 
 @needs_tensorrt
-def test_defaults():
-    assert torchtrt.default_of("min_block_size") == 5
-    with pytest.raises(KeyError):
-        torchtrt.default_of("no_such_argument")
+@pytest.mark.parametrize(("frontend", "size"), [("dynamo", 5), ("torch_compile", 5), ("torchscript", 3)])
+def test_defaults_of_the_installed_package(monkeypatch, frontend, size):
+    monkeypatch.setattr(torchtrt, "default_optimization_level", lambda: 3)
+    found = torchtrt.effective(config(frontend), frontend)
+    has_runtimes = frontend != "torchscript"
+    assert found.min_block_size == size
+    assert found.runtime == (api.installed().runtimes[0] if has_runtimes else None)
+    assert found.optimization_level == (3 if has_runtimes else None)
+    given = config(frontend, min_block_size=7, runtime="cpp", optimization_level=0)
+    assert torchtrt.effective(given, frontend) == given
 
 
 @needs_tensorrt
-@pytest.mark.parametrize(("precision", "disabled"), [("fp32", True), ("tf32", False), ("fp16", True), ("bf16", True)])
-def test_arguments_of_a_precision(precision, disabled):
-    passed, ignored = torchtrt.arguments(config(precision=precision))
-    assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
-    always_tf32 = (gpu.version("tensorrt-rtx") or "").startswith("1.4.")
-    assert ignored == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
-
-
-@needs_tensorrt
-def test_arguments_of_the_axes():
-    passed, ignored = torchtrt.arguments(config(precision="fp16", min_block_size=7, optimization_level=0))
-    assert (passed["min_block_size"], passed["optimization_level"]) == (7, 0)
-    assert ignored == (["optimization_level"] if torchtrt.is_rtx() else [])
-
-
-@needs_tensorrt
-def test_runtimes():
-    have = torchtrt.runtimes()
-    assert set(have) <= {"cpp", "python"}
-    for runtime in ("cpp", "python"):
-        if runtime in have:
-            passed, _ = torchtrt.arguments(config(runtime=runtime))
-            assert ("use_python_runtime" in passed) == (len(have) > 1)
-            assert passed.get("use_python_runtime", runtime == "python") is (runtime == "python")
-        else:
-            with pytest.raises(Unsupported, match=rf"^runtime={runtime}: torch_tensorrt .* its {have[0]} runtime only"):
-                torchtrt.arguments(config(runtime=runtime))
-
-
-@needs_tensorrt
-def test_cache_paths_are_arguments():
-    paths = torchtrt.cache_paths()
-    assert "timing_cache_path" in paths
-    assert all(isinstance(torchtrt.default_of(name), str) for name in paths)
+@pytest.mark.parametrize("frontend", ["dynamo", "torch_compile"])
+def test_caches_are_the_points_own_and_begin_empty(tmp_path: Path, frontend):
+    old = tmp_path / "timing_cache.bin"
+    old.touch()
+    device = torch.device("cuda", 1)
+    settings = Settings(config(), device, tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
+    found = torchtrt.further_arguments(settings, frontend)
+    assert found.pop("device") == device
+    assert found["timing_cache_path"] == str(old)
+    assert not old.exists()
+    assert found.keys() == set(api.installed().cache_paths(frontend))
+    assert {Path(path).parent for path in found.values()} == {tmp_path}
 
 
 def test_engines_of_a_module_without_any():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert torchtrt.engines(module) == []
-    assert torchtrt.runtime_of(module) is None
+    assert torchtrt.serialized([module]) == torchtrt.engine_modules([module]) == torchtrt.serialized([]) == []
+    assert torchtrt.runtime_of([module]) is None
+    assert torchtrt.describe([]) == {"engine_bytes": 0, "engine_id": None}
 
 
 def test_engines_in_the_order_of_the_submodules():
-    module = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(3)))
-    module[0].serialized_engine = b"one"
-    module[1].serialized_engine = None
-    module[2].serialized_engine = bytearray(b"two")
-    assert torchtrt.engines(module) == [b"one", b"two"]
+    module, other = holding(b"one", None, bytearray(b"two")), holding(b"three")
+    assert torchtrt.engine_modules([module, other]) == [module[0], module[2], other[0]]
+    assert torchtrt.serialized([module]) == [b"one", b"two"]
+    assert torchtrt.serialized([other, module]) == [b"three", b"one", b"two"]
+
+
+def test_the_name_of_engines_depends_on_each_and_on_their_order():
+    digests = b"".join(hashlib.sha256(engine).digest() for engine in (b"one", b"two"))
+    expected = {"engine_bytes": 6, "engine_id": hashlib.sha256(digests).hexdigest()[:16]}
+    assert torchtrt.describe([b"one", b"two"]) == expected
+    ids = [torchtrt.describe(engines)["engine_id"] for engines in ([b"two", b"one"], [b"onetwo"], [b"one", b"twx"])]
+    assert len({expected["engine_id"], *ids}) == 4
+
+
+@pytest.mark.parametrize(
+    ("module", "engine", "runtime"),
+    [
+        ("PythonTorchTensorRTModule", "ICudaEngine", "python"),
+        ("TorchTensorRTModule", "ScriptObject", "cpp"),
+        ("TorchTensorRTModule", "TRTEngine", "python"),
+    ],
+)
+def test_the_runtime_is_told_by_the_module_or_by_its_engine(module, engine, runtime):
+    holder = type(module, (torch.nn.Module,), {})()
+    holder.engine, holder.serialized_engine = type(engine, (), {})(), b"engine"
+    assert torchtrt.runtime_of([torch.nn.Sequential(torch.nn.Identity(), holder)]) == runtime

@@ -88,6 +88,8 @@ def _unknown(name: str, error: BaseException) -> str:
     cause: Any = error.__cause__
     if cause is not None and "not in" not in str(cause):
         return one_line(cause)
+    if name.startswith("compile."):
+        return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
     fields = list(_fields(OmegaConf.structured(config.SweepConfig)))
     near = get_close_matches(name, fields, 3, 0.5)
     return f"{name} is not known: " + (

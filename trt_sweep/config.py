@@ -12,10 +12,15 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from trt_sweep.errors import SweepError
+from trt_sweep.errors import SweepError, require
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 RUNTIMES = ("cpp", "python")
+RUNTIME_CACHES = ("cold", "warm")
+SPECIALIZATIONS = ("lazy", "eager", "none")
+TORCHSCRIPT_MODES = ("trace", "script")
+INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+Range = tuple[int, int, int]  # min, opt, max of a dynamic dimension
 WHOLE = {
     "int64": (-(2**63), 2**63),
     "int32": (-(2**31), 2**31),
@@ -27,22 +32,33 @@ DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
 
 
-def _require(ok: bool, name: str, value: object, allowed: str) -> None:
-    if not ok:
-        shown = "null" if value is None else value
-        raise SweepError(f"{name}={shown} is not allowed: use {allowed}")
+def _require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
+    ok = value in choices or (optional and value is None)
+    require(ok, name, value, "one of " + ", ".join(choices) + (", or null for the library's default" * optional))
+
+
+def _require_size(name: str, size: object, value: object) -> None:
+    """A size is a whole number, or three of them: the range of a dynamic dimension. `value` is what was given."""
+    sizes: list[Any] = size if isinstance(size, list) else [size]
+    whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 1 for item in sizes)
+    right = len(sizes) == 3 if isinstance(size, list) else True
+    require(whole and right, name, value, "integers of at least 1, or [min,opt,max] for a dynamic dimension")
+    if isinstance(size, list):
+        low, opt, high = sizes
+        require(low <= opt <= high and low < high, name, value, "min <= opt <= max with min < max")
 
 
 @dataclass
 class InputConfig:
     """One tensor that the model is called with.
 
-    `shape` leaves out the batch dimension, which is put in front unless `batched` is false. `dtype` "float" follows
-    the precision of the point. Values are standard normal, or uniform in [`low`, `high`) where both are given
-    (integers need them). With a `name` the tensor is passed as that keyword argument.
+    `shape` leaves out the batch dimension, which is put in front unless `batched` is false; one of its sizes may be
+    [min, opt, max], see `SweepConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
+    normal, or uniform in [`low`, `high`) where both are given (integers need them). With a `name` the tensor is passed
+    as that keyword argument.
     """
 
-    shape: list[int] = field(default_factory=list)
+    shape: list[Any] = field(default_factory=list)
     dtype: str = "float"
     low: float | None = None
     high: float | None = None
@@ -50,19 +66,20 @@ class InputConfig:
     batched: bool = True
 
     def __post_init__(self) -> None:
-        _require(all(size > 0 for size in self.shape), "model.inputs.shape", self.shape, "sizes of at least 1")
-        _require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        for size in self.shape:
+            _require_size("model.inputs.shape", size, self.shape)
+        require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
         name, given = "model.inputs.low/high", (self.low, self.high)
         if self.low is None or self.high is None:
-            _require(given == (None, None), name, given, "both or neither")
-            _require(self.dtype not in WHOLE, name, None, f"both bounds for an input of dtype {self.dtype}")
+            require(given == (None, None), name, given, "both or neither")
+            require(self.dtype not in WHOLE, name, None, f"both bounds for an input of dtype {self.dtype}")
             return
-        _require(math.isfinite(self.low) and math.isfinite(self.high), name, given, "finite bounds")
-        _require(self.low < self.high, name, given, "low < high")
+        require(math.isfinite(self.low) and math.isfinite(self.high), name, given, "finite bounds")
+        require(self.low < self.high, name, given, "low < high")
         if self.dtype in WHOLE:
             least, most = WHOLE[self.dtype]
             fits = least <= self.low and self.high <= most and int(self.low) < int(self.high)
-            _require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
+            require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
 
 
 @dataclass
@@ -82,7 +99,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
         names = [item.name for item in inputs if item.name is not None]
-        _require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
+        require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
 
 
 @dataclass
@@ -101,16 +118,16 @@ class MeasureConfig:
     warmup_calls: int = 10
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.target < 1,
             "measure.target",
             self.target,
             "a fraction between 0 and 1, for instance 0.005",
         )
-        _require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
-        _require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
-        _require(0 <= self.warmup_s < math.inf, "measure.warmup_s", self.warmup_s, "seconds of at least 0")
-        _require(self.warmup_calls >= 1, "measure.warmup_calls", self.warmup_calls, "an integer of at least 1")
+        require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
+        require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
+        require(0 <= self.warmup_s < math.inf, "measure.warmup_s", self.warmup_s, "seconds of at least 0")
+        require(self.warmup_calls >= 1, "measure.warmup_calls", self.warmup_calls, "an integer of at least 1")
 
 
 @dataclass
@@ -120,64 +137,136 @@ class AccuracyConfig:
     rel_l2: dict[str, float] = field(default_factory=lambda: {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1})
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             set(self.rel_l2) >= set(PRECISIONS),
             "accuracy.rel_l2",
             self.rel_l2,
             "a tolerance for each of " + ", ".join(PRECISIONS),
         )
         for precision, value in self.rel_l2.items():
-            _require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
+            require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
+
+
+@dataclass
+class TorchScriptConfig:
+    """How backend=torchscript and backend=jit come to a TorchScript module."""
+
+    mode: str = "trace"
+
+    def __post_init__(self) -> None:
+        _require_choice("torchscript.mode", self.mode, TORCHSCRIPT_MODES)
+
+
+@dataclass
+class InductorConfig:
+    """torch.compile's mode, for backend=inductor and backend=aot_inductor."""
+
+    mode: str = "default"
+
+    def __post_init__(self) -> None:
+        _require_choice("inductor.mode", self.mode, INDUCTOR_MODES)
 
 
 @dataclass
 class SweepConfig:
     """One point: the axes at the root, under Torch-TensorRT's names, and what is not swept as a rule in groups.
 
-    null means the library's default; the record holds the value that took effect.
+    null means the library's default; the record holds the value that took effect. `batch_size` may be [min, opt, max]:
+    it is then built once for that range and timed at each size of `time_at` (default: these three). `compile` holds
+    further compilation arguments of the installed Torch-TensorRT.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     backend: str = MISSING
     precision: str = "fp32"
-    batch_size: int = 1
+    batch_size: Any = 1
+    time_at: list[int] | None = None
     min_block_size: int | None = None
     optimization_level: int | None = None
     runtime: str | None = None
+    cuda_graphs: bool | None = None
+    runtime_cache: str | None = None
+    dynamic_shapes_kernel_specialization_strategy: str | None = None
+    compile: dict[str, Any] = field(default_factory=dict)
+    torchscript: TorchScriptConfig = field(default_factory=TorchScriptConfig)
+    inductor: InductorConfig = field(default_factory=InductorConfig)
     device: str = "auto"
     dryrun: bool = False
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
 
     def __post_init__(self) -> None:
-        _require(self.precision in PRECISIONS, "precision", self.precision, "one of " + ", ".join(PRECISIONS))
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of at least 1")
+        _require_choice("precision", self.precision, PRECISIONS)
+        _require_size("batch_size", self.batch_size, self.batch_size)
         size, level = self.min_block_size, self.optimization_level
-        _require(
+        require(
             size is None or size >= 1,
             "min_block_size",
             size,
             "an integer of at least 1, or null for the library's default",
         )
-        _require(
+        require(
             level is None or 0 <= level <= 5,
             "optimization_level",
             level,
             "an integer from 0 to 5, or null for the library's default",
         )
-        _require(
-            self.runtime is None or self.runtime in RUNTIMES,
-            "runtime",
-            self.runtime,
-            "cpp or python, or null for the library's default",
-        )
+        _require_choice("runtime", self.runtime, RUNTIMES, optional=True)
+        _require_choice("runtime_cache", self.runtime_cache, RUNTIME_CACHES, optional=True)
+        name = "dynamic_shapes_kernel_specialization_strategy"
+        _require_choice(name, getattr(self, name), SPECIALIZATIONS, optional=True)
         index = self.device.removeprefix("cuda:")
-        _require(
+        require(
             self.device in ("auto", "cuda", "cpu") or (index != self.device and index.isascii() and index.isdecimal()),
             "device",
             self.device,
             "auto, cpu, cuda or cuda:N",
         )
+        if isinstance(self.model, ModelConfig) and isinstance(self.model.inputs, list):  # not while the schema is made
+            self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        least, _, most = self.dynamic or (self.batch_size,) * 3
+        if self.time_at is None:
+            return
+        ok = bool(self.time_at) and all(least <= size <= most for size in self.time_at)
+        allowed = f"sizes from {least} to {most}" if self.dynamic else "it with a range, as in batch_size=[1,8,32]"
+        require(ok, "time_at", self.time_at, allowed)
+
+    @property
+    def dynamic(self) -> Range | None:
+        """The range of the dynamic dimension, None where every size is fixed.
+
+        A point has one such dimension; it may occur more than once (in two inputs, say), with the same range. Raises
+        SweepError for two different ones.
+        """
+        batched = [self.batch_size] if any(item.batched for item in self.model.inputs) else []
+        sizes = [*batched, *(size for item in self.model.inputs for size in item.shape)]
+        ranges = sorted({tuple(size) for size in sizes if isinstance(size, list)})
+        if len(ranges) > 1:
+            shown = " and ".join(str(list(found)) for found in ranges)
+            raise SweepError(f"{shown}: a point has one dynamic dimension; give the others one size, or the same range")
+        return (ranges[0][0], ranges[0][1], ranges[0][2]) if ranges else None
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes at which the dynamic dimension is timed; empty without one."""
+        return list(dict.fromkeys(self.time_at or self.dynamic)) if self.dynamic else []
+
+    def at(self, size: int) -> SweepConfig:
+        """This point with its dynamic dimension fixed at `size`, as a backend without dynamic shapes sees it."""
+
+        def fixed(value: Any) -> Any:
+            return size if isinstance(value, list) else value
+
+        inputs = [dataclasses.replace(item, shape=[fixed(value) for value in item.shape]) for item in self.model.inputs]
+        model = dataclasses.replace(self.model, inputs=inputs)
+        return dataclasses.replace(self, model=model, batch_size=fixed(self.batch_size), time_at=None)
+
+    @property
+    def timed(self) -> SweepConfig:
+        """The point with the sizes that it is timed at; for a plan, the ones that are optimized for."""
+        return self.at(self.sizes[0] if self.time_at else self.dynamic[1]) if self.dynamic else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as JSON and YAML hold them."""
@@ -189,9 +278,14 @@ class SweepConfig:
         return _digest(self.to_dict())
 
     @property
+    def build_id(self) -> str:
+        """Likewise without the sizes of `time_at`: points with one build share it."""
+        return _digest(self.to_dict() | {"time_at": None})
+
+    @property
     def model_id(self) -> str:
-        """Likewise for the model with its weights and inputs."""
-        return _digest(dataclasses.asdict(self.model))
+        """Likewise for the model with its weights and inputs, as timed."""
+        return _digest(dataclasses.asdict(self.timed.model))
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -51,6 +51,13 @@ def flavor() -> str | None:
     return None
 
 
+def tensorrt_version() -> str | None:
+    """Version of TensorRT or TensorRT-RTX, whichever the installed Torch-TensorRT is for."""
+    if flavor() == "rtx":
+        return version("tensorrt-rtx", "tensorrt-rtx-cu13")
+    return version("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+
+
 @functools.cache
 def _driver() -> str | None:
     import pynvml
@@ -90,9 +97,7 @@ def environment(device: torch.device | None) -> Environment:
         cuda=torch.version.cuda,
         torch=torch.__version__,
         torch_tensorrt=version("torch-tensorrt-rtx" if rtx else "torch-tensorrt"),
-        tensorrt=version("tensorrt-rtx", "tensorrt-rtx-cu13")
-        if rtx
-        else version("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        tensorrt=tensorrt_version(),
         tensorrt_flavor=flavor(),
         python=platform.python_version(),
         hostname=socket.gethostname(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -37,82 +38,127 @@ PHASES = {
 
 @dataclass(frozen=True)
 class Point:
-    """An effective configuration with the Hydra jobs that lead to it; a baseline has none."""
+    """An effective configuration with the Hydra jobs that lead to it; a baseline has none.
+
+    `merged` names what the jobs differ in, without a difference to the point.
+    """
 
     config: SweepConfig
     jobs: list[int] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
 
 
-def effective(config: SweepConfig) -> SweepConfig:
-    """The configuration that takes effect here: defaults filled in, unused axes null, the device resolved.
+def effective(config: SweepConfig) -> list[SweepConfig]:
+    """The points that a configuration leads to here: defaults filled in, unused axes unset, the device resolved.
 
-    A TensorRT point without a GPU becomes a dry run. Raises SweepError where the point cannot work, before anything
-    is built.
+    One, or one for each size at which a dynamic dimension is timed. A TensorRT point without a GPU becomes a dry run.
+    Raises SweepError where a point cannot work, before anything is built.
     """
     backend = backends.get(config.backend)
     models.check(config.model)
-    unused = {"min_block_size", "optimization_level", "runtime"} - backend.AXES
-    nothing: dict[str, Any] = dict.fromkeys(unused)
-    config = dataclasses.replace(config, **nothing)
-    if backend.TENSORRT:
-        on_gpu = gpu.resolve(config.device).type == "cuda"
-        config = dataclasses.replace(config, dryrun=config.dryrun or not on_gpu)
-    return backend.effective(dataclasses.replace(config, device=str(gpu.resolve(config.device))))
+    fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
+    unset: dict[str, Any] = {}
+    for name in backends.OPTIONAL_AXES - backend.AXES:
+        factory = fields[name].default_factory
+        unset[name] = fields[name].default if factory is dataclasses.MISSING else factory()
+    device = gpu.resolve(config.device)
+    if backend.TENSORRT and device.type != "cuda":
+        unset["dryrun"] = True
+    config = backend.effective(dataclasses.replace(config, **unset, device=str(device)))
+    config = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs))
+    if not config.dynamic:
+        return [dataclasses.replace(config, time_at=None)]
+    if config.dryrun and backend.TENSORRT and backend.DYNAMIC:
+        return [dataclasses.replace(config, time_at=None)]
+    if backend.DYNAMIC:
+        return [dataclasses.replace(config, time_at=[size]) for size in config.sizes]
+    return [config.at(size) for size in config.sizes]
 
 
-def run(point: Point, folder: Path, sweep_id: str, phase: Callable[[str], None] = lambda name: None) -> Record:
-    """Do a point and write its record into `folder`; only KeyboardInterrupt passes, once the record is written."""
-    config = point.config
-    gc.collect()  # what earlier points left in reference cycles may hold the GPU's memory
-    torch.cuda.empty_cache()
-    line = _Line(config, folder, phase)
-    folder.mkdir(parents=True, exist_ok=True)
-    records.write_json(folder / "config.json", config.to_dict())
-    interrupted: KeyboardInterrupt | None = None
-    reason: str | None = None
-    try:
-        status = line.run()
-    except KeyboardInterrupt as error:
-        status, reason, interrupted = "interrupted", "interrupted from the keyboard", error
-    except Unsupported as error:
-        status, reason = "unsupported", one_line(error)
-    except torch.OutOfMemoryError as error:
-        status, reason = "out_of_memory", one_line(error)
-    except Exception as error:
-        log.exception("the point failed")
-        status, reason = PHASES[line.phase], one_line(error)
-        low = config.precision in ("fp16", "bf16") and line.phase not in ("model", "reference")
-        if isinstance(error, NotImplementedError) and config.device == "cpu" and low:
-            status = "unsupported"
-            reason = (
-                f"precision={config.precision}: torch lacks a kernel for it on a CPU ({reason}); use precision=fp32"
-            )
-    if status == "inaccurate":
-        reason = line.verdict
-    record = Record(
-        point_id=config.point_id,
-        sweep_id=sweep_id,
-        jobs=point.jobs,
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        status=status,
-        phase=None if status in ("ok", "dryrun") else line.phase,
-        reason=reason,
-        **line.columns(),
-    )
-    records.write(folder, record)
-    if interrupted is not None:
-        raise interrupted
-    return record
+@dataclass
+class _Built:
+    """What the first point of a build leaves to the others."""
+
+    point_id: str
+    model: models.Model
+    compiled: backends.Compiled
+    error: Exception | None = None
+    phase: str = "model"
+
+
+class Job:
+    """One build, and the points that are timed on it one after another: more than one for a range of sizes."""
+
+    def __init__(self, sweep_id: str, phase: Callable[[str], None] = lambda name: None) -> None:
+        self._sweep_id, self._hear = sweep_id, phase
+        self._built: _Built | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Job:
+        gc.collect()  # what earlier points left in reference cycles may hold the GPU's memory
+        torch.cuda.empty_cache()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._built = None
+
+    def run(self, point: Point, folder: Path) -> Record:
+        """Do a point and write its record into `folder`; only KeyboardInterrupt passes, once the record is written."""
+        config = point.config
+        line = _Line(config, folder, self._hear, self._stack)
+        folder.mkdir(parents=True, exist_ok=True)
+        records.write_json(folder / "config.json", config.to_dict())
+        interrupted: KeyboardInterrupt | None = None
+        reason: str | None = None
+        try:
+            status = line.run(self._built)
+        except KeyboardInterrupt as error:
+            status, reason, interrupted = "interrupted", "interrupted from the keyboard", error
+        except Unsupported as error:
+            status, reason = "unsupported", one_line(error)
+        except torch.OutOfMemoryError as error:
+            status, reason = "out_of_memory", one_line(error)
+        except Exception as error:
+            log.exception("the point failed")
+            status, reason = PHASES[line.phase], one_line(error)
+            low = config.precision in ("fp16", "bf16") and line.phase not in ("model", "reference")
+            if isinstance(error, NotImplementedError) and config.device == "cpu" and low:
+                status = "unsupported"
+                reason = (
+                    f"precision={config.precision}: torch lacks a kernel for it on a CPU ({reason}); use precision=fp32"
+                )
+        if status == "inaccurate":
+            reason = line.verdict
+        self._built = self._built or line.built
+        record = Record(
+            point_id=config.point_id,
+            sweep_id=self._sweep_id,
+            jobs=point.jobs,
+            merged_axes=point.merged,
+            created_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            status=status,
+            phase=None if status in ("ok", "dryrun") else line.phase,
+            reason=reason,
+            **line.columns(),
+        )
+        records.write(folder, record)
+        if interrupted is not None:
+            raise interrupted
+        return record
 
 
 class _Line:
     """One walk along the straight line; what it has reached is kept for the record when it stops early."""
 
-    def __init__(self, config: SweepConfig, folder: Path, phase: Callable[[str], None]) -> None:
-        self.config, self.folder, self._hear = config, folder, phase
+    def __init__(
+        self, config: SweepConfig, folder: Path, phase: Callable[[str], None], stack: contextlib.ExitStack
+    ) -> None:
+        self.config, self.folder, self._hear, self._stack = config, folder, phase, stack
         self.phase = "model"
         self.device: torch.device | None = None
         self.verdict: str | None = None
+        self.built: _Built | None = None
         self.compiled = backends.Compiled(None)
         self.timing, self.accuracy = records.Timing(), records.Accuracy()
 
@@ -123,7 +169,8 @@ class _Line:
     def keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
 
-    def run(self) -> str:
+    def run(self, built: _Built | None) -> str:
+        """Walk on from what an earlier point of this build left, or from the start; returns the status."""
         config, backend = self.config, backends.get(self.config.backend)
         if config.dryrun and not backend.TENSORRT:
             raise Unsupported(
@@ -131,36 +178,62 @@ class _Line:
             )
         # A plan runs nothing, but where there is a GPU it looks at the model there, as the build would.
         device = gpu.resolve("auto" if config.dryrun else config.device)
-        if config.precision == "tf32" and device.type == "cpu" and not config.dryrun:
-            raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
+        if device.type == "cpu" and not config.dryrun:
+            if config.precision == "tf32":
+                raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
+            if config.cuda_graphs:
+                raise Unsupported("cuda_graphs=true: CUDA graphs need a GPU")
         self.device = None if config.dryrun else device
-        settings = backends.Settings(config, device, self.folder, self.enter, self.keep)
+        with torch.no_grad():
+            self.built = self._build(backend, device) if built is None else self._reuse(built)
+            if config.dryrun:
+                return "dryrun"
+            return self._time(self.built, device)
+
+    def _build(self, backend: backends.Backend, device: torch.device) -> _Built:
+        config = self.config
+        settings = backends.Settings(config, device, self.folder, self.enter, self.keep, self._stack)
         self.enter("model")
         model = models.build(config, device)
-        with torch.no_grad():
-            self.enter("reference")
-            with models.float32_mode("fp32"):
-                reference = model()
-            if config.dryrun:
-                self.compiled = backend.plan(model, settings)
-                return "dryrun"
+        self.enter("reference")
+        with models.float32_mode("fp32"):
+            reference = model()
+        if not config.dryrun:
             accuracy.require_variance(reference)
-            return self._run(model, reference, backend, settings)
+        del reference
+        self.phase = "partition" if config.dryrun else "build"  # until the backend says more
+        try:
+            with models.float32_mode(config.precision):
+                self.compiled = (backend.plan if config.dryrun else backend.compile)(model, settings)
+        except Exception as error:
+            self.built = _Built(config.point_id, model, self.compiled, error, self.phase)
+            raise
+        return _Built(config.point_id, model, self.compiled)
 
-    def _run(self, model: models.Model, reference: Any, backend: backends.Backend, settings: backends.Settings) -> str:
-        config, device = self.config, settings.device
-        with models.float32_mode(config.precision):
-            self.compiled = backend.compile(model, settings)
-        call = self.compiled.call
-        assert call is not None
+    def _reuse(self, built: _Built) -> _Built:
+        build = dataclasses.replace(built.compiled.build, engine_reused_from=built.point_id)
+        self.compiled = dataclasses.replace(built.compiled, build=build)
+        if built.error is not None:
+            self.phase = built.phase
+            raise built.error
+        return built
+
+    def _time(self, built: _Built, device: torch.device) -> str:
+        config = self.config
+        assert built.compiled.bind is not None
+        self.enter("accuracy")
+        inputs = models.inputs(config.timed, device)
+        with models.float32_mode("fp32"):
+            reference = dataclasses.replace(built.model, inputs=inputs)()
+        accuracy.require_variance(reference)
         with models.float32_mode(config.precision, bool(self.compiled.build.cudnn_benchmark)):
-            self.enter("accuracy")
+            call = built.compiled.bind(inputs)
             outputs, first_call_ms = timing.first_call(call, device)
             tolerance = config.accuracy.rel_l2[config.precision]
             self.accuracy = accuracy.check(outputs, reference, tolerance)
             del outputs, reference
             measured = timing.measure(call, device, config.measure, self.enter)
-        self.timing = measured.timing(config.batch_size, first_call_ms)
+        self.timing = measured.timing(config.timed.batch_size, first_call_ms)
         raw = {"latency_ms": measured.latency_ms}
         if measured.enqueue_ms is not None:
             raw["enqueue_ms"] = measured.enqueue_ms
@@ -179,23 +252,13 @@ class _Line:
     def columns(self) -> dict[str, Any]:
         """The record's columns, as far as the walk came."""
         config, compiled = self.config, self.compiled
-        axes = Axes(
-            model=config.model.name,
-            model_id=config.model_id,
-            weights=config.model.weights,
-            seed=config.model.seed,
-            backend=config.backend,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            device=str(self.device) if self.device is not None else None,
-            min_block_size=config.min_block_size,
-            optimization_level=config.optimization_level,
-            runtime=compiled.runtime or config.runtime,
-            dryrun=config.dryrun,
-            ignored_axes=compiled.ignored_axes,
-        )
+        reached = {
+            "device": str(self.device) if self.device is not None else None,
+            "runtime": compiled.runtime or config.runtime,
+            "ignored_axes": compiled.ignored_axes,
+        }
         parts = (
-            axes,
+            Axes(**(axes(config) | reached)),
             gpu.environment(self.device),
             compiled.partition,
             compiled.build,
@@ -203,3 +266,22 @@ class _Line:
             self.accuracy,
         )
         return {name: value for part in parts for name, value in vars(part).items()}
+
+
+def axes(config: SweepConfig) -> dict[str, Any]:
+    """The columns that a configuration decides by itself, before anything has run."""
+    timed = config.timed
+    modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}
+    shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
+    same = {name: getattr(config, name) for name in records.columns(Axes) if hasattr(config, name)}
+    return same | {
+        "model": config.model.name,
+        "weights": config.model.weights,
+        "seed": config.model.seed,
+        "mode": next((getattr(config, name).mode for name in modes), None),
+        "batch_size": timed.batch_size,
+        "input_shapes": " ".join("x".join(map(str, shape)) or "()" for shape in shapes),
+        "dynamic_range": ":".join(map(str, config.dynamic)) if config.dynamic else None,
+        "time_at": config.time_at[0] if config.time_at else None,
+        "compile": " ".join(f"{name}={value}" for name, value in sorted(config.compile.items())) or None,
+    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import InputConfig, ModelConfig, Range, SweepConfig
 from trt_sweep.errors import SweepError, one_line
 
 TORCHVISION = "torchvision.models.get_model"
@@ -22,28 +23,49 @@ DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "b
 
 
 @dataclass(frozen=True)
-class Model:
-    """A module in eval mode and the arguments of its forward, on one device."""
+class Inputs:
+    """The arguments of a module's forward, on one device."""
 
-    module: torch.nn.Module
     args: tuple[torch.Tensor, ...]
     kwargs: dict[str, torch.Tensor]
 
+    def to(self, dtype: torch.dtype, channels_last: bool = False) -> Inputs:
+        """FP32 tensors in `dtype`, others as they are; 4-d ones laid out channels-last if asked."""
+
+        def cast(tensor: torch.Tensor) -> torch.Tensor:
+            tensor = tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+            if channels_last and tensor.dim() == 4:
+                return tensor.contiguous(memory_format=torch.channels_last)
+            return tensor
+
+        return Inputs(tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
+
+    def by_position(self) -> Inputs:
+        """All of them by position, those by keyword behind the others."""
+        return Inputs((*self.args, *self.kwargs.values()), {})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A module in eval mode with inputs for it.
+
+    `dynamic` says which dimensions of which inputs have a range: the number of a positional input or the name of a
+    keyword, then the dimension, then (min, opt, max). The inputs have the size opt there.
+    """
+
+    module: torch.nn.Module
+    inputs: Inputs
+    dynamic: dict[int | str, dict[int, Range]] = field(default_factory=dict)
+
     def __call__(self) -> Any:
-        return self.module(*self.args, **self.kwargs)
+        return self.module(*self.inputs.args, **self.inputs.kwargs)
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
-        """A copy whose floating-point weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
-        layout = torch.channels_last if channels_last else torch.preserve_format
+        """A copy whose FP32 weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
         module = copy.deepcopy(self.module).to(dtype)
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
-
-        def cast(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype == torch.float32 else tensor
-            return tensor.contiguous(memory_format=layout) if channels_last and tensor.dim() == 4 else tensor
-
-        return Model(module, tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
+        return Model(module, self.inputs.to(dtype, channels_last), self.dynamic)
 
 
 def check(model: ModelConfig) -> None:
@@ -84,15 +106,34 @@ def build(config: SweepConfig, device: torch.device) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
         module = _module(model)
-    generator = torch.Generator().manual_seed(model.seed)
-    args, kwargs = [], {}
+    dynamic: dict[int | str, dict[int, Range]] = {}
+    positions = itertools.count()
     for spec in model.inputs:
+        shape = [config.batch_size, *spec.shape] if spec.batched else spec.shape
+        ranges = {axis: (size[0], size[1], size[2]) for axis, size in enumerate(shape) if isinstance(size, list)}
+        key = next(positions) if spec.name is None else spec.name
+        if ranges:
+            dynamic[key] = ranges
+    fixed = config.at(config.dynamic[1]) if config.dynamic else config
+    return Model(module.float().eval().requires_grad_(False).to(device), inputs(fixed, device), dynamic)
+
+
+def inputs(config: SweepConfig, device: torch.device) -> Inputs:
+    """The inputs of a point whose sizes are all fixed, on `device`, drawn from the model's seed."""
+    generator = torch.Generator().manual_seed(config.model.seed)
+    args, kwargs = [], {}
+    for spec in config.model.inputs:
         tensor = _input(spec, config.batch_size, generator).to(device)
         if spec.name is None:
             args.append(tensor)
         else:
             kwargs[spec.name] = tensor
-    return Model(module.float().eval().requires_grad_(False).to(device), tuple(args), kwargs)
+    return Inputs(tuple(args), kwargs)
+
+
+def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
+    """The inputs at min, opt and max of the dynamic dimension; those of the point where it has none."""
+    return [inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
 
 
 @contextlib.contextmanager

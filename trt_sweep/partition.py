@@ -8,88 +8,87 @@ import importlib
 import json
 import math
 import operator
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import torch
 
-from trt_sweep import torchtrt
-from trt_sweep.models import Model
+from trt_sweep import api, loading
 from trt_sweep.records import Partition
 
 FILE = "partition.json"
 
 
-def plan(
-    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
-) -> tuple[Partition, dict[str, Any]]:
-    """Partition an exported program, twice: as asked for, and at `min_block_size=1` for the library's advice.
+# The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before
+# it partitions), and the partitioned graph whose engines are still graphs.
+Dry = tuple[Any, torch.fx.GraphModule]
+
+
+def plan(dry_run: Callable[[int], list[Dry]], size: int, frontend: str = "dynamo") -> tuple[Partition, dict[str, Any]]:
+    """The partition of a model whose `dry_run(min_block_size)` gives its graphs: as asked for, and the advice at 1.
 
     The advice is computed as `dryrun_stats_display` of torch_tensorrt/dynamo/_DryRunTracker.py does: the operators of
     the largest engine (fewest segments), and the rounded-up mean over the engines (moderate). Returns the fields of
     the row and the content of partition.json.
     """
-    default = int(torchtrt.default_of("min_block_size"))
-    size = arguments.get("min_block_size", default)
-    tracker, graph = _dryrun(program, model, arguments)
-    finest = tracker if size == 1 else _dryrun(program, model, {**arguments, "min_block_size": 1})[0]
-
-    engine_ops = [data.subgraph_op_count for data in tracker.per_subgraph_data]
-    finest_ops = [data.subgraph_op_count for data in finest.per_subgraph_data]
-    advised = max(finest_ops, default=None)
+    graphs = dry_run(size)
+    engine_ops = _engine_ops(graphs)
+    finest_ops = engine_ops if size == 1 else _engine_ops(dry_run(1))
     # The library rounds the mean to two digits before it rounds up.
     moderate = math.ceil(round(sum(finest_ops) / len(finest_ops), 2)) if finest_ops else None
-    fallback = _fallback(graph)
-    assumed = None if torch.cuda.is_available() else ".".join(map(str, torchtrt.ASSUMED_CAPABILITY))
+    unsupported: dict[str, int] = {}
+    total = supported = 0
+    for tracker, graph in graphs:
+        total += len(_operators(graph)) if tracker is None else tracker.total_ops_in_graph
+        if tracker is not None:
+            supported += tracker.supported_ops_in_graph
+            for name, count in tracker.unsupported_ops.items():
+                unsupported[str(name)] = unsupported.get(str(name), 0) + count
+    fallback = [item for _, graph in graphs for item in _fallback(graph)]
     partition = Partition(
-        ops_total=tracker.total_ops_in_graph,
-        ops_supported=tracker.supported_ops_in_graph,
+        ops_total=total,
+        ops_supported=supported,
         engines=len(engine_ops),
         engine_ops=engine_ops,
+        engine_inputs=sum(map(_engine_inputs, (graph for _, graph in graphs))),
         fallback_ops=len(fallback),
-        partition_id=_identity(graph),
-        default_min_block_size=default,
-        advised_min_block_size=advised,
+        partition_id=_identity([graph for _, graph in graphs]),
+        default_min_block_size=api.installed().parameters(frontend)["min_block_size"].default,
+        advised_min_block_size=max(finest_ops, default=None),
         advised_min_block_size_moderate=moderate,
-        assumed_compute_capability=assumed,
+        assumed_compute_capability=None
+        if torch.cuda.is_available()
+        else ".".join(map(str, loading.ASSUMED_CAPABILITY)),
     )
     details = {
         **vars(partition),
         "min_block_size": size,
         "engine_ops_at_min_block_size_1": finest_ops,
-        "unsupported_ops": {str(name): count for name, count in tracker.unsupported_ops.items()},
+        "unsupported_ops": unsupported,
         "fallback": fallback,
     }
     return partition, details
 
 
-def _dryrun(
-    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
-) -> tuple[Any, torch.fx.GraphModule]:
-    """The library's own dry run: its tracker, and the partitioned graph whose engines are still graphs."""
-    caught: list[Any] = []
-    with _planning(caught):
-        graph = torchtrt.load().dynamo.compile(
-            program, arg_inputs=model.args, kwarg_inputs=model.kwargs, **arguments, dryrun=True
-        )
-    if not caught:  # no operator of the graph has a converter: the library returns before it partitions
-        left = len(_operators(graph))
-        nothing = SimpleNamespace(
-            total_ops_in_graph=left, supported_ops_in_graph=0, per_subgraph_data=[], unsupported_ops={}
-        )
-        return nothing, graph
-    return caught[0], graph
+def partitioned(graph: torch.fx.GraphModule) -> bool:
+    """Whether the library partitioned a graph, which it does unless no operator has a converter."""
+    return any(isinstance(child, torch.fx.GraphModule) for child in graph.children())
+
+
+def _engine_ops(graphs: list[Dry]) -> list[int]:
+    return [data.subgraph_op_count for tracker, _ in graphs if tracker for data in tracker.per_subgraph_data]
 
 
 @contextlib.contextmanager
-def _planning(caught: list[Any]) -> Iterator[None]:
-    """Receive the tracker in place of the text on stdout; without a GPU, keep fallback modules on the CPU."""
+def trackers() -> Iterator[list[Any]]:
+    """Collect the trackers of dry runs in place of their text on stdout; without a GPU, keep modules on the CPU."""
+    loading.load()
+    caught: list[Any] = []
     compiler = importlib.import_module("torch_tensorrt.dynamo._compiler")
     tracker = importlib.import_module("torch_tensorrt.dynamo._DryRunTracker")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torchtrt.assumed_gpu())
+        stack.enter_context(loading.assumed_gpu())
         stack.enter_context(
             mock.patch.object(compiler, "dryrun_stats_display", lambda tracker, _: caught.append(tracker))
         )
@@ -101,7 +100,7 @@ def _planning(caught: list[Any]) -> Iterator[None]:
                 importlib.import_module("torch_tensorrt.dynamo.lowering._decompositions"),
             ):
                 stack.enter_context(mock.patch.object(module, "to_torch_device", lambda _: torch.device("cpu")))
-        yield
+        yield caught
 
 
 def _operators(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
@@ -119,6 +118,14 @@ def _parts(graph: torch.fx.GraphModule) -> Iterator[tuple[str | None, torch.fx.N
             yield None, node
 
 
+def _engine_inputs(graph: torch.fx.GraphModule) -> int:
+    inputs = 0
+    for name, child in graph.named_children():
+        if "_run_on_acc" in name and isinstance(child, torch.fx.GraphModule):
+            inputs += sum(node.op == "placeholder" for node in child.graph.nodes)
+    return inputs
+
+
 def _fallback(graph: torch.fx.GraphModule) -> list[dict[str, str]]:
     """The operators that stay in PyTorch and the module each comes from, in graph order."""
     left = []
@@ -129,10 +136,11 @@ def _fallback(graph: torch.fx.GraphModule) -> list[dict[str, str]]:
     return left
 
 
-def _identity(graph: torch.fx.GraphModule) -> str:
+def _identity(graphs: list[torch.fx.GraphModule]) -> str:
     rows = []
-    for engine, node in _parts(graph):
-        value = node.meta.get("val")
-        shape = [str(value.dtype), *map(str, value.shape)] if isinstance(value, torch.Tensor) else []
-        rows.append([engine, node.name, str(node.target), *shape])
+    for graph in graphs:
+        for engine, node in _parts(graph):
+            value = node.meta.get("val")
+            shape = [str(value.dtype), *map(str, value.shape)] if isinstance(value, torch.Tensor) else []
+            rows.append([engine, node.name, str(node.target), *shape])
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

@@ -28,6 +28,7 @@ class Identity:
     point_id: str = metric("hash of the effective configuration")
     sweep_id: str = metric("name of the sweep's folder")
     jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
+    merged_axes: list[str] = metric("what these jobs differ in, without a difference to this point")
     created_utc: str = metric("when the point ended, ISO 8601")
     status: str = metric("ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, inaccurate or interrupted")
     phase: str | None = metric("the phase in which the point ended, where it did not succeed")
@@ -44,11 +45,21 @@ class Axes:
     seed: int | None = metric("seed of random weights and inputs")
     backend: str = metric("compile path")
     precision: str = metric("fp32 (TF32 off), tf32, fp16 or bf16")
+    mode: str | None = metric("torchscript.mode or inductor.mode, where the backend has one")
     batch_size: int = metric("size of the batch dimension")
+    input_shapes: str | None = metric("shapes of the inputs as timed, or as planned for")
+    dynamic_range: str | None = metric("min:opt:max of the dynamic dimension that the point was built for")
+    time_at: int | None = metric("size of the dynamic dimension at which this row was timed")
     device: str | None = metric("where the point was timed; null where nothing ran")
     min_block_size: int | None = metric("fewest operators that Torch-TensorRT puts into an engine")
     optimization_level: int | None = metric("TensorRT's builder optimization level")
     runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
+    cuda_graphs: bool | None = metric("whether calls are replayed as CUDA graphs")
+    runtime_cache: str | None = metric("TensorRT-RTX's cache of compiled kernels at the first call: cold, warm or none")
+    dynamic_shapes_kernel_specialization_strategy: str | None = metric(
+        "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none"
+    )
+    compile: str | None = metric("further compilation arguments, NAME=value each")
     dryrun: bool = metric("whether the point was planned only")
     ignored_axes: list[str] = metric(
         "axes, and arguments behind them, that the installed library is known to accept without effect"
@@ -77,6 +88,7 @@ class Partition:
     ops_supported: int | None = metric("operators that have a converter")
     engines: int | None = metric("TensorRT engines in the partition")
     engine_ops: list[int] | None = metric("operators of each engine, in graph order")
+    engine_inputs: int | None = metric("tensors that the engines take together; more where weights are passed in too")
     fallback_ops: int | None = metric("operators left in PyTorch, tuple accesses not counted")
     partition_id: str | None = metric("hash of which operator of which shape and type lies in which engine")
     default_min_block_size: int | None = metric("the library's default of min_block_size")
@@ -89,10 +101,20 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    export_s: float | None = metric("torch.export", "s")
+    export_s: float | None = metric("torch.export, and what follows it before the build; or TorchScript", "s")
     build_s: float | None = metric("from the exported program (or the module) to a callable", "s")
+    load_s: float | None = metric(
+        "from the serialized engine, or package, to what can be called (onnx, aot_inductor)", "s"
+    )
+    graphs: int | None = metric("graphs that torch.compile made of the model")
+    graph_breaks: int | None = metric("breaks between them")
     engine_bytes: int | None = metric("size of the serialized engines together", "B")
     engine_id: str | None = metric("hash of the serialized engines: equal means byte-identical")
+    engine_reused_from: str | None = metric("point whose build this row shares: another size of one dynamic range")
+    cuda_graphs_method: str | None = metric(
+        "who replays: capture (one graph of the call), torch_tensorrt_engine (one per engine), torch_tensorrt_module, "
+        "rtx, inductor"
+    )
     cache: str | None = metric("TensorRT timing cache: cold (private to the point) or none")
     channels_last: bool | None = metric("whether weights and 4-d inputs were laid out channels-last")
     cudnn_benchmark: bool | None = metric("whether cuDNN chose its convolution algorithms by timing them")

@@ -18,13 +18,33 @@ from trt_sweep.errors import SweepError
 AXES = (
     "model",
     "backend",
+    "mode",
     "precision",
     "batch_size",
+    "dynamic_range",
+    "time_at",
+    "input_shapes",
     "min_block_size",
     "optimization_level",
     "runtime",
+    "cuda_graphs",
+    "runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
+    "compile",
     "device",
 )
+# They leave the engine as it is and change how it runs.
+RUNTIME_AXES = {
+    "backend",
+    "batch_size",
+    "time_at",
+    "input_shapes",
+    "runtime",
+    "cuda_graphs",
+    "runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
+}
+HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
 BASELINE = "eager"
 
 
@@ -60,7 +80,7 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
     """Against the eager row of the same precision, or of the one named."""
     keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
-    eager = ok[ok["backend"] == BASELINE]
+    eager = ok[(ok["backend"] == BASELINE) & ~ok["cuda_graphs"].fillna(False).astype(bool)]
     if precision is None:
         keys = [*keys, "precision"]
     else:
@@ -81,14 +101,32 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def varied(table: pd.DataFrame) -> list[str]:
-    """The axes that differ between rows of one backend, baselines apart; backend and precision at least."""
+    """The axes that differ between rows of one model and backend, baselines apart; backend and precision at least."""
     swept = table[table["jobs"].map(bool).astype(bool)]
-    most = swept.groupby("backend")[[axis for axis in AXES if axis != "backend"]].nunique(dropna=False).max()
-    return [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
+    most = swept.groupby(["model", "backend"])[list(AXES)].nunique(dropna=False).max()
+    if table["model"].nunique() > 1:
+        most["model"] = 2
+    if table["dynamic_range"].notna().any():
+        most["dynamic_range"] = most["time_at"] = 2
+    if table["cuda_graphs"].fillna(False).astype(bool).any():
+        most["cuda_graphs"] = 2  # baselines are without
+    found = [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
+    everywhere = bool(table["time_at"].notna().all())
+    return [axis for axis in found if axis not in _implied(found) or (axis == "batch_size" and not everywhere)]
+
+
+def _implied(axes: list[str]) -> set[str]:
+    """Axes that say nothing beside these."""
+    implied = {"input_shapes"} if {"batch_size", "time_at"} & set(axes) else set()
+    return implied | ({"batch_size"} if "time_at" in axes else set())
 
 
 def _number(value: object, spec: str, unit: str = "") -> str:
     return "–" if value is None or pd.isna(value) else f"{value:{spec}}{unit}"  # type: ignore[call-overload]
+
+
+def _axis(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else _number(value, "")
 
 
 def _latency(row: pd.Series) -> str:
@@ -104,16 +142,22 @@ def render(table: pd.DataFrame) -> Table:
     axes = varied(table)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for axis in axes:
-        shown.add_column(axis, overflow="fold")
-    for name in ("engines", "engine", "build s", "latency ms [95 %]", "vs eager", "vs fp32", "rel. error"):
+        shown.add_column(HEADERS.get(axis, axis), overflow="fold")
+    names = ["engines", "engine", "build s", "first call ms", "latency ms [95 %]", "vs eager", "vs fp32", "rel. error"]
+    loaded = bool(table["load_s"].notna().any())
+    if loaded:
+        names.insert(3, "load s")
+    for name in names:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("status", no_wrap=True)
     for _, row in table.iterrows():
         shown.add_row(
-            *(_number(row[axis], "") for axis in axes),
+            *(_axis(row[axis]) for axis in axes),
             _number(row["engines"], "d"),
             _number(row["engine_id"], ".6"),
             _number(row["build_s"], ".1f"),
+            *([_number(row["load_s"], ".2f")] if loaded else []),
+            _number(row["first_call_ms"], ".4g"),
             _latency(row),
             _number(row["speedup"], ".2f", "×"),
             _number(row["speedup_fp32"], ".2f", "×"),
@@ -129,12 +173,20 @@ def notes(table: pd.DataFrame) -> list[str]:
     engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
     for engine, group in engines:
         differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+        differ = [axis for axis in differ if axis not in _implied(differ)]
         if differ:
-            runtime = "runtime" in differ
+            runtime = [axis for axis in differ if axis in RUNTIME_AXES]
             found.append(
                 f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
-                + (", but runs it differently" if runtime else "; differences between their latencies are noise")
+                + (
+                    "; differences between their latencies are noise"
+                    if not runtime
+                    else ", but may run it differently"
+                    if runtime == differ
+                    else f"; {', '.join(runtime)} may run it differently"
+                )
             )
+    found += _merged(table)
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
     if ignored:
         names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
@@ -156,17 +208,30 @@ def notes(table: pd.DataFrame) -> list[str]:
                 f"{row['model']}: the library advises min_block_size={' or '.join(map(str, advice))} "
                 f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
             )
-    for row in table[~table["status"].isin(("ok", "dryrun"))].to_dict("records"):
-        found.append(f"{row['status']} in {row['phase']} ({row['folder']}): {row['reason']}")
+    failed = table[~table["status"].isin(("ok", "dryrun"))]
+    for (status, phase, reason), rows in failed.groupby(["status", "phase", "reason"], sort=False):
+        where = ", ".join(rows["folder"][:2]) + (f" and {len(rows) - 2} more" if len(rows) > 2 else "")
+        found.append(f"{status} in {phase} ({where}): {reason}")
     found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
     return list(dict.fromkeys(found))
+
+
+def _merged(table: pd.DataFrame) -> list[str]:
+    """Which jobs led to one point, since its backend does not use what they differ in."""
+    found = []
+    shared = table[table["jobs"].map(len) > 1]
+    for backend, rows in shared.groupby("backend", sort=False):
+        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
+        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
+        found.append(f"{backend} ran once for jobs {jobs}: {', '.join(axes)} made no difference to it")
+    return found
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
     """Print the table and its notes; wider than the terminal rather than cut where there is none."""
     console = console or Console()
     if not console.is_terminal:
-        console.width = 200
+        console.width = 500
     console.print(render(table))
     for note in notes(table):
         console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)

@@ -1,198 +1,190 @@
-"""All that is known of the installed Torch-TensorRT: how to import it, what it accepts, what it ignores."""
+"""The installed Torch-TensorRT at work: its defaults, its modules' engines, its runtime's settings."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import hashlib
 import importlib
-import importlib.util
-import inspect
-from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
-from trt_sweep import gpu
+from trt_sweep import api, loading, models
+from trt_sweep.backends import Bind, Call, Compiled, Settings, binding
 from trt_sweep.config import SweepConfig
-from trt_sweep.errors import SweepError, Unsupported, one_line
+from trt_sweep.errors import Unsupported
+from trt_sweep.models import Inputs
+from trt_sweep.records import write_json
+from trt_sweep.timing import synchronize
 
-ASSUMED_CAPABILITY = (9, 0)  # planned for where there is no GPU; recorded in the row
-ASSUMED_MEMORY = 64 << 30
-
-
-def require_installed() -> None:
-    """Raise SweepError where no Torch-TensorRT that could work is installed; imports nothing."""
-    if gpu.flavor() is None:
-        raise SweepError(
-            "backend=dynamo needs Torch-TensorRT, which is not installed: pip install 'trt-sweep[rtx]' "
-            "(or 'trt-sweep[tensorrt]' from NVIDIA's package index), or use backend=eager or backend=inductor"
-        )
-    if torch.version.cuda is None:
-        raise SweepError(
-            f"backend=dynamo needs a CUDA build of torch, and {torch.__version__} is not one: reinstall torch "
-            "from the default index, or use backend=eager or backend=inductor"
-        )
+AXES = frozenset({"min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION, "compile"})
 
 
-@functools.cache
-def load() -> ModuleType:
-    """Import torch_tensorrt once (10 s or more), without a GPU too; raises SweepError where that fails."""
-    require_installed()
-    try:
-        with assumed_gpu(), _without_broken_plugin():
-            module = importlib.import_module("torch_tensorrt")
-            importlib.import_module("torch_tensorrt.dynamo")
-            importlib.import_module("torch_tensorrt.dynamo._compiler")
-    except Exception as error:
-        raise SweepError(
-            f"torch_tensorrt cannot be imported ({one_line(error, 200)}): reinstall it together with the torch it was "
-            "built for, pip install --upgrade --force-reinstall 'trt-sweep[rtx]'"
-        ) from error
-    return module
-
-
-@contextlib.contextmanager
-def assumed_gpu() -> Iterator[None]:
-    """Where there is no GPU, answer the questions that Torch-TensorRT asks of one while it imports and plans.
-
-    Yields with nothing changed where there is a GPU.
-    """
-    if torch.cuda.is_available():
-        yield
-        return
-    major, minor = ASSUMED_CAPABILITY
-    properties = SimpleNamespace(
-        name="assumed", major=major, minor=minor, total_memory=ASSUMED_MEMORY, multi_processor_count=132
-    )
-    answers = {
-        "get_device_capability": lambda *_: ASSUMED_CAPABILITY,
-        "current_device": lambda: 0,
-        "mem_get_info": lambda *_: (ASSUMED_MEMORY, ASSUMED_MEMORY),
-        "get_device_properties": lambda *_: properties,
-    }
-    with contextlib.ExitStack() as stack:
-        for name, answer in answers.items():
-            stack.enter_context(mock.patch.object(torch.cuda, name, answer))
-        yield
-
-
-@contextlib.contextmanager
-def _without_broken_plugin() -> Iterator[None]:
-    """tensorrt_rtx ships a plugin package that cannot be imported; torch_tensorrt 2.11 trips over it: hide it."""
-    find_spec = importlib.util.find_spec
-
-    def guarded(name: str, package: str | None = None) -> Any:
-        try:
-            return find_spec(name, package)
-        except ModuleNotFoundError:
-            if name.startswith("tensorrt.plugin"):
-                return None
-            raise
-
-    with mock.patch.object(importlib.util, "find_spec", guarded):
-        yield
-
-
-def is_rtx() -> bool:
-    """Whether the installed flavour is TensorRT-RTX."""
-    return bool(load().ENABLED_FEATURES.tensorrt_rtx)
-
-
-def default_of(name: str) -> Any:
-    """The default of an argument of `torch_tensorrt.dynamo.compile`; raises KeyError where it has none such."""
-    return inspect.signature(load().dynamo.compile).parameters[name].default
+def effective(config: SweepConfig, frontend: str) -> SweepConfig:
+    """Fill in the defaults of the installed Torch-TensorRT; raises SweepError where that is none, or cannot be."""
+    loading.require_installed(config.backend)
+    if not api.installed().has(frontend):
+        return config  # the row will say so
+    config = api.installed().effective(config, frontend)
+    if frontend in ("dynamo", "torch_compile") and config.optimization_level is None:
+        return dataclasses.replace(config, optimization_level=default_optimization_level())
+    return config
 
 
 @functools.cache
 def default_optimization_level() -> int | None:
     """The level of a fresh builder; None for RTX, which has no effect of it, and where no builder can be asked."""
-    if is_rtx() or not torch.cuda.is_available():
+    if api.installed().rtx or not torch.cuda.is_available():
         return None
     trt = importlib.import_module("tensorrt")
     return int(trt.Builder(trt.Logger(trt.Logger.ERROR)).create_builder_config().builder_optimization_level)
 
 
-def runtimes() -> tuple[str, ...]:
-    """The runtimes that can be asked for, the default first.
+def further_arguments(settings: Settings, frontend: str) -> dict[str, Any]:
+    """The device, and a file of the point's own for each cache that builds share by default; an old one is removed."""
+    names = api.installed().cache_paths(frontend)
+    caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
+    for path in caches.values():
+        path.unlink(missing_ok=True)
+    return {"device": settings.device, **{name: str(path) for name, path in caches.items()}}
 
-    Up to 2.12 there are two modules, and `use_python_runtime` chooses. From 2.13 on they are one, which runs engines
-    through the C++ extension where that is there and in Python where it is not.
+
+def finish(
+    modules: Sequence[torch.nn.Module],
+    module: Callable[..., Any],
+    planned: Compiled,
+    settings: Settings,
+    *,
+    arguments: dict[str, Any],
+    build_s: float,
+) -> Compiled:
+    """What is known of a build: its engines, in the `modules` behind `module`, and how inputs are bound to it.
+
+    Raises RuntimeError where there are not as many engines as were planned.
     """
-    torch_tensorrt = load()
-    have_cpp = bool(torch_tensorrt.ENABLED_FEATURES.torch_tensorrt_runtime)
-    runtime = importlib.import_module("torch_tensorrt.dynamo.runtime")
-    if not hasattr(runtime, "PythonTorchTensorRTModule"):
-        return ("cpp",) if have_cpp else ("python",)
-    if not have_cpp:
-        return ("python",)
-    return ("python", "cpp") if default_of("use_python_runtime") else ("cpp", "python")
+    frontend = settings.config.backend
+    _save_arguments(settings.folder, arguments, frontend)
+    engines = serialized(modules)
+    if len(engines) != planned.partition.engines:
+        raise RuntimeError(
+            f"{planned.partition.engines} engines were planned and {len(engines)} were built: the row would not say "
+            "what ran"
+        )
+    cached = any(Path(str(arguments.get(name))).exists() for name in api.installed().cache_paths(frontend))
+    changes: dict[str, Any] = {"build_s": build_s, "cache": "cold" if cached else "none", **describe(engines)}
+    configure_runtime(modules, module, settings)
+    bind, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
+    build = dataclasses.replace(planned.build, **changes)
+    return dataclasses.replace(planned, bind=bind, build=build, runtime=runtime_of(modules))
 
 
-def arguments(config: SweepConfig) -> tuple[dict[str, Any], list[str]]:
-    """Keyword arguments of `torch_tensorrt.dynamo.compile` for a point, and the axes that it accepts without effect.
-
-    Raises Unsupported where the installed version cannot do what the point asks for.
-    """
-    wanted: dict[str, Any] = {
-        "disable_tf32": config.precision != "tf32",
-        "min_block_size": config.min_block_size,
-        "optimization_level": config.optimization_level,
-        # An engine cache answers with engines of other settings: its key leaves some out.
-        "cache_built_engines": False,
-        "reuse_cached_engines": False,
+def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> None:
+    """Keep every argument that the compiler saw, its defaults included."""
+    defaults = {name: item.default for name, item in api.installed().parameters(frontend).items()}
+    caches = {name: Path(str(arguments[name])).name for name in api.installed().cache_paths(frontend)}
+    plain = {
+        name: sorted(map(str, value)) if isinstance(value, set) else value if _plain(value) else str(value)
+        for name, value in (defaults | arguments | caches).items()
     }
-    if config.runtime is not None:
-        have = runtimes()
-        if config.runtime not in have:
-            raise Unsupported(
-                f"runtime={config.runtime}: torch_tensorrt {load().__version__} runs engines in its {have[0]} runtime "
-                "only; leave runtime out"
-            )
-        if len(have) > 1:
-            wanted["use_python_runtime"] = config.runtime == "python"
-    passed = {name: value for name, value in wanted.items() if value is not None}
-    parameters = inspect.signature(load().dynamo.compile).parameters
-    for name in passed:
-        if name not in parameters:
-            raise Unsupported(f"{name}: torch_tensorrt {load().__version__} has no such compilation argument")
-    return passed, _ignored(config)
+    write_json(folder / "compile_arguments.json", plain)
 
 
-def _ignored(config: SweepConfig) -> list[str]:
-    """What this flavour and version accepts without effect, as far as that was measured.
-
-    TensorRT-RTX builds byte-identical engines at every optimization level. Release 1.4 computes FP32 in TF32 whether
-    `disable_tf32` is set or not: on an H200 the outputs of resnet18, of one convolution and of one linear layer were
-    equal to the last bit, 3e-4 away from eager without TF32.
-    """
-    found = []
-    if is_rtx():
-        if config.optimization_level is not None:
-            found.append("optimization_level")
-        if config.precision == "fp32" and (gpu.version("tensorrt-rtx", "tensorrt-rtx-cu13") or "").startswith("1.4."):
-            found.append("disable_tf32")
-    return found
+def engine_modules(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
+    """The modules that hold an engine, in the order of the submodules."""
+    found = (child for module in modules for _, child in module.named_modules())
+    return [child for child in found if getattr(child, "serialized_engine", None)]
 
 
-def cache_paths() -> list[str]:
-    """The arguments that name a cache file which builds share by default."""
-    parameters = inspect.signature(load().dynamo.compile).parameters
-    return [name for name in ("timing_cache_path", "runtime_cache_path") if name in parameters]
+def serialized(modules: Iterable[torch.nn.Module]) -> list[bytes]:
+    """The engines of compiled modules as they would be saved."""
+    return [bytes(child.serialized_engine) for child in engine_modules(modules)]  # type: ignore[arg-type]
 
 
-def engines(module: torch.nn.Module) -> list[bytes]:
-    """The serialized engines of a compiled module, in the order of its submodules."""
-    found = (getattr(child, "serialized_engine", None) for _, child in module.named_modules())
-    return [bytes(engine) for engine in found if engine]
+def _plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str | None)
 
 
-def runtime_of(module: torch.nn.Module) -> str | None:
-    """The runtime that executes the engines of a compiled module; None without an engine."""
-    for _, child in module.named_modules():
-        if getattr(child, "serialized_engine", None):
-            # Up to 2.12 the module is another one, from 2.13 on the engine inside it.
-            kinds = type(child).__name__, type(getattr(child, "engine", None)).__name__
-            return "python" if kinds[0] == "PythonTorchTensorRTModule" or kinds[1] == "TRTEngine" else "cpp"
+def describe(engines: list[bytes]) -> dict[str, Any]:
+    """Size of the engines together, and the hash that names them; the hash is None without an engine."""
+    digest = hashlib.sha256()
+    for engine in engines:
+        digest.update(hashlib.sha256(engine).digest())
+    return {"engine_bytes": sum(map(len, engines)), "engine_id": digest.hexdigest()[:16] if engines else None}
+
+
+def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
+    """The runtime that executes the engines of compiled modules; None without an engine."""
+    for child in engine_modules(modules):
+        # Up to 2.12 the module is another one, from 2.13 on the engine inside it.
+        kinds = type(child).__name__, type(getattr(child, "engine", None)).__name__
+        return "python" if kinds[0] == "PythonTorchTensorRTModule" or kinds[1] == "TRTEngine" else "cpp"
     return None
+
+
+def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: Settings) -> None:
+    """Give RTX's engines their runtime cache and specialization strategy, until the point ends (2.13 on).
+
+    A cold cache is an empty one; a warm one was filled by calls of `module`, saved and loaded again into new execution
+    contexts. Without `runtime_cache` none is attached: the library's default is a file that all
+    processes of a user share, and the order of the points would show in their first calls.
+    """
+    if not api.installed().runtime_settings:
+        return
+    runtime = importlib.import_module("torch_tensorrt.runtime")
+    config = settings.config
+    strategy = getattr(config, api.SPECIALIZATION)
+    chosen: dict[str, Any] = {} if strategy is None else {api.SPECIALIZATION: strategy}
+    path = settings.folder / "runtime_cache.bin"
+    path.unlink(missing_ok=True)
+
+    def attach(cache: Any, stack: contextlib.ExitStack) -> None:
+        for behind in modules:
+            stack.enter_context(runtime.runtime_config(behind, runtime_cache=cache, **chosen))
+
+    if config.runtime_cache == "warm":
+        filled = runtime.RuntimeCache(str(path))
+        with contextlib.ExitStack() as once:
+            attach(filled, once)
+            for inputs in models.inputs_over_range(config, settings.device):
+                cast = inputs.to(settings.dtype)
+                module(*cast.args, **cast.kwargs)
+            synchronize(settings.device)
+            filled.save()
+    cache = None if config.runtime_cache is None else runtime.RuntimeCache(str(path))
+    if cache is not None:
+        cache.load()
+    attach(cache, settings.stack)
+
+
+def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, str | None]:
+    """How inputs become a call of a compiled module, and the `cuda_graphs_method` behind it.
+
+    CUDA graphs are Torch-TensorRT's own, on from the first call until the point ends: one graph of the whole module
+    where operators stay in PyTorch, otherwise RTX's native graphs where the version has them, or one graph per engine.
+    Raises Unsupported where there is no engine to capture.
+    """
+    if not settings.config.cuda_graphs:
+        return binding(module, settings), None
+    runtime = importlib.import_module("torch_tensorrt.runtime")
+    in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
+    if not engines and not in_torch:
+        raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
+    native = api.installed().runtime_settings
+    how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
+    entered: list[Any] = []
+
+    def bind(inputs: Inputs) -> Call:
+        own = inputs.to(settings.dtype)
+
+        def call() -> Any:
+            if not entered:  # at the first call, which is then what a deployment pays
+                entered.append(settings.stack.enter_context(runtime.enable_cudagraphs(module, **how)))
+            return entered[0](*own.args, **own.kwargs)
+
+        return call
+
+    return bind, "torch_tensorrt_module" if in_torch else "rtx" if native else "torch_tensorrt_engine"

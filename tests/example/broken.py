@@ -40,3 +40,24 @@ class Scale(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x * self.weight) + 1
+
+
+class Generator(torch.nn.Module):
+    """TorchScript has no generators."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sum(part * 2 for part in x.unbind(1))
+
+
+class Singular(torch.nn.Module):
+    """ONNX has no operator for its singular values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(x)
+
+
+class Synchronizes(torch.nn.Module):
+    """It waits for the GPU, which no CUDA graph can."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * float(x.abs().max())

@@ -1,15 +1,17 @@
 """The compile paths, one file each, found by name: to add one, add its file and conf/backend/<name>.yaml.
 
 A backend is a module of this package with
-- `AXES`: the root axes that it uses; the others are null in its rows, and points that differ in them alone are one
-- `TENSORRT`: whether its engines need a GPU, so that a point without one is planned instead of timed
+- `AXES`: the axes that it uses; the others are unset in its rows, and points that differ in them alone are one
+- `TENSORRT`: whether it needs a GPU to run, so that a point without one is planned instead of timed
+- `DYNAMIC`: whether it builds once for a range of sizes; otherwise each size is a point of its own
 - `effective(config)`: the configuration with the library's defaults filled in
 - `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
-- `plan(model, settings)`: a `Compiled` without a call; only where TENSORRT
+- `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -19,10 +21,28 @@ from typing import Any, Protocol, cast
 
 import torch
 
+from trt_sweep import cudagraphs
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models import Model
+from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.records import Build, Partition
+
+# The axes that not every backend uses; each is a field of SweepConfig.
+OPTIONAL_AXES = frozenset(
+    {
+        "min_block_size",
+        "optimization_level",
+        "runtime",
+        "runtime_cache",
+        "dynamic_shapes_kernel_specialization_strategy",
+        "compile",
+        "torchscript",
+        "inductor",
+    }
+)
+
+Call = Callable[[], Any]
+Bind = Callable[[Inputs], Call]
 
 
 @dataclass(frozen=True)
@@ -30,6 +50,7 @@ class Settings:
     """What a backend is given beside the model.
 
     Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail.
+    What must be undone when the point has been timed goes onto `stack`.
     """
 
     config: SweepConfig
@@ -37,13 +58,22 @@ class Settings:
     folder: Path
     phase: Callable[[str], None]
     keep: Callable[[Compiled], None]
+    stack: contextlib.ExitStack
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the precision."""
+        return DTYPE[self.config.precision]
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a backend gives back: the callable, and what is known of how it came about."""
+    """What a backend gives back: how inputs become a call, and what is known of how it came about.
 
-    call: Callable[[], Any] | None
+    `bind` takes FP32 inputs of a size that was built for; null where the point was planned only.
+    """
+
+    bind: Bind | None
     build: Build = field(default_factory=Build)
     partition: Partition = field(default_factory=Partition)
     runtime: str | None = None
@@ -53,10 +83,28 @@ class Compiled:
 class Backend(Protocol):
     AXES: frozenset[str]
     TENSORRT: bool
+    DYNAMIC: bool
 
     def effective(self, config: SweepConfig) -> SweepConfig: ...
     def compile(self, model: Model, settings: Settings) -> Compiled: ...
     def plan(self, model: Model, settings: Settings) -> Compiled: ...
+
+
+def binding(function: Callable[..., Any], settings: Settings, channels_last: bool = False) -> Bind:
+    """How inputs become a call of `function`: cast to the point's precision, and as a CUDA graph where it asks so."""
+
+    def bind(inputs: Inputs) -> Call:
+        own = inputs.to(settings.dtype, channels_last)
+        if settings.config.cuda_graphs:
+            return cudagraphs.capture(function, own, settings.device)
+        return lambda: function(*own.args, **own.kwargs)
+
+    return bind
+
+
+def captured(settings: Settings) -> str | None:
+    """The `cuda_graphs_method` of what `binding` made."""
+    return "capture" if settings.config.cuda_graphs else None
 
 
 def names() -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends import Compiled, Settings, binding, captured
 from trt_sweep.config import SweepConfig
-from trt_sweep.models import DTYPE, Model
+from trt_sweep.models import Model
 from trt_sweep.records import Build
 
 AXES: frozenset[str] = frozenset()
 TENSORRT = False
+DYNAMIC = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -17,5 +18,10 @@ def effective(config: SweepConfig) -> SweepConfig:
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
-    fast = model.to(DTYPE[settings.config.precision], channels_last=True)
-    return Compiled(fast, Build(channels_last=True, cudnn_benchmark=settings.device.type == "cuda"))
+    module = model.to(settings.dtype, channels_last=True).module
+    build = Build(
+        channels_last=True,
+        cudnn_benchmark=settings.device.type == "cuda",
+        cuda_graphs_method=captured(settings),
+    )
+    return Compiled(binding(module, settings, channels_last=True), build)

@@ -5,33 +5,43 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch
+import torch._dynamo.utils
 
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep import tracing
+from trt_sweep.backends import Call, Compiled, Settings
 from trt_sweep.config import SweepConfig
-from trt_sweep.models import DTYPE, Model
+from trt_sweep.errors import Unsupported
+from trt_sweep.models import Inputs, Model
 from trt_sweep.records import Build
 from trt_sweep.timing import synchronize
 
-AXES: frozenset[str] = frozenset()
+AXES = frozenset({"inductor"})
 TENSORRT = False
+DYNAMIC = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    return config
+    if config.device == "cpu":  # on a GPU it generates Triton
+        tracing.require_cpp_compiler("backend=inductor")
+    return tracing.effective_inductor(config)
 
 
 def compile(model: Model, settings: Settings) -> Compiled:
-    """Compile by the first call, which is the build."""
+    """Compile by the first call; with CUDA graphs the second one records them, and is part of the build."""
+    config = settings.config
     settings.phase("build")
-    torch.compiler.reset()
-    cast = model.to(DTYPE[settings.config.precision])
-    module = torch.compile(cast.module)
-
-    def call() -> Any:
-        return module(*cast.args, **cast.kwargs)
-
     start = time.perf_counter()
-    call()
+    calls = 2 if config.cuda_graphs else 1
+    made = tracing.compiled(model.to(settings.dtype), settings.stack, calls, mode=config.inductor.mode)
     synchronize(settings.device)
-    return Compiled(call, Build(build_s=time.perf_counter() - start))
+    build_s = time.perf_counter() - start
+    if config.cuda_graphs and torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
+        raise Unsupported("cuda_graphs=true: torch.compile cannot capture this model; log.txt says why")
+
+    def bind(inputs: Inputs) -> Call:
+        own = inputs.to(settings.dtype)
+        return tracing.first_checked(lambda: made.call(*own.args, **own.kwargs))
+
+    method: Any = "inductor" if config.cuda_graphs else None
+    build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)
+    return Compiled(bind, build)

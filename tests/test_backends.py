@@ -1,0 +1,87 @@
+"""What holds for every backend, and what single ones refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import needs_tensorrt
+
+from trt_sweep import backends, job, tensorrt_engine
+from trt_sweep.__main__ import CONF
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig, TorchScriptConfig
+from trt_sweep.errors import SweepError, Unsupported
+
+
+def config(backend: str, **values) -> SweepConfig:
+    factory = {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}
+    model = ModelConfig(name="m", factory=factory, inputs=[InputConfig(shape=[3])])
+    return SweepConfig(model=model, backend=backend, device="cpu", **values)
+
+
+def test_each_has_its_choice_on_the_command_line():
+    assert backends.names() == sorted(file.stem for file in (CONF / "backend").glob("*.yaml"))
+
+
+def test_optional_axes_are_fields_and_belong_to_someone():
+    fields = {item.name for item in dataclasses.fields(SweepConfig)}
+    used = frozenset[str]().union(*(backends.get(name).AXES for name in backends.names()))
+    assert used == backends.OPTIONAL_AXES <= fields
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_each_says_what_it_is(name):
+    backend = backends.get(name)
+    assert isinstance(backend.TENSORRT, bool) and isinstance(backend.DYNAMIC, bool)
+    assert hasattr(backend, "plan") == backend.TENSORRT
+
+
+def test_an_unused_axis_is_unset():
+    values = {"min_block_size": 7, "runtime": "cpp", "compile": {"x": 1}, "torchscript": TorchScriptConfig("script")}
+    (eager,) = job.effective(config("eager", **values))
+    assert eager == job.effective(config("eager"))[0]
+    (jit,) = job.effective(config("jit", **values))
+    assert jit.torchscript.mode == "script" and jit.min_block_size is None and jit.compile == {}
+
+
+def test_a_range_becomes_sizes_of_one_build_or_points_of_their_own():
+    values = {"batch_size": [1, 4, 8], "time_at": [2, 8]}
+    built = job.effective(config("inductor", **values))
+    assert [found.time_at for found in built] == [[2], [8]]
+    assert len({found.build_id for found in built}) == 1 and len({found.point_id for found in built}) == 2
+    fixed = job.effective(config("eager", **values))
+    assert [(found.batch_size, found.time_at) for found in fixed] == [(2, None), (8, None)]
+    assert [found.model_id for found in fixed] == [found.model_id for found in built]
+    assert [found.time_at for found in job.effective(config("inductor", batch_size=[1, 4, 8]))] == [[1], [4], [8]]
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find_spec(name))
+    with pytest.raises(SweepError, match=rf"backend=onnx needs the package {package}\b.*trt-sweep\[onnx\]"):
+        job.effective(config("onnx"))
+
+
+@needs_tensorrt
+def test_the_parser_says_what_it_does_not_take(tmp_path: Path):
+    class Determinant(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.det(x)
+
+    file = tmp_path / "det.onnx"
+    exported = torch.onnx.export(Determinant().eval(), (torch.randn(2, 3, 3),), dynamo=True, verbose=False)
+    exported.save(str(file))
+    with pytest.raises(Unsupported, match=r"ONNX parser does not take this model: .*Det"):
+        tensorrt_engine.Network(file, {})
+
+
+@needs_tensorrt
+def test_a_network_builds_the_same_engine_twice(tmp_path: Path):
+    file = tmp_path / "linear.onnx"
+    torch.onnx.export(torch.nn.Linear(3, 2).eval(), (torch.randn(4, 3),), dynamo=True, verbose=False).save(str(file))
+    one, two = (tensorrt_engine.Network(file, {}).build(None, tf32=False) for _ in range(2))
+    assert one and one == two

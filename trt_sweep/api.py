@@ -1,0 +1,336 @@
+"""All that is known of Torch-TensorRT's versions: what each accepts, what it ignores, what it cannot do.
+
+Read from the package's files, so that any version can be looked at without being installed or imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trt_sweep import gpu
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError, Unsupported, require
+
+# Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
+FRONTENDS = {
+    "dynamo": ("dynamo/_compiler.py", "compile"),
+    "torch_compile": ("dynamo/_settings.py", "CompilationSettings"),
+    "torchscript": ("ts/_compiler.py", "compile"),
+    "fx": ("fx/lower.py", "compile"),
+}
+SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
+# Compilation arguments that belong to trt_sweep, and what to set instead.
+OURS = {
+    **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),
+    **dict.fromkeys(("min_block_size", "min_acc_module_size"), "min_block_size"),
+    **dict.fromkeys(("disable_tf32", "enabled_precisions", "lower_precision"), "precision"),
+    **dict.fromkeys(("device", "dryrun", "optimization_level", SPECIALIZATION)),
+    "use_python_runtime": "runtime",
+    "runtime_cache_path": "runtime_cache",
+    "dynamic_batch": "batch_size=[1,8,32]",
+}
+# Arguments whose value trt_sweep decides, and why.
+FIXED = {
+    **dict.fromkeys(
+        ("cache_built_engines", "reuse_cached_engines", "engine_cache_dir", "engine_cache_size", "custom_engine_cache"),
+        "an engine cache answers with engines of other settings, since its key leaves some out",
+    ),
+    **dict.fromkeys(
+        ("timing_cache_path", "timing_cache_prefix", "save_timing_cache"),
+        "each point has a timing cache of its own, or the order of the points would show in their build times",
+    ),
+    "pass_through_build_failures": "a graph whose build fails would run in PyTorch, and the row would not say so",
+    "explicit_batch_dimension": "TensorRT has no other",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A compilation argument: its annotation as written ("" without one), and its default.
+
+    A default that is no literal is its source text.
+    """
+
+    annotation: str
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Api:
+    """One Torch-TensorRT: the folder of its package, its flavour, and the version of the TensorRT beside it."""
+
+    package: Path
+    rtx: bool
+    tensorrt: str | None = None
+
+    @functools.cached_property
+    def version(self) -> tuple[int, ...]:
+        found = re.search(r'__version__ = "(\d+)\.(\d+)', (self.package / "_version.py").read_text(encoding="utf-8"))
+        assert found is not None
+        return int(found[1]), int(found[2])
+
+    @property
+    def name(self) -> str:
+        return "torch-tensorrt" + "-rtx" * self.rtx + " " + ".".join(map(str, self.version))
+
+    def has(self, frontend: str) -> bool:
+        """Whether a frontend is there: RTX has no FX, and TorchScript needs the C++ library."""
+        if frontend == "fx" and self.rtx:
+            return False
+        if frontend == "torchscript" and not (self.package / "lib/libtorchtrt.so").is_file():
+            return False
+        return (self.package / FRONTENDS[frontend][0]).is_file()
+
+    @functools.cache  # noqa: B019  (one Api a process)
+    def parameters(self, frontend: str) -> dict[str, Parameter]:
+        """The compilation arguments of a frontend, by name."""
+        file, name = FRONTENDS[frontend]
+        tree = ast.parse((self.package / file).read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                arguments = [*node.args.posonlyargs, *node.args.args]
+                defaults = [None] * (len(arguments) - len(node.args.defaults)) + list(node.args.defaults)
+                pairs = [
+                    *zip(arguments, defaults, strict=True),
+                    *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+                ]
+                return {item.arg: self._parameter(item.annotation, default) for item, default in pairs}
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+                return {ast.unparse(item.target): self._parameter(item.annotation, item.value) for item in fields}
+        raise SweepError(f"{self.name}: {file} has no {name}; use a version from 2.11 to 2.14")
+
+    def _parameter(self, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
+        if isinstance(default, ast.Attribute | ast.Name):
+            name = default.attr if isinstance(default, ast.Attribute) else default.id
+            default = self._defaults.get(name, default)
+        value, literal = None, default is None
+        if default is not None:
+            try:
+                value, literal = _constant(default), True
+            except ValueError:
+                value = ast.unparse(default)
+        known = literal and value is not None
+        return Parameter(ast.unparse(annotation) if annotation else type(value).__name__ if known else "", value)
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, ast.expr]:
+        tree = ast.parse((self.package / "dynamo/_defaults.py").read_text(encoding="utf-8"))
+        assigned = (node for node in tree.body if isinstance(node, ast.Assign))
+        return {ast.unparse(node.targets[0]): node.value for node in assigned}
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The runtimes that can be asked for, the default first.
+
+        Up to 2.12 there are two modules, and `use_python_runtime` chooses. From 2.13 on they are one, which runs
+        engines through the C++ library where that is there and in Python where it is not.
+        """
+        libraries = ("lib/libtorchtrt.so", "lib/libtorchtrt_runtime.so")
+        have_cpp = any((self.package / library).is_file() for library in libraries)
+        if not have_cpp:
+            return ("python",)
+        two = (self.package / "dynamo/runtime/_PythonTorchTensorRTModule.py").is_file()
+        return ("cpp", "python") if two else ("cpp",)
+
+    @property
+    def runtime_settings(self) -> bool:
+        """Whether RTX's runtime cache, specialization strategy and CUDA graphs are set on the module (2.13 on)."""
+        return self.rtx and (self.package / "runtime/_runtime_config.py").is_file()
+
+    def effective(self, config: SweepConfig, frontend: str) -> SweepConfig:
+        """Fill in the defaults; raises SweepError for a `compile.NAME` that this version does not take."""
+        for name, value in config.compile.items():
+            self._argument(frontend, name, value)
+        size = config.min_block_size
+        if size is None:
+            own = "min_acc_module_size" if frontend == "fx" else "min_block_size"
+            size = int(self.parameters(frontend)[own].default)
+        if frontend not in ("dynamo", "torch_compile"):
+            return dataclasses.replace(config, min_block_size=size)
+        runtime, cache = config.runtime or self.runtimes[0], config.runtime_cache
+        if runtime == "python" and self.rtx and "runtime_cache_path" in self.parameters(frontend):
+            cache = cache or "cold"  # it has one always, and trt_sweep gives it an empty file
+        return dataclasses.replace(config, min_block_size=size, runtime=runtime, runtime_cache=cache)
+
+    def arguments(self, config: SweepConfig, frontend: str) -> dict[str, Any]:
+        """Keyword arguments for a point; raises Unsupported where this version cannot do what it asks for."""
+        further = {name: self._argument(frontend, name, value) for name, value in config.compile.items()}
+        if frontend == "torchscript":
+            return {"min_block_size": config.min_block_size, "disable_tf32": config.precision != "tf32", **further}
+        if frontend == "fx":
+            return {"min_acc_module_size": config.min_block_size, "explicit_batch_dimension": True, **further}
+        passed: dict[str, Any] = {
+            "disable_tf32": config.precision != "tf32",
+            "min_block_size": config.min_block_size,
+            "optimization_level": config.optimization_level,
+            "cache_built_engines": False,
+            "reuse_cached_engines": False,
+            **self._runtime(config),
+            **self._rtx_runtime(config, frontend),
+            **further,
+        }
+        return {name: value for name, value in passed.items() if value is not None}
+
+    def _runtime(self, config: SweepConfig) -> dict[str, Any]:
+        if config.runtime is None or config.runtime in self.runtimes:
+            return {"use_python_runtime": config.runtime == "python"} if len(self.runtimes) > 1 else {}
+        raise Unsupported(
+            f"runtime={config.runtime}: {self.name} runs engines in its {self.runtimes[0]} runtime only; leave "
+            "runtime out"
+        )
+
+    def _rtx_runtime(self, config: SweepConfig, frontend: str) -> dict[str, Any]:
+        """2.12's arguments for RTX's runtime, which its Python runtime alone obeys; 2.13 has `runtime_settings`."""
+        for name in ("runtime_cache", SPECIALIZATION):
+            value = getattr(config, name)
+            if value is None or self.runtime_settings:
+                continue
+            if not self.rtx:
+                raise Unsupported(f"{name}={value}: only TensorRT-RTX has it, and this is {self.name}")
+            if "runtime_cache_path" not in self.parameters(frontend):
+                raise Unsupported(
+                    f"{name}={value}: {self.name} has no such setting; 2.12 and later have it, and backend=onnx"
+                )
+            if config.runtime != "python":
+                raise Unsupported(f"{name}={value}: {self.name} has it in its Python runtime only: add runtime=python")
+            if value == "warm":
+                raise Unsupported(
+                    f"{name}={value}: {self.name} saves its cache only when a module goes away; 2.13 and later can do "
+                    "it, and backend=onnx"
+                )
+        strategy = getattr(config, SPECIALIZATION)
+        return {} if strategy is None or self.runtime_settings else {SPECIALIZATION: strategy}
+
+    def ignored(self, config: SweepConfig, frontend: str) -> list[str]:
+        """What is accepted without effect, as far as that was measured or read.
+
+        TensorRT-RTX builds byte-identical engines at every optimization level. Its release 1.4 computes FP32 in TF32
+        whether `disable_tf32` is set or not: on an H200 the outputs of resnet18, of one convolution and of one linear
+        layer were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. The rest
+        was read: arguments that a frontend takes and reads nowhere, or resets.
+        """
+        found = []
+        if self.rtx and config.optimization_level is not None:
+            found.append("optimization_level")
+        always_tf32 = self.rtx and (self.tensorrt or "").startswith("1.4.")
+        if always_tf32 and config.precision == "fp32" and frontend != "torchscript":
+            found.append("disable_tf32")
+        refitted = {"strip_engine_weights", "refit_identical_engine_weights"}
+        nowhere = {
+            "dynamo": {"torch_executed_modules"},
+            "torch_compile": {"require_full_compilation", "offload_module_to_cpu", "strip_engine_weights"},
+        }.get(frontend, set())
+        if config.compile.get("immutable_weights", True):
+            nowhere = nowhere | refitted
+        return found + [f"compile.{name}" for name in config.compile if name in nowhere]
+
+    def cache_paths(self, frontend: str) -> list[str]:
+        """The arguments that name a cache file which builds share by default."""
+        return [name for name in ("timing_cache_path", "runtime_cache_path") if name in self.parameters(frontend)]
+
+    def _argument(self, frontend: str, name: str, value: Any) -> Any:
+        known = self.parameters(frontend)
+        if name in FIXED:
+            raise SweepError(f"compile.{name} is not a setting here: {FIXED[name]}; leave it out")
+        if name in OURS:
+            raise SweepError(f"compile.{name} is set by trt_sweep: use {OURS[name] or name} instead")
+        if name not in known:
+            free = sorted(set(known) - set(OURS) - set(FIXED))
+            near = get_close_matches(name, free, 3, 0.5)
+            raise SweepError(
+                f"compile.{name} is not known to {self.name} ({frontend}): "
+                + (f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(free))
+            )
+        return _converted(f"compile.{name}", value, known[name].annotation)
+
+
+def _constant(node: ast.expr) -> Any:
+    """The value of a literal, or of an expression of literals such as `1 << 25`; raises ValueError for others."""
+    plain = (ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
+    if all(isinstance(part, plain) for part in ast.walk(node)):
+        return eval(compile(ast.Expression(node), "default", "eval"), {"__builtins__": {}})
+    return ast.literal_eval(node)
+
+
+def _converted(name: str, value: Any, annotation: str) -> Any:
+    """A value of the command line as the annotation asks for it; raises SweepError where it does not fit."""
+    optional = re.fullmatch(r"Optional\[(.*)\]", annotation)
+    if optional and value is None:
+        return None
+    wanted = optional[1] if optional else annotation
+    for pattern, (accepts, allowed, convert) in _KINDS.items():
+        if re.fullmatch(pattern, wanted):
+            require(accepts(value), name, value, allowed + ", or null" * bool(optional))
+            return convert(name, value)
+    raise SweepError(f"{name} is of type {annotation}, which cannot be written on the command line: leave it out")
+
+
+def _same(_: str, value: Any) -> Any:
+    return value
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _operators(name: str, value: list[str]) -> set[Any]:
+    """Operators by their names, aten.relu.default or torch.ops.aten.relu.default; aten.relu means every overload."""
+    found: set[Any] = set()
+    for item in value:
+        operator: Any = torch.ops
+        try:
+            for part in item.removeprefix("torch.ops.").split("."):
+                operator = getattr(operator, part)
+        except (AttributeError, RuntimeError) as error:
+            raise SweepError(f"{name}: {item} is no operator of torch: use names like aten.relu.default") from error
+        if isinstance(operator, torch._ops.OpOverloadPacket):
+            found |= {getattr(operator, overload) for overload in operator.overloads()}
+        elif isinstance(operator, torch._ops.OpOverload):
+            found.add(operator)
+        else:
+            raise SweepError(f"{name}: {item} is no operator of torch: use names like aten.relu.default")
+    return found
+
+
+def _dtype(_: str, value: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, value)
+    return found
+
+
+_Kind = tuple[Callable[[Any], bool], str, Callable[[str, Any], Any]]
+# How an annotation is read: which values fit, how they are described, and what is made of them.
+_KINDS: dict[str, _Kind] = {
+    r"bool": (lambda value: isinstance(value, bool), "true or false", _same),
+    r"int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer", _same),
+    r"float": (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number", _same),
+    r"str": (lambda value: isinstance(value, str), "a string", _same),
+    r"(Collection|List|Set|Sequence)\[str\]": (_strings, "a list of strings", _same),
+    r"(Collection|List|Set|Sequence)\[Target\]": (_strings, "a list of operators, [aten.relu.default]", _operators),
+    r"Union\[torch\.dtype, dtype\]|dtype": (
+        lambda value: isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype),
+        "a type of torch, float16 or bfloat16",
+        _dtype,
+    ),
+}
+
+
+@functools.cache
+def installed() -> Api:
+    """The Torch-TensorRT that is installed; its package is found, not imported."""
+    spec = importlib.util.find_spec("torch_tensorrt")
+    if spec is None or not spec.submodule_search_locations:
+        raise SweepError("torch_tensorrt is installed but not found: reinstall it, pip install --force-reinstall")
+    rtx = gpu.flavor() == "rtx"
+    return Api(Path(spec.submodule_search_locations[0]), rtx, gpu.tensorrt_version())

@@ -1,0 +1,61 @@
+"""torch.export, then AOTInductor: a packaged .pt2 of generated code, loaded and run without Python's compiler."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from trt_sweep import tracing
+from trt_sweep.backends import Compiled, Settings, binding, captured
+from trt_sweep.config import SweepConfig
+from trt_sweep.models import Model
+from trt_sweep.records import Build
+
+AXES = frozenset({"inductor"})
+TENSORRT = False
+DYNAMIC = True
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    tracing.require_cpp_compiler("backend=aot_inductor")
+    return tracing.effective_inductor(config)
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Export, compile into a package in the point's folder, load that; CUDA graphs are captured around the call."""
+    mode = settings.config.inductor.mode
+    settings.phase("export")
+    cast = model.to(settings.dtype)
+    start = time.perf_counter()
+    program = tracing.export(cast)
+    build = Build(export_s=time.perf_counter() - start, cuda_graphs_method=captured(settings))
+    settings.keep(Compiled(None, build))
+    settings.phase("build")
+    package = settings.folder / "model.pt2"
+    start = time.perf_counter()
+    path = torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=str(package),
+        inductor_configs={"max_autotune": mode.startswith("max-autotune")},
+    )
+    build_s = time.perf_counter() - start
+    _require_loadable(path)
+    start = time.perf_counter()
+    loaded = torch._inductor.aoti_load_package(path)
+    build = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
+    package.unlink(missing_ok=True)  # as large as the weights; the loaded copy needs it no more
+    return Compiled(binding(loaded, settings), build)
+
+
+def _require_loadable(path: str) -> None:
+    """Raise RuntimeError where loading the package, which is native code made just now, ends the process that does."""
+    code = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise RuntimeError(f"a process that loads the package which AOTInductor built here ends with {name}")

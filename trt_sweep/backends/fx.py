@@ -1,0 +1,70 @@
+"""Torch-TensorRT's legacy FX frontend, which only the standard flavour has.
+
+As read, it calls what TensorRT 10 took away (`Builder.build_engine`, `ICudaEngine.get_binding_index`), in every
+version from 2.11 to 2.14; where that is so, the row says it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+
+import torch
+
+from trt_sweep import api, loading, torchtrt
+from trt_sweep.backends import Compiled, Settings, binding, captured
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import Unsupported
+from trt_sweep.models import Model
+from trt_sweep.records import Build
+from trt_sweep.timing import synchronize
+
+AXES = frozenset({"min_block_size", "compile"})
+TENSORRT = True
+DYNAMIC = False
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    return torchtrt.effective(config, "fx")
+
+
+def plan(model: Model, settings: Settings) -> Compiled:
+    """Raise Unsupported: the frontend splits a model only on its way to the engines."""
+    _require_fx()
+    raise Unsupported("backend=fx cannot be planned: it splits the model only while it builds; it needs a GPU")
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Trace, split and build in one call."""
+    _require_fx()
+    config = settings.config
+    if model.inputs.kwargs:
+        raise Unsupported("backend=fx takes inputs by position only: drop name from model.inputs")
+    if config.precision == "bf16":
+        raise Unsupported("precision=bf16: the FX frontend has FP32 and FP16 only")
+    settings.phase("build")
+    loading.load()
+    fx = importlib.import_module("torch_tensorrt.fx")
+    lower = importlib.import_module("torch_tensorrt.fx.utils").LowerPrecision
+    cast = model.to(settings.dtype)
+    start = time.perf_counter()
+    with torch.cuda.device(settings.device):
+        module = fx.compile(
+            cast.module,
+            list(cast.inputs.args),
+            lower_precision=lower.FP16 if config.precision == "fp16" else lower.FP32,
+            dynamic_batch=False,
+            **api.installed().arguments(config, "fx"),
+        )
+        synchronize(settings.device)
+    build = Build(build_s=time.perf_counter() - start, cuda_graphs_method=captured(settings))
+    return Compiled(binding(module, settings), build, runtime="python")
+
+
+def _require_fx() -> None:
+    installed = api.installed()
+    if not installed.has("fx"):
+        raise Unsupported(
+            f"backend=fx: {installed.name} has no FX frontend (ENABLED_FEATURES.fx_frontend is False); only the "
+            "standard flavour ships it"
+        )

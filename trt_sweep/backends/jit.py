@@ -1,0 +1,44 @@
+"""TorchScript without TensorRT, traced or scripted, then frozen; laid out as eager is."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from trt_sweep import tracing
+from trt_sweep.backends import Compiled, Settings, binding, captured
+from trt_sweep.config import SweepConfig
+from trt_sweep.models import Model
+from trt_sweep.records import Build
+
+AXES = frozenset({"torchscript"})
+TENSORRT = False
+DYNAMIC = False
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    return config
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Trace or script, then freeze, which folds the weights and batch norms into the graph."""
+    mode = settings.config.torchscript.mode
+    settings.phase("export")
+    cast = model.to(settings.dtype, channels_last=True)
+    traced = mode == "trace"
+    start = time.perf_counter()
+    module = tracing.torchscript(tracing.by_position(cast) if traced else cast, mode)
+    export_s = time.perf_counter() - start
+    settings.phase("build")
+    start = time.perf_counter()
+    frozen = torch.jit.freeze(module)
+    build = Build(
+        export_s=export_s,
+        build_s=time.perf_counter() - start,
+        channels_last=True,
+        cudnn_benchmark=settings.device.type == "cuda",
+        cuda_graphs_method=captured(settings),
+    )
+    bind = binding(frozen, settings, channels_last=True)
+    return Compiled((lambda inputs: bind(inputs.by_position())) if traced else bind, build)

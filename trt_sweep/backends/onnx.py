@@ -1,0 +1,103 @@
+"""Without Torch-TensorRT: torch.onnx.export, TensorRT's own ONNX parser and builder, its engine run by its Python API.
+
+It is what a user of trtexec gets: one engine or none, no operator left in PyTorch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from trt_sweep import api, loading, models, tensorrt_engine, tracing
+from trt_sweep.backends import Compiled, Settings, binding
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.models import Model
+from trt_sweep.records import Build, Partition
+from trt_sweep.torchtrt import describe
+
+AXES = frozenset({"optimization_level", "runtime_cache", "dynamic_shapes_kernel_specialization_strategy"})
+TENSORRT = True
+DYNAMIC = True
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SweepError(
+            f"backend=onnx needs the package {' and '.join(missing)}, not installed here: pip install 'trt-sweep[onnx]'"
+        )
+    loading.require_installed(config.backend)
+    return config
+
+
+def plan(model: Model, settings: Settings) -> Compiled:
+    """Export and parse; what the parser takes becomes one engine."""
+    return _parsed(model, settings)[1]
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Export, parse, build, and load the engine."""
+    network, planned, outputs = _parsed(model, settings)
+    config = settings.config
+    settings.phase("build")
+    start = time.perf_counter()
+    engine = network.build(config.optimization_level, tf32=config.precision == "tf32")
+    build = dataclasses.replace(planned.build, build_s=time.perf_counter() - start, **describe([engine]))
+    settings.keep(dataclasses.replace(planned, build=build))
+
+    load = functools.partial(tensorrt_engine.Engine, engine, config, settings.device)
+    runner = load()
+    if config.runtime_cache == "warm":
+        for inputs in models.inputs_over_range(config, settings.device):
+            cast = inputs.to(settings.dtype)
+            runner(*cast.args, **cast.kwargs)
+        torch.cuda.synchronize(settings.device)
+        runner = load(cache=runner.cache_content())
+    native = config.cuda_graphs and runner.native_cuda_graphs
+    method = None if not config.cuda_graphs else "rtx" if native else "capture"
+    build = dataclasses.replace(build, load_s=runner.load_s, cuda_graphs_method=method, cache="none")
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return pytree.tree_unflatten(runner(*args, **kwargs), outputs)
+
+    # RTX replays by itself; elsewhere the call is captured as any other.
+    plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
+    bind = binding(run, dataclasses.replace(settings, config=plain))
+    return dataclasses.replace(planned, bind=bind, build=build)
+
+
+def _parsed(model: Model, settings: Settings) -> tuple[tensorrt_engine.Network, Compiled, pytree.TreeSpec]:
+    settings.phase("export")
+    cast = model.to(settings.dtype)
+    start = time.perf_counter()
+    program = tracing.export(cast)
+    try:
+        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        raise RuntimeError(one_line(error.__cause__ or error)) from error  # the outer one is about reporting it
+    assert exported is not None
+    build = Build(export_s=time.perf_counter() - start)
+    settings.keep(Compiled(None, build))
+    settings.phase("partition")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        exported.save(str(file), external_data=True)  # one file alone may not exceed 2 GB
+        network = tensorrt_engine.Network(file, cast.dynamic)
+    operators = len(exported.model.graph)
+    partition = Partition(
+        ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
+    )
+    planned = Compiled(None, build, partition, ignored_axes=api.installed().ignored(settings.config, "onnx"))
+    settings.keep(planned)
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    return network, planned, spec

@@ -1,0 +1,99 @@
+"""Torch-TensorRT just in time: torch.compile(model, backend="torch_tensorrt").
+
+torch.compile hands out a callable and keeps what is behind it. What Torch-TensorRT returned for each graph is caught on
+its way there: it holds the same modules with the same engines as the ahead-of-time path's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from typing import Any
+
+import torch
+from torch._dynamo.backends.registry import lookup_backend
+
+from trt_sweep import api, loading, partition, torchtrt, tracing
+from trt_sweep.backends import Compiled, Settings
+from trt_sweep.config import SweepConfig
+from trt_sweep.models import Model
+from trt_sweep.records import Build, write_json
+from trt_sweep.timing import synchronize
+
+AXES = torchtrt.AXES
+TENSORRT = True
+DYNAMIC = True
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    return torchtrt.effective(config, "torch_compile")
+
+
+def plan(model: Model, settings: Settings) -> Compiled:
+    """Trace and partition; build nothing."""
+    arguments = api.installed().arguments(settings.config, "torch_compile")
+    return _plan(model.to(settings.dtype), settings, arguments)
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Partition, then compile by the first call, which is the build."""
+    arguments = api.installed().arguments(settings.config, "torch_compile")
+    cast = model.to(settings.dtype)
+    planned = _plan(cast, settings, arguments)
+
+    settings.phase("build")
+    # By default a graph whose build fails runs in PyTorch, and nobody is told.
+    arguments |= torchtrt.further_arguments(settings, "torch_compile") | {"pass_through_build_failures": True}
+    start = time.perf_counter()
+    with torch.cuda.device(settings.device):
+        made, graphs = _compiled(cast, settings.stack, arguments)
+        synchronize(settings.device)
+    build_s = time.perf_counter() - start
+    return torchtrt.finish(
+        graphs,
+        made.call,
+        planned,
+        settings,
+        arguments=arguments,
+        build_s=build_s,
+    )
+
+
+def _compiled(
+    model: Model, stack: contextlib.ExitStack, options: dict[str, Any]
+) -> tuple[tracing.Graphs, list[torch.fx.GraphModule]]:
+    loading.load()
+    backend = lookup_backend("torch_tensorrt")
+    found: list[torch.fx.GraphModule] = []
+
+    def caught(graph: torch.fx.GraphModule, inputs: list[Any], **how: Any) -> Any:
+        module = backend(graph, inputs, **how)
+        if isinstance(module, torch.fx.GraphModule):
+            found.append(module)
+        return module
+
+    return tracing.compiled(model, stack, backend=caught, options=options), found
+
+
+def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compiled:
+    settings.phase("partition")
+    seen: list[tracing.Graphs] = []
+    dry_run = functools.partial(_dry_run, model, arguments, seen)
+    planned, details = partition.plan(dry_run, arguments["min_block_size"], "torch_compile")
+    write_json(settings.folder / partition.FILE, details)
+    build = Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
+    ignored = api.installed().ignored(settings.config, "torch_compile")
+    compiled = Compiled(None, build, planned, ignored_axes=ignored)
+    settings.keep(compiled)
+    return compiled
+
+
+def _dry_run(model: Model, arguments: dict[str, Any], seen: list[tracing.Graphs], size: int) -> list[partition.Dry]:
+    with contextlib.ExitStack() as stack, partition.trackers() as found:
+        options = arguments | {"min_block_size": size, "dryrun": True, "pass_through_build_failures": True}
+        made, graphs = _compiled(model, stack, options)
+    seen.append(made)
+    # A graph without a single operator to convert has no tracker, and comes back unpartitioned.
+    trackers = iter(found)
+    return [(next(trackers) if partition.partitioned(graph) else None, graph) for graph in graphs]

@@ -1,0 +1,113 @@
+"""Torch-TensorRT's legacy TorchScript frontend: a traced or scripted module, then torch_tensorrt.ts.compile."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib
+import time
+from typing import Any
+
+import torch
+
+from trt_sweep import api, loading, torchtrt, tracing
+from trt_sweep.backends import Compiled, Settings
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import Unsupported
+from trt_sweep.models import Model
+from trt_sweep.partition import FILE
+from trt_sweep.records import Build, Partition, write_json
+from trt_sweep.timing import synchronize
+
+AXES = frozenset({"min_block_size", "compile", "torchscript"})
+TENSORRT = True
+DYNAMIC = True
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    return torchtrt.effective(config, "torchscript")
+
+
+def plan(model: Model, settings: Settings) -> Compiled:
+    """Make the TorchScript module and ask which of its operators have a converter.
+
+    The partition is decided in C++ on the way to the engines, and cannot be asked for without building them.
+    """
+    _, module, planned = _plan(model, settings)
+    settings.phase("partition")
+    ts = importlib.import_module("torch_tensorrt.ts")
+    with loading.assumed_gpu():
+        supported = bool(ts.check_method_op_support(module, "forward"))
+    write_json(settings.folder / FILE, {"every_operator_has_a_converter": supported})
+    return planned
+
+
+def compile(model: Model, settings: Settings) -> Compiled:
+    """Trace or script, then build."""
+    cast, module, planned = _plan(model, settings)
+    settings.phase("build")
+    torch_tensorrt = loading.load()
+    config, device = settings.config, settings.device
+    arguments = api.installed().arguments(config, "torchscript")
+    start = time.perf_counter()
+    built = torch_tensorrt.ts.compile(
+        module,
+        inputs=[_input(torch_tensorrt.Input, cast, index) for index in range(len(cast.inputs.args))],
+        enabled_precisions={settings.dtype},
+        device=torch_tensorrt.Device(gpu_id=device.index),
+        **arguments,
+    )
+    synchronize(device)
+    build_s = time.perf_counter() - start
+    engines = _engines(built)
+    build = dataclasses.replace(planned.build, build_s=build_s, **torchtrt.describe(engines))
+    bind, method = torchtrt.binding_of(built, len(engines), settings)
+    return dataclasses.replace(
+        planned,
+        bind=lambda inputs: bind(inputs.by_position()),
+        build=dataclasses.replace(build, cuda_graphs_method=method),
+        partition=dataclasses.replace(planned.partition, engines=len(engines)),
+    )
+
+
+def _plan(model: Model, settings: Settings) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
+    installed = api.installed()
+    if not installed.has("torchscript"):
+        raise Unsupported(f"backend=torchscript: {installed.name} was built without the TorchScript frontend")
+    mode = settings.config.torchscript.mode
+    if model.inputs.kwargs and mode == "script":
+        raise Unsupported("torchscript.mode=script takes inputs by position only here: use torchscript.mode=trace")
+    loading.load()
+    settings.phase("export")
+    start = time.perf_counter()
+    cast = tracing.by_position(model.to(settings.dtype)) if mode == "trace" else model.to(settings.dtype)
+    module = tracing.torchscript(cast, mode)
+    partition = Partition(default_min_block_size=installed.parameters("torchscript")["min_block_size"].default)
+    export_s = time.perf_counter() - start
+    ignored = installed.ignored(settings.config, "torchscript")
+    planned = Compiled(None, Build(export_s=export_s), partition, runtime="cpp", ignored_axes=ignored)
+    settings.keep(planned)
+    return cast, module, planned
+
+
+def _input(kind: Any, model: Model, index: int) -> Any:
+    tensor, ranges = model.inputs.args[index], model.dynamic.get(index)
+    if ranges is None:
+        return kind(tuple(tensor.shape), dtype=tensor.dtype)
+    shapes = [
+        tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(tensor.shape))
+        for end in range(3)
+    ]
+    return kind(min_shape=shapes[0], opt_shape=shapes[1], max_shape=shapes[2], dtype=tensor.dtype)
+
+
+def _engines(module: torch.jit.ScriptModule) -> list[bytes]:
+    """The engines that a compiled TorchScript module holds as attributes, as they would be saved."""
+    index = torch.ops.tensorrt.ENGINE_IDX()
+    found = []
+    graph: Any = module.graph
+    for node in graph.findAllNodes("prim::GetAttr"):
+        if "tensorrt.Engine" in str(node.output().type()):
+            state = module._c.getattr(node.s("name")).__getstate__()
+            found.append(base64.b64decode(state[0][index]))
+    return found

@@ -1,0 +1,179 @@
+"""TensorRT's own Python API: an ONNX file to a network, a network to an engine, an engine to a callable."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from trt_sweep import gpu
+from trt_sweep.api import SPECIALIZATION
+from trt_sweep.config import Range, SweepConfig
+from trt_sweep.errors import Unsupported
+
+
+@functools.cache
+def library() -> ModuleType:
+    """The installed TensorRT: `tensorrt_rtx`, or `tensorrt`."""
+    return importlib.import_module("tensorrt_rtx" if gpu.flavor() == "rtx" else "tensorrt")
+
+
+def is_rtx() -> bool:
+    """Whether it is TensorRT-RTX."""
+    return library().__name__ == "tensorrt_rtx"
+
+
+@functools.cache
+def _logger() -> Any:
+    return library().Logger(library().Logger.WARNING)
+
+
+@functools.cache
+def _set_up(device: torch.device) -> None:
+    """Load and run an engine of one layer: the library's own first steps in a process are none of a model's."""
+    trt = library()
+    builder = trt.Builder(_logger())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    layer = network.add_unary(network.add_input("x", trt.float32, (1,)), trt.UnaryOperation.EXP)
+    network.mark_output(layer.get_output(0))
+    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    Engine(bytes(engine), None, device)(torch.zeros(1, device=device))
+    torch.cuda.synchronize(device)
+
+
+class Network:
+    """An ONNX file as a strongly typed TensorRT network: its types are the precision."""
+
+    def __init__(self, file: Path, dynamic: dict[int | str, dict[int, Range]]) -> None:
+        """Parse; raises Unsupported with the parser's own reasons where TensorRT does not take the model."""
+        trt = library()
+        self._builder = trt.Builder(_logger())
+        self._network = self._builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(self._network, _logger())
+        if not parser.parse_from_file(str(file)):
+            reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+            raise Unsupported(f"TensorRT's ONNX parser does not take this model: {reasons}")
+        self._dynamic = dynamic
+
+    def build(self, optimization_level: int | None, tf32: bool) -> bytes:
+        """The serialized engine; raises RuntimeError where the builder gives none (the log says why)."""
+        trt = library()
+        config = self._builder.create_builder_config()
+        if optimization_level is not None:
+            config.builder_optimization_level = optimization_level
+        if not tf32:
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if self._dynamic:
+            config.add_optimization_profile(self._profile())
+        engine = self._builder.build_serialized_network(self._network, config)
+        if engine is None:
+            raise RuntimeError("TensorRT built no engine; log.txt says why")
+        return bytes(engine)
+
+    def _profile(self) -> Any:
+        profile = self._builder.create_optimization_profile()
+        for index in range(self._network.num_inputs):
+            tensor = self._network.get_input(index)
+            ranges = self._dynamic.get(index) or self._dynamic.get(tensor.name)
+            if ranges:
+                shapes = [
+                    [ranges[axis][end] if axis in ranges else size for axis, size in enumerate(tensor.shape)]
+                    for end in range(3)
+                ]
+                profile.set_shape(tensor.name, *shapes)
+        return profile
+
+
+class Engine:
+    """A serialized engine, loaded: `engine(*args, **kwargs)` gives its outputs, which the next call overwrites.
+
+    Inputs are taken in the order of the network's, those by keyword by their names.
+    """
+
+    def __init__(
+        self, serialized: bytes, config: SweepConfig | None, device: torch.device, cache: bytes | None = None
+    ) -> None:
+        """Deserialize and make an execution context, on RTX with what `config` says of its runtime.
+
+        `load_s` is the time that takes; the library itself is set up before. `cache` is the content of a runtime cache
+        to start from. Raises Unsupported for a setting of RTX elsewhere.
+        """
+        trt = library()
+        if config is not None:
+            _set_up(device)
+        start = time.perf_counter()
+        with torch.cuda.device(device):
+            self._runtime = trt.Runtime(_logger())
+            self._engine = self._runtime.deserialize_cuda_engine(serialized)
+            self.native_cuda_graphs = hasattr(self._engine, "create_runtime_config") and hasattr(
+                trt, "CudaGraphStrategy"
+            )
+            self._cache: Any = None
+            self._context = self._create_context(config, cache)
+        self.load_s = time.perf_counter() - start
+        self._device = device
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._inputs, self._outputs = inputs, [name for name in names if name not in inputs]
+        self._bound: list[int] = []
+        self._results: list[torch.Tensor] = []
+
+    def _create_context(self, config: SweepConfig | None, cache: bytes | None) -> Any:
+        trt = library()
+        if config is None:
+            return self._engine.create_execution_context()
+        if not is_rtx():
+            for name in ("runtime_cache", SPECIALIZATION):
+                if getattr(config, name) is not None:
+                    raise Unsupported(f"{name}={getattr(config, name)}: only TensorRT-RTX has it")
+            return self._engine.create_execution_context()
+        how = self._engine.create_runtime_config()
+        if config.runtime_cache is not None:
+            self._cache = how.create_runtime_cache()
+            if cache is not None:
+                self._cache.deserialize(cache)
+            how.set_runtime_cache(self._cache)
+        strategy = getattr(config, SPECIALIZATION)
+        if strategy is not None:
+            kinds = trt.DynamicShapesKernelSpecializationStrategy
+            how.dynamic_shapes_kernel_specialization_strategy = getattr(kinds, strategy.upper())
+        if config.cuda_graphs:
+            how.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return self._engine.create_execution_context(how)
+
+    def cache_content(self) -> bytes:
+        """What the runtime cache holds by now."""
+        return bytes(self._cache.serialize())
+
+    def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> list[torch.Tensor]:
+        given = [*args, *kwargs.values()]
+        addresses = [tensor.data_ptr() for tensor in given]
+        if addresses != self._bound:
+            self._bind([*zip(self._inputs, args, strict=False), *kwargs.items()])
+            self._bound = addresses
+        self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream)
+        return self._results
+
+    def _bind(self, given: list[tuple[str, torch.Tensor]]) -> None:
+        for name, tensor in given:
+            if not tensor.is_contiguous():
+                raise ValueError(f"input {name} is not contiguous")
+            self._context.set_input_shape(name, tuple(tensor.shape))
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        self._results = []
+        for name in self._outputs:
+            dtype = _torch_type(self._engine.get_tensor_dtype(name))
+            result = torch.empty(tuple(self._context.get_tensor_shape(name)), dtype=dtype, device=self._device)
+            self._context.set_tensor_address(name, result.data_ptr())
+            self._results.append(result)
+
+
+def _torch_type(kind: Any) -> torch.dtype:
+    names = {"HALF": "float16", "BF16": "bfloat16", "FLOAT": "float32", "BOOL": "bool"}
+    found: torch.dtype = getattr(torch, names.get(kind.name, kind.name.lower()))
+    return found

@@ -1,0 +1,157 @@
+"""From a module to a graph, in torch's own three ways: torch.export, torch.compile and TorchScript."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch._dynamo.utils
+
+from trt_sweep.config import InductorConfig, SweepConfig
+from trt_sweep.errors import SweepError, Unsupported, one_line
+from trt_sweep.models import Model
+
+
+def _by_name(model: Model) -> dict[str, torch.Tensor]:
+    bound = inspect.signature(model.module.forward).bind(*model.inputs.args, **model.inputs.kwargs)
+    return dict(bound.arguments)
+
+
+def export(model: Model) -> torch.export.ExportedProgram:
+    """`torch.export.export`, with one `Dim` for the dynamic dimension wherever it occurs.
+
+    Raises what torch.export raises, its advice included, for a module whose sizes cannot vary so.
+    """
+    shapes: dict[str, dict[int, Any] | None] | None = None
+    if model.dynamic:
+        names = list(_by_name(model))
+        least, _, most = next(iter(next(iter(model.dynamic.values())).values()))
+        dim = torch.export.Dim("size", min=least, max=most)
+        shapes = dict.fromkeys(names)
+        for key, axes in model.dynamic.items():
+            shapes[names[key] if isinstance(key, int) else key] = dict.fromkeys(axes, dim)
+    return torch.export.export(model.module, model.inputs.args, model.inputs.kwargs, dynamic_shapes=shapes)
+
+
+class _ByPosition(torch.nn.Module):
+    """A module whose keyword inputs come last, by position: a trace knows no others."""
+
+    def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        split = len(tensors) - len(self.names)
+        return self.module(*tensors[:split], **dict(zip(self.names, tensors[split:], strict=True)))
+
+
+def by_position(model: Model) -> Model:
+    """The model with its inputs all by position, those by keyword behind the others."""
+    names, first = list(model.inputs.kwargs), len(model.inputs.args)
+    dynamic: dict[int | str, Any] = {
+        key if isinstance(key, int) else first + names.index(key): axes for key, axes in model.dynamic.items()
+    }
+    return Model(_ByPosition(model.module, names).eval(), model.inputs.by_position(), dynamic)
+
+
+def torchscript(model: Model, mode: str) -> torch.jit.ScriptModule:
+    """The module by `torch.jit.trace`, which takes inputs by position only, or by `torch.jit.script`."""
+    if mode == "script":
+        try:
+            scripted: torch.jit.ScriptModule = torch.jit.script(model.module)
+        except Exception as error:
+            raise RuntimeError(
+                f"torch.jit.script cannot take this module, torchscript.mode=trace may: {one_line(error, 300)}"
+            ) from error
+        return scripted
+    traced: torch.jit.ScriptModule = torch.jit.trace(model.module, model.inputs.args, check_trace=False, strict=False)
+    return traced
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What torch.compile made of a module: its callable, the number of graphs, and of breaks between them."""
+
+    call: Callable[..., Any]
+    graphs: int
+    graph_breaks: int
+
+
+def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> Graphs:
+    """`torch.compile(module, **how)`, compiled by its first `calls` calls; forgotten again when `stack` ends.
+
+    Until then a call that would have to compile anew fails, since its time would not be a call's.
+    """
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    stack.callback(torch.compiler.reset)
+    for key, axes in model.dynamic.items():
+        tensor = model.inputs.args[key] if isinstance(key, int) else model.inputs.kwargs[key]
+        for axis, (least, _, most) in axes.items():
+            torch._dynamo.mark_dynamic(tensor, axis, min=least, max=most)
+    module = torch.compile(model.module, **how)
+    for _ in range(calls):
+        module(*model.inputs.args, **model.inputs.kwargs)
+    counters = torch._dynamo.utils.counters
+    graphs, breaks = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+    stack.enter_context(torch.compiler.set_stance("fail_on_recompile"))
+    return Graphs(module, graphs, breaks)
+
+
+def first_checked(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The call, whose first time raises Unsupported where it asks torch.compile for another graph."""
+    checked: list[bool] = []
+
+    def guarded() -> Any:
+        if checked:
+            return call()
+        try:
+            result = call()
+        except RuntimeError as error:
+            if "recompil" not in str(error):
+                raise
+            raise Unsupported(
+                "torch.compile's graph for the range does not hold at this size (it treats 0 and 1 apart): give this "
+                f"size a point of its own ({one_line(error, 200)})"
+            ) from error
+        checked.append(True)
+        return result
+
+    return guarded
+
+
+def require_cpp_compiler(what: str) -> None:
+    """Raise SweepError where torch finds no C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        raise SweepError(
+            f"{what} needs a C++ compiler, and torch finds none: install g++ (apt-get install g++) or name yours in "
+            "the environment variable CXX"
+        ) from error
+
+
+def effective_inductor(config: SweepConfig) -> SweepConfig:
+    """The mode and `cuda_graphs` that say the same: "reduce-overhead" is "default" with CUDA graphs, for instance.
+
+    A mode that implies CUDA graphs loses them on a CPU, which has none.
+    """
+    autotune = config.inductor.mode.startswith("max-autotune")
+    graphs = config.cuda_graphs
+    if graphs is None:
+        graphs = config.inductor.mode in ("reduce-overhead", "max-autotune") and config.device != "cpu"
+    modes = {
+        (False, False): "default",
+        (False, True): "reduce-overhead",
+        (True, True): "max-autotune",
+        (True, False): "max-autotune-no-cudagraphs",
+    }
+    mode = InductorConfig(modes[autotune, graphs])
+    return dataclasses.replace(config, inductor=mode, cuda_graphs=graphs)
