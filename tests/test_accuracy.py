@@ -128,3 +128,18 @@ def test_dicts_are_matched_by_key_and_booleans_compared():
     flags = torch.tensor([[True, False], [False, True]])
     found = accuracy.check({"b": b, "a": a, "c": flags}, {"a": a, "b": b, "c": flags}, 1e-3)
     assert found.accurate and found.rel_l2_error == 0
+
+
+def test_spread_is_the_least_over_the_outputs():
+    one, two = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5])
+    assert accuracy.spread(one, two) == pytest.approx(0.1)
+    assert accuracy.spread((one, one), (two, torch.zeros(2))) == pytest.approx(0.1)
+
+
+def test_an_output_that_ignores_the_inputs_is_refused():
+    one = torch.tensor([3.0, 4.0])
+    with pytest.raises(SweepError, match="does not depend on the inputs"):
+        accuracy.require_dependence(accuracy.spread(one, one.clone()))
+    with pytest.raises(SweepError, match="does not depend on the inputs"):
+        accuracy.require_dependence(float("nan"))
+    accuracy.require_dependence(1e-3)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trt_sweep import models
+from trt_sweep import accuracy, models
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
 from trt_sweep.errors import SweepError
 
@@ -261,3 +261,29 @@ def test_the_batch_size_is_the_first_dimension():
         dataclasses.replace(model, model=config(inputs=[InputConfig(batched=False)]).model), CPU
     ).inputs.args
     assert alone.shape == ()
+
+
+@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "resnet18"])
+def test_the_output_of_random_weights_depends_on_the_input_and_fits_fp16(name):
+    factory = {"_target_": models.TORCHVISION, "name": name}
+    spec = config(factory, [InputConfig(shape=[3, 96, 96])], batch_size=1, name=name)
+    model, other = models.build(spec, CPU), models.inputs(spec, CPU, other=True)
+    with torch.no_grad():
+        reference = model()
+        assert accuracy.spread(reference, model.module(*other.args)) > models.FADED
+        assert accuracy.check(model.to(torch.float16)(), reference, 2e-2).accurate
+
+
+def test_weights_of_ones_own_model_are_left_alone():
+    spec = config({"_target_": f"{HERE}.Deaf"}, [InputConfig(shape=[3, 8, 8])])
+    assert (models.build(spec, CPU).module.conv.weight == 1e-9).all()
+
+
+class Deaf(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        torch.nn.init.constant_(self.conv.weight, 1e-9)
+
+    def forward(self, x):
+        return self.conv(x)

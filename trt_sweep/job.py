@@ -196,11 +196,10 @@ class _Line:
         self.enter("model")
         model = models.build(config, device)
         self.enter("reference")
-        with models.float32_mode("fp32"):
-            reference = model()
-        if not config.dryrun:
-            accuracy.require_variance(reference)
-        del reference
+        if config.dryrun:
+            model()
+        else:
+            self._reference(model, device)  # a reference that proves nothing is worth no build
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         try:
             with models.float32_mode(config.precision):
@@ -209,6 +208,16 @@ class _Line:
             self.built = _Built(config.point_id, model, self.compiled, error, self.phase)
             raise
         return _Built(config.point_id, model, self.compiled)
+
+    def _reference(self, model: models.Model, device: torch.device) -> tuple[models.Inputs, Any, float]:
+        """Inputs of the size that is timed, what the FP32 model makes of them, and how far other inputs move that."""
+        inputs, other = (models.inputs(self.config.timed, device, other) for other in (False, True))
+        with models.float32_mode("fp32"):
+            reference = model.module(*inputs.args, **inputs.kwargs)
+            accuracy.require_variance(reference)
+            spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
+        accuracy.require_dependence(spread)
+        return inputs, reference, spread
 
     def _reuse(self, built: _Built) -> _Built:
         build = dataclasses.replace(built.compiled.build, engine_reused_from=built.point_id)
@@ -222,15 +231,13 @@ class _Line:
         config = self.config
         assert built.compiled.bind is not None
         self.enter("accuracy")
-        inputs = models.inputs(config.timed, device)
-        with models.float32_mode("fp32"):
-            reference = dataclasses.replace(built.model, inputs=inputs)()
-        accuracy.require_variance(reference)
+        inputs, reference, spread = self._reference(built.model, device)
         with models.float32_mode(config.precision, bool(self.compiled.build.cudnn_benchmark)):
             call = built.compiled.bind(inputs)
             outputs, first_call_ms = timing.first_call(call, device)
             tolerance = config.accuracy.rel_l2[config.precision]
-            self.accuracy = accuracy.check(outputs, reference, tolerance)
+            checked = accuracy.check(outputs, reference, tolerance)
+            self.accuracy = dataclasses.replace(checked, reference_spread=spread)
             del outputs, reference
             measured = timing.measure(call, device, config.measure, self.enter)
         self.timing = measured.timing(config.timed.batch_size, first_call_ms)

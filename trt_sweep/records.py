@@ -142,6 +142,9 @@ class Timing:
 class Accuracy:
     """Against the FP32 eager reference; the worst of the model's outputs."""
 
+    reference_spread: float | None = metric(
+        "relative L2 change of the reference when the inputs are drawn anew; errors near it prove little"
+    )
     finite: bool | None = metric("whether every output is finite")
     rel_l2_error: float | None = metric("||output - reference|| / ||reference||")
     max_abs_error: float | None = metric("largest absolute difference")
