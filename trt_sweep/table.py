@@ -111,14 +111,10 @@ def varied(table: pd.DataFrame) -> list[str]:
     if table["cuda_graphs"].fillna(False).astype(bool).any():
         most["cuda_graphs"] = 2  # baselines are without
     found = [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
-    everywhere = bool(table["time_at"].notna().all())
-    return [axis for axis in found if axis not in _implied(found) or (axis == "batch_size" and not everywhere)]
-
-
-def _implied(axes: list[str]) -> set[str]:
-    """Axes that say nothing beside these."""
-    implied = {"input_shapes"} if {"batch_size", "time_at"} & set(axes) else set()
-    return implied | ({"batch_size"} if "time_at" in axes else set())
+    # A size is said once: by time_at where every row has it, by batch_size, or by the shapes.
+    if "time_at" in found and bool(table["time_at"].notna().all()):
+        return [axis for axis in found if axis not in ("batch_size", "input_shapes")]
+    return [axis for axis in found if axis != "input_shapes" or "batch_size" not in found]
 
 
 def _number(value: object, spec: str, unit: str = "") -> str:
@@ -173,7 +169,8 @@ def notes(table: pd.DataFrame) -> list[str]:
     engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
     for engine, group in engines:
         differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
-        differ = [axis for axis in differ if axis not in _implied(differ)]
+        if "time_at" in differ:
+            differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
         if differ:
             runtime = [axis for axis in differ if axis in RUNTIME_AXES]
             found.append(
