@@ -46,7 +46,8 @@ def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) 
     def call() -> Any:
         if not captured:
             captured.append(prepare())
-        torch._foreach_copy_(static, given)
+        if static:
+            torch._foreach_copy_(static, given)
         graph.replay()
         return captured[0]
 

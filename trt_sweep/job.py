@@ -100,6 +100,10 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Undo what the backend set up; the points are done."""
         self._stack.close()
         self._built = None
 

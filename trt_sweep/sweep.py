@@ -127,6 +127,8 @@ class Sweep:
                 self._progress.begin(self._label(point.config), point.config.backend)
                 with captured(folder / LOG):
                     record = run.run(point, folder)
+                    if point is build[-1]:
+                        run.close()  # the libraries may have something to say
                 self._records[record.point_id] = record
                 self._progress.end(_outcome(record))
 

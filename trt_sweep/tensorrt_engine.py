@@ -110,6 +110,8 @@ class Engine:
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(_logger())
             self._engine = self._runtime.deserialize_cuda_engine(serialized)
+            if self._engine is None:
+                raise RuntimeError("TensorRT cannot load its engine; log.txt says why")
             self.native_cuda_graphs = hasattr(self._engine, "create_runtime_config") and hasattr(
                 trt, "CudaGraphStrategy"
             )
@@ -120,7 +122,7 @@ class Engine:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._inputs, self._outputs = inputs, [name for name in names if name not in inputs]
-        self._bound: list[int] = []
+        self._bound: list[tuple[int, torch.Size]] = []
         self._results: list[torch.Tensor] = []
 
     def _create_context(self, config: SweepConfig | None, cache: bytes | None) -> Any:
@@ -151,11 +153,10 @@ class Engine:
         return bytes(self._cache.serialize())
 
     def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> list[torch.Tensor]:
-        given = [*args, *kwargs.values()]
-        addresses = [tensor.data_ptr() for tensor in given]
-        if addresses != self._bound:
+        bound = [(tensor.data_ptr(), tensor.shape) for tensor in (*args, *kwargs.values())]
+        if bound != self._bound:
             self._bind([*zip(self._inputs, args, strict=False), *kwargs.items()])
-            self._bound = addresses
+            self._bound = bound
         self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream)
         return self._results
 
