@@ -62,7 +62,7 @@ def test_a_range_becomes_sizes_of_one_build_or_points_of_their_own():
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find_spec(name))
-    with pytest.raises(SweepError, match=rf"backend=onnx needs the package {package}\b.*trt-sweep\[onnx\]"):
+    with pytest.raises(SweepError, match=rf"backend=onnx needs {package}\b.*trt-sweep\[onnx\]"):
         job.effective(config("onnx"))
 
 

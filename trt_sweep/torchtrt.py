@@ -173,7 +173,7 @@ def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, str
     in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
     if not engines and not in_torch:
         raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
-    native = api.installed().runtime_settings
+    native = api.installed().runtime_settings and not in_torch  # RTX's would be nested in the module's
     how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
     entered: list[Any] = []
 
@@ -187,4 +187,4 @@ def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, str
 
         return call
 
-    return bind, "torch_tensorrt_module" if in_torch else "rtx" if native else "torch_tensorrt_engine"
+    return bind, "rtx" if native else "torch_tensorrt_module" if in_torch else "torch_tensorrt_engine"

@@ -33,7 +33,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise SweepError(
-            f"backend=onnx needs the package {' and '.join(missing)}, not installed here: pip install 'trt-sweep[onnx]'"
+            f"backend=onnx needs {' and '.join(missing)}, which this Python has not: pip install 'trt-sweep[onnx]'"
         )
     loading.require_installed(config.backend)
     return config

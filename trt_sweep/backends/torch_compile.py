@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from torch._dynamo.backends.registry import lookup_backend
+from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep import api, loading, partition, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config import SweepConfig
+from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
 from trt_sweep.records import Build, write_json
 from trt_sweep.timing import synchronize
@@ -69,11 +71,18 @@ def _compiled(
 
     def caught(graph: torch.fx.GraphModule, inputs: list[Any], **how: Any) -> Any:
         module = backend(graph, inputs, **how)
-        if isinstance(module, torch.fx.GraphModule):
-            found.append(module)
+        if not isinstance(module, torch.fx.GraphModule):
+            raise Unsupported(
+                "backend=torch_compile: Torch-TensorRT takes this graph through AOT autograd (vmap, distributed) and "
+                "hands out no module, so what runs could not be told"
+            )
+        found.append(module)
         return module
 
-    return tracing.compiled(model, stack, backend=caught, options=options), found
+    try:
+        return tracing.compiled(model, stack, backend=caught, options=options), found
+    except BackendCompilerFailed as error:
+        raise error.inner_exception from error  # the outer one names our function
 
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compiled:
