@@ -39,7 +39,10 @@ TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
         (MeasureConfig, {"max_s": math.inf}, "measure.max_s", "inf", "above 0"),
         (MeasureConfig, {"warmup_s": -1.0}, "measure.warmup_s", "-1.0", "at least 0"),
         (MeasureConfig, {"warmup_s": math.inf}, "measure.warmup_s", "inf", "at least 0"),
-        (MeasureConfig, {"warmup_calls": 0}, "measure.warmup_calls", "0", "at least 1"),
+        (MeasureConfig, {"warmup_max_s": -1.0}, "measure.warmup_max_s", "-1.0", "at least 0"),
+        (MeasureConfig, {"min_s": math.nan}, "measure.min_s", "nan", "at least 0"),
+        (MeasureConfig, {"rounds": 0}, "measure.rounds", "0", "at least 1"),
+        (MeasureConfig, {"rebuilds": 0}, "measure.rebuilds", "0", "at least 1"),
         (
             AccuracyConfig,
             {"rel_l2": {"fp32": 0.1}},

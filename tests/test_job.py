@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
+import numpy as np
 import pytest
+import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import job, records
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+
+LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 
 
 def config(**values) -> SweepConfig:
@@ -20,8 +27,8 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    with job.Job("sweep", heard.append) as run:
-        record = run.run(job.Point(config(min_block_size=5), [3]), tmp_path)
+    with job.Job([job.Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
+        record = run.lines[0].start()
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
     assert heard == ["model", "reference", "export", "partition", "build"]
@@ -42,6 +49,91 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
         if phase == "reference":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), job.Job("sweep", interrupt) as run:
-        run.run(job.Point(config()), tmp_path)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        job.Job([job.Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
+    ):
+        run.lines[0].start()
     assert records.read(tmp_path / records.RECORD).status == "interrupted"
+
+
+class Slow(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05)
+        return x * 2
+
+
+FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0)
+
+
+def eager(**measure) -> SweepConfig:
+    model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
+    return SweepConfig(
+        model=model, backend="eager", device="cpu", cuda_graphs=False, measure=dataclasses.replace(FAST, **measure)
+    )
+
+
+def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
+    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+        (line,) = run.lines
+        first = line.start()
+        assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
+        line.again()
+        assert records.read(tmp_path / records.RECORD).rounds == 2
+        last = line.again()
+    assert records.read(tmp_path / records.RECORD) == last and last.created_utc == first.created_utc
+    samples = np.load(tmp_path / job.SAMPLES)
+    assert len(samples["latency_ms"]) == last.samples > first.samples
+    assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
+    assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
+
+
+def test_builds_are_told_apart(tmp_path):
+    with job.Job([job.Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
+        (line,) = run.lines
+        line.start()
+        record = line.again()
+    assert (record.builds, record.rounds) == (3, 2)
+    assert record.latency_ms_between_builds > 0 and record.latency_ms_between_rounds > 0
+    samples = np.load(tmp_path / job.SAMPLES)
+    assert {*zip(samples["latency_ms_build"], samples["latency_ms_round"], strict=True)} == {
+        (build, number) for build in range(3) for number in range(2)
+    }
+
+
+def test_a_call_longer_than_its_time_has_one_round(tmp_path):
+    slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_job.Slow"})
+    with job.Job(
+        [job.Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path
+    ) as run:
+        record = run.lines[0].start()
+        assert (record.status, record.samples, record.stopped_by, run.lines[0].rounds) == ("ok", 2, "max_s", 1)
+
+
+def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
+    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+        (line,) = run.lines
+        line.start()
+
+        def broken() -> None:
+            raise RuntimeError("boom")
+
+        line.timers[0].call = broken
+        record = line.again()
+        assert (record.status, record.phase, record.reason) == ("run_failed", "warmup", "RuntimeError: boom")
+        assert record.rounds == 1 and record.latency_ms > 0 and line.rounds == 1
+
+
+def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
+    heard: list[str] = []
+
+    def phase(name: str) -> None:
+        heard.append(name)
+        if heard.count("warmup") == 2:
+            raise KeyboardInterrupt
+
+    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
+        first = run.lines[0].start()
+        with pytest.raises(KeyboardInterrupt):
+            run.lines[0].again()
+    assert records.read(tmp_path / records.RECORD) == first and first.status == "ok"

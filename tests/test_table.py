@@ -201,7 +201,11 @@ def test_main_on_folders_that_do_not_work(tmp_path, capsys):
 def test_an_empty_folder_gives_an_empty_table(tmp_path):
     rows = table.load(tmp_path)
     assert rows.empty
-    assert list(rows) == [*records.columns(), "folder", "speedup", "speedup_fp32"]
+    assert list(rows) == [
+        *records.columns(),
+        *("folder", "speedup", "speedup_fp32"),
+        *("latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"),
+    ]
     assert rows.attrs["unreadable"] == {}
 
 

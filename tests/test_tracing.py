@@ -95,10 +95,23 @@ def test_graphs_and_breaks_are_counted():
 def test_another_graph_is_refused_until_the_stack_ends():
     with contextlib.ExitStack() as stack, torch.no_grad():
         made = tracing.compiled(linear({0: RANGE}), stack, backend="eager")
-        assert tracing.first_checked(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
-        with pytest.raises(Unsupported, match="at this size"):
-            tracing.first_checked(lambda: made.call(torch.randn(1, 3)))()
+        with tracing.without_recompiling():
+            assert tracing.first_checked(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
+            with pytest.raises(Unsupported, match="at this size"):
+                tracing.first_checked(lambda: made.call(torch.randn(1, 3)))()
     assert torch.compile(torch.nn.Identity(), backend="eager")(torch.randn(1)).shape == (1,)
+
+
+def test_modules_of_one_class_are_compiled_apart_and_stay_so():
+    """More of them than torch.compile would compile of one code, each with its own graph, none asked for another."""
+    x = torch.randn(4, 3)
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        models = [linear({}) for _ in range(12)]
+        made = [tracing.compiled(model, stack, backend="eager") for model in models]
+        assert [(each.graphs, each.graph_breaks) for each in made] == [(1, 0)] * 12
+        with tracing.without_recompiling():
+            for model, each in zip(models, made, strict=True):
+                assert torch.equal(each.call(x), model.module(x))
 
 
 def test_first_checked_lets_other_errors_through():

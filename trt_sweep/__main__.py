@@ -33,6 +33,7 @@ def _run(composed: DictConfig) -> float | None:
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
+        sweep.run()
         return sweep.job(number).latency_ms
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
-    OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
+    register_resolver()
     _import_from_here(sys.argv[1:])
     try:
         _run()
@@ -53,6 +54,11 @@ def main() -> None:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def register_resolver() -> None:
+    """What conf/config.yaml names the folder of a sweep with."""
+    OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
 
 
 def _import_from_here(arguments: list[str]) -> None:

@@ -104,30 +104,35 @@ class ModelConfig:
 
 @dataclass
 class MeasureConfig:
-    """When the timing of a point ends.
+    """How a point is timed.
 
-    It ends when the half-width of the median's 95 % confidence interval is at most `target` times the median and
-    `min_samples` calls were timed, or after `max_s` seconds. The warm-up runs for at least `warmup_s` seconds and
-    `warmup_calls` calls.
+    Each of `rounds` windows begins with a warm-up, of at least `warmup_s` seconds and until calls have stopped changing
+    or `warmup_max_s` is over. A window of a clock ends when the half-width of its median's 95 % confidence interval is
+    at most `target` times the median, `min_samples` calls and `min_s` seconds were timed; or when its share of
+    `max_s`, the seconds that one clock gets over all rounds, is used up. `rebuilds` builds are made and timed.
+    `cold_cache` flushes the GPU's L2 cache before each call.
     """
 
     target: float = 0.005
     min_samples: int = 100
-    max_s: float = 10.0
-    warmup_s: float = 0.5
-    warmup_calls: int = 10
+    min_s: float = 0.1
+    max_s: float = 1.5
+    warmup_s: float = 0.25
+    warmup_max_s: float = 5.0
+    rounds: int = 3
+    rebuilds: int = 1
+    cold_cache: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.target < 1,
-            "measure.target",
-            self.target,
-            "a fraction between 0 and 1, for instance 0.005",
-        )
+        fraction = "a fraction between 0 and 1, for instance 0.005"
+        require(0 < self.target < 1, "measure.target", self.target, fraction)
         require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
         require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
-        require(0 <= self.warmup_s < math.inf, "measure.warmup_s", self.warmup_s, "seconds of at least 0")
-        require(self.warmup_calls >= 1, "measure.warmup_calls", self.warmup_calls, "an integer of at least 1")
+        for name in ("min_s", "warmup_s", "warmup_max_s"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"measure.{name}", value, "seconds of at least 0")
+        for name in ("rounds", "rebuilds"):
+            require(getattr(self, name) >= 1, f"measure.{name}", getattr(self, name), "an integer of at least 1")
 
 
 @dataclass

@@ -13,42 +13,55 @@ from trt_sweep.models import Inputs
 WARMUP_CALLS = 3
 
 
+class CaptureError(Exception):
+    """CUDA cannot capture a call; its text is CUDA's reason."""
+
+
+def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """`function()` as a graph, with the outputs that a replay overwrites; raises CaptureError where that fails.
+
+    Warm-up and capture follow the notes on CUDA graphs of PyTorch's documentation.
+    """
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(WARMUP_CALLS):
+            function()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    try:
+        # Background threads, such as RTX's that compiles kernels, may go on meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            return graph, function()
+    except RuntimeError as error:
+        torch.cuda.synchronize(device)
+        raise CaptureError(one_line(error).partition(" Search for")[0]) from error
+
+
 def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) -> Callable[[], Any]:
     """A callable that replays `function(*args, **kwargs)` as one CUDA graph, captured at its first call.
 
     Each call copies the caller's inputs into the graph's own, as a service must; the outputs are the graph's, and the
-    next call overwrites them. Warm-up and capture follow the notes on CUDA graphs of PyTorch's documentation. The
-    first call raises Unsupported, with CUDA's reason, where the function cannot be captured.
+    next call overwrites them. The first call raises Unsupported, with CUDA's reason, where the function cannot be
+    captured.
     """
-    graph = torch.cuda.CUDAGraph()
     given = [*inputs.args, *inputs.kwargs.values()]
     own = Inputs(
         tuple(tensor.clone() for tensor in inputs.args), {k: tensor.clone() for k, tensor in inputs.kwargs.items()}
     )
     static = [*own.args, *own.kwargs.values()]
-    captured: list[Any] = []
-
-    def prepare() -> Any:
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARMUP_CALLS):
-                function(*own.args, **own.kwargs)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        try:
-            # Background threads, such as RTX's that compiles kernels, may go on meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                return function(*own.args, **own.kwargs)
-        except RuntimeError as error:
-            torch.cuda.synchronize(device)
-            raise Unsupported(f"cuda_graphs=true: CUDA cannot capture this call ({one_line(error, 300)})") from error
+    captured: list[tuple[torch.cuda.CUDAGraph, Any]] = []
 
     def call() -> Any:
         if not captured:
-            captured.append(prepare())
+            try:
+                captured.append(record(lambda: function(*own.args, **own.kwargs), device))
+            except CaptureError as error:
+                raise Unsupported(f"cuda_graphs=true: CUDA cannot capture this call ({error})") from error
         if static:
             torch._foreach_copy_(static, given)
+        graph, outputs = captured[0]
         graph.replay()
-        return captured[0]
+        return outputs
 
     return call

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import socket
 import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 import torch
+from filelock import FileLock, Timeout
 
 from trt_sweep.errors import SweepError
 from trt_sweep.records import Environment
+
+# The same for all users, whatever their TMPDIR.
+LOCKS = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
 
 
 def resolve(device: str) -> torch.device:
@@ -103,3 +111,40 @@ def environment(device: torch.device | None) -> Environment:
         hostname=socket.gethostname(),
         git_sha=_git_sha(),
     )
+
+
+@contextlib.contextmanager
+def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Hold the lock of a device, so that no two sweeps on this machine time over each other.
+
+    It is a lock of the operating system on a file that all users share, named after the GPU's UUID: it ends with the
+    process that holds it. Containers with a /tmp of their own do not see it. `tell` hears of a wait. Raises SweepError
+    where the file cannot be opened.
+    """
+    name = "cpu"
+    if device.type == "cuda":
+        name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    path = LOCKS / f"trt_sweep-{name}.lock"
+    lock = FileLock(path, mode=0o666)
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            tell(f"waiting for another sweep to leave {name}")
+            lock.acquire(poll_interval=0.02)
+    except OSError as error:
+        raise SweepError(f"{path} cannot be opened ({error.strerror}): let all users write it, or remove it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_room(device: torch.device) -> bool:
+    """Whether less than half of the memory is in use, the GPU's and the machine's, so that more may be kept there."""
+    if psutil.virtual_memory().percent > 50:
+        return False
+    if device.type != "cuda":
+        return True
+    free, total = torch.cuda.mem_get_info(device)
+    return free > total / 2

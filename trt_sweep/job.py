@@ -1,4 +1,4 @@
-"""The straight line for one point: model, reference, compile, check, time. Returns a record whatever happens."""
+"""The straight line for one point: model, reference, compile, check, time. Leaves a record whatever happens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import accuracy, backends, gpu, models, records, timing
+from trt_sweep import accuracy, backends, gpu, health, models, records, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.records import Axes, Record
@@ -77,7 +77,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
 
 @dataclass
 class _Built:
-    """What the first point of a build leaves to the others."""
+    """What one build leaves to the points that are timed on it."""
 
     point_id: str
     model: models.Model
@@ -87,12 +87,23 @@ class _Built:
 
 
 class Job:
-    """One build, and the points that are timed on it one after another: more than one for a range of sizes."""
+    """One build (or `measure.rebuilds` of them) and the points that are timed on it, round after round.
 
-    def __init__(self, sweep_id: str, phase: Callable[[str], None] = lambda name: None) -> None:
-        self._sweep_id, self._hear = sweep_id, phase
-        self._built: _Built | None = None
-        self._stack = contextlib.ExitStack()
+    `folder(point)` is where a point's record and artifacts go; `phase` hears what is being done. Leaving the context
+    undoes what the backend set up.
+    """
+
+    def __init__(
+        self,
+        points: list[Point],
+        sweep_id: str,
+        folder: Callable[[Point], Path],
+        phase: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.sweep_id, self.hear = sweep_id, phase
+        self.stack = contextlib.ExitStack()
+        self.builds: list[_Built] = []
+        self.lines = [Line(self, point, folder(point)) for point in points]
 
     def __enter__(self) -> Job:
         gc.collect()  # what earlier points left in reference cycles may hold the GPU's memory
@@ -100,80 +111,99 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Undo what the backend set up; the points are done."""
-        self._stack.close()
-        self._built = None
+        self.stack.close()
+        self.builds.clear()
+        for line in self.lines:
+            line.timers.clear()
 
-    def run(self, point: Point, folder: Path) -> Record:
-        """Do a point and write its record into `folder`; only KeyboardInterrupt passes, once the record is written."""
-        config = point.config
-        line = _Line(config, folder, self._hear, self._stack)
-        folder.mkdir(parents=True, exist_ok=True)
-        records.write_json(folder / "config.json", config.to_dict())
+
+class Line:
+    """A point on its walk along the straight line; what it has reached is kept for the record if it stops early."""
+
+    def __init__(self, job: Job, point: Point, folder: Path) -> None:
+        self._job, self.point, self.config, self.folder = job, point, point.config, folder
+        self.phase = "model"
+        self.device: torch.device | None = None
+        self.compiled = backends.Compiled(None)
+        self.timers: list[timing.Timer] = []
+        self.measurement: timing.Measurement | None = None
+        self.accuracy = records.Accuracy()
+        self._watches: list[health.Watch] = []
+        self._remeasured = 0
+        self._created: str | None = None
+        self._status = "interrupted"
+        self._reason: str | None = None
+        self.record: Record | None = None
+
+    def start(self) -> Record:
+        """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records.write_json(self.folder / "config.json", self.config.to_dict())
+        return self._guarded(self._run)
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the point is to be timed in all: points that are not ranked have their first only."""
+        slow = self.measurement is not None and self.measurement.slow(self.config.measure.max_s)
+        return self.config.measure.rounds if self._status == "ok" and not slow else 1
+
+    def again(self) -> Record:
+        """Time another round and write the record anew."""
+        return self._guarded(self._round)
+
+    def write(self, method: str | None = None) -> Record:
+        """Write the record, its `gpu_ms` by this method."""
+        self._created = self._created or datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.record = Record(
+            point_id=self.config.point_id,
+            sweep_id=self._job.sweep_id,
+            jobs=self.point.jobs,
+            merged_axes=self.point.merged,
+            created_utc=self._created,
+            status=self._status,
+            phase=None if self._status in ("ok", "dryrun") else self.phase,
+            reason=self._reason,
+            **self._columns(method),
+        )
+        records.write(self.folder, self.record)
+        return self.record
+
+    def _guarded(self, step: Callable[[], str]) -> Record:
         interrupted: KeyboardInterrupt | None = None
-        reason: str | None = None
         try:
-            status = line.run(self._built)
+            self._status = step()
         except KeyboardInterrupt as error:
-            status, reason, interrupted = "interrupted", "interrupted from the keyboard", error
+            if self._status == "ok":  # an earlier round was finished
+                raise
+            self._status, self._reason, interrupted = "interrupted", "interrupted from the keyboard", error
         except Unsupported as error:
-            status, reason = "unsupported", one_line(error)
+            self._status, self._reason = "unsupported", one_line(error)
         except torch.OutOfMemoryError as error:
-            status, reason = "out_of_memory", one_line(error)
+            self._status, self._reason = "out_of_memory", one_line(error)
         except Exception as error:
             log.exception("the point failed")
-            status, reason = PHASES[line.phase], one_line(error)
-            low = config.precision in ("fp16", "bf16") and line.phase not in ("model", "reference")
-            if isinstance(error, NotImplementedError) and config.device == "cpu" and low:
-                status = "unsupported"
-                reason = (
-                    f"precision={config.precision}: torch lacks a kernel for it on a CPU ({reason}); use precision=fp32"
+            self._status, self._reason = PHASES[self.phase], one_line(error)
+            low = self.config.precision in ("fp16", "bf16") and self.phase not in ("model", "reference")
+            if isinstance(error, NotImplementedError) and self.config.device == "cpu" and low:
+                self._status = "unsupported"
+                self._reason = (
+                    f"precision={self.config.precision}: torch lacks a kernel for it on a CPU ({self._reason}); "
+                    "use precision=fp32"
                 )
-        if status == "inaccurate":
-            reason = line.verdict
-        self._built = self._built or line.built
-        record = Record(
-            point_id=config.point_id,
-            sweep_id=self._sweep_id,
-            jobs=point.jobs,
-            merged_axes=point.merged,
-            created_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            status=status,
-            phase=None if status in ("ok", "dryrun") else line.phase,
-            reason=reason,
-            **line.columns(),
-        )
-        records.write(folder, record)
+        record = self.write()
         if interrupted is not None:
             raise interrupted
         return record
 
-
-class _Line:
-    """One walk along the straight line; what it has reached is kept for the record when it stops early."""
-
-    def __init__(
-        self, config: SweepConfig, folder: Path, phase: Callable[[str], None], stack: contextlib.ExitStack
-    ) -> None:
-        self.config, self.folder, self._hear, self._stack = config, folder, phase, stack
-        self.phase = "model"
-        self.device: torch.device | None = None
-        self.verdict: str | None = None
-        self.built: _Built | None = None
-        self.compiled = backends.Compiled(None)
-        self.timing, self.accuracy = records.Timing(), records.Accuracy()
-
-    def enter(self, phase: str) -> None:
+    def _enter(self, phase: str) -> None:
         self.phase = phase
-        self._hear(phase)
+        self._job.hear(phase)
 
-    def keep(self, compiled: backends.Compiled) -> None:
+    def _keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
 
-    def run(self, built: _Built | None) -> str:
+    def _run(self) -> str:
         """Walk on from what an earlier point of this build left, or from the start; returns the status."""
         config, backend = self.config, backends.get(self.config.backend)
         if config.dryrun and not backend.TENSORRT:
@@ -187,31 +217,39 @@ class _Line:
                 raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
             if config.cuda_graphs:
                 raise Unsupported("cuda_graphs=true: CUDA graphs need a GPU")
+            if config.measure.cold_cache:
+                raise Unsupported("measure.cold_cache=true flushes the L2 cache of a GPU; there is none here")
         self.device = None if config.dryrun else device
         with torch.no_grad():
-            self.built = self._build(backend, device) if built is None else self._reuse(built)
+            if self._job.builds:
+                self._reuse(self._job.builds[0])
+            for _ in range(len(self._job.builds), 1 if config.dryrun else config.measure.rebuilds):
+                self._build(backend, device)
             if config.dryrun:
                 return "dryrun"
-            return self._time(self.built, device)
+            status = self._check(device)
+        return self._round() if status == "ok" else status
 
-    def _build(self, backend: backends.Backend, device: torch.device) -> _Built:
+    def _build(self, backend: backends.Backend, device: torch.device) -> None:
         config = self.config
-        settings = backends.Settings(config, device, self.folder, self.enter, self.keep, self._stack)
-        self.enter("model")
+        settings = backends.Settings(config, device, self.folder, self._enter, self._keep, self._job.stack)
+        self._enter("model")
         model = models.build(config, device)
-        self.enter("reference")
+        self._enter("reference")
         if config.dryrun:
             model()
         else:
             self._reference(model, device)  # a reference that proves nothing is worth no build
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
+        error: Exception | None = None
         try:
             with models.float32_mode(config.precision):
                 self.compiled = (backend.plan if config.dryrun else backend.compile)(model, settings)
-        except Exception as error:
-            self.built = _Built(config.point_id, model, self.compiled, error, self.phase)
+        except Exception as failure:
+            error = failure
             raise
-        return _Built(config.point_id, model, self.compiled)
+        finally:
+            self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
 
     def _reference(self, model: models.Model, device: torch.device) -> tuple[models.Inputs, Any, float]:
         """Inputs of the size that is timed, what the FP32 model makes of them, and how far other inputs move that."""
@@ -223,58 +261,96 @@ class _Line:
         accuracy.require_dependence(spread)
         return inputs, reference, spread
 
-    def _reuse(self, built: _Built) -> _Built:
+    def _reuse(self, built: _Built) -> None:
         build = dataclasses.replace(built.compiled.build, engine_reused_from=built.point_id)
         self.compiled = dataclasses.replace(built.compiled, build=build)
         if built.error is not None:
             self.phase = built.phase
             raise built.error
-        return built
 
-    def _time(self, built: _Built, device: torch.device) -> str:
+    def _check(self, device: torch.device) -> str:
+        """Bind each build and compare its outputs; "ok", or "inaccurate" with the reason kept."""
         config = self.config
-        assert built.compiled.bind is not None
-        self.enter("accuracy")
-        inputs, reference, spread = self._reference(built.model, device)
-        with models.float32_mode(config.precision, bool(self.compiled.build.cudnn_benchmark)):
-            call = built.compiled.bind(inputs)
-            outputs, first_call_ms = timing.first_call(call, device)
-            tolerance = config.accuracy.rel_l2[config.precision]
-            checked = accuracy.check(outputs, reference, tolerance)
-            self.accuracy = dataclasses.replace(checked, reference_spread=spread)
-            del outputs, reference
-            measured = timing.measure(call, device, config.measure, self.enter)
-        self.timing = measured.timing(config.timed.batch_size, first_call_ms)
-        raw = {"latency_ms": measured.latency_ms}
-        if measured.enqueue_ms is not None:
-            raw["enqueue_ms"] = measured.enqueue_ms
-        np.savez_compressed(self.folder / SAMPLES, allow_pickle=False, **raw)
+        self._enter("accuracy")
+        inputs, reference, spread = self._reference(self._job.builds[0].model, device)
+        tolerance = config.accuracy.rel_l2[config.precision]
+        found: list[records.Accuracy] = []
+        first_ms: list[float] = []
+        for index, built in enumerate(self._job.builds):
+            assert built.compiled.bind is not None
+            replays = built.compiled.build.cuda_graphs_method is not None
+            with self.running(index):
+                timer = timing.Timer(built.compiled.bind(inputs), device, config.measure, replays)
+                outputs, took_ms = timer.first()
+            self.timers.append(timer)
+            first_ms.append(took_ms)
+            found.append(accuracy.check(outputs, reference, tolerance))
+            del outputs
+        # NaN is worse than any number.
+        worst = max(found, key=lambda item: (not item.finite, item.rel_l2_error))
+        self.accuracy = dataclasses.replace(worst, reference_spread=spread)
+        engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
+        builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
+        self.measurement = timing.Measurement(builds, config.timed.batch_size, first_ms[0], len(engines) or None)
         if self.accuracy.accurate:
             return "ok"
-        self.phase = "accuracy"
-        self.verdict = (
+        self._reason = (
             f"relative L2 error {self.accuracy.rel_l2_error:.2g} against the FP32 reference is above "
             f"accuracy.rel_l2.{config.precision}={tolerance}"
             if self.accuracy.finite
             else "the output is not finite although the FP32 reference is"
         )
+        self._round()  # its times are of interest all the same
+        self.phase = "accuracy"
         return "inaccurate"
 
-    def columns(self) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def running(self, index: int = 0) -> Iterator[None]:
+        """What the calls of a build need around them."""
+        compiled = self._job.builds[index].compiled
+        benchmark = bool(compiled.build.cudnn_benchmark)
+        with torch.no_grad(), models.float32_mode(self.config.precision, benchmark), compiled.running():
+            yield
+
+    def window(self, index: int = 0) -> timing.Window:
+        """A timed window of a build; one with a bad verdict is timed again once, and then taken as it is."""
+        assert self.device is not None
+        monitor, timer = health.monitor(self.device), self.timers[index]
+        with self.running(index), gpu.exclusive(self.device, self._job.hear):
+            window = timer.window(monitor, self._enter)
+            if window.watch.verdict()[0] not in (health.OK, None):
+                self._remeasured += 1
+                window = timer.window(monitor, self._enter)
+        return window
+
+    def _round(self) -> str:
+        measurement = self.measurement
+        assert measurement is not None
+        for index, windows in enumerate(measurement.windows):
+            windows.append(self.window(index))
+            self._watches.append(windows[-1].watch)
+        temporary = self.folder / f".{SAMPLES}"
+        np.savez_compressed(temporary.open("wb"), allow_pickle=False, **measurement.samples())
+        temporary.replace(self.folder / SAMPLES)
+        return "ok"
+
+    def _columns(self, method: str | None) -> dict[str, Any]:
         """The record's columns, as far as the walk came."""
-        config, compiled = self.config, self.compiled
+        config, compiled, measurement = self.config, self.compiled, self.measurement
         reached = {
             "device": str(self.device) if self.device is not None else None,
             "runtime": compiled.runtime or config.runtime,
             "ignored_axes": compiled.ignored_axes,
         }
+        complete = measurement is not None and all(measurement.windows)
         parts = (
             Axes(**(axes(config) | reached)),
             gpu.environment(self.device),
             compiled.partition,
             compiled.build,
-            self.timing,
+            measurement.timing(method) if measurement is not None and complete else records.Timing(),
             self.accuracy,
+            health.summary(self._watches, self._remeasured),
         )
         return {name: value for part in parts for name, value in vars(part).items()}
 
@@ -294,5 +370,6 @@ def axes(config: SweepConfig) -> dict[str, Any]:
         "input_shapes": " ".join("x".join(map(str, shape)) or "()" for shape in shapes),
         "dynamic_range": ":".join(map(str, config.dynamic)) if config.dynamic else None,
         "time_at": config.time_at[0] if config.time_at else None,
+        "cold_cache": config.measure.cold_cache,
         "compile": " ".join(f"{name}={value}" for name, value in sorted(config.compile.items())) or None,
     }

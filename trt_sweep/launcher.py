@@ -32,6 +32,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             raise SweepError(f"job {number}: {error}") from error
     returns = []
     with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute()) as sweep:
+        sweep.run()
         for number, job_config in composed.items():
             returns.append(
                 run_job(

@@ -59,6 +59,9 @@ class Progress:
         self._took: dict[str, list[float]] = defaultdict(list)
         self._start = self._began = time.monotonic()
         self._label = self._kind = ""
+        self._windows: list[float] = []
+        self._expected, self._window = 0, 0.0
+        self._round: str | None = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -74,8 +77,23 @@ class Progress:
     def begin(self, label: str, kind: str) -> None:
         self._label, self._kind, self._began = label, kind, time.monotonic()
         self._todo.remove(kind)
+        self._round = None
+
+    def expect(self, windows: int) -> None:
+        """So many windows are to be timed after the points' first."""
+        self._expected = windows
+
+    def again(self, label: str, number: int, rounds: int) -> None:
+        """Another window of a point, in its round of so many."""
+        self._label, self._round = label, f"round {number}/{rounds}"
+        self._expected -= 1
 
     def phase(self, name: str) -> None:
+        now = time.monotonic()
+        if name == "warmup":
+            self._window = now
+        elif name == "timing":  # a window takes longer than its warm-up by about as much again
+            self._windows.append(2 * (now - self._window))
         self._show(f"{self._head()}  {name}  {self._times()}")
 
     def end(self, outcome: str) -> None:
@@ -89,6 +107,9 @@ class Progress:
 
     def remaining_s(self) -> float | None:
         """Seconds that the running point and those to come are guessed to need."""
+        later = self._expected * mean(self._windows) if self._windows else 0.0
+        if self._round is not None:
+            return later
         everything = [took for kind in self._took.values() for took in kind]
         if not everything:
             return None
@@ -97,9 +118,11 @@ class Progress:
             return mean(self._took.get(kind) or everything)
 
         current = max(guess(self._kind) - (time.monotonic() - self._began), 0.0)
-        return current + sum(map(guess, self._todo))
+        return current + sum(map(guess, self._todo)) + later
 
     def _head(self) -> str:
+        if self._round is not None:
+            return f"[{self._round}] {self._label}"
         done = self._total - len(self._todo)
         return f"[{done:>{len(str(self._total))}}/{self._total}] {self._label}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trt_sweep.errors import SweepError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD = "record.json"
 SUCCESS = ("ok", "dryrun", "unsupported")
 
@@ -29,7 +29,7 @@ class Identity:
     sweep_id: str = metric("name of the sweep's folder")
     jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
     merged_axes: list[str] = metric("what these jobs differ in, without a difference to this point")
-    created_utc: str = metric("when the point ended, ISO 8601")
+    created_utc: str = metric("when the point was first timed, or failed, ISO 8601")
     status: str = metric("ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, inaccurate or interrupted")
     phase: str | None = metric("the phase in which the point ended, where it did not succeed")
     reason: str | None = metric("why the point did not succeed, on one line")
@@ -55,11 +55,14 @@ class Axes:
     optimization_level: int | None = metric("TensorRT's builder optimization level")
     runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
     cuda_graphs: bool | None = metric("whether calls are replayed as CUDA graphs")
-    runtime_cache: str | None = metric("TensorRT-RTX's cache of compiled kernels at the first call: cold, warm or none")
+    runtime_cache: str | None = metric(
+        "TensorRT-RTX's cache of compiled kernels at the first call: cold or warm; null where none is attached"
+    )
     dynamic_shapes_kernel_specialization_strategy: str | None = metric(
         "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none"
     )
     compile: str | None = metric("further compilation arguments, NAME=value each")
+    cold_cache: bool | None = metric("whether the L2 cache was flushed before each call")
     dryrun: bool = metric("whether the point was planned only")
     ignored_axes: list[str] = metric(
         "axes, and arguments behind them, that the installed library is known to accept without effect"
@@ -122,20 +125,58 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    clock: str | None = metric("cuda_events, or wall on a CPU")
-    stopped_by: str | None = metric("target (the interval was tight enough) or max_s")
-    samples: int | None = metric("timed calls")
-    latency_ms: float | None = metric("median time of a call", "ms")
-    latency_ms_ci_low: float | None = metric("lower end of the median's 95 % confidence interval", "ms")
+    """Three clocks. An interval is where another run of the same point is expected to find the same figure (95 %)."""
+
+    clock: str | None = metric("what latency_ms was read from: cuda_events, or wall on a CPU")
+    stopped_by: str | None = metric("target (each window's interval was tight enough) or max_s")
+    rounds: int | None = metric("timed windows of each build, interleaved with those of the sweep's other points")
+    builds: int | None = metric("builds that were timed (measure.rebuilds)")
+    distinct_engines: int | None = metric("different engine_id among them")
+    warmup_s: float | None = metric("warm-up of the first window, until calls had stopped changing", "s")
+    samples: int | None = metric("calls timed for latency_ms")
+    latency_ms: float | None = metric("time of a call as its caller sees it: mean of the windows' medians", "ms")
+    latency_ms_ci_low: float | None = metric("lower end of its interval", "ms")
     latency_ms_ci_high: float | None = metric("upper end of it", "ms")
     latency_ms_min: float | None = metric("fastest call", "ms")
     latency_ms_mean: float | None = metric("mean time of a call", "ms")
     latency_ms_std: float | None = metric("standard deviation of a call's time", "ms")
     latency_ms_p90: float | None = metric("90th percentile", "ms")
     latency_ms_p99: float | None = metric("99th percentile", "ms")
-    enqueue_ms: float | None = metric("median host time to issue a call without waiting for the GPU", "ms")
+    latency_ms_between_rounds: float | None = metric("relative standard deviation between the rounds of a build", "1")
+    latency_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
+    gpu_ms: float | None = metric("the GPU's own work in a call, without the host's gaps, likewise", "ms")
+    gpu_ms_ci_low: float | None = metric("lower end of its interval", "ms")
+    gpu_ms_ci_high: float | None = metric("upper end of it", "ms")
+    gpu_ms_method: str | None = metric(
+        "graph (the call replayed as a CUDA graph) or queued (calls issued behind a blocking kernel); compare like "
+        "with like"
+    )
+    gpu_ms_reason: str | None = metric("what stood in the way of gpu_ms, or of the method graph")
+    gpu_ms_between_rounds: float | None = metric("relative standard deviation between the rounds of a build", "1")
+    gpu_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
+    gpu_ms_between_captures: float | None = metric(
+        "likewise between captures of the call as a graph, the middle one of which was timed", "1"
+    )
+    enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
+    launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
     first_call_ms: float | None = metric("first call after the build, with what it compiles on the way", "ms")
     throughput_per_s: float | None = metric("batch_size over latency_ms", "1/s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """The GPU over all timed windows of the point, by NVML; null where a counter cannot be read."""
+
+    health: str | None = metric("ok, or the worst of unstable, shared and throttled in any window")
+    health_reason: str | None = metric("the numbers behind a verdict that is not ok, or why there is none")
+    remeasured: int | None = metric("windows that were timed again because of a bad verdict")
+    sm_clock_mhz: float | None = metric("median SM clock", "MHz")
+    memory_clock_mhz: float | None = metric("median memory clock", "MHz")
+    temperature_c: float | None = metric("highest temperature of the GPU", "°C")
+    power_w: float | None = metric("median power draw of the board", "W")
+    throttle_reasons: list[str] | None = metric("why clocks were lower than they could be")
+    energy_mj_per_call: float | None = metric("energy of the board over calls as their caller sees them", "mJ")
+    foreign_processes: int | None = metric("compute processes of others on the GPU, the most at any time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +197,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
+class Record(Health, Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
     """One row of the table: every field above, flat."""
 
 

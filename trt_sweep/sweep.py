@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from trt_sweep import job, table
+from trt_sweep import gpu, job, table, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.job import Point
+from trt_sweep.job import Line, Point
 from trt_sweep.progress import Progress, captured
 from trt_sweep.records import SUCCESS, Record
 
@@ -72,23 +73,15 @@ class Sweep:
         print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
         with captured(folder / LOG):
             self.builds = plan(configs)
-        self._records: dict[str, Record] = {}
+        self._lines: list[Line] = []
         points = [point for build in self.builds for point in build]
         self._progress = Progress([point.config.backend for point in points])
+        self._progress.expect(sum(p.config.measure.rounds - 1 for p in points if not p.config.dryrun))
         rows = pd.DataFrame([job.axes(point.config) | {"jobs": point.jobs} for point in points])
         self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
 
     def __enter__(self) -> Sweep:
         self._progress.__enter__()
-        number = sum(map(len, self.builds))
-        self._progress.say(f"{_count(number, 'point')}, results in {self.folder}")
-        try:
-            for build in self.builds:
-                if not build[0].jobs:
-                    self._run(build)
-        except BaseException:  # Python leaves a context that was not entered by itself
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,37 +93,72 @@ class Sweep:
         table.show(rows, Console(file=sys.stdout))
         print("results:", ", ".join(map(str, written)))
 
-    def job(self, number: int) -> Record:
-        """Run the points of a job that no earlier job has led to; returns the first of them.
+    def run(self) -> None:
+        """Build, check and time all points, then time them again in turn (A B C, A B C), so that a drift meets all.
 
-        Raises SweepError where one did not succeed.
+        As many as the memory holds are kept for that at a time; the rest follows when they are done.
         """
-        points = []
-        for build in self.builds:
-            mine = [point for point in build if number in point.jobs]
-            if any(point.config.point_id not in self._records for point in mine):
-                self._run(build)
-            points += mine
-        found = [self._records[point.config.point_id] for point in points]
-        for point, record in zip(points, found, strict=True):
-            if record.status not in SUCCESS:
-                raise SweepError(
-                    f"job {number} ({self._label(point.config)}): {record.status} in {record.phase}: {record.reason}"
-                )
-        return found[0]
+        number = sum(map(len, self.builds))
+        self._progress.say(f"{_count(number, 'point')}, results in {self.folder}")
+        todo = list(self.builds)
+        while todo:
+            held, group = contextlib.ExitStack(), list[Line]()
+            try:
+                while todo and (not group or gpu.has_room(gpu.resolve(todo[0][0].config.device))):
+                    group += self._start(held, todo.pop(0))
+                self._again(group)
+            finally:
+                with captured(self.folder / LOG):  # the libraries may have something to say
+                    held.close()
+        self._agree()
 
-    def _run(self, build: list[Point]) -> None:
-        with job.Job(self.folder.name, self._progress.phase) as run:
-            for point in build:
-                folder = self.folder / "points" / point.config.point_id
-                folder.mkdir(parents=True, exist_ok=True)
-                self._progress.begin(self._label(point.config), point.config.backend)
-                with captured(folder / LOG):
-                    record = run.run(point, folder)
-                    if point is build[-1]:
-                        run.close()  # the libraries may have something to say
-                self._records[record.point_id] = record
-                self._progress.end(_outcome(record))
+    def _agree(self) -> None:
+        """Write the records anew where that gives all ranked points one method of `gpu_ms`."""
+        timed = [line for line in self._lines if line.record is not None and line.record.status == "ok"]
+        methods = [line.measurement.methods for line in timed if line.measurement is not None]
+        common = [name for name in timing.METHODS if methods and all(name in found for found in methods)]
+        for line in timed:
+            if common and line.record is not None and line.record.gpu_ms_method != common[0]:
+                line.write(common[0])
+
+    def _start(self, held: contextlib.ExitStack, build: list[Point]) -> list[Line]:
+        with captured(self.folder / LOG):
+            run = held.enter_context(job.Job(build, self.folder.name, self._folder, self._progress.phase))
+        for line in run.lines:
+            self._progress.begin(self._label(line.config), line.config.backend)
+            line.folder.mkdir(parents=True, exist_ok=True)
+            with captured(line.folder / LOG):
+                record = line.start()
+            self._lines.append(line)
+            self._progress.end(_outcome(record))
+        return run.lines
+
+    def _again(self, lines: list[Line]) -> None:
+        most = max((line.rounds for line in lines), default=1)
+        for number in range(1, most):
+            due = [line for line in lines if line.rounds > number]
+            self._progress.expect(sum(line.rounds - number for line in due))
+            for line in due:
+                self._progress.again(self._label(line.config), number + 1, line.rounds)
+                with captured(line.folder / LOG):
+                    line.again()
+        if most > 1:
+            self._progress.say(f"timed in {most} interleaved rounds")
+
+    def _folder(self, point: Point) -> Path:
+        return self.folder / "points" / point.config.point_id
+
+    def job(self, number: int) -> Record:
+        """The record of the first point that a job has led to; raises SweepError where one did not succeed."""
+        lines = [line for line in self._lines if number in line.point.jobs]
+        for line in lines:
+            record = line.record
+            if record is not None and record.status not in SUCCESS:
+                raise SweepError(
+                    f"job {number} ({self._label(line.config)}): {record.status} in {record.phase}: {record.reason}"
+                )
+        assert lines and lines[0].record is not None
+        return lines[0].record
 
     def _label(self, config: SweepConfig) -> str:
         values = job.axes(config)

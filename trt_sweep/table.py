@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from trt_sweep import records
+from trt_sweep import ranking, records
 from trt_sweep.errors import SweepError
 
 AXES = (
@@ -31,6 +32,7 @@ AXES = (
     "runtime_cache",
     "dynamic_shapes_kernel_specialization_strategy",
     "compile",
+    "cold_cache",
     "device",
 )
 # They leave the engine as it is and change how it runs.
@@ -43,6 +45,7 @@ RUNTIME_AXES = {
     "cuda_graphs",
     "runtime_cache",
     "dynamic_shapes_kernel_specialization_strategy",
+    "cold_cache",
 }
 HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
 BASELINE = "eager"
@@ -52,9 +55,9 @@ def load(folder: str | Path) -> pd.DataFrame:
     """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
 
     `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device),
-    `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `DataFrame.attrs["unreadable"]`
-    names files that are no records, with the reason. Raises SweepError for a folder that is not there and for a
-    record of a newer schema.
+    `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `latency_rank`, `gpu_rank` and their
+    `_worst` are of `ranking.ranked`. `DataFrame.attrs["unreadable"]` names files that are no records, with the reason.
+    Raises SweepError for a folder that is not there and for a record of a newer schema.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -72,6 +75,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True)
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         table[name] = _speedup(table, precision)
+    table = ranking.ranked(table)
     table.attrs["unreadable"] = unreadable
     return table
 
@@ -125,12 +129,17 @@ def _axis(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else _number(value, "")
 
 
-def _latency(row: pd.Series) -> str:
-    if pd.isna(row["latency_ms"]):
+def _time(row: pd.Series, clock: str) -> str:
+    if pd.isna(row[clock]):
         return "–"
-    low, high = row["latency_ms_ci_low"], row["latency_ms_ci_high"]
+    low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
     interval = "" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]"
-    return f"{row['latency_ms']:.4g}{interval}"
+    return f"{row[clock]:.4g}{interval}"
+
+
+def _rank(row: pd.Series, clock: str) -> str:
+    best, worst = row[f"{clock}_rank"], row[f"{clock}_rank_worst"]
+    return "–" if pd.isna(best) else f"{best}" if best == worst else f"{best}–{worst}"
 
 
 def render(table: pd.DataFrame) -> Table:
@@ -139,27 +148,35 @@ def render(table: pd.DataFrame) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for axis in axes:
         shown.add_column(HEADERS.get(axis, axis), overflow="fold")
-    names = ["engines", "engine", "build s", "first call ms", "latency ms [95 %]", "vs eager", "vs fp32", "rel. error"]
-    loaded = bool(table["load_s"].notna().any())
-    if loaded:
-        names.insert(3, "load s")
-    for name in names:
+    columns: dict[str, Callable[[pd.Series], str]] = {
+        "engines": lambda row: _number(row["engines"], "d"),
+        "engine": lambda row: _number(row["engine_id"], ".6"),
+        "build s": lambda row: _number(row["build_s"], ".1f"),
+        "load s": lambda row: _number(row["load_s"], ".2f"),
+        "first call ms": lambda row: _number(row["first_call_ms"], ".4g"),
+        "latency ms [95 %]": lambda row: _time(row, "latency_ms"),
+        "rank": lambda row: _rank(row, "latency"),
+        "gpu ms [95 %]": lambda row: _time(row, "gpu_ms"),
+        "gpu rank": lambda row: _rank(row, "gpu"),
+        "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
+        "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
+        "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
+        "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
+        "health": lambda row: _number(row["health"], ""),
+    }
+    if not table["load_s"].notna().any():
+        del columns["load s"]
+    if not table["gpu_ms"].notna().any():
+        for name in ("gpu ms [95 %]", "gpu rank", "enqueue ms"):
+            del columns[name]
+    if table["health"].fillna("ok").eq("ok").all():
+        del columns["health"]
+    for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("status", no_wrap=True)
     for _, row in table.iterrows():
-        shown.add_row(
-            *(_axis(row[axis]) for axis in axes),
-            _number(row["engines"], "d"),
-            _number(row["engine_id"], ".6"),
-            _number(row["build_s"], ".1f"),
-            *([_number(row["load_s"], ".2f")] if loaded else []),
-            _number(row["first_call_ms"], ".4g"),
-            _latency(row),
-            _number(row["speedup"], ".2f", "×"),
-            _number(row["speedup_fp32"], ".2f", "×"),
-            _number(row["rel_l2_error"], ".1e"),
-            str(row["status"]),
-        )
+        values = [_axis(row[axis]) for axis in axes] + [show(row) for show in columns.values()]
+        shown.add_row(*values, str(row["status"]))
     return shown
 
 
@@ -176,7 +193,7 @@ def notes(table: pd.DataFrame) -> list[str]:
             found.append(
                 f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
                 + (
-                    "; differences between their latencies are noise"
+                    "; differences between their times are noise"
                     if not runtime
                     else ", but may run it differently"
                     if runtime == differ
@@ -184,6 +201,7 @@ def notes(table: pd.DataFrame) -> list[str]:
                 )
             )
     found += _merged(table)
+    found += ranking.notes(table)
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
     if ignored:
         names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}

@@ -7,14 +7,14 @@ import dataclasses
 import functools
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from trt_sweep import api, loading, models
-from trt_sweep.backends import Bind, Call, Compiled, Settings, binding
+from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
@@ -77,9 +77,9 @@ def finish(
     cached = any(Path(str(arguments.get(name))).exists() for name in api.installed().cache_paths(frontend))
     changes: dict[str, Any] = {"build_s": build_s, "cache": "cold" if cached else "none", **describe(engines)}
     configure_runtime(modules, module, settings)
-    bind, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
+    bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
     build = dataclasses.replace(planned.build, **changes)
-    return dataclasses.replace(planned, bind=bind, build=build, runtime=runtime_of(modules))
+    return dataclasses.replace(planned, bind=bind, running=running, build=build, runtime=runtime_of(modules))
 
 
 def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> None:
@@ -160,31 +160,37 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
     attach(cache, settings.stack)
 
 
-def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, str | None]:
-    """How inputs become a call of a compiled module, and the `cuda_graphs_method` behind it.
+def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, Running, str | None]:
+    """How inputs become a call of a compiled module, in which context, and the `cuda_graphs_method` behind it.
 
-    CUDA graphs are Torch-TensorRT's own, on from the first call until the point ends: one graph of the whole module
-    where operators stay in PyTorch, otherwise RTX's native graphs where the version has them, or one graph per engine.
-    Raises Unsupported where there is no engine to capture.
+    CUDA graphs are Torch-TensorRT's own, whose switch is the whole process's, so that they are on while this point runs
+    only: one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the version
+    has them, or one graph per engine. Raises Unsupported where there is no engine to capture.
     """
     if not settings.config.cuda_graphs:
-        return binding(module, settings), None
+        return binding(module, settings), contextlib.nullcontext, None
     runtime = importlib.import_module("torch_tensorrt.runtime")
     in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
     if not engines and not in_torch:
         raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
     native = api.installed().runtime_settings and not in_torch  # RTX's would be nested in the module's
     how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
-    entered: list[Any] = []
+    now: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def running() -> Iterator[None]:
+        with contextlib.ExitStack() as now["stack"]:
+            yield
+        now.clear()
 
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(settings.dtype)
 
         def call() -> Any:
-            if not entered:  # at the first call, which is then what a deployment pays
-                entered.append(settings.stack.enter_context(runtime.enable_cudagraphs(module, **how)))
-            return entered[0](*own.args, **own.kwargs)
+            if "module" not in now:  # at the first call, which is then what a deployment pays
+                now["module"] = now["stack"].enter_context(runtime.enable_cudagraphs(module, **how))
+            return now["module"](*own.args, **own.kwargs)
 
         return call
 
-    return bind, "rtx" if native else "torch_tensorrt_module" if in_torch else "torch_tensorrt_engine"
+    return bind, running, "rtx" if native else "torch_tensorrt_module" if in_torch else "torch_tensorrt_engine"

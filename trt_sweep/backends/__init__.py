@@ -43,6 +43,7 @@ OPTIONAL_AXES = frozenset(
 
 Call = Callable[[], Any]
 Bind = Callable[[Inputs], Call]
+Running = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Settings:
     """What a backend is given beside the model.
 
     Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail.
-    What must be undone when the point has been timed goes onto `stack`.
+    What must be undone when the point has been timed for the last time goes onto `stack`.
     """
 
     config: SweepConfig
@@ -70,7 +71,8 @@ class Settings:
 class Compiled:
     """What a backend gives back: how inputs become a call, and what is known of how it came about.
 
-    `bind` takes FP32 inputs of a size that was built for; null where the point was planned only.
+    `bind` takes FP32 inputs of a size that was built for; null where the point was planned only. `running` gives a
+    context in which the bound calls are made: what they need set up, and others must not see.
     """
 
     bind: Bind | None
@@ -78,6 +80,7 @@ class Compiled:
     partition: Partition = field(default_factory=Partition)
     runtime: str | None = None
     ignored_axes: list[str] = field(default_factory=list)
+    running: Running = contextlib.nullcontext
 
 
 class Backend(Protocol):

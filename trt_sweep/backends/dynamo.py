@@ -46,14 +46,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
         )
         synchronize(settings.device)
     build_s = time.perf_counter() - start
-    return torchtrt.finish(
-        [module],
-        module,
-        planned,
-        settings,
-        arguments=arguments,
-        build_s=build_s,
-    )
+    return torchtrt.finish([module], module, planned, settings, arguments=arguments, build_s=build_s)
 
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:

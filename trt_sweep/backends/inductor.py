@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch._dynamo.utils
-
 from trt_sweep import tracing
 from trt_sweep.backends import Call, Compiled, Settings
 from trt_sweep.config import SweepConfig
@@ -35,7 +33,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     made = tracing.compiled(model.to(settings.dtype), settings.stack, calls, mode=config.inductor.mode)
     synchronize(settings.device)
     build_s = time.perf_counter() - start
-    if config.cuda_graphs and torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]:
+    if config.cuda_graphs and made.skipped:
         raise Unsupported("cuda_graphs=true: torch.compile cannot capture this model; log.txt says why")
 
     def bind(inputs: Inputs) -> Call:
@@ -44,4 +42,4 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     method: Any = "inductor" if config.cuda_graphs else None
     build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)
-    return Compiled(bind, build)
+    return Compiled(bind, build, running=tracing.without_recompiling)

@@ -7,8 +7,10 @@ its way there: it holds the same modules with the same engines as the ahead-of-t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,32 +36,38 @@ def effective(config: SweepConfig) -> SweepConfig:
 
 def plan(model: Model, settings: Settings) -> Compiled:
     """Trace and partition; build nothing."""
-    arguments = api.installed().arguments(settings.config, "torch_compile")
+    arguments = _arguments(settings.config)
     return _plan(model.to(settings.dtype), settings, arguments)
 
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Partition, then compile by the first call, which is the build."""
-    arguments = api.installed().arguments(settings.config, "torch_compile")
+    arguments = _arguments(settings.config)
     cast = model.to(settings.dtype)
     planned = _plan(cast, settings, arguments)
 
     settings.phase("build")
-    # By default a graph whose build fails runs in PyTorch, and nobody is told.
-    arguments |= torchtrt.further_arguments(settings, "torch_compile") | {"pass_through_build_failures": True}
+    arguments |= torchtrt.further_arguments(settings, "torch_compile")
     start = time.perf_counter()
     with torch.cuda.device(settings.device):
         made, graphs = _compiled(cast, settings.stack, arguments)
         synchronize(settings.device)
     build_s = time.perf_counter() - start
-    return torchtrt.finish(
-        graphs,
-        made.call,
-        planned,
-        settings,
-        arguments=arguments,
-        build_s=build_s,
-    )
+    built = torchtrt.finish(graphs, made.call, planned, settings, arguments=arguments, build_s=build_s)
+    inner = built.bind
+    assert inner is not None
+
+    @contextlib.contextmanager
+    def running() -> Iterator[None]:
+        with tracing.without_recompiling(), built.running():
+            yield
+
+    return dataclasses.replace(built, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running)
+
+
+def _arguments(config: SweepConfig) -> dict[str, Any]:
+    # By default a graph whose build fails runs in PyTorch, and nobody is told.
+    return api.installed().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
 
 
 def _compiled(
@@ -100,7 +108,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
 
 def _dry_run(model: Model, arguments: dict[str, Any], seen: list[tracing.Graphs], size: int) -> list[partition.Dry]:
     with contextlib.ExitStack() as stack, partition.trackers() as found:
-        options = arguments | {"min_block_size": size, "dryrun": True, "pass_through_build_failures": True}
+        options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)
     seen.append(made)
     # A graph without a single operator to convert has no tracker, and comes back unpartitioned.

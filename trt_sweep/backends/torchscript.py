@@ -61,10 +61,11 @@ def compile(model: Model, settings: Settings) -> Compiled:
     build_s = time.perf_counter() - start
     engines = _engines(built)
     build = dataclasses.replace(planned.build, build_s=build_s, **torchtrt.describe(engines))
-    bind, method = torchtrt.binding_of(built, len(engines), settings)
+    bind, running, method = torchtrt.binding_of(built, len(engines), settings)
     return dataclasses.replace(
         planned,
         bind=lambda inputs: bind(inputs.by_position()),
+        running=running,
         build=dataclasses.replace(build, cuda_graphs_method=method),
         partition=dataclasses.replace(planned.partition, engines=len(engines)),
     )

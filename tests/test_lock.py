@@ -1,0 +1,75 @@
+"""The lock around a timed window, between real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from trt_sweep import gpu
+from trt_sweep.errors import SweepError
+
+CPU = torch.device("cpu")
+HOLD = """
+import sys, time, torch
+from pathlib import Path
+from trt_sweep import gpu
+gpu.LOCKS = Path(sys.argv[1])
+with gpu.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
+    print("held", time.monotonic(), flush=True)
+    time.sleep(float(sys.argv[2]))
+    print("left", time.monotonic(), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "LOCKS", tmp_path)
+    return tmp_path
+
+
+def holder(folder, seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True)
+
+
+def test_one_after_the_other_and_the_wait_is_told(locks):
+    first = holder(locks, 1.0)
+    assert first.stdout.readline().startswith("held")
+    heard: list[str] = []
+    with gpu.exclusive(CPU, heard.append):
+        entered = time.monotonic()
+    left = float(first.stdout.readline().split()[1])
+    assert entered >= left and heard == ["waiting for another sweep to leave cpu"]
+    first.wait()
+
+
+def test_a_dead_holder_never_blocks(locks):
+    dead = holder(locks, 600)
+    assert dead.stdout.readline().startswith("held")
+    dead.send_signal(signal.SIGKILL)
+    dead.wait()
+    start = time.monotonic()
+    with gpu.exclusive(CPU):
+        assert time.monotonic() - start < 5
+
+
+def test_all_users_may_take_it(locks):
+    before = os.umask(0o077)
+    try:
+        with gpu.exclusive(CPU):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((locks / "trt_sweep-cpu.lock").stat().st_mode) == 0o666
+
+
+def test_a_file_that_cannot_be_opened_is_named(locks):
+    (locks / "trt_sweep-cpu.lock").mkdir()
+    with pytest.raises(SweepError, match=r"trt_sweep-cpu\.lock cannot be opened \("), gpu.exclusive(CPU):
+        pass

@@ -1,0 +1,87 @@
+"""Ranks and the notes on clocks, from records."""
+
+from __future__ import annotations
+
+from test_table import load, put
+
+from trt_sweep import table
+
+TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
+TIMED |= {"gpu_ms_method": "graph", "launch_bound": False}
+
+
+def ranks(folder, clock="latency"):
+    rows = load(folder)
+    columns = rows[[f"{clock}_rank", f"{clock}_rank_worst"]]
+    return {name: None if row.isna().any() else tuple(row) for name, row in columns.iterrows()}
+
+
+def test_ranks(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, gpu_ms=0.9)
+    put(tmp_path, "b", 1.001, **TIMED, gpu_ms=0.8)
+    put(tmp_path, "c", 2.0, **TIMED, gpu_ms=0.1, precision="fp16")
+    put(tmp_path, "wrong", 0.1, **TIMED, status="inaccurate")
+    put(tmp_path, "other", 0.1, **TIMED, model_id="else")
+    put(tmp_path, "once", 0.1, **TIMED | {"rounds": 1, "latency_ms_between_rounds": None})
+    nothing = {"wrong": None, "other": None, "once": None}
+    assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)} | nothing
+    assert ranks(tmp_path, "gpu") == {"a": (3, 3), "b": (2, 2), "c": (1, 1)} | nothing
+
+
+def test_one_engine_run_in_one_way_is_never_ranked_apart(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, engine_id="x", optimization_level=0)
+    put(tmp_path, "b", 1.5, **TIMED, engine_id="x", optimization_level=3)
+    put(tmp_path, "c", 1.2, **TIMED, engine_id="x", cuda_graphs=True)
+    put(tmp_path, "d", 3.0, **TIMED, engine_id="y")
+    found = ranks(tmp_path)
+    assert found["a"] == found["b"] and found["d"] == (4, 4) and found["c"] != found["a"]
+
+
+def test_methods_are_ranked_within_themselves(tmp_path):
+    for name, gpu_ms, method in (("a", 1.0, "graph"), ("b", 2.0, "graph"), ("c", 0.5, "queued")):
+        put(tmp_path, name, 5.0, **TIMED | {"gpu_ms_method": method}, gpu_ms=gpu_ms)
+    assert ranks(tmp_path, "gpu") == {"a": (1, 1), "b": (2, 2), "c": None}
+    assert any("graph and queued" in note for note in table.notes(table.load(tmp_path)))
+
+
+def test_a_latency_that_the_host_bounds_needs_a_larger_difference(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED | {"launch_bound": True})
+    put(tmp_path, "b", 1.1, **TIMED | {"launch_bound": True})
+    put(tmp_path, "c", 3.0, **TIMED | {"launch_bound": True})
+    assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+
+
+def test_captures_that_differ_need_a_larger_difference(tmp_path):
+    for name, gpu_ms, between in (("a", 1.0, 0.02), ("b", 1.03, 0.02), ("c", 1.06, 0.0001), ("d", 1.1, 0.0001)):
+        put(tmp_path, name, 5.0, **TIMED, gpu_ms=gpu_ms, gpu_ms_between_captures=between)
+    found = ranks(tmp_path, "gpu")
+    assert found["a"][0] == found["b"][0] == 1 and found["d"][0] > found["c"][0]
+
+
+def test_builds_count_instead_of_rounds(tmp_path):
+    scatter = {"builds": 5, "latency_ms_between_builds": 0.02}
+    put(tmp_path, "a", 1.0, **TIMED | scatter)
+    put(tmp_path, "b", 1.03, **TIMED | scatter)
+    assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2)}
+
+
+def notes(folder) -> str:
+    return "\n".join(table.notes(table.load(folder)))
+
+
+def test_launch_bound_and_what_cuda_graphs_gained(tmp_path):
+    bound = TIMED | {"launch_bound": True, "cuda_graphs": False}
+    put(tmp_path, "a", 1.0, **bound, gpu_ms=0.5)
+    assert "1 of 1 points are launch-bound" in notes(tmp_path) and "may help" in notes(tmp_path)
+    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True}, gpu_ms=0.5)
+    assert "with cuda_graphs=true it went down: m dynamo fp32 2.00×" in notes(tmp_path)
+
+
+def test_health_and_missing_clocks_are_said(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, gpu_ms=0.5, health="shared", health_reason="1 foreign compute process")
+    put(tmp_path, "b", 1.0, **TIMED, gpu_ms_reason="queued: a call waits for the GPU")
+    put(tmp_path, "c", 1.0, **TIMED, gpu_ms=0.5, health_reason="NVML: Driver Not Loaded")
+    found = notes(tmp_path)
+    assert "shared: 1 of 3 points (1 foreign compute process)" in found
+    assert "no gpu ms for 1 of 3 points: queued: a call waits for the GPU" in found
+    assert "health of 1 of 3 points is not known: NVML: Driver Not Loaded" in found

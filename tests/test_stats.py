@@ -1,0 +1,161 @@
+"""Intervals that hold, and ranks that claim no more than the data carry."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from trt_sweep import stats
+from trt_sweep.stats import Estimate
+
+
+# With n samples, P(X <= k) of a binomial(n, 1/2) must be at most 2.5 % on either side: of 10, (1 + 10) / 1024 leaves
+# out one on each end, and (1 + 10 + 45) / 1024 would be too much; of 6, 1 / 64 leaves out none.
+@pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (9, 2, 8), (10, 2, 9), (20, 6, 15)])
+def test_interval_by_hand(n, low, high):
+    samples = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    assert stats.effective_size(samples) == n
+    assert stats.median_interval(samples) == (low, high)
+
+
+def test_interval_of_too_few_samples():
+    assert all(map(math.isnan, stats.median_interval(np.arange(5.0))))
+
+
+def test_interval_at_another_level():
+    samples = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+    wide, narrow = stats.median_interval(samples, 0.99), stats.median_interval(samples, 0.5)
+    assert wide[0] < narrow[0] < 50.5 < narrow[1] < wide[1]
+
+
+def test_interval_covers_the_median_of_a_skewed_distribution():
+    rng = np.random.default_rng(0)
+    trials, covered = 1000, 0
+    for _ in range(trials):
+        low, high = stats.median_interval(rng.lognormal(0.0, 1.5, 60))  # its median is 1
+        covered += low <= 1.0 <= high
+    assert 0.93 <= covered / trials < 1.0
+
+
+def autoregressive(rng: np.random.Generator, size: int, weight: float) -> np.ndarray:
+    noise, series = rng.normal(size=size), np.empty(size)
+    series[0] = noise[0] / math.sqrt(1 - weight**2)
+    for index in range(1, size):
+        series[index] = weight * series[index - 1] + noise[index]
+    return series
+
+
+def test_interval_covers_the_median_of_samples_that_hang_together():
+    """Taken as independent, the interval of such a series covers its median in some 60 of 100 cases."""
+    rng = np.random.default_rng(0)
+    trials, covered, naive = 400, 0, 0
+    for _ in range(trials):
+        series = autoregressive(rng, 400, 0.8)
+        low, high = stats.median_interval(series)
+        covered += low <= 0 <= high
+        low, high = stats.median_interval(rng.permutation(series))
+        naive += low <= 0 <= high
+    assert covered / trials > 0.9
+    assert naive / trials < 0.7
+
+
+def test_effective_size():
+    rng = np.random.default_rng(0)
+    assert stats.effective_size(np.ones(50)) == 50
+    assert stats.effective_size(rng.normal(size=1000)) > 700
+    assert 30 < stats.effective_size(autoregressive(rng, 1000, 0.9)) < 200
+
+
+def test_estimate_of_rounds_by_hand():
+    """Medians 1 and e: mean of the logarithms 1/2, their standard deviation sqrt(1/2); t with one degree is 12.706."""
+    found = stats.estimate([[np.array([1.0, 1.0, 9.0]), np.array([math.e])]])
+    assert found.value == pytest.approx(math.exp(0.5))
+    assert (found.spread, found.units, found.freedom) == (pytest.approx(math.sqrt(0.5)), 2, 1)
+    reach = math.hypot(12.7062 * math.sqrt(0.5 * 1.5), 1.95996 * stats.PLACEMENT)
+    assert found.interval() == pytest.approx((math.exp(0.5 - reach), math.exp(0.5 + reach)), rel=1e-4)
+
+
+def test_estimate_of_builds_leaves_the_rounds_aside():
+    builds = [[np.array([1.0]), np.array([100.0])], [np.array([10.0]), np.array([10.0])]]
+    found = stats.estimate(builds)
+    assert (found.value, found.spread, found.units, found.placement) == (pytest.approx(10.0), 0.0, 2, 0.0)
+    assert stats.spread_of_rounds(builds) == pytest.approx(math.log(100) / 2)
+
+
+def test_estimate_of_one_window_has_its_own_interval_only():
+    found = stats.estimate([[np.random.default_rng(0).normal(10, 1, 400)]])
+    low, high = found.interval()
+    assert low < 10 < high and math.isnan(stats.spread_of_rounds([[np.ones(3)]]))
+    assert all(map(math.isnan, stats.estimate([[np.ones(3)]]).interval()))
+
+
+def test_interval_holds_another_run():
+    rng = np.random.default_rng(0)
+    trials, held = 1000, 0
+    for _ in range(trials):
+        once, again = (stats.estimate([[np.exp(rng.normal(0, 0.1, 1)) for _ in range(3)]]) for _ in range(2))
+        low, high = once.interval()
+        held += low <= again.value <= high
+    assert held / trials > 0.95
+
+
+def test_spreads_that_are_alike_are_pooled():
+    rng = np.random.default_rng(0)
+    drawn = [np.std(rng.normal(0, 0.1, 3), ddof=1) for _ in range(40)]
+    careful = stats.moderated([Estimate(1.0, float(spread), 3, 2, 0.0) for spread in drawn])
+    spreads = [item.spread for item in careful]
+    assert np.std(spreads) < np.std(drawn) / 2 and 0.08 < np.mean(spreads) < 0.12
+    assert min(item.freedom for item in careful) > 10
+
+
+def test_spreads_that_differ_stay_apart():
+    rng = np.random.default_rng(0)
+    scales = [0.0001, 0.3] * 20
+    careful = stats.moderated([Estimate(1.0, float(np.std(rng.normal(0, s, 3), ddof=1)), 3, 2, 0.0) for s in scales])
+    assert max(item.spread for item in careful[::2]) < min(item.spread for item in careful[1::2])
+    assert max(item.freedom for item in careful) < 5
+
+
+@pytest.mark.parametrize("noise", [0.0005, 0.2])
+def test_points_of_one_kind_are_not_ranked_apart(noise):
+    """Twenty points that are one and the same, a hundred sweeps: a difference is claimed in at most 5 % of them."""
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(100):
+        points = [
+            stats.estimate([[np.exp(rng.normal(place, noise, 1)) for _ in range(3)]])
+            for place in rng.normal(0, stats.PLACEMENT, 20)
+        ]
+        false += any(map(any, stats.proved(points)))
+    assert false <= 5
+
+
+def test_a_real_difference_is_found():
+    rng = np.random.default_rng(0)
+    times = [1.0, 1.0, 1.0, 1.0, 1.03, 2.0]
+    points = [stats.estimate([[t * np.exp(rng.normal(0, 0.0005, 1)) for _ in range(3)]]) for t in times]
+    assert stats.rank_sets(points, range(6)) == [(1, 4)] * 4 + [(5, 5), (6, 6)]
+
+
+def exact(value: float, placement: float = 0.0) -> Estimate:
+    return Estimate(value, 1e-6, 3, 2, placement)
+
+
+def test_ranks_overlap_where_only_the_ends_differ():
+    near = stats.PLACEMENT * 3
+    points = [exact(math.exp(near * step), stats.PLACEMENT) for step in range(3)]
+    assert stats.rank_sets(points, range(3)) == [(1, 2), (1, 3), (2, 3)]
+
+
+def test_a_group_is_never_ranked_apart():
+    points = [exact(1.0), exact(1.1), exact(2.0), exact(0.5)]
+    assert stats.rank_sets(points, ["a", "a", "b", "c"]) == [(2, 3), (2, 3), (4, 4), (1, 1)]
+
+
+def test_nothing_is_claimed_without_a_known_scatter():
+    unknown = dataclasses.replace(exact(9.0), spread=math.nan)
+    assert not stats.differ(exact(1.0), unknown, 1)
+    assert stats.rank_sets([], []) == []

@@ -1,0 +1,110 @@
+"""Which rows are faster than which, as far as the data carry it, and what bounds them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import stats, timing
+
+# Rows are comparable where these agree: the same work on the same device, timed the same way.
+COMPARABLE = ("sweep_id", "model_id", "batch_size", "input_shapes", "device", "gpu_uuid", "cold_cache")
+# An engine is run in the same way where these agree.
+RUNNING = ("backend", "precision", "runtime", "cuda_graphs", "runtime_cache", "mode", "compile")
+CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
+
+
+def estimate(row: pd.Series, clock: str) -> stats.Estimate:
+    """The figure of a row that was timed more than once, with what the record says of its scatter."""
+    value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
+    if clock == "gpu_ms":
+        captures = row["gpu_ms_between_captures"]
+        unseen = timing.unseen_gpu(None if pd.isna(captures) else float(captures))
+    else:
+        unseen = timing.unseen_latency(row["launch_bound"] is True or row["launch_bound"] is np.True_)
+    placement = math.hypot(stats.PLACEMENT, unseen)
+    between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
+    if not pd.isna(between_builds):
+        return stats.Estimate(value, float(between_builds), int(builds), int(builds) - 1, 0.0)
+    return stats.Estimate(value, float(between_rounds), int(rounds), int(rounds) - 1, placement)
+
+
+def ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the best and the worst rank that each `ok` row can have, by latency and by the GPU's work.
+
+    `latency_rank` and `latency_rank_worst` are 1 and 1 for a proved winner, 1 and 3 for one of three that nothing tells
+    apart; `gpu_rank` likewise, between rows of one `gpu_ms_method`. Rows that run one and the same engine in the same
+    way are never told apart. Null for a row that was timed once, or that nothing comparable stands beside.
+    """
+    table = table.copy()
+    for name, (clock, method) in CLOCKS.items():
+        for column in (f"{name}_rank", f"{name}_rank_worst"):
+            table[column] = pd.array([pd.NA] * len(table), dtype="Int64")
+        keys = [*COMPARABLE, *([method] if method else [])]
+        known = table[f"{clock}_between_rounds"].notna() | table[f"{clock}_between_builds"].notna()
+        usable = table[(table["status"] == "ok") & table[clock].notna() & known]
+        for _, rows in usable.groupby(keys, dropna=False):
+            if len(rows) < 2:
+                continue
+            estimates = [estimate(row, clock) for _, row in rows.iterrows()]
+            groups = [
+                (row["engine_id"], *(str(row[axis]) for axis in RUNNING)) if not pd.isna(row["engine_id"]) else index
+                for index, row in rows.iterrows()
+            ]
+            found = stats.rank_sets(estimates, groups)
+            table.loc[rows.index, f"{name}_rank"] = [best for best, _ in found]
+            table.loc[rows.index, f"{name}_rank_worst"] = [worst for _, worst in found]
+    return table
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """What the ranks and clocks mean for a reader of the table."""
+    found = []
+    if table["latency_rank"].notna().any():
+        found.append(
+            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
+            "point is expected"
+        )
+    methods = sorted(table["gpu_ms_method"].dropna().unique())
+    if len(methods) > 1:
+        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
+    missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
+    for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
+        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
+    found += _launch_bound(table)
+    bad = table[table["health"].notna() & (table["health"] != "ok")]
+    for (verdict, why), rows in bad.groupby(["health", "health_reason"], sort=False, dropna=False):
+        found.append(f"{verdict}: {len(rows)} of {len(table)} points ({why})")
+    unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
+    for reason, rows in unknown.groupby("health_reason", sort=False):
+        found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
+    return found
+
+
+def _launch_bound(table: pd.DataFrame) -> list[str]:
+    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
+    if bound.empty:
+        return []
+    found = [
+        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
+        "GPU's time for it, so latency times the host; "
+    ]
+    gains = []
+    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis != "cuda_graphs"), "engine_id", "min_block_size"]
+    with_graphs = table[table["cuda_graphs"].fillna(False).astype(bool) & (table["status"] == "ok")]
+    for row in bound[~bound["cuda_graphs"].fillna(False).astype(bool)].to_dict("records"):
+        same = with_graphs
+        for key in keys:
+            same = same[same[key].isna()] if _missing(row[key]) else same[same[key] == row[key]]
+        if len(same):
+            ratio = float(row["latency_ms"]) / float(same["latency_ms"].iloc[0])
+            gains.append(f"{row['model']} {row['backend']} {row['precision']} {ratio:.2f}×")
+    advice = "cuda_graphs=true or a larger batch_size may help"
+    found[0] += f"with cuda_graphs=true it went down: {', '.join(dict.fromkeys(gains))}" if gains else advice
+    return found
+
+
+def _missing(value: object) -> bool:
+    return value is None or bool(pd.isna(value))  # type: ignore[call-overload]

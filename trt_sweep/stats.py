@@ -1,0 +1,218 @@
+"""What samples can say: medians with intervals that hold, and which of many points differ.
+
+All of it works on logarithms, so that noise is relative and an interval never reaches zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+LEVEL = 0.95
+# What rounds within one run cannot show, as relative standard deviations found on an H200. Where weights and buffers
+# come to lie in memory moves the GPU's time of one and the same engine, for as long as they lie there: between builds
+# 0.2 %. `measure.rebuilds` replaces it by the spread of the point's own builds.
+PLACEMENT = 0.002
+# A call that the host bounds is as fast as the host just now, which changes by the minute: windows that follow one
+# another are alike, and lie 15 to 30 % apart over ten minutes.
+HOST_DRIFT = 0.1
+
+
+def effective_size(samples: np.ndarray) -> float:
+    """How many independent samples a series is worth for its median, between 1 and its length.
+
+    n over the integrated autocorrelation time of the indicator "above the median", summed as C. J. Geyer does
+    (Practical Markov Chain Monte Carlo, 1992, section 3.3: pairs of lags while their sum stays positive).
+    """
+    count = len(samples)
+    above = (samples > np.median(samples)).astype(float)
+    above -= above.mean()
+    if count < 4 or not above.any():
+        return float(count)
+    spectrum = np.fft.rfft(above, 2 * count)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[:count]
+    correlation = covariance / covariance[0]
+    pairs = correlation[: count // 2 * 2].reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    time = 2 * pairs[: ends[0] if len(ends) else len(pairs)].sum() - 1
+    return float(np.clip(count / max(time, 1.0), 1.0, count))
+
+
+def median_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Confidence interval of the median of one series from order statistics, whatever the distribution.
+
+    The ranks are those of W. J. Conover, Practical Nonparametric Statistics (1999), section 3.2, for as many
+    independent samples as the series is worth (`effective_size`). Fewer than six such give (nan, nan).
+    """
+    worth = math.floor(effective_size(samples))
+    below = int(stats.binom.ppf((1 - level) / 2, worth, 0.5)) - 1  # independent samples left out on either side
+    if stats.binom.cdf(below + 1, worth, 0.5) <= (1 - level) / 2:
+        below += 1
+    if below < 0:
+        return math.nan, math.nan
+    ordered = np.sort(samples)
+    skip = math.floor((below * len(ordered)) / worth)
+    return float(ordered[skip]), float(ordered[-1 - skip])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A time with what is known of its scatter.
+
+    `value` in ms; `spread` is the relative standard deviation of one of the `units` (rounds, or builds where there is
+    more than one) behind it, with `freedom` degrees of freedom; `placement` the relative standard deviation that
+    these units cannot show.
+    """
+
+    value: float
+    spread: float
+    units: int
+    freedom: float
+    placement: float
+
+    @property
+    def variance(self) -> float:
+        """Relative variance, as far as the units show it, of this time against the one that another run would find."""
+        return self.spread**2 * (1 + 1 / self.units)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Where another run of the same point is expected, (nan, nan) where nothing is known of its scatter.
+
+        A prediction interval of Student's t (G. J. Hahn and W. Q. Meeker, Statistical Intervals, 1991, section 4.7):
+        unlike an interval of the mean it does not shrink to nothing when a drift slower than the rounds moves them
+        together. The allowance for placement comes on top, the two being independent.
+        """
+        reach = math.exp(_reach(self.variance, self.freedom, self.placement, (1 + level) / 2))
+        return self.value / reach, self.value * reach
+
+
+def _t(freedom: float, quantile: float) -> float:
+    return float(stats.t.ppf(quantile, min(freedom, 1e6)))
+
+
+def _reach(variance: float, freedom: float, placement: float, quantile: float) -> float:
+    return math.hypot(_t(freedom, quantile) * math.sqrt(variance), _t(math.inf, quantile) * placement)
+
+
+def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0) -> Estimate:
+    """The time behind the samples of a point: `windows[build][round]` is one series, in ms.
+
+    It is the geometric mean of the series' medians. With several builds their scatter counts, with several rounds that
+    of the rounds; a single window has only its own interval to go by. `unseen` is a relative standard deviation that
+    the rounds of a build cannot show, on top of that of placement.
+    """
+    medians = [np.log([float(np.median(series)) for series in build]) for build in windows]
+    means = np.array([build.mean() for build in medians])
+    value = math.exp(means.mean())
+    if len(windows) > 1:
+        return Estimate(value, float(means.std(ddof=1)), len(means), len(means) - 1, 0.0)
+    rounds = medians[0]
+    if len(rounds) > 1:
+        return Estimate(value, float(rounds.std(ddof=1)), len(rounds), len(rounds) - 1, math.hypot(PLACEMENT, unseen))
+    low, high = median_interval(windows[0][0])
+    spread = (math.log(high) - math.log(low)) / 2 / _t(math.inf, (1 + LEVEL) / 2)
+    return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen))
+
+
+def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:
+    """Relative standard deviation of a round within its build, pooled over the builds; nan with one round each."""
+    medians = [np.log([float(np.median(series)) for series in build]) for build in windows]
+    variances = [build.var(ddof=1) for build in medians if len(build) > 1]
+    return math.sqrt(float(np.mean(variances))) if variances else math.nan
+
+
+def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """The estimates with their spreads drawn towards what they have in common, and the freedom that this adds.
+
+    Three rounds say little about a spread; those of all points together say more, the more alike they are. Empirical
+    Bayes after G. K. Smyth, Linear models and empirical Bayes methods (2004), sections 3 and 6.
+    """
+    known = [item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf]
+    if len(known) < 3:
+        return list(estimates)
+    freedom = np.array([item.freedom for item in known])
+    logs = np.log([item.spread**2 for item in known])
+    shifted = logs - special.digamma(freedom / 2) + np.log(freedom / 2)
+    excess = float(shifted.var(ddof=1) - special.polygamma(1, freedom / 2).mean())
+    prior = 2 * _inverse_trigamma(excess) if excess > 0 else math.inf
+    if math.isinf(prior):
+        common, prior = math.exp(float(shifted.mean())), float(freedom.sum())
+    else:
+        common = math.exp(float(shifted.mean() + special.digamma(prior / 2) - math.log(prior / 2)))
+
+    def drawn(item: Estimate) -> Estimate:
+        if item not in known:
+            return item
+        total = item.freedom + prior
+        spread = math.sqrt((item.freedom * item.spread**2 + prior * common) / total)
+        return Estimate(item.value, spread, item.units, total, item.placement)
+
+    return [drawn(item) for item in estimates]
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Newton's method as in the appendix of Smyth (2004)."""
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = special.polygamma(1, x)
+        step = trigamma * (1 - trigamma / value) / special.polygamma(2, x)
+        x += step
+        if abs(step) < 1e-10 * x:
+            break
+    return float(x)
+
+
+def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> bool:
+    """Whether two times differ by more than chance, one of `comparisons` such questions (Bonferroni).
+
+    Welch's test on the logarithms, with the allowance for placement on top. Without a known scatter nothing differs.
+    """
+    variance = a.variance + b.variance
+    if not math.isfinite(variance):
+        return False
+    loss = sum(item.variance**2 / item.freedom for item in (a, b))
+    freedom = variance**2 / loss if loss > 0 else math.inf
+    reach = _reach(variance, freedom, math.hypot(a.placement, b.placement), 1 - (1 - level) / 2 / comparisons)
+    return abs(math.log(a.value) - math.log(b.value)) > reach
+
+
+def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[tuple[int, int]]:
+    """The best and the worst rank that each time can have, given what is proved: (1, 1) is a proved winner.
+
+    Best is one more than the number of times that are proved to be less, worst likewise from the other side (M. Mogstad
+    and others, Inference for Ranks, 2024). Members of one group (one engine, say) are taken together and never apart.
+    """
+    names = list(dict.fromkeys(groups))
+    careful = moderated(estimates)
+    members = {name: [item for item, group in zip(careful, groups, strict=True) if group == name] for name in names}
+    sizes = [len(members[name]) for name in names]
+    together = [_pooled(members[name]) for name in names]
+    apart = _apart(together)
+    found = {}
+    for index, name in enumerate(names):
+        less = [together[other].value < together[index].value for other in range(len(names))]
+        below = sum(size for size, sure, is_less in zip(sizes, apart[index], less, strict=True) if sure and is_less)
+        above = sum(size for size, sure, is_less in zip(sizes, apart[index], less, strict=True) if sure and not is_less)
+        found[name] = (1 + below, sum(sizes) - above)
+    return [found[name] for name in groups]
+
+
+def proved(estimates: Sequence[Estimate]) -> list[list[bool]]:
+    """`[i][j]`: whether two of these times differ, corrected for the number of pairs."""
+    return _apart(moderated(estimates))
+
+
+def _apart(estimates: Sequence[Estimate]) -> list[list[bool]]:
+    pairs = max(len(estimates) * (len(estimates) - 1) // 2, 1)
+    return [[a is not b and differ(a, b, pairs) for b in estimates] for a in estimates]
+
+
+def _pooled(members: list[Estimate]) -> Estimate:
+    """One estimate for several of the same thing: their geometric mean, with the scatter of the widest of them."""
+    value = math.exp(float(np.mean([math.log(item.value) for item in members])))
+    widest = max(members, key=lambda item: item.variance if math.isfinite(item.variance) else math.inf)
+    return Estimate(value, widest.spread, widest.units, widest.freedom, widest.placement)
