@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
@@ -321,3 +322,36 @@ def test_two_sweeps_of_one_second_do_not_share_a_folder(sweep, tmp_path: Path):
     assert [process.returncode for process in both] == [0, 0], results
     folders = {path.parent.name for path in tmp_path.glob("outputs/*/*/points")}
     assert len(folders) == 2 and all(re.fullmatch(r"\d\d-\d\d-\d\d-[0-9a-f]{4}", name) for name in folders)
+
+
+def test_rounds_are_interleaved_and_kept_with_their_samples(sweep):
+    done = sweep("backend=eager", "model=embedder,scale", "device=cpu", "measure.rounds=2", "measure.max_s=0.5")
+    assert done.code == 0, done.err
+    rows = done.rows
+    assert rows["rounds"].tolist() == [2, 2] and rows["builds"].tolist() == [1, 1]
+    assert rows["latency_ms_between_rounds"].notna().all() and rows["health_reason"].tolist() == ["no GPU"] * 2
+    starts = re.findall(r"^\[(\S+ ?\S*)\] (\w+) \S+ \S+\s+warmup", done.err, re.MULTILINE)
+    assert [model for _, model in starts if _.startswith("round 2/2")] == ["embedder", "scale"]
+    assert "timed in 2 interleaved rounds" in done.err
+    for folder in rows["folder"]:
+        samples = np.load(done.folder / folder / "samples.npz")
+        assert sorted(set(samples["latency_ms_round"])) == [0, 1]
+
+
+@without_gpu
+def test_a_cold_cache_needs_a_gpu(sweep):
+    done = sweep("backend=eager", "model=scale", "measure.cold_cache=false,true", *FAST)
+    assert done.code == 0, done.err
+    assert done.rows.set_index("cold_cache")["status"].to_dict() == {False: "ok", True: "unsupported"}
+    assert "flushes the L2 cache of a GPU" in done.out
+
+
+@pytest.mark.parametrize(
+    "argument", ["measure.target=0", "measure.target=-0.1", "measure.rounds=0", "measure.rebuilds=-1"]
+)
+def test_a_measure_that_cannot_be_is_one_line(sweep, argument):
+    done = sweep(argument, "backend=eager")
+    name, _, value = argument.partition("=")
+    assert done.code == 1 and done.out == ""
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert name in line and "is not allowed: use" in line and value in line

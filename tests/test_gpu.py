@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
+import numpy as np
 import pandas as pd
+import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, gpu, models, timing
+from trt_sweep import backends, cudagraphs, gpu, health, models, records, timing
 from trt_sweep.config import MeasureConfig
 
 pytestmark = pytest.mark.gpu
@@ -26,9 +32,13 @@ def test_main_command(sweep):
     assert (trt["rel_l2_error"] < 2e-3).all() and (trt["engines"] == 1).all() and (trt["top1_agreement"] == 1).all()
     assert set(rows["clock"]) == {"cuda_events"} and rows["gpu_uuid"].nunique() == 1 and rows["driver"].notna().all()
     assert trt["speedup"].notna().all() and trt["enqueue_ms"].notna().all()
+    assert (rows["rounds"] == 3).all() and set(rows["gpu_ms_method"]) == {"graph"} and rows["health"].notna().all()
+    assert (trt["gpu_ms"] < trt["latency_ms"] * 1.01).all()
     if gpu.flavor() == "rtx":
         assert trt["engine_id"].nunique() == 1 and trt["ignored_axes"].tolist() == [["optimization_level"]] * 3
         assert "3 points share one engine" in done.out and "without effect" in done.out
+        ranks = trt[["latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"]]
+        assert (ranks.nunique() == 1).all()  # one engine is never ranked apart
 
 
 def test_precisions_and_runtimes(sweep):
@@ -54,14 +64,101 @@ def test_planned_and_built_engines_agree(sweep):
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
 
 
-def test_events_time_the_gpu():
-    """Two dependent products take twice as long as one; work this large hides the host."""
+def window(call, **settings) -> tuple[timing.Window, records.Timing]:
+    device = gpu.resolve("cuda")
+    found = timing.Timer(call, device, MeasureConfig(**settings)).window(health.monitor(device))
+    return found, timing.Measurement([[found]], 1, 0.0).timing()
+
+
+def test_three_clocks_agree_on_work_that_hides_the_host():
+    """Two dependent products take twice as long as one, by each clock and either method."""
     a = torch.randn(4096, 4096, device="cuda")
-    device, settings = gpu.resolve("cuda"), MeasureConfig(max_s=3)
-    one = timing.measure(lambda: a @ a, device, settings).timing(1)
-    two = timing.measure(lambda: a @ (a @ a), device, settings).timing(1)
-    assert two.latency_ms / one.latency_ms == pytest.approx(2, rel=0.1)
-    assert one.clock == "cuda_events" and one.enqueue_ms < one.latency_ms
+    (one, once), (two, twice) = window(lambda: a @ a), window(lambda: a @ (a @ a))
+    assert once.clock == "cuda_events" and once.gpu_ms_method == "graph" and once.gpu_ms_reason is None
+    assert once.launch_bound is False and once.enqueue_ms < 0.2 * once.gpu_ms
+    assert twice.latency_ms / once.latency_ms == pytest.approx(2, rel=0.1)
+    for method in timing.METHODS:
+        got = [float(np.median(each.gpu_ms[method])) for each in (one, two)]
+        assert got[1] / got[0] == pytest.approx(2, rel=0.05) and got[0] == pytest.approx(once.latency_ms, rel=0.05)
+
+
+def test_gpu_ms_leaves_the_host_out():
+    """A host that dawdles between small kernels shows in the latency, not in the GPU's work."""
+    x = torch.randn(512, 512, device="cuda")
+
+    def dawdling() -> torch.Tensor:
+        y = x @ x
+        end = time.perf_counter() + 1e-3
+        while time.perf_counter() < end:
+            pass
+        return y @ x
+
+    found, row = window(dawdling, max_s=1.0)
+    assert row.latency_ms > 1 and row.enqueue_ms > 1 and row.launch_bound is True
+    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in timing.METHODS)
+
+
+def test_a_call_that_waits_for_the_gpu_has_no_gpu_ms():
+    x = torch.randn(64, 64, device="cuda")
+    found, row = window(lambda: x.sum().item(), max_s=0.5)
+    assert found.gpu_ms == {} and row.gpu_ms is None and row.enqueue_ms is None and row.launch_bound is None
+    assert "queued: a call waits for the GPU" in row.gpu_ms_reason and "graph: " in row.gpu_ms_reason
+    assert window(lambda: x @ x, max_s=0.5)[1].gpu_ms_method == "graph"  # and the next one is none the worse
+
+
+def test_more_kernels_than_the_launch_queue_takes():
+    x = torch.zeros(8, device="cuda")
+
+    def many() -> None:
+        for _ in range(3000):
+            x.add_(1)
+
+    found, row = window(many, max_s=1.0)
+    assert "queued" not in found.gpu_ms and row.gpu_ms_method == "graph" and "queued: " in row.gpu_ms_reason
+
+
+def test_a_cold_cache_is_slower():
+    x = torch.randn(4 * 1024 * 1024, device="cuda")  # 16 MB, which the L2 cache would hold
+    warm, cold = (window(lambda: x.mul_(1.0), cold_cache=cold, max_s=0.5)[1] for cold in (False, True))
+    assert cold.gpu_ms > 1.2 * warm.gpu_ms
+
+
+def test_health_is_read():
+    a = torch.randn(4096, 4096, device="cuda")
+    found, _ = window(lambda: a @ a, min_s=1.0)
+    row = health.summary([found.watch], 0)
+    assert row.health in health.VERDICTS and row.sm_clock_mhz > 100 and row.temperature_c > 0 and row.power_w > 1
+    assert row.throttle_reasons is not None and row.foreign_processes is not None and row.energy_mj_per_call > 0
+
+
+def test_an_unreadable_counter_is_null(monkeypatch):
+    def refuses(*_: object) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", refuses)
+    reading = health.Monitor(gpu.resolve("cuda")).read()
+    assert reading.power_w is None and reading.sm_clock_mhz > 100
+
+
+def test_two_sweeps_at_once_take_turns(tmp_path):
+    command = [sys.executable, "-m", "trt_sweep", "-m", "backend=eager", "precision=fp16", "measure.max_s=6"]
+    command += ["measure.target=1e-6"]
+    started = [
+        subprocess.Popen([*command, f"hydra.sweep.dir={tmp_path / name}"], stderr=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    said = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert any("waiting for another sweep to leave GPU-" in text for text in said)
+
+
+def test_one_method_for_a_whole_sweep(sweep):
+    """A point that replays graphs by itself cannot be captured again: then no point's figure is of a capture."""
+    done = sweep("backend=eager", "cuda_graphs=false,true", "precision=fp16", "measure.max_s=1", example=False)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["status"] == "ok"]
+    assert set(rows["gpu_ms_method"]) == {"queued"} and rows["gpu_rank"].notna().all()
+    assert "points are launch-bound" in done.out and "with cuda_graphs=true it went down: resnet18 eager" in done.out
 
 
 def test_every_backend_and_its_cuda_graphs(sweep):

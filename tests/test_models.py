@@ -287,3 +287,8 @@ class Deaf(torch.nn.Module):
 
     def forward(self, x):
         return self.conv(x)
+
+
+def test_shapes_over_a_range():
+    assert models.shapes_over_range((1, 3, 7), {0: (1, 8, 32)}) == [(1, 3, 7), (8, 3, 7), (32, 3, 7)]
+    assert models.shapes_over_range((2, 2), {}) == [(2, 2)] * 3

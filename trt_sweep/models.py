@@ -6,7 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -69,6 +69,11 @@ class Model:
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
         return Model(module, self.inputs.to(dtype, channels_last), self.dynamic)
+
+
+def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:
+    """A shape at min, opt and max of those dimensions that have a range."""
+    return [tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(shape)) for end in range(3)]
 
 
 def check(model: ModelConfig) -> None:

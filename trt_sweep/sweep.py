@@ -113,12 +113,15 @@ class Sweep:
         self._agree()
 
     def _agree(self) -> None:
-        """Write the records anew where that gives all ranked points one method of `gpu_ms`."""
-        timed = [line for line in self._lines if line.record is not None and line.record.status == "ok"]
-        methods = [line.measurement.methods for line in timed if line.measurement is not None]
-        common = [name for name in timing.METHODS if methods and all(name in found for found in methods)]
-        for line in timed:
-            if common and line.record is not None and line.record.gpu_ms_method != common[0]:
+        """Write the records anew where that gives all ranked points that have a `gpu_ms` one method of it."""
+        found = {
+            line: line.measurement.methods
+            for line in self._lines
+            if line.record is not None and line.record.status == "ok" and line.measurement and line.measurement.methods
+        }
+        common = [name for name in timing.METHODS if all(name in methods for methods in found.values())]
+        for line, methods in found.items():
+            if common and methods[0] != common[0]:
                 line.write(common[0])
 
     def _start(self, held: contextlib.ExitStack, build: list[Point]) -> list[Line]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep import gpu
+from trt_sweep import gpu, models
 from trt_sweep.api import SPECIALIZATION
 from trt_sweep.config import Range, SweepConfig
 from trt_sweep.errors import Unsupported
@@ -81,11 +81,7 @@ class Network:
             tensor = self._network.get_input(index)
             ranges = self._dynamic.get(index) or self._dynamic.get(tensor.name)
             if ranges:
-                shapes = [
-                    [ranges[axis][end] if axis in ranges else size for axis, size in enumerate(tensor.shape)]
-                    for end in range(3)
-                ]
-                profile.set_shape(tensor.name, *shapes)
+                profile.set_shape(tensor.name, *models.shapes_over_range(tuple(tensor.shape), ranges))
         return profile
 
 

@@ -221,6 +221,7 @@ class Timer:
         limit_s = settings.max_s / settings.rounds
         with self.on_stream(), without_collection():
             phase("warmup")
+            before = monitor.foreign_processes()
             energy, start = monitor.energy_mj(), time.perf_counter()
             calls, per_call_s, watch.steady = _warm_up(self.call, self._device, settings)
             warmup_s = time.perf_counter() - start
@@ -252,7 +253,8 @@ class Timer:
                         by_method.pop(method, None)
                         reasons[method] = f"{method}: {error}"
                 reason = "; ".join(reasons.values()) or None
-            watch.foreign = monitor.foreign_processes()
+            seen = [count for count in (before, monitor.foreign_processes()) if count is not None]
+            watch.foreign = max(seen, default=None)
             watch.problem = watch.problem or monitor.problem
         host = np.concatenate(enqueue) if enqueue else None
         clock = "cuda_events" if self._cuda else "wall"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, torchtrt, tracing
+from trt_sweep import api, loading, models, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -95,11 +95,8 @@ def _input(kind: Any, model: Model, index: int) -> Any:
     tensor, ranges = model.inputs.args[index], model.dynamic.get(index)
     if ranges is None:
         return kind(tuple(tensor.shape), dtype=tensor.dtype)
-    shapes = [
-        tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(tensor.shape))
-        for end in range(3)
-    ]
-    return kind(min_shape=shapes[0], opt_shape=shapes[1], max_shape=shapes[2], dtype=tensor.dtype)
+    least, opt, most = models.shapes_over_range(tensor.shape, ranges)
+    return kind(min_shape=least, opt_shape=opt, max_shape=most, dtype=tensor.dtype)
 
 
 def _engines(module: torch.jit.ScriptModule) -> list[bytes]:
