@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import backends, job, tensorrt_engine
+from trt_sweep import backends, tensorrt_engine
 from trt_sweep.__main__ import CONF
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig, TorchScriptConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.point import effective
 
 
 def config(backend: str, **values) -> SweepConfig:
@@ -41,21 +42,21 @@ def test_each_says_what_it_is(name):
 
 def test_an_unused_axis_is_unset():
     values = {"min_block_size": 7, "runtime": "cpp", "compile": {"x": 1}, "torchscript": TorchScriptConfig("script")}
-    (eager,) = job.effective(config("eager", **values))
-    assert eager == job.effective(config("eager"))[0]
-    (jit,) = job.effective(config("jit", **values))
+    (eager,) = effective(config("eager", **values))
+    assert eager == effective(config("eager"))[0]
+    (jit,) = effective(config("jit", **values))
     assert jit.torchscript.mode == "script" and jit.min_block_size is None and jit.compile == {}
 
 
 def test_a_range_becomes_sizes_of_one_build_or_points_of_their_own():
     values = {"batch_size": [1, 4, 8], "time_at": [2, 8]}
-    built = job.effective(config("inductor", **values))
+    built = effective(config("inductor", **values))
     assert [found.time_at for found in built] == [[2], [8]]
     assert len({found.build_id for found in built}) == 1 and len({found.point_id for found in built}) == 2
-    fixed = job.effective(config("eager", **values))
+    fixed = effective(config("eager", **values))
     assert [(found.batch_size, found.time_at) for found in fixed] == [(2, None), (8, None)]
     assert [found.model_id for found in fixed] == [found.model_id for found in built]
-    assert [found.time_at for found in job.effective(config("inductor", batch_size=[1, 4, 8]))] == [[1], [4], [8]]
+    assert [found.time_at for found in effective(config("inductor", batch_size=[1, 4, 8]))] == [[1], [4], [8]]
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
@@ -63,7 +64,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find_spec(name))
     with pytest.raises(SweepError, match=rf"backend=onnx needs {package}\b.*trt-sweep\[onnx\]"):
-        job.effective(config("onnx"))
+        effective(config("onnx"))
 
 
 @needs_tensorrt

@@ -12,6 +12,7 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import job, records
 from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.point import Point, effective
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 
@@ -27,7 +28,7 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    with job.Job([job.Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
+    with job.Job([Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
         record = run.lines[0].start()
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
@@ -39,9 +40,9 @@ def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
 @needs_tensorrt
 @without_gpu
 def test_effective_fills_in_defaults_and_plans():
-    (found,) = job.effective(config())
+    (found,) = effective(config())
     assert (found.min_block_size, found.dryrun, found.device) == (5, True, "cpu")
-    assert job.effective(config(min_block_size=5))[0].point_id == found.point_id
+    assert effective(config(min_block_size=5))[0].point_id == found.point_id
 
 
 def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
@@ -51,7 +52,7 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
 
     with (
         pytest.raises(KeyboardInterrupt),
-        job.Job([job.Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
+        job.Job([Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
     ):
         run.lines[0].start()
     assert records.read(tmp_path / records.RECORD).status == "interrupted"
@@ -74,7 +75,7 @@ def eager(**measure) -> SweepConfig:
 
 
 def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
-    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+    with job.Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         first = line.start()
         assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
@@ -89,7 +90,7 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
 
 
 def test_builds_are_told_apart(tmp_path):
-    with job.Job([job.Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
+    with job.Job([Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         line.start()
         record = line.again()
@@ -103,15 +104,13 @@ def test_builds_are_told_apart(tmp_path):
 
 def test_a_call_longer_than_its_time_has_one_round(tmp_path):
     slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_job.Slow"})
-    with job.Job(
-        [job.Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path
-    ) as run:
+    with job.Job([Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path) as run:
         record = run.lines[0].start()
         assert (record.status, record.samples, record.stopped_by, run.lines[0].rounds) == ("ok", 2, "max_s", 1)
 
 
 def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
-    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+    with job.Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         line.start()
 
@@ -132,7 +131,7 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         if heard.count("warmup") == 2:
             raise KeyboardInterrupt
 
-    with job.Job([job.Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
+    with job.Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
         first = run.lines[0].start()
         with pytest.raises(KeyboardInterrupt):
             run.lines[0].again()

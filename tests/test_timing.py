@@ -105,18 +105,16 @@ def test_a_call_slower_than_the_time_gives_two_samples_after_one():
 
 
 def test_the_warm_up_lasts_until_calls_have_stopped_changing():
-    """Calls that get faster and faster for half a second, then stay."""
-    calls, begin, at_timing = [], time.perf_counter(), []
+    """Calls that get faster and faster from 100 to 4 ms, then stay."""
+    calls, warm = [], []
 
     def settling() -> None:
         calls.append(1)
-        busy(max(0.02 - 0.03 * (time.perf_counter() - begin), 0.004))()
+        busy(max(0.1 * 0.7 ** (len(calls) - 1), 0.004))()
 
-    found = window(
-        settling, dataclasses.replace(FAST, target=0.01), lambda name: at_timing.append(time.perf_counter() - begin)
-    )
-    assert found.watch.steady and at_timing[1] > 0.4
-    assert np.ptp(found.latency_ms) < 0.5 * np.median(found.latency_ms)
+    found = window(settling, dataclasses.replace(FAST, target=0.01), lambda name: warm.append(len(calls)))
+    assert found.watch.steady and warm[1] > 9
+    assert 4 <= np.median(found.latency_ms) < 6
 
 
 def test_a_warm_up_that_does_not_end_is_unsteady():

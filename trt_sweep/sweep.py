@@ -13,7 +13,8 @@ from rich.console import Console
 from trt_sweep import gpu, job, table, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.job import Line, Point
+from trt_sweep.job import Line
+from trt_sweep.point import Point, axes, effective
 from trt_sweep.progress import Progress, captured
 from trt_sweep.records import SUCCESS, Record
 
@@ -28,10 +29,10 @@ def plan(configs: dict[int, SweepConfig]) -> list[list[Point]]:
     points: dict[str, Point] = {}
     for number, config in configs.items():
         try:
-            effective = job.effective(config)
+            leads_to = effective(config)
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
-        for single in effective:
+        for single in leads_to:
             jobs = points.setdefault(single.point_id, Point(single)).jobs
             if number not in jobs:
                 jobs.append(number)
@@ -60,7 +61,7 @@ def _baselines(config: SweepConfig) -> list[SweepConfig]:
         return []
     at_size = dataclasses.replace(config.timed, backend=table.BASELINE, cuda_graphs=False)
     precisions = dict.fromkeys((config.precision, "fp32"))
-    return [found for name in precisions for found in job.effective(dataclasses.replace(at_size, precision=name))]
+    return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
 
 
 class Sweep:
@@ -77,7 +78,7 @@ class Sweep:
         points = [point for build in self.builds for point in build]
         self._progress = Progress([point.config.backend for point in points])
         self._progress.expect(sum(p.config.measure.rounds - 1 for p in points if not p.config.dryrun))
-        rows = pd.DataFrame([job.axes(point.config) | {"jobs": point.jobs} for point in points])
+        rows = pd.DataFrame([axes(point.config) | {"jobs": point.jobs} for point in points])
         self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
 
     def __enter__(self) -> Sweep:
@@ -164,7 +165,7 @@ class Sweep:
         return lines[0].record
 
     def _label(self, config: SweepConfig) -> str:
-        values = job.axes(config)
+        values = axes(config)
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
         return " ".join([values["model"], config.backend, config.precision, *swept])
 

@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import cudagraphs, gpu, stats
+from trt_sweep import clocks, cudagraphs, gpu, stats
+from trt_sweep.clocks import Call, synchronize
 from trt_sweep.config import MeasureConfig
 from trt_sweep.health import Monitor, Watch
 from trt_sweep.records import Timing
 
-Call = Callable[[], Any]
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
-BLOCK_CALLS_S = 5e-3  # GPU work of one batch behind a blocking kernel
-BLOCK_HOST_S = 20e-3  # host time to issue it, at most
 LEAST_BATCHES = 10
 CAPTURES = 8  # of a call as a graph; the middle one is kept
 
@@ -157,12 +155,6 @@ def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], unseen: float) 
     }
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for the GPU; nothing to do on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
     """Keep Python's garbage collector out of the timed calls, as the standard library's timeit does."""
@@ -186,7 +178,7 @@ class Timer:
         self.call, self._device, self._settings, self._replays = call, device, settings, replays
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
-        self._flush = _flush(device) if self._cuda and settings.cold_cache else None
+        self._flush = clocks.flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
         self._between_captures: float | None = None
 
@@ -228,7 +220,8 @@ class Timer:
 
             phase("timing")
             size = int(min(max(BATCH_S / per_call_s, 1), 1000))
-            batch = functools.partial(_events, self.call, size, self._flush) if self._cuda else _wall(self.call, size)
+            timed = functools.partial(clocks.events, flush=self._flush) if self._cuda else clocks.wall
+            batch = functools.partial(timed, self.call, size)
             latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, watch)
             used = monitor.energy_mj()
             if energy is not None and used is not None:
@@ -245,11 +238,11 @@ class Timer:
                 for method in (QUEUED, GRAPH):
                     try:
                         issued = self.call if method == QUEUED else self.captured(per_call_s)
-                        blocked = _Blocked(issued, self._device, per_call_s, self._flush)
+                        blocked = clocks.Blocked(issued, self._device, per_call_s, self._flush)
                         by_method[method], _ = self._collect(blocked.batch, LEAST_BATCHES, limit_s, monitor, watch)
                         if method == QUEUED:
                             enqueue = blocked.host
-                    except (_NotQueuedError, cudagraphs.CaptureError) as error:
+                    except (clocks.NotQueuedError, cudagraphs.CaptureError) as error:
                         by_method.pop(method, None)
                         reasons[method] = f"{method}: {error}"
                 reason = "; ".join(reasons.values()) or None
@@ -273,7 +266,7 @@ class Timer:
             timed: list[tuple[float, Call]] = []
             while len(timed) < CAPTURES and (not timed or gpu.has_room(self._device)):
                 replay = _replay(*cudagraphs.record(self.call, self._device))
-                blocked = _Blocked(replay, self._device, per_call_s, self._flush)
+                blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
                 timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))
             times = np.log([took for took, _ in timed])
             self._between_captures = float(times.std(ddof=1)) if len(timed) > 1 else None
@@ -332,120 +325,3 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
             return calls, float(np.median(last)), True
         if now - start >= settings.warmup_max_s or blocks[-1] > settings.max_s:
             return calls, float(np.median(last)), len(blocks) < 4
-
-
-def _events(call: Call, size: int, flush: Call | None) -> np.ndarray:
-    starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(size)] for _ in range(2))
-    for start, end in zip(starts, ends, strict=True):
-        if flush is not None:
-            flush()
-        start.record()
-        call()
-        end.record()
-    ends[-1].synchronize()
-    return np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
-
-
-def _wall(call: Call, size: int) -> Callable[[], np.ndarray]:
-    def batch() -> np.ndarray:
-        marks = np.empty(size + 1)
-        marks[0] = time.perf_counter()
-        for index in range(size):
-            call()
-            marks[index + 1] = time.perf_counter()
-        return np.diff(marks) * 1e3
-
-    return batch
-
-
-def _flush(device: torch.device) -> Call:
-    """Overwrite twice the L2 cache."""
-    buffer = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.int8, device=device)
-    return buffer.zero_
-
-
-@functools.cache
-def _cycles_per_s(device: torch.device) -> float:
-    """The rate of the clock that torch.cuda._sleep counts; the first sleep loads its kernel."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    cycles = 10_000_000
-    for _ in range(2):
-        start.record()
-        torch.cuda._sleep(cycles)
-        end.record()
-        end.synchronize()
-    return float(cycles / (start.elapsed_time(end) / 1e3))
-
-
-class _NotQueuedError(Exception):
-    """The GPU began a batch before the host had issued all of it."""
-
-
-class _Blocked:
-    """Batches of calls that are wholly issued while a blocking kernel holds the GPU up; it then runs them at one go.
-
-    The size of a batch follows from the time that one call takes to issue and to run. Whether the last call was issued
-    before the GPU began is looked up each time: a full launch queue (some thousand kernels) shows there, as a call
-    does that waits for the GPU. `host` collects the time in ms of each call that was issued so.
-    """
-
-    def __init__(self, call: Call, device: torch.device, per_call_s: float, flush: Call | None) -> None:
-        """Find the size; raises _NotQueuedError where not even one call can be issued ahead."""
-        self._call, self._flush, self._device = call, flush, device
-        self._size, self._host_s = 1, 2 * per_call_s
-        self.host: list[np.ndarray] = []
-        self._attempt()  # whatever it loads at its first time
-        first = self._tries(3)
-        if first is None:
-            raise _NotQueuedError("a call waits for the GPU, or issues more kernels than the launch queue takes")
-        fitting = min(BLOCK_CALLS_S / (first / 1e3), BLOCK_HOST_S / self._host_s)
-        self._size = int(min(max(fitting, 1), 200))
-        self._host_s *= self._size
-        while self._tries(2) is None and self._size > 1:
-            self._size //= 2
-        self.host = []
-
-    def batch(self) -> np.ndarray:
-        """The mean time of a call in one more batch, ms."""
-        mean_ms = self._tries(5)
-        if mean_ms is None:
-            raise _NotQueuedError(f"the GPU began before {self._size} calls were issued, five times on end")
-        return np.array([mean_ms])
-
-    def _tries(self, number: int) -> float | None:
-        for _ in range(number):
-            mean_ms = self._attempt()
-            if mean_ms is not None:
-                return mean_ms
-        return None
-
-    def _attempt(self) -> float | None:
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * self._size if self._flush else 2)]
-        host = np.empty(self._size)
-        block_s = min(1.5 * self._host_s + 1e-3, 1.0)
-        torch.cuda._sleep(int(block_s * _cycles_per_s(self._device)))
-        began = torch.cuda.Event()
-        began.record()
-        if not self._flush:
-            events[0].record()
-        for index in range(self._size):
-            if self._flush:
-                self._flush()
-                events[2 * index].record()
-            before = time.perf_counter()
-            self._call()
-            host[index] = time.perf_counter() - before
-            if self._flush:
-                events[2 * index + 1].record()
-        if not self._flush:
-            events[1].record()
-        queued = not began.query()
-        events[-1].synchronize()
-        # Slowly down, at once up: the host has its moments.
-        self._host_s = max(float(host.sum()), 0.9 * self._host_s) if queued else 2 * max(host.sum(), self._host_s)
-        if not queued:
-            self._host_s = min(self._host_s, 1.0)
-            return None
-        self.host.append(host * 1e3)
-        pairs = zip(events[::2], events[1::2], strict=True)
-        return float(sum(start.elapsed_time(end) for start, end in pairs) / self._size)

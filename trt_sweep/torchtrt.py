@@ -15,11 +15,11 @@ import torch
 
 from trt_sweep import api, loading, models
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
+from trt_sweep.clocks import synchronize
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
 from trt_sweep.records import write_json
-from trt_sweep.timing import synchronize
 
 AXES = frozenset({"min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION, "compile"})
 

@@ -19,11 +19,11 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep import api, loading, partition, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
+from trt_sweep.clocks import synchronize
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
 from trt_sweep.records import Build, write_json
-from trt_sweep.timing import synchronize
 
 AXES = torchtrt.AXES
 TENSORRT = True

@@ -18,8 +18,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from trt_sweep import __main__ as app
-from trt_sweep import config, gpu, health, job, ranking, stats, timing
+from trt_sweep import clocks, config, gpu, health, job, ranking, stats, timing
 from trt_sweep.errors import SweepError
+from trt_sweep.point import Point, effective
 from trt_sweep.progress import captured
 
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
@@ -88,7 +89,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, model: str, batch_size: in
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
     with initialize_config_dir(str(app.CONF), version_base="1.3"):
         found = config.from_hydra(compose("config", axes))
-    point = job.Point(job.effective(found)[0])
+    point = Point(effective(found)[0])
     print(f"building {' '.join(axes)}", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
@@ -133,15 +134,15 @@ def _repeatability(subjects: list[job.Line], repeats: int, windows: Windows) -> 
     ]
 
 
-def _others(call: timing.Call) -> dict[str, Callable[[], float]]:
+def _others(call: clocks.Call) -> dict[str, Callable[[], float]]:
     """What a user would run instead, each a time in ms."""
 
     def wall() -> float:
-        timing.synchronize(gpu.resolve("auto"))
+        clocks.synchronize(gpu.resolve("auto"))
         start = time.perf_counter()
         for _ in range(100):
             call()
-        timing.synchronize(gpu.resolve("auto"))
+        clocks.synchronize(gpu.resolve("auto"))
         return (time.perf_counter() - start) * 10
 
     def do_bench() -> float:
@@ -324,7 +325,7 @@ def _claims(clock: str, how: str, rows: list[pd.Series]) -> dict[str, Any]:
     return found
 
 
-def _then(call: timing.Call, work: timing.Call) -> timing.Call:
+def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
     def both() -> Any:
         result = call()
         work()
@@ -333,11 +334,11 @@ def _then(call: timing.Call, work: timing.Call) -> timing.Call:
     return both
 
 
-def _work(device: torch.device, target_ms: float) -> timing.Call:
+def _work(device: torch.device, target_ms: float) -> clocks.Call:
     """Elementwise work of about so long: found by doubling its size, then by proportion."""
     settings = config.MeasureConfig(min_s=0.02, warmup_s=0.02, max_s=0.5)
 
-    def took(size: int) -> tuple[timing.Call, float]:
+    def took(size: int) -> tuple[clocks.Call, float]:
         buffer = torch.ones(size, device=device)
 
         def work() -> torch.Tensor:

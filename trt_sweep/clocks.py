@@ -1,0 +1,137 @@
+"""How one batch of calls is timed: by CUDA events, by a wall clock, or issued ahead behind a blocking kernel."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+Call = Callable[[], Any]
+BLOCK_CALLS_S = 5e-3  # GPU work of one batch behind a blocking kernel
+BLOCK_HOST_S = 20e-3  # host time to issue it, at most
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the GPU; nothing to do on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def events(call: Call, size: int, flush: Call | None) -> np.ndarray:
+    """Milliseconds of `size` calls, each between two CUDA events, back to back; `flush` runs before each."""
+    starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(size)] for _ in range(2))
+    for start, end in zip(starts, ends, strict=True):
+        if flush is not None:
+            flush()
+        start.record()
+        call()
+        end.record()
+    ends[-1].synchronize()
+    return np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
+
+
+def wall(call: Call, size: int) -> np.ndarray:
+    """Milliseconds of `size` calls by the host's clock."""
+    marks = np.empty(size + 1)
+    marks[0] = time.perf_counter()
+    for index in range(size):
+        call()
+        marks[index + 1] = time.perf_counter()
+    return np.diff(marks) * 1e3
+
+
+def flush(device: torch.device) -> Call:
+    """Overwrite twice the L2 cache."""
+    buffer = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.int8, device=device)
+    return buffer.zero_
+
+
+@functools.cache
+def _cycles_per_s(device: torch.device) -> float:
+    """The rate of the clock that torch.cuda._sleep counts; the first sleep loads its kernel."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    cycles = 10_000_000
+    for _ in range(2):
+        start.record()
+        torch.cuda._sleep(cycles)
+        end.record()
+        end.synchronize()
+    return float(cycles / (start.elapsed_time(end) / 1e3))
+
+
+class NotQueuedError(Exception):
+    """The GPU began a batch before the host had issued all of it."""
+
+
+class Blocked:
+    """Batches of calls that are wholly issued while a blocking kernel holds the GPU up; it then runs them at one go.
+
+    The size of a batch follows from the time that one call takes to issue and to run. Whether the last call was issued
+    before the GPU began is looked up each time: a full launch queue (some thousand kernels) shows there, as a call
+    does that waits for the GPU. `host` collects the time in ms of each call that was issued so.
+    """
+
+    def __init__(self, call: Call, device: torch.device, per_call_s: float, flush: Call | None) -> None:
+        """Find the size; raises NotQueuedError where not even one call can be issued ahead."""
+        self._call, self._flush, self._device = call, flush, device
+        self._size, self._host_s = 1, 2 * per_call_s
+        self.host: list[np.ndarray] = []
+        self._attempt()  # whatever it loads at its first time
+        first = self._tries(3)
+        if first is None:
+            raise NotQueuedError("a call waits for the GPU, or issues more kernels than the launch queue takes")
+        fitting = min(BLOCK_CALLS_S / (first / 1e3), BLOCK_HOST_S / self._host_s)
+        self._size = int(min(max(fitting, 1), 200))
+        self._host_s *= self._size
+        while self._tries(2) is None and self._size > 1:
+            self._size //= 2
+        self.host = []
+
+    def batch(self) -> np.ndarray:
+        """The mean time of a call in one more batch, ms."""
+        mean_ms = self._tries(5)
+        if mean_ms is None:
+            raise NotQueuedError(f"the GPU began before {self._size} calls were issued, five times on end")
+        return np.array([mean_ms])
+
+    def _tries(self, number: int) -> float | None:
+        for _ in range(number):
+            mean_ms = self._attempt()
+            if mean_ms is not None:
+                return mean_ms
+        return None
+
+    def _attempt(self) -> float | None:
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * self._size if self._flush else 2)]
+        host = np.empty(self._size)
+        block_s = min(1.5 * self._host_s + 1e-3, 1.0)
+        torch.cuda._sleep(int(block_s * _cycles_per_s(self._device)))
+        began = torch.cuda.Event()
+        began.record()
+        if not self._flush:
+            events[0].record()
+        for index in range(self._size):
+            if self._flush:
+                self._flush()
+                events[2 * index].record()
+            before = time.perf_counter()
+            self._call()
+            host[index] = time.perf_counter() - before
+            if self._flush:
+                events[2 * index + 1].record()
+        if not self._flush:
+            events[1].record()
+        queued = not began.query()
+        events[-1].synchronize()
+        # Slowly down, at once up: the host has its moments.
+        self._host_s = max(float(host.sum()), 0.9 * self._host_s) if queued else 2 * max(host.sum(), self._host_s)
+        if not queued:
+            self._host_s = min(self._host_s, 1.0)
+            return None
+        self.host.append(host * 1e3)
+        pairs = zip(events[::2], events[1::2], strict=True)
+        return float(sum(start.elapsed_time(end) for start, end in pairs) / self._size)
