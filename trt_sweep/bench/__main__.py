@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     timing = benchmarks.add_parser("timing", help="how repeatable each clock is, and what the ranks claim")
     timing.add_argument("--folder", type=Path, default=Path("outputs/bench/timing"), help="where the results go")
     timing.add_argument("--repeats", type=int, default=12, help="windows beside other ways of timing")
-    timing.add_argument("--windows", type=int, default=60, help="windows for the coverage of the intervals")
+    timing.add_argument("--windows", type=int, default=90, help="windows for the coverage of the intervals")
     timing.add_argument("--points", type=int, default=20, help="builds of one engine for the A/A test")
     options = parser.parse_args(arguments)
     least = {"repeats": 2, "windows": 10, "points": 4}

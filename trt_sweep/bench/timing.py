@@ -44,18 +44,15 @@ def run(folder: Path, repeats: int, windows: int, points: int) -> None:
             print(f"\n{name}\n{pd.DataFrame(rows).to_string(index=False)}", flush=True)
 
     with contextlib.ExitStack() as stack:
-        subjects = [_start(stack, folder, *subject) for subject in _subjects(device)]
+        # The points of the A/A test are builds of the first subject.
+        first, *rest = _subjects(device)
+        subjects = [_start(stack, folder, first, points), *(_start(stack, folder, each) for each in rest)]
         found: Windows = {}
         keep(clocks=_repeatability(subjects, repeats, found))
         _more(subjects, windows, found)
         _medians(found).to_csv(folder / "windows.csv", index=False, float_format="%.6g")
         keep(coverage=_coverage(found))
-        same = subjects[0]
-        others = [
-            _start(stack, folder / str(index), same.config.model.name, same.config.batch_size, same.config.backend)
-            for index in range(1, points)
-        ]
-        judged = _judged([same, *others])
+        judged = _judged(subjects[0])
         by_point = {f"point {index} +{100 * each.added:.0f} %": each.windows for index, each in enumerate(judged)}
         _medians(by_point).to_csv(folder / "judgement.csv", index=False, float_format="%.6g")
         keep(added=_added(judged), judgement=_judgement(judged))
@@ -81,16 +78,17 @@ def _subjects(device: torch.device) -> list[tuple[str, int, str]]:
     return [("resnet18", 1, backend), ("resnet50", 32, backend), ("googlenet", 1, backend)]
 
 
-def _start(stack: contextlib.ExitStack, folder: Path, model: str, batch_size: int, backend: str) -> job.Line:
-    """A point of the sweep, built, checked and warm."""
+def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str], builds: int = 1) -> job.Line:
+    """A point of the sweep, built so many times, checked and warm."""
     config.register()
     app.register_resolver()
+    model, batch_size, backend = subject
     precision = "fp16" if torch.cuda.is_available() else "fp32"
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
     with initialize_config_dir(str(app.CONF), version_base="1.3"):
-        found = config.from_hydra(compose("config", axes))
+        found = config.from_hydra(compose("config", [*axes, f"measure.rebuilds={builds}"]))
     point = Point(effective(found)[0])
-    print(f"building {' '.join(axes)}", flush=True)
+    print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
     with captured(place / "log.txt"):
@@ -234,9 +232,9 @@ def _trace(subjects: list[job.Line], calls: int = 20) -> Table:
 
 @dataclasses.dataclass
 class _Judged:
-    """A point of the A/A test: its call, with so much work added."""
+    """A point of the A/A test: the call of a build, with so much work added."""
 
-    line: job.Line
+    build: int
     timer: timing.Timer
     added: float
     windows: list[timing.Window] = dataclasses.field(default_factory=list)
@@ -248,22 +246,23 @@ class _Judged:
         return pd.Series(vars(found) | {"added": self.added})
 
 
-def _judged(lines: list[job.Line]) -> list[_Judged]:
+def _judged(line: job.Line) -> list[_Judged]:
     """Builds of one engine, and some of them with work added, timed in rounds as a sweep does."""
-    device, settings = gpu.resolve("auto"), lines[0].config.measure
-    points = [_Judged(line, line.timers[0], 0.0) for line in lines]
+    device, settings = gpu.resolve("auto"), line.config.measure
+    points = [_Judged(build, timer, 0.0) for build, timer in enumerate(line.timers)]
     clock = f"gpu_ms {timing.GRAPH}" if device.type == "cuda" else "latency_ms"
-    alone_ms = float(np.median(_series(lines[0].window())[clock]))
-    few = max(len(lines) // 4, 1)
+    alone_ms = float(np.median(_series(line.window())[clock]))
+    few = max(len(line.timers) // 4, 1)
     for number, share in enumerate(ADDED):
         work = _work(device, share * alone_ms)
-        for line in lines[number * few : (number + 1) * few]:
-            points.append(_Judged(line, timing.Timer(_then(line.timers[0].call, work), device, settings), share))
+        for build in range(number * few, min((number + 1) * few, len(line.timers))):
+            slower = timing.Timer(_then(line.timers[build].call, work), device, settings)
+            points.append(_Judged(build, slower, share))
     monitor = health.monitor(device)
     for number in range(settings.rounds):
         print(f"judgement, round {number + 1}/{settings.rounds} of {len(points)} points", flush=True)
         for point in points:
-            with point.line.running(), gpu.exclusive(device):
+            with line.running(point.build), gpu.exclusive(device):
                 point.windows.append(point.timer.window(monitor))
     return points
 
@@ -277,10 +276,10 @@ def _added(points: list[_Judged]) -> Table:
     rows = []
     for clock in _clocks(points):
         column = clock.partition(" ")[0]
-        alone = {id(point.line): point.row(clock)[column] for point in points if not point.added}
+        alone = {point.build: point.row(clock)[column] for point in points if not point.added}
         for share in ADDED:
             slower = [point for point in points if point.added == share]
-            now = float(np.mean([point.row(clock)[column] / alone[id(point.line)] for point in slower]) - 1)
+            now = float(np.mean([point.row(clock)[column] / alone[point.build] for point in slower]) - 1)
             rows.append({"clock": clock, "asked_percent": 100 * share, "measured_percent": round(100 * now, 2)})
     return rows
 
