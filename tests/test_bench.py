@@ -15,7 +15,7 @@ from trt_sweep.bench import __main__ as bench
 
 @without_gpu
 def test_timing_on_a_cpu(tmp_path):
-    arguments = ["--folder", str(tmp_path / "bench"), "--repeats", "2", "--windows", "10", "--points", "4"]
+    arguments = ["--folder", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
     command = [sys.executable, "-m", "trt_sweep.bench", "timing", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -23,6 +23,7 @@ def test_timing_on_a_cpu(tmp_path):
     clocks = pd.DataFrame(tables["clocks"])
     assert set(clocks["subject"]) == {"resnet18 b1 eager", "resnet18 b1 inductor"}
     assert set(clocks["clock"]) == {"latency_ms", "wall clock + synchronize, 100 calls", "torch.utils.benchmark"}
+    assert clocks["repeats"].tolist() == [12, 2, 2] * 2
     assert (clocks["median_ms"] > 0.1).all() and (clocks["spread_percent"] >= 0).all()
     coverage = pd.DataFrame(tables["coverage"])
     assert sorted(set(coverage["rounds"])) == [1, 2, 3, 4, 5, 6] and coverage["repeats"].max() == 12
@@ -30,6 +31,11 @@ def test_timing_on_a_cpu(tmp_path):
     assert judged["same_pairs"] == 6 and judged["false_by_trt_sweep"] == 0 < judged["false_by_median"]
     assert [row["asked_percent"] for row in tables["added"]] == [1.0, 3.0]
     assert len(pd.read_csv(tmp_path / "bench" / "windows.csv")) == 24
+
+
+def test_more_repeats_than_windows_are_refused(capsys):
+    assert bench.main(["timing", "--repeats=20", "--windows=10"]) == 1
+    assert "error: --repeats=20 is not allowed: use at most --windows=10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argument", ["--repeats=1", "--windows=0", "--points=-3"])

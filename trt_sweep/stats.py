@@ -15,8 +15,8 @@ from scipy import special, stats
 LEVEL = 0.95
 # What rounds within one run cannot show, as relative standard deviations found on an H200. Where weights and buffers
 # come to lie in memory moves the GPU's time of one and the same engine, for as long as they lie there: between builds
-# 0.2 %. `measure.rebuilds` replaces it by the spread of the point's own builds.
-PLACEMENT = 0.002
+# 0.2 to 0.5 %. `measure.rebuilds` replaces it by the spread of the point's own builds.
+PLACEMENT = 0.004
 # A call that the host bounds is as fast as the host just now, which changes by the minute: windows that follow one
 # another are alike, and lie 15 to 30 % apart over ten minutes.
 HOST_DRIFT = 0.1

@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     timing = benchmarks.add_parser("timing", help="how repeatable each clock is, and what the ranks claim")
     timing.add_argument("--folder", type=Path, default=Path("outputs/bench/timing"), help="where the results go")
-    timing.add_argument("--repeats", type=int, default=12, help="windows beside other ways of timing")
-    timing.add_argument("--windows", type=int, default=90, help="windows for the coverage of the intervals")
+    timing.add_argument("--repeats", type=int, default=12, help="how often other ways time as well")
+    timing.add_argument("--windows", type=int, default=102, help="windows of each model, by each clock")
     timing.add_argument("--points", type=int, default=20, help="builds of one engine for the A/A test")
     options = parser.parse_args(arguments)
     least = {"repeats": 2, "windows": 10, "points": 4}
@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
                 raise SweepError(
                     f"--{name}={getattr(options, name)} is not allowed: use an integer of at least {value}"
                 )
+        if options.repeats > options.windows:
+            raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")
         from trt_sweep.bench.timing import run
 
         run(options.folder, options.repeats, options.windows, options.points)

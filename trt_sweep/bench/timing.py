@@ -48,9 +48,9 @@ def run(folder: Path, repeats: int, windows: int, points: int) -> None:
         first, *rest = _subjects(device)
         subjects = [_start(stack, folder, first, points), *(_start(stack, folder, each) for each in rest)]
         found: Windows = {}
-        keep(clocks=_repeatability(subjects, repeats, found))
-        _more(subjects, windows, found)
+        others = _windows(subjects, repeats, windows, found)
         _medians(found).to_csv(folder / "windows.csv", index=False, float_format="%.6g")
+        keep(clocks=_repeatability(found, others))
         keep(coverage=_coverage(found))
         judged = _judged(subjects[0])
         by_point = {f"point {index} +{100 * each.added:.0f} %": each.windows for index, each in enumerate(judged)}
@@ -109,26 +109,41 @@ def _series(window: timing.Window) -> dict[str, np.ndarray]:
     return found if window.enqueue_ms is None else found | {"enqueue_ms": window.enqueue_ms}
 
 
-def _repeatability(subjects: list[job.Line], repeats: int, windows: Windows) -> Table:
-    """Median, coefficient of variation and spread (max over min) of each clock, and of what others do."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for number, line in itertools.product(range(repeats), subjects):
-        print(f"repeat {number + 1}/{repeats} {_name(line)}", flush=True)
+def _windows(
+    subjects: list[job.Line], repeats: int, number: int, windows: Windows
+) -> dict[tuple[str, str], list[float]]:
+    """Collect windows of each subject in turn; what other ways find, by subject and way, spread evenly among them."""
+    others: dict[tuple[str, str], list[float]] = {}
+    beside = {round(index * number / repeats) for index in range(repeats)}
+    for index, line in itertools.product(range(number), subjects):
+        if index % 10 == 0:
+            print(f"window {index}/{number} {_name(line)}", flush=True)
         windows.setdefault(_name(line), []).append(line.window())
-        for clock, series in _series(windows[_name(line)][-1]).items():
-            found.setdefault((_name(line), clock), []).append(float(np.median(series)))
-        with line.running(), line.timers[0].on_stream():
-            for way, measure in _others(line.timers[0].call).items():
-                found.setdefault((_name(line), way), []).append(measure())
+        if index in beside:
+            with line.running(), line.timers[0].on_stream():
+                for way, measure in _others(line.timers[0].call).items():
+                    others.setdefault((_name(line), way), []).append(measure())
+    return others
+
+
+def _repeatability(windows: Windows, others: dict[tuple[str, str], list[float]]) -> Table:
+    """Median, coefficient of variation and spread (max over min) of each clock over all windows, and of other ways."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for subject, listed in windows.items():
+        for clock in _series(listed[0]):
+            found[subject, clock] = [float(np.median(_series(window)[clock])) for window in listed]
     return [
         {
             "subject": subject,
             "clock": clock,
+            "repeats": len(values),
             "median_ms": round(float(np.median(values)), 5),
             "cv_percent": round(100 * float(np.std(values, ddof=1) / np.mean(values)), 3),
             "spread_percent": round(100 * (max(values) / min(values) - 1), 2),
         }
-        for (subject, clock), values in found.items()
+        for (subject, clock), values in sorted(
+            (found | others).items(), key=lambda item: list(windows).index(item[0][0])
+        )
     ]
 
 
@@ -158,13 +173,6 @@ def _others(call: clocks.Call) -> dict[str, Callable[[], float]]:
     return ways | {"triton.testing.do_bench": do_bench} if torch.cuda.is_available() else ways
 
 
-def _more(subjects: list[job.Line], number: int, windows: Windows) -> None:
-    for index, line in itertools.product(range(number), subjects):
-        if index % 10 == 0:
-            print(f"window {index}/{number} {_name(line)}", flush=True)
-        windows.setdefault(_name(line), []).append(line.window())
-
-
 def _coverage(found: Windows) -> Table:
     """Share of repeats whose interval contains the median of all samples, by the number of rounds in a repeat.
 
@@ -188,7 +196,7 @@ def _coverage(found: Windows) -> Table:
                         "covered_percent": round(
                             100 * float(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean()), 1
                         ),
-                        "half_width_percent": round(50 * float(np.median(ends[:, 1] / ends[:, 0] - 1)), 2),
+                        "half_width_percent": round(50 * float(np.nanmedian(ends[:, 1] / ends[:, 0] - 1)), 2),
                     }
                 )
     return rows
@@ -250,11 +258,11 @@ def _judged(line: job.Line) -> list[_Judged]:
     """Builds of one engine, and some of them with work added, timed in rounds as a sweep does."""
     device, settings = gpu.resolve("auto"), line.config.measure
     points = [_Judged(build, timer, 0.0) for build, timer in enumerate(line.timers)]
-    clock = f"gpu_ms {timing.GRAPH}" if device.type == "cuda" else "latency_ms"
-    alone_ms = float(np.median(_series(line.window())[clock]))
     few = max(len(line.timers) // 4, 1)
     for number, share in enumerate(ADDED):
-        work = _work(device, share * alone_ms)
+        print(f"adding {100 * share:.0f} %", flush=True)
+        with line.running():
+            work = _work(line.timers[0].call, share, device)
         for build in range(number * few, min((number + 1) * few, len(line.timers))):
             slower = timing.Timer(_then(line.timers[build].call, work), device, settings)
             points.append(_Judged(build, slower, share))
@@ -333,25 +341,21 @@ def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
     return both
 
 
-def _work(device: torch.device, target_ms: float) -> clocks.Call:
-    """Elementwise work of about so long: found by doubling its size, then by proportion."""
-    settings = config.MeasureConfig(min_s=0.02, warmup_s=0.02, max_s=0.5)
+def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
+    """Elementwise work that makes a call longer by about this share of it: its size is found by bisection."""
+    settings = config.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
 
-    def took(size: int) -> tuple[clocks.Call, float]:
-        buffer = torch.ones(size, device=device)
+    def took(timed: clocks.Call) -> float:
+        window = timing.Timer(timed, device, settings).window(health.monitor(device))
+        return float(np.median(window.gpu_ms.get(timing.GRAPH, window.latency_ms)))
 
-        def work() -> torch.Tensor:
-            return buffer.mul_(1.0)
+    def work(bits: float) -> clocks.Call:
+        buffer = torch.ones(int(2**bits), device=device)
+        return lambda: buffer.mul_(1.0)
 
-        window = timing.Timer(work, device, settings).window(health.monitor(device))
-        return work, float(np.median(window.gpu_ms.get(timing.GRAPH, window.latency_ms)))
-
-    size = 1024
-    work, ms = took(size)
-    while ms < target_ms and size < 2**30:
-        smaller, smaller_ms, size = size, ms, size * 2
-        work, ms = took(size)
-        if ms >= target_ms:
-            between = (target_ms - smaller_ms) / (ms - smaller_ms)
-            return took(int(smaller + between * (size - smaller)))[0]
-    return work
+    low, high, alone_ms = 0.0, 28.0, took(call)
+    while high - low > 0.2:
+        middle = (low + high) / 2
+        longer = took(_then(call, work(middle))) / alone_ms - 1
+        low, high = (middle, high) if longer < share else (low, middle)
+    return work(high)
