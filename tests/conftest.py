@@ -16,7 +16,7 @@ from trt_sweep import gpu, table
 EXAMPLE = Path(__file__).parent / "example"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reason = None
     if not torch.cuda.is_available():
         reason = "no CUDA device here"
@@ -25,6 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("slow") and "slow" not in config.getoption("-m"):
+            item.add_marker(pytest.mark.skip(reason="takes long: ask for it by -m slow"))
 
 
 needs_tensorrt = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from trt_sweep import backends, tensorrt_engine
 from trt_sweep.__main__ import CONF
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig, TorchScriptConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.point import effective
+from trt_sweep.plan import effective
 
 
 def config(backend: str, **values) -> SweepConfig:

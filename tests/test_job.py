@@ -12,7 +12,8 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import job, records
 from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
-from trt_sweep.point import Point, effective
+from trt_sweep.plan import effective
+from trt_sweep.point import Point
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 

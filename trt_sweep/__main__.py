@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -17,8 +18,9 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import config
+from trt_sweep import config, resume
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.interrupts import Interrupted
 from trt_sweep.sweep import Sweep
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -32,7 +34,8 @@ def _run(composed: DictConfig) -> float | None:
     runtime = HydraConfig.get().runtime
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
-    with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
+    folder = Path(runtime.output_dir)
+    with Sweep({number: config.from_hydra(composed)}, folder) as sweep:
         sweep.run()
         return sweep.job(number).latency_ms
 
@@ -44,9 +47,12 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     config.register()
     register_resolver()
-    _import_from_here(sys.argv[1:])
     try:
+        sys.argv[1:] = resume.arguments_of(sys.argv[1:])
+        _import_from_here(sys.argv[1:])
         _run()
+    except Interrupted as interrupt:
+        sys.exit(interrupt.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except (SweepError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -81,6 +87,8 @@ def explain(error: BaseException) -> str:
         return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
     if isinstance(error, OSError):
         where = str(error.filename or "the results folder")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{where}: {error.strerror}: finished rows are kept; free some space, then resume"
         return (
             f"{where}: {error.strerror}; if results go there, set hydra.sweep.dir (with -m) or hydra.run.dir elsewhere"
         )

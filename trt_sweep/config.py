@@ -19,6 +19,8 @@ RUNTIMES = ("cpp", "python")
 RUNTIME_CACHES = ("cold", "warm")
 SPECIALIZATIONS = ("lazy", "eager", "none")
 TORCHSCRIPT_MODES = ("trace", "script")
+ISOLATIONS = ("worker", "job", "none")
+FAILURES = ("unsupported", "build_failed", "run_failed", "out_of_memory", "timeout", "crashed", "inaccurate")
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 Range = tuple[int, int, int]  # min, opt, max of a dynamic dimension
 WHOLE = {
@@ -30,6 +32,8 @@ WHOLE = {
 }
 DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
+# How a point is run does not change what it is.
+NO_IDENTITY = ("limits", "isolation", "resume", "retry", "allow_changed")
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
@@ -173,12 +177,47 @@ class InductorConfig:
 
 
 @dataclass
+class LimitsConfig:
+    """Seconds that a point may take, null for any time; they count once its process is ready.
+
+    `export_s` is for torch.export, tracing and the partition, `build_s` for the build, `timing_s` for each timed window
+    with its warm-up, `total_s` for all of the point. Waiting for the GPU's lock does not count.
+    """
+
+    export_s: float | None = 600
+    build_s: float | None = 3600
+    timing_s: float | None = 300
+    total_s: float | None = 7200
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(value is None or 0 < value < math.inf, f"limits.{name}", value, "seconds above 0, or null for none")
+
+
+@dataclass
+class IsolationConfig:
+    """Where points run: `mode` worker (a child process for many), job (one for each build) or none (this process).
+
+    A worker is replaced after `max_jobs` builds, and earlier where it crashed, hung or kept memory.
+    """
+
+    mode: str = "worker"
+    max_jobs: int = 50
+
+    def __post_init__(self) -> None:
+        _require_choice("isolation.mode", self.mode, ISOLATIONS)
+        require(self.max_jobs >= 1, "isolation.max_jobs", self.max_jobs, "an integer of at least 1")
+
+
+@dataclass
 class SweepConfig:
     """One point: the axes at the root, under Torch-TensorRT's names, and what is not swept as a rule in groups.
 
     null means the library's default; the record holds the value that took effect. `batch_size` may be [min, opt, max]:
     it is then built once for that range and timed at each size of `time_at` (default: these three). `compile` holds
-    further compilation arguments of the installed Torch-TensorRT.
+    further compilation arguments of the installed Torch-TensorRT. `resume` is the folder of a sweep whose points that
+    have no final record are to be done, and those whose status `retry` names; it is refused where code, versions or GPU
+    are others than the records', unless `allow_changed`.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -199,8 +238,15 @@ class SweepConfig:
     dryrun: bool = False
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
+    resume: str | None = None
+    retry: list[str] = field(default_factory=list)
+    allow_changed: bool = False
 
     def __post_init__(self) -> None:
+        for status in self.retry:
+            _require_choice("retry", status, FAILURES)
         _require_choice("precision", self.precision, PRECISIONS)
         _require_size("batch_size", self.batch_size, self.batch_size)
         size, level = self.min_block_size, self.optimization_level
@@ -280,12 +326,15 @@ class SweepConfig:
     @property
     def point_id(self) -> str:
         """16 hexadecimal digits that name this configuration; equal configurations share one."""
-        return _digest(self.to_dict())
+        return _digest(self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        return {name: value for name, value in self.to_dict().items() if name not in NO_IDENTITY}
 
     @property
     def build_id(self) -> str:
         """Likewise without the sizes of `time_at`: points with one build share it."""
-        return _digest(self.to_dict() | {"time_at": None})
+        return _digest(self._identity() | {"time_at": None})
 
     @property
     def model_id(self) -> str:

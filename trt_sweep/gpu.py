@@ -83,8 +83,13 @@ def _git_sha() -> str | None:
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
-    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+" if commit and git("status", "--porcelain", "--", "trt_sweep", "conf") else commit
 
 
 @functools.cache
@@ -109,6 +114,7 @@ def environment(device: torch.device | None) -> Environment:
         tensorrt_flavor=flavor(),
         python=platform.python_version(),
         hostname=socket.gethostname(),
+        trt_sweep=version("trt-sweep"),
         git_sha=_git_sha(),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,18 @@ import torch
 
 from trt_sweep import accuracy, backends, gpu, health, models, records, timing
 from trt_sweep.errors import Unsupported, one_line
-from trt_sweep.point import Point, axes
+from trt_sweep.point import Point, Report
 from trt_sweep.records import Axes, Record
 
 log = logging.getLogger(__name__)
 
 SAMPLES = "samples.npz"
+# As torch, CUDA, TensorRT and the C++ library say it.
+NO_MEMORY = re.compile(
+    r"out of memory|outofmemory|can't allocate memory|bad_alloc|cannot allocate memory", re.IGNORECASE
+)
+# A point is not to blame for these, and its row would not find room either.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 # The phases of a point in their order, and the status of a row whose point ends in them.
 PHASES = {
     "model": "build_failed",
@@ -95,7 +102,7 @@ class Line:
         self._created: str | None = None
         self._status = "interrupted"
         self._reason: str | None = None
-        self.record: Record | None = None
+        self.interleaved: bool | None = None
 
     def start(self) -> Record:
         """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
@@ -113,10 +120,18 @@ class Line:
         """Time another round and write the record anew."""
         return self._guarded(self._round)
 
-    def write(self, method: str | None = None) -> Record:
-        """Write the record, its `gpu_ms` by this method."""
-        self._created = self._created or datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self.record = Record(
+    def report(self, record: Record) -> Report:
+        """What a sweep needs to know of the point, once this record is written."""
+        by_method = {}
+        if record.status == "ok" and self.measurement is not None:
+            by_method = {name: self.measurement.timing(name) for name in self.measurement.methods}
+        return Report(record, self.rounds, by_method)
+
+    def write(self) -> Record:
+        """Write the record as the point stands."""
+        self._created = self._created or records.now()
+        rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
+        record = Record(
             point_id=self.config.point_id,
             sweep_id=self._job.sweep_id,
             jobs=self.point.jobs,
@@ -125,10 +140,12 @@ class Line:
             status=self._status,
             phase=None if self._status in ("ok", "dryrun") else self.phase,
             reason=self._reason,
-            **self._columns(method),
+            final=self._status != "interrupted" and (self._status != "ok" or rounds >= self.rounds),
+            interleaved=self.interleaved,
+            **self._columns(),
         )
-        records.write(self.folder, self.record)
-        return self.record
+        records.write(self.folder, record)
+        return record
 
     def _guarded(self, step: Callable[[], str]) -> Record:
         interrupted: KeyboardInterrupt | None = None
@@ -140,11 +157,13 @@ class Line:
             self._status, self._reason, interrupted = "interrupted", "interrupted from the keyboard", error
         except Unsupported as error:
             self._status, self._reason = "unsupported", one_line(error)
-        except torch.OutOfMemoryError as error:
-            self._status, self._reason = "out_of_memory", one_line(error)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise
             log.exception("the point failed")
             self._status, self._reason = PHASES[self.phase], one_line(error)
+            if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY.search(str(error)):
+                self._status = "out_of_memory"
             low = self.config.precision in ("fp16", "bf16") and self.phase not in ("model", "reference")
             if isinstance(error, NotImplementedError) and self.config.device == "cpu" and low:
                 self._status = "unsupported"
@@ -163,6 +182,7 @@ class Line:
 
     def _keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
+        self.write()  # interrupted, unless more comes of it: what is known outlives a crash
 
     def _run(self) -> str:
         """Walk on from what an earlier point of this build left, or from the start; returns the status."""
@@ -290,12 +310,13 @@ class Line:
         for index, windows in enumerate(measurement.windows):
             windows.append(self.window(index))
             self._watches.append(windows[-1].watch)
+        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{SAMPLES}"
         np.savez_compressed(temporary.open("wb"), allow_pickle=False, **measurement.samples())
         temporary.replace(self.folder / SAMPLES)
         return "ok"
 
-    def _columns(self, method: str | None) -> dict[str, Any]:
+    def _columns(self) -> dict[str, Any]:
         """The record's columns, as far as the walk came."""
         config, compiled, measurement = self.config, self.compiled, self.measurement
         reached = {
@@ -305,11 +326,11 @@ class Line:
         }
         complete = measurement is not None and all(measurement.windows)
         parts = (
-            Axes(**(axes(config) | reached)),
+            Axes(**(self.point.axes | reached)),
             gpu.environment(self.device),
             compiled.partition,
             compiled.build,
-            measurement.timing(method) if measurement is not None and complete else records.Timing(),
+            measurement.timing() if measurement is not None and complete else records.Timing(),
             self.accuracy,
             health.summary(self._watches, self._remeasured),
         )

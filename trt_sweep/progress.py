@@ -16,6 +16,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+LOG = "log.txt"
+
 
 def clock(seconds: float) -> str:
     """Seconds as m:ss, or h:mm:ss from an hour on."""
@@ -27,6 +29,7 @@ def clock(seconds: float) -> str:
 @contextlib.contextmanager
 def captured(path: Path) -> Iterator[None]:
     """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     with path.open("ab") as log:
@@ -78,6 +81,11 @@ class Progress:
         self._label, self._kind, self._began = label, kind, time.monotonic()
         self._todo.remove(kind)
         self._round = None
+
+    def add(self, kinds: list[str]) -> None:
+        """Points are to be done that were not counted, or are to be done again."""
+        self._todo += kinds
+        self._total += len(kinds)
 
     def expect(self, windows: int) -> None:
         """So many windows are to be timed after the points' first."""

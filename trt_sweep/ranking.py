@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats, timing
+from trt_sweep import stats
 
 # Rows are comparable where these agree: the same work on the same device, timed the same way.
 COMPARABLE = ("sweep_id", "model_id", "batch_size", "input_shapes", "device", "gpu_uuid", "cold_cache")
@@ -21,9 +21,9 @@ def estimate(row: pd.Series, clock: str) -> stats.Estimate:
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
     if clock == "gpu_ms":
         captures = row["gpu_ms_between_captures"]
-        unseen = timing.unseen_gpu(None if pd.isna(captures) else float(captures))
+        unseen = stats.unseen_gpu(None if pd.isna(captures) else float(captures))
     else:
-        unseen = timing.unseen_latency(row["launch_bound"] is True or row["launch_bound"] is np.True_)
+        unseen = stats.unseen_latency(row["launch_bound"] is True or row["launch_bound"] is np.True_)
     placement = math.hypot(stats.PLACEMENT, unseen)
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
     if not pd.isna(between_builds):

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from trt_sweep.errors import SweepError
 
 SCHEMA_VERSION = 2
 RECORD = "record.json"
+METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
+BASELINE = "eager"  # the backend that others are set against
 SUCCESS = ("ok", "dryrun", "unsupported")
 
 
@@ -30,9 +33,13 @@ class Identity:
     jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
     merged_axes: list[str] = metric("what these jobs differ in, without a difference to this point")
     created_utc: str = metric("when the point was first timed, or failed, ISO 8601")
-    status: str = metric("ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, inaccurate or interrupted")
+    status: str = metric(
+        "ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, timeout, crashed, inaccurate or interrupted"
+    )
     phase: str | None = metric("the phase in which the point ended, where it did not succeed")
     reason: str | None = metric("why the point did not succeed, on one line")
+    final: bool = metric("whether nothing more is to be done for the point; false while rounds are to come")
+    interleaved: bool | None = metric("whether its rounds stood between those of the sweep's other points")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +89,8 @@ class Environment:
     tensorrt_flavor: str | None = metric("standard or rtx")
     python: str | None = metric("version of Python")
     hostname: str | None = metric("name of the machine")
-    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout")
+    trt_sweep: str | None = metric("version of trt_sweep")
+    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout; behind a + where it was changed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +207,11 @@ class Accuracy:
 @dataclass(frozen=True, kw_only=True)
 class Record(Health, Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
     """One row of the table: every field above, flat."""
+
+
+def now() -> str:
+    """The time, as `created_utc` has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def columns(part: type = Record) -> list[str]:

@@ -20,6 +20,7 @@ PLACEMENT = 0.004
 # A call that the host bounds is as fast as the host just now, which changes by the minute: windows that follow one
 # another are alike, and lie 15 to 30 % apart over ten minutes.
 HOST_DRIFT = 0.1
+CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 
 
 def effective_size(samples: np.ndarray) -> float:
@@ -116,6 +117,19 @@ def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0) -> Es
     low, high = median_interval(windows[0][0])
     spread = (math.log(high) - math.log(low)) / 2 / _t(math.inf, (1 + LEVEL) / 2)
     return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen))
+
+
+def unseen_gpu(between_captures: float | None) -> float:
+    """What another run's middle capture may lie from this one's: relative, as a standard deviation.
+
+    The median of n has 1.25 / sqrt(n) of the standard deviation of one; there are two of them.
+    """
+    return (between_captures or 0.0) * 1.25 * math.sqrt(2 / CAPTURES)
+
+
+def unseen_latency(launch_bound: bool | None) -> float:
+    """Likewise for the latency: a call that the host bounds drifts with it."""
+    return HOST_DRIFT if launch_bound else 0.0
 
 
 def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:

@@ -1,67 +1,28 @@
-"""All points of a sweep: checked before any is built, baselines added, run one after another, tabled at the end."""
+"""All points of a sweep: checked before any is built, run in interleaved rounds, recorded, tabled at the end."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import gpu, job, table, timing
+from trt_sweep import isolation, records, resume, table
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.job import Line
-from trt_sweep.point import Point, axes, effective
-from trt_sweep.progress import Progress, captured
-from trt_sweep.records import SUCCESS, Record
+from trt_sweep.interrupts import Interrupts
+from trt_sweep.isolation import Lost
+from trt_sweep.point import Plan, Point, Report
+from trt_sweep.progress import LOG, Progress
+from trt_sweep.records import SUCCESS, Axes, Record
 
-LOG = "log.txt"
-
-
-def plan(configs: dict[int, SweepConfig]) -> list[list[Point]]:
-    """The points of these jobs in their order, each once, those of one build together, their eager baselines first.
-
-    Raises SweepError, naming the job, where one cannot work.
-    """
-    points: dict[str, Point] = {}
-    for number, config in configs.items():
-        try:
-            leads_to = effective(config)
-        except SweepError as error:
-            raise SweepError(f"job {number}: {error}") from error
-        for single in leads_to:
-            jobs = points.setdefault(single.point_id, Point(single)).jobs
-            if number not in jobs:
-                jobs.append(number)
-    for point in points.values():
-        point.merged.extend(_differences([configs[number] for number in point.jobs]))
-    baselines: dict[str, Point] = {}
-    for point in points.values():
-        for config in _baselines(point.config):
-            if config.point_id not in points:
-                baselines.setdefault(config.point_id, Point(config))
-    builds: dict[str, list[Point]] = {}
-    for point in points.values():
-        builds.setdefault(point.config.build_id, []).append(point)
-    return [*([point] for point in baselines.values()), *builds.values()]
-
-
-def _differences(configs: list[SweepConfig]) -> list[str]:
-    first, *others = (config.to_dict() for config in configs)
-    names = [name for name in first if any(other[name] != first[name] for other in others)]
-    return [f"{name}.mode" if name in ("torchscript", "inductor") else name for name in names]
-
-
-def _baselines(config: SweepConfig) -> list[SweepConfig]:
-    """Eager in the precision of a point and in FP32; none for a point that is only planned."""
-    if config.dryrun or (config.backend == table.BASELINE and not config.cuda_graphs):
-        return []
-    at_size = dataclasses.replace(config.timed, backend=table.BASELINE, cuda_graphs=False)
-    precisions = dict.fromkeys((config.precision, "fp32"))
-    return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
+Build = list[Point]
 
 
 class Sweep:
@@ -70,104 +31,221 @@ class Sweep:
     def __init__(self, configs: dict[int, SweepConfig], folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        # Importing Torch-TensorRT talks to both streams and takes 10 s or more.
-        print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
-        with captured(folder / LOG):
-            self.builds = plan(configs)
-        self._lines: list[Line] = []
-        points = [point for build in self.builds for point in build]
-        self._progress = Progress([point.config.backend for point in points])
-        self._progress.expect(sum(p.config.measure.rounds - 1 for p in points if not p.config.dryrun))
-        rows = pd.DataFrame([axes(point.config) | {"jobs": point.jobs} for point in points])
+        self._lock = FileLock(folder / ".lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
+        self._settings = next(iter(configs.values()))
+        self._host: isolation.Host | None = None
+        self._builds_in_host = 0
+        self._records: dict[str, Record] = {}
+        self._reports: dict[str, Report] = {}
+        self._redone: set[str] = set()
+        self._progress: Progress | None = None
+        self._interrupts = Interrupts()
+        try:
+            # A process imports Torch-TensorRT, which takes 10 s or more.
+            print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
+            self._plan: Plan = self._ready().call("plan", configs)
+            if self._settings.resume is not None:
+                self._records = resume.finished(folder, self._plan, self._settings)
+        except BaseException:
+            self._close()
+            raise
+        resume.keep_command(folder, self._settings)
+        rows = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
         self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
 
     def __enter__(self) -> Sweep:
+        todo = [point for build in self._todo() for point in build]
+        self._progress = Progress([point.config.backend for point in todo])
+        self._progress.expect(sum(p.config.measure.rounds - 1 for p in todo if not p.config.dryrun))
         self._progress.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close()
+        assert self._progress is not None
         self._progress.__exit__()
         rows = table.load(self.folder)
-        if rows.empty:
-            return
-        written = table.write(rows, self.folder)
-        table.show(rows, Console(file=sys.stdout))
-        print("results:", ", ".join(map(str, written)))
+        if not rows.empty:
+            table.show(rows, Console(file=sys.stdout))
+            try:
+                print("results:", ", ".join(map(str, table.write(rows, self.folder))))
+            except OSError as error:
+                print(f"results.csv and results.parquet cannot be written: {error.strerror}", file=sys.stderr)
+        missing = sum(point.id not in self._records or not self._records[point.id].final for point in self._points())
+        if missing and (kind is not None or self._interrupts.signal):
+            total = len(list(self._points()))
+            print(
+                f"{total - missing} of {_count(total, 'point')} are complete; python -m trt_sweep resume={self.folder} "
+                "does the rest",
+                file=sys.stderr,
+            )
+
+    def _close(self) -> None:
+        if self._host is not None:
+            self._host.end()
+            self._host = None
+        self._lock.release()
 
     def run(self) -> None:
         """Build, check and time all points, then time them again in turn (A B C, A B C), so that a drift meets all.
 
-        As many as the memory holds are kept for that at a time; the rest follows when they are done.
+        As many as the memory holds are kept for that at a time; the rest follows when they are done. A process that is
+        lost takes the builds in hand with it: they are made once more, apart from points not yet tried. The first
+        interrupt lets the point at work finish; raises Interrupted then.
         """
-        number = sum(map(len, self.builds))
-        self._progress.say(f"{_count(number, 'point')}, results in {self.folder}")
-        todo = list(self.builds)
-        while todo:
-            held, group = contextlib.ExitStack(), list[Line]()
-            try:
-                while todo and (not group or gpu.has_room(gpu.resolve(todo[0][0].config.device))):
-                    group += self._start(held, todo.pop(0))
-                self._again(group)
-            finally:
-                with captured(self.folder / LOG):  # the libraries may have something to say
-                    held.close()
-        self._agree()
+        assert self._progress is not None
+        fresh, lost = deque(self._todo()), deque[Build]()
+        number = sum(map(len, fresh))
+        self._progress.say(f"{_count(number, 'point')} to do, results in {self.folder}")
+        with self._interrupts:
+            while (fresh or lost) and not self._interrupts.signal:
+                self._group(lost or fresh, lost, fresh)
+            self._agree()
+        self._interrupts.check()
+
+    def _group(self, queue: deque[Build], lost: deque[Build], fresh: deque[Build]) -> None:
+        """Take builds from the queue for as long as there is room for them, and time them in rounds."""
+        assert self._progress is not None
+        host, settings = self._ready(), self._settings.isolation
+        most = 1 if settings.mode == "job" else settings.max_jobs
+        held: list[Point] = []
+        fit = True
+        while queue and fit and self._builds_in_host < most and not self._interrupts.signal:
+            build = queue.popleft()
+            if held and not host.call("has_room", build[0].config.device):
+                queue.appendleft(build)
+                break
+            host.call("open", build)
+            self._builds_in_host += 1
+            for index, point in enumerate(build):
+                fit = self._start(host, point)
+                if self._records[point.id].status == "ok":
+                    held.append(point)
+                if not fit:
+                    fresh.extendleft([build[index + 1 :]] if build[index + 1 :] else [])
+                    break
+        fit = fit and self._rounds(host, held)
+        if not fit:
+            self._replace()
+            again = [p for p in held if not self._records[p.id].final and p.id not in self._redone]
+            self._redone |= {point.id for point in again}
+            lost.extend(_by_build(again))
+            if again:
+                self._progress.say(f"{_count(len(again), 'point')} in hand went with the process, to be built again")
+                self._progress.add([point.config.backend for point in again])
+        elif host.call("close") is not None or self._builds_in_host >= most:
+            self._replace()
+
+    def _start(self, host: isolation.Host, point: Point) -> bool:
+        assert self._progress is not None
+        self._progress.begin(self._label(point), point.config.backend)
+        fit = self._step(host, "start", point)
+        self._progress.end(_outcome(self._records[point.id]))
+        return fit
+
+    def _rounds(self, host: isolation.Host, held: list[Point]) -> bool:
+        assert self._progress is not None
+        most = max((self._reports[point.id].rounds for point in held), default=1)
+        for number in range(1, most):
+            due = [point for point in held if self._reports[point.id].rounds > number]
+            self._progress.expect(sum(self._reports[point.id].rounds - number for point in due))
+            for point in due:
+                if self._interrupts.signal:
+                    return True
+                self._progress.again(self._label(point), number + 1, self._reports[point.id].rounds)
+                if not self._step(host, "again", point):
+                    return False
+        if most > 1:
+            self._progress.say(f"timed in {most} interleaved rounds")
+        return True
+
+    def _step(self, host: isolation.Host, method: str, point: Point) -> bool:
+        """Do something with a point and keep its record; false where the process can do no more."""
+        folder = self.folder / "points" / point.id
+        try:
+            report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
+        except Lost as lost:
+            report = Report(self._lost(point, folder, lost), fit=False)
+        self._records[point.id], self._reports[point.id] = report.record, report
+        return bool(report.fit)
+
+    def _lost(self, point: Point, folder: Path, lost: Lost) -> Record:
+        """The row of a point that took its process down, with what was known of it before."""
+        ends: dict[str, Any] = {"status": lost.status, "phase": lost.phase, "reason": lost.reason, "final": True}
+        try:
+            known = records.read(folder / records.RECORD)
+        except (OSError, ValueError, TypeError, SweepError):
+            known = Record(
+                point_id=point.id,
+                sweep_id=self.folder.name,
+                jobs=point.jobs,
+                merged_axes=point.merged,
+                created_utc=records.now(),
+                **vars(Axes(**point.axes)),
+                **vars(self._plan.environment(point)),
+            )
+        record = dataclasses.replace(known, **ends)
+        records.write(folder, record)
+        return record
 
     def _agree(self) -> None:
         """Write the records anew where that gives all ranked points that have a `gpu_ms` one method of it."""
-        found = {
-            line: line.measurement.methods
-            for line in self._lines
-            if line.record is not None and line.record.status == "ok" and line.measurement and line.measurement.methods
-        }
-        common = [name for name in timing.METHODS if all(name in methods for methods in found.values())]
-        for line, methods in found.items():
-            if common and methods[0] != common[0]:
-                line.write(common[0])
+        found = {key: report.by_method for key, report in self._reports.items() if report.by_method}
+        common = [name for name in records.METHODS if all(name in methods for methods in found.values())]
+        for key, methods in found.items():
+            if common and next(iter(methods)) != common[0]:
+                record = dataclasses.replace(self._records[key], **vars(methods[common[0]]))
+                records.write(self.folder / "points" / key, record)
+                self._records[key] = record
 
-    def _start(self, held: contextlib.ExitStack, build: list[Point]) -> list[Line]:
-        with captured(self.folder / LOG):
-            run = held.enter_context(job.Job(build, self.folder.name, self._folder, self._progress.phase))
-        for line in run.lines:
-            self._progress.begin(self._label(line.config), line.config.backend)
-            line.folder.mkdir(parents=True, exist_ok=True)
-            with captured(line.folder / LOG):
-                record = line.start()
-            self._lines.append(line)
-            self._progress.end(_outcome(record))
-        return run.lines
+    def _ready(self) -> isolation.Host:
+        if self._host is None:
+            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear)
+            self._builds_in_host = 0
+        return self._host
 
-    def _again(self, lines: list[Line]) -> None:
-        most = max((line.rounds for line in lines), default=1)
-        for number in range(1, most):
-            due = [line for line in lines if line.rounds > number]
-            self._progress.expect(sum(line.rounds - number for line in due))
-            for line in due:
-                self._progress.again(self._label(line.config), number + 1, line.rounds)
-                with captured(line.folder / LOG):
-                    line.again()
-        if most > 1:
-            self._progress.say(f"timed in {most} interleaved rounds")
+    def _replace(self) -> None:
+        if self._host is not None:
+            self._host.end()
+            self._host = None
 
-    def _folder(self, point: Point) -> Path:
-        return self.folder / "points" / point.config.point_id
+    def _hear(self, phase: str) -> None:
+        if self._progress is not None:
+            self._progress.phase(phase)
+
+    def _points(self) -> Iterable[Point]:
+        return (point for build in self._plan.builds for point in build)
+
+    def _todo(self) -> list[Build]:
+        left = ([point for point in build if point.id not in self._records] for build in self._plan.builds)
+        return [build for build in left if build]
 
     def job(self, number: int) -> Record:
         """The record of the first point that a job has led to; raises SweepError where one did not succeed."""
-        lines = [line for line in self._lines if number in line.point.jobs]
-        for line in lines:
-            record = line.record
-            if record is not None and record.status not in SUCCESS:
+        found = [point for point in self._points() if number in point.jobs]
+        for point in found:
+            record = self._records[point.id]
+            if record.status not in SUCCESS:
                 raise SweepError(
-                    f"job {number} ({self._label(line.config)}): {record.status} in {record.phase}: {record.reason}"
+                    f"job {number} ({self._label(point)}): {record.status} in {record.phase}: {record.reason}"
                 )
-        assert lines and lines[0].record is not None
-        return lines[0].record
+        return self._records[found[0].id]
 
-    def _label(self, config: SweepConfig) -> str:
-        values = axes(config)
+    def _label(self, point: Point) -> str:
+        values = point.axes
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
-        return " ".join([values["model"], config.backend, config.precision, *swept])
+        return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
+
+
+def _by_build(points: list[Point]) -> list[Build]:
+    builds: dict[str, Build] = {}
+    for point in points:
+        builds.setdefault(point.config.build_id, []).append(point)
+    return list(builds.values())
 
 
 def _count(number: int, noun: str) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from trt_sweep import ranking, records
 from trt_sweep.errors import SweepError
+from trt_sweep.records import BASELINE
 
 AXES = (
     "model",
@@ -48,7 +49,6 @@ RUNTIME_AXES = {
     "cold_cache",
 }
 HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
-BASELINE = "eager"
 
 
 def load(folder: str | Path) -> pd.DataFrame:

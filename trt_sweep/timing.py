@@ -18,13 +18,11 @@ from trt_sweep import clocks, cudagraphs, gpu, stats
 from trt_sweep.clocks import Call, synchronize
 from trt_sweep.config import MeasureConfig
 from trt_sweep.health import Monitor, Watch
-from trt_sweep.records import Timing
+from trt_sweep.records import GRAPH, METHODS, QUEUED, Timing
 
-METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
 LEAST_BATCHES = 10
-CAPTURES = 8  # of a call as a graph; the middle one is kept
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,14 @@ class Measurement:
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, unseen_gpu(between_captures))
+            work = _columns("gpu_ms", series, stats.unseen_gpu(between_captures))
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
         pooled = np.concatenate([window.latency_ms for window in self._all()])
         p90, p99 = np.percentile(pooled, [90, 99])
         series = self._series(lambda window: window.latency_ms)
-        latency = _columns("latency_ms", series, unseen_latency(launch_bound))
+        latency = _columns("latency_ms", series, stats.unseen_latency(launch_bound))
         return Timing(
             **latency,
             **work,
@@ -127,19 +125,6 @@ class Measurement:
                 numbers = [np.full(len(item[0]), item[index], dtype=np.uint16) for item in listed]
                 found[f"{clock}_{what}"] = np.concatenate(numbers)
         return found
-
-
-def unseen_gpu(between_captures: float | None) -> float:
-    """What another run's middle capture may lie from this one's: relative, as a standard deviation.
-
-    The median of n has 1.25 / sqrt(n) of the standard deviation of one; there are two of them.
-    """
-    return (between_captures or 0.0) * 1.25 * math.sqrt(2 / CAPTURES)
-
-
-def unseen_latency(launch_bound: bool | None) -> float:
-    """Likewise for the latency: a call that the host bounds drifts with it."""
-    return stats.HOST_DRIFT if launch_bound else 0.0
 
 
 def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], unseen: float) -> dict[str, Any]:
@@ -264,7 +249,7 @@ class Timer:
             raise cudagraphs.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
         if self._replay is None:
             timed: list[tuple[float, Call]] = []
-            while len(timed) < CAPTURES and (not timed or gpu.has_room(self._device)):
+            while len(timed) < stats.CAPTURES and (not timed or gpu.has_room(self._device)):
                 replay = _replay(*cudagraphs.record(self.call, self._device))
                 blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
                 timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))

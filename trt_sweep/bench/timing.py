@@ -18,10 +18,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, config, gpu, health, job, ranking, stats, timing
+from trt_sweep import clocks, config, gpu, health, job, ranking, records, stats, timing
 from trt_sweep.errors import SweepError
-from trt_sweep.point import Point, effective
-from trt_sweep.progress import captured
+from trt_sweep.plan import effective, point_of
+from trt_sweep.progress import LOG, captured
 
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
 ROUNDS = (1, 2, 3, 4, 5, 6)
@@ -87,11 +87,11 @@ def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, s
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
     with initialize_config_dir(str(app.CONF), version_base="1.3"):
         found = config.from_hydra(compose("config", [*axes, f"measure.rebuilds={builds}"]))
-    point = Point(effective(found)[0])
+    point = point_of(effective(found)[0])
     print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
-    with captured(place / "log.txt"):
+    with captured(place / LOG):
         line = stack.enter_context(job.Job([point], "bench", lambda _: place)).lines[0]
         record = line.start()
     if record.status not in ("ok", "inaccurate"):
@@ -208,7 +208,7 @@ def _trace(subjects: list[job.Line], calls: int = 20) -> Table:
 
     rows = []
     for line in subjects:
-        alone = float(np.median(line.window().gpu_ms.get(timing.GRAPH, np.array([np.nan]))))
+        alone = float(np.median(line.window().gpu_ms.get(records.GRAPH, np.array([np.nan]))))
         with line.running(), line.timers[0].on_stream():
             replay = line.timers[0].captured(alone / 1e3)
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -347,7 +347,7 @@ def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
 
     def took(timed: clocks.Call) -> float:
         window = timing.Timer(timed, device, settings).window(health.monitor(device))
-        return float(np.median(window.gpu_ms.get(timing.GRAPH, window.latency_ms)))
+        return float(np.median(window.gpu_ms.get(records.GRAPH, window.latency_ms)))
 
     def work(bits: float) -> clocks.Call:
         buffer = torch.ones(int(2**bits), device=device)

@@ -1,0 +1,89 @@
+"""Models that take their process down, each in its own way; the tests sweep over them."""
+
+import ctypes
+import os
+import signal
+import time
+
+import torch
+
+
+class Exits(torch.nn.Module):
+    """Ends the process without a word."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        os._exit(3)
+
+
+class Segfaults(torch.nn.Module):
+    """Reads from where nothing is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ctypes.string_at(0)
+        return x
+
+
+class Killed(torch.nn.Module):
+    """What the kernel does where memory runs out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+
+class Hangs(torch.nn.Module):
+    """Sleeps in native code and holds the interpreter's lock, so that no Python thread runs either."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ctypes.PyDLL(None).pause()
+        return x
+
+
+class Devours(torch.nn.Module):
+    """Asks for a petabyte."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.empty(2**48).sum()
+
+
+class Forks(torch.nn.Module):
+    """Leaves a process behind, and a copy of its own that comes back from the call as well."""
+
+    done = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not Forks.done:
+            Forks.done = True
+            if os.fork() == 0 and os.fork() == 0:
+                time.sleep(600)
+        return x * 2
+
+
+class LateExit(torch.nn.Module):
+    """Ends the process in its second round, when others are in hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.monotonic()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if time.monotonic() - self.began > 3:
+            os._exit(4)
+        return x * 2
+
+
+class Patient(torch.nn.Module):
+    """Each call takes a while, so that a sweep can be met at work."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return x * 2
+
+
+class Gluttons(torch.nn.Module):
+    """Takes memory as long as there is any."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        held = []
+        while True:
+            held.append(torch.empty(2**28))

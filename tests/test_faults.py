@@ -1,0 +1,314 @@
+"""Faults as they happen: real crashes, hangs, kills and full disks, through a real multirun in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import EXAMPLE, Done, without_gpu
+
+from trt_sweep import records, table
+
+pytestmark = without_gpu
+QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """What runs for the sweep in this folder: its processes carry the name."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = process.info["cmdline"] or []
+        if str(folder) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def gone(folder: Path, within_s: float = 5) -> bool:
+    end = time.monotonic() + within_s
+    while processes(folder) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not processes(folder)
+
+
+class Running:
+    """A sweep under way, line by line."""
+
+    def __init__(self, folder: Path, *arguments: str, resume: bool = False) -> None:
+        self.folder, self.said = folder, ""
+        how = [f"resume={folder}"] if resume else ["-m", "--config-dir", str(EXAMPLE), f"hydra.sweep.dir={folder}"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trt_sweep", *how, *arguments],
+            cwd=folder.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def until(self, *texts: str) -> Running:
+        """Wait for a line that holds all of these texts."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if all(text in line for text in texts):
+                return self
+        raise AssertionError(f"{texts} was never said:\n{self.said}")
+
+    def end(self, *signals: int) -> int:
+        """Send these signals and return the exit code."""
+        for number in signals:
+            os.kill(self.process.pid, number)
+            time.sleep(0.3)
+        self.said += self.process.communicate(timeout=120)[0]
+        return self.process.returncode
+
+    @property
+    def rows(self):
+        return table.load(self.folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "reason"),
+    [
+        ("exits", "crashed", "the process ended with exit code 3"),
+        ("segfaults", "crashed", "the process was killed by SIGSEGV; its last words: Fatal Python error: Segmentation"),
+        ("killed", "crashed", "the process was killed by SIGKILL"),
+        ("hangs", "timeout", "reference ran into limits.total_s=4"),
+        ("devours", "out_of_memory", "tried to allocate 1125899906842624 bytes"),
+        ("forks", "ok", None),
+    ],
+)
+def test_the_next_point_is_unaffected(sweep, model, status, reason):
+    done = sweep(f"model={model},patient", "limits.total_s=4", *QUICK)
+    rows = done.rows.set_index("model")
+    assert rows.loc[model, "status"] == status, done.out + done.err
+    assert done.code == (0 if status == "ok" else 1)
+    if reason is not None:
+        assert reason in rows.loc[model, "reason"] and rows.loc[model, "phase"] == "reference"
+        assert reason in done.err and rows.loc[model, "python"]
+    after = rows.loc["patient"]
+    assert after["status"] == "ok" and after["rounds"] == 3 and after["final"] and after["rel_l2_error"] == 0
+    assert 20 < after["latency_ms"] < 21.5  # what its sleep takes, as alone
+    assert gone(done.folder)
+
+
+def test_builds_in_hand_are_made_again(sweep):
+    """A process lost in a later round takes the other points' builds with it; they get all their rounds."""
+    done = sweep("model=patient,late_exit", "backend=eager", "measure.max_s=3")
+    rows = done.rows.set_index("model")
+    assert rows.loc["late_exit", "status"] == "crashed" and rows.loc["late_exit", "phase"] in ("warmup", "timing")
+    assert rows.loc["late_exit", "latency_ms"] < 1 and "exit code 4" in rows.loc["late_exit", "reason"]
+    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == 3
+    assert "1 point in hand went with the process, to be built again" in done.err
+
+
+@pytest.mark.parametrize("mode", ["worker", "job", "none"])
+def test_isolation(sweep, mode):
+    done = sweep("model=patient,scale", f"isolation={mode}", *QUICK)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows
+    assert (rows["status"] == "ok").all() and (rows["rounds"] == 3).all() and rows["final"].all()
+    assert rows["interleaved"].tolist() == [mode != "job"] * 2
+
+
+def test_a_worker_is_replaced_after_max_jobs(sweep):
+    done = sweep("model=patient,scale", "isolation.max_jobs=1", *QUICK)
+    assert done.code == 0 and done.rows["interleaved"].tolist() == [False] * 2
+
+
+def test_memory_under_a_limit(tmp_path):
+    """The limit is the operating system's, on the address space of all processes of the sweep."""
+    folder = tmp_path / "sweep"
+    arguments = f"-m --config-dir {EXAMPLE} hydra.sweep.dir={folder} model=gluttons,scale {' '.join(QUICK)}"
+    command = f"ulimit -v 16000000; exec {sys.executable} -m trt_sweep {arguments}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    rows = table.load(folder).set_index("model")
+    assert rows["status"].to_dict() == {"gluttons": "out_of_memory", "scale": "ok"}, done.stderr
+
+
+def test_one_interrupt_finishes_the_point(tmp_path):
+    run = Running(tmp_path / "sweep", "model=patient,scale", "batch_size=1,2", "backend=eager", "measure.max_s=3")
+    run.until("[2/4]", "timing")
+    assert run.end(signal.SIGINT) == 130
+    assert "SIGINT: finishing the point at work" in run.said and "latency ms" in run.said
+    assert "0 of 4 points are complete; python -m trt_sweep resume=" in run.said
+    assert run.rows["status"].tolist() == ["ok"] * 2 and not run.rows["final"].any()
+    assert gone(run.folder)
+    again = Running(run.folder, resume=True)
+    assert again.end() == 0, again.said
+    assert "4 points to do" in again.said and again.rows["final"].all() and len(again.rows) == 4
+
+
+@pytest.mark.parametrize(("numbers", "code"), [((signal.SIGINT, signal.SIGINT), 130), ((signal.SIGTERM,), 143)])
+def test_other_ends(tmp_path, numbers, code):
+    run = Running(tmp_path / "sweep", "model=patient", "batch_size=1,2,3", "backend=eager", "measure.max_s=3")
+    run.until("[2/3]", "timing")
+    assert run.end(*numbers) == code
+    finished = run.rows[run.rows["status"] == "ok"]
+    assert len(finished) == (1 if len(numbers) == 2 else 2)
+    assert gone(run.folder) and not list(run.folder.rglob("**/.*.json.*"))
+
+
+def test_a_killed_parent_leaves_nothing_running(tmp_path):
+    """Not even a child that hangs in native code and cannot notice by itself."""
+    run = Running(tmp_path / "sweep", "model=hangs", "backend=eager")
+    run.until("[1/1]", "reference")
+    assert len(processes(run.folder)) >= 1
+    assert run.end(signal.SIGKILL) == -signal.SIGKILL
+    assert gone(run.folder)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
+    chance = random.Random(kills)
+    folder = tmp_path / "sweep"
+    arguments = ["model=patient,scale", "batch_size=1,2,3,4,5,6", *QUICK, "isolation.max_jobs=2"]
+    finished: dict[str, str] = {}
+
+    def check() -> None:
+        now = {}
+        for path in folder.glob("points/*/record.json"):
+            record = records.read(path)  # never half a file
+            if record.final:
+                now[record.point_id] = record.created_utc
+        assert finished.items() <= now.items()
+        finished.update(now)
+
+    begun = False
+    for _ in range(kills):
+        run = Running(folder, *([] if begun else arguments), resume=begun)
+        try:
+            run.process.wait(timeout=chance.uniform(1, 14))
+        except subprocess.TimeoutExpired:
+            run.end(signal.SIGKILL)
+        assert gone(folder)
+        begun = begun or (folder / "command.json").exists()
+        check()
+    last = Running(folder, *([] if begun else arguments), resume=begun)
+    assert last.end() == 0, last.said
+    check()
+    assert len(finished) == 12 and (last.rows["status"] == "ok").all()
+
+
+@pytest.fixture
+def done_once(sweep) -> Done:
+    done = sweep("model=scale,exits", *QUICK)
+    assert done.code == 1
+    return done
+
+
+def resumed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trt_sweep", f"resume={folder}", *arguments]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_resume_does_what_is_left_and_what_is_to_be_tried_again(done_once):
+    folder = done_once.folder
+    path = next(folder.glob("points/*/record.json"))
+    path.write_text(path.read_text()[:100])  # truncated: it is done again, whichever of the two it is
+    first = resumed(folder)
+    assert "1 point to do" in first.stderr and f"{path} cannot be read" in first.stderr, first.stderr
+    assert sorted(table.load(folder)["status"]) == ["crashed", "ok"]
+    second = resumed(folder)
+    assert "0 points to do" in second.stderr and "latency ms" in second.stdout and second.returncode == 1
+    third = resumed(folder, "retry=[crashed]", "limits.total_s=60")
+    assert "1 point to do" in third.stderr and "exits" in third.stderr
+
+
+def test_resume_refuses_what_changed(done_once):
+    folder = done_once.folder
+    for path in folder.glob("points/*/record.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"torch": "1.0", "final": True}))
+    refused = resumed(folder)
+    assert refused.returncode == 1 and "is refused: torch was 1.0 and is " in refused.stderr
+    assert "allow_changed=true" in refused.stderr and "Traceback" not in refused.stderr
+    mixed = resumed(folder, "allow_changed=true")
+    assert "0 points to do" in mixed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["resume=nowhere"], "is not the folder of a sweep"),
+        (["resume={folder}", "batch_size=2"], "batch_size=2 is not allowed beside resume"),
+        (["resume={folder}", "retry=[slow]"], "retry=slow is not allowed: use one of"),
+        (["limits.build_s=0"], "limits.build_s=0.0 is not allowed: use seconds above 0"),
+        (["isolation.max_jobs=0"], "isolation.max_jobs=0 is not allowed"),
+        (["isolation=thread"], "isolation=thread is not known: use one of job, none, worker"),
+    ],
+)
+def test_what_is_refused(tmp_path, arguments, said):
+    (tmp_path / "command.json").write_text(json.dumps({"arguments": [], "folder": str(tmp_path)}))
+    command = [sys.executable, "-m", "trt_sweep", *(one.format(folder=tmp_path) for one in arguments)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_two_sweeps_in_one_folder(tmp_path):
+    run = Running(tmp_path / "sweep", "model=patient", *QUICK).until("[1/1]", "model")
+    refused = resumed(run.folder)
+    assert refused.returncode == 1 and "belongs to a sweep that is running" in refused.stderr
+    assert run.end() == 0
+
+
+def test_a_folder_deleted_under_way(tmp_path):
+    run = Running(tmp_path / "sweep", "model=patient,scale", "backend=eager", "measure.max_s=3")
+    run.until("[2/2]", "timing")
+    shutil.rmtree(tmp_path / "sweep" / "points")
+    assert run.end() == 0, run.said
+    assert run.rows["status"].tolist() == ["ok"] * 2 and run.rows["final"].all()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Callable[[str], Path]]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(how: str) -> Path:
+        done = subprocess.run(["mount", *how.split(), str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+def test_a_full_disk(small_disk):
+    disk = small_disk("-t tmpfs -o size=2m tmpfs")
+    run = Running(disk / "sweep", "model=patient,scale", "batch_size=1,2", "backend=eager", "measure.max_s=3")
+    run.until("[2/4]", "timing")
+    with (disk / "filler").open("wb") as filler:
+        try:
+            while True:
+                filler.write(b"0" * 4096)
+                filler.flush()
+        except OSError:
+            pass
+    assert run.end() == 1
+    assert "No space left on device" in run.said and "Traceback" not in run.said, run.said
+    before = run.rows
+    assert before["status"].tolist()[0] == "ok" and not before.attrs["unreadable"]
+    (disk / "filler").unlink()
+    again = Running(disk / "sweep", resume=True)
+    assert again.end() == 0, again.said
+    assert again.rows["final"].all() and len(again.rows) == 4
+
+
+def test_a_disk_that_turns_read_only(small_disk):
+    disk = small_disk("-t tmpfs -o size=2m tmpfs")
+    run = Running(disk / "sweep", "model=patient,scale", "backend=eager", "measure.max_s=3").until("[2/2]", "timing")
+    small_disk("-o remount,ro")
+    assert run.end() == 1
+    assert "Read-only file system" in run.said and "Traceback" not in run.said, run.said
+    assert len(run.rows) >= 1

@@ -1,0 +1,224 @@
+"""Where a sweep's points run: in a child process that may be lost, or in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from trt_sweep.config import LimitsConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.progress import LOG
+
+GRACE_S = 2.0  # between asking a process to end and making it
+START_S = 600.0  # to import everything, on a slow disk
+SERVE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from pathlib import Path; from trt_sweep import worker; "
+)
+SERVE += "worker.serve(int(sys.argv[1]), Path(sys.argv[2]))"
+# Kills a process group once whoever holds the other end of its stdin has gone, however that came about.
+GUARD = 'read -r _; kill -9 -"$0"'
+# Which limit a phase counts against; all count against the total.
+LIMITED = {
+    "export": "export_s",
+    "partition": "export_s",
+    "build": "build_s",
+    "warmup": "timing_s",
+    "timing": "timing_s",
+}
+WAITING = "waiting"  # how a phase begins that is no work of the point
+Hear = Callable[[str], None]
+
+
+class Lost(Exception):
+    """The process is gone, and what it had in hand with it: the `status` and `reason` of the row it leaves."""
+
+    def __init__(self, status: str, phase: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.phase, self.reason = status, phase, reason
+
+
+class Host(Protocol):
+    """Runs the methods of a `worker.Worker`."""
+
+    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+        """The method's result, or what it raised; raises Lost. `log` is the file that it writes to."""
+
+    def end(self) -> None:
+        """Leave nothing running, and nothing on the GPU."""
+
+
+class Local:
+    """This process: nothing protects it, and no limit holds."""
+
+    def __init__(self, folder: Path, hear: Hear) -> None:
+        from trt_sweep.worker import Worker
+
+        self._worker = Worker(folder, hear)
+
+    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+        return getattr(self._worker, method)(*arguments)
+
+    def end(self) -> None:
+        self._worker.close()
+
+
+class Child:
+    """A process in a session of its own; with it goes whatever it has started."""
+
+    def __init__(self, folder: Path, hear: Hear) -> None:
+        self._hear = hear
+        self._connection, theirs = Pipe()
+        with (folder / LOG).open("ab") as log, theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, str(theirs.fileno()), str(folder), json.dumps(sys.path)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        self._gone = os.pidfd_open(self._process.pid)
+        try:
+            self._answer(_Clock(LimitsConfig(total_s=START_S)), folder / LOG)
+        except Lost as lost:
+            raise SweepError(f"the process for the points does not start: {lost.reason}; see {folder / LOG}") from lost
+
+    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+        with contextlib.suppress(BrokenPipeError):  # the answer tells more
+            self._connection.send((method, arguments))
+        return self._answer(_Clock(limits or LimitsConfig(None, None, None, None)), log)
+
+    def _answer(self, clock: _Clock, log: Path | None) -> Any:
+        before = _killed_for_memory()
+        while True:
+            try:
+                ready = wait([self._connection, self._gone], clock.left())
+            except BaseException:  # a second interrupt
+                self.end()
+                raise
+            if self._connection in ready:
+                try:
+                    kind, content = self._connection.recv()
+                except (EOFError, ConnectionResetError):
+                    ready = [self._gone]
+                    wait(ready, GRACE_S)  # it is about to end, and by what is still to be seen
+                else:
+                    if kind == "done":
+                        return content
+                    if kind == "error":
+                        raise content
+                    clock.enter(content)
+                    self._hear(content)
+                    continue
+            if not ready:
+                self.end()
+                raise Lost("timeout", clock.phase, clock.reason())
+            code = self._end()
+            status = "out_of_memory" if code == -signal.SIGKILL and _killed_for_memory() > before else "crashed"
+            raise Lost(status, clock.phase, _death(code) + _last_words(log))
+
+    def end(self) -> None:
+        self._end()
+
+    def _end(self) -> int:
+        """Ask the process and all it started to end, make them, and return its exit code."""
+        if self._process.returncode is None:
+            self._connection.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            wait([self._gone], GRACE_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._guard.kill()  # before the number of the group can be given away
+            self._guard.communicate()
+            self._process.wait()
+            os.close(self._gone)
+        return self._process.returncode
+
+
+def start(mode: str, folder: Path, hear: Hear) -> Host:
+    """A process for points, ready to be called; raises SweepError where it does not come up."""
+    return Local(folder, hear) if mode == "none" else Child(folder, hear)
+
+
+class _Clock:
+    """The limits of one call against the phases it goes through."""
+
+    def __init__(self, limits: LimitsConfig) -> None:
+        self._limits = limits
+        self.phase: str | None = None
+        self._entered = time.monotonic()
+        self._spent: dict[str, float] = {"total_s": 0.0}
+
+    def _counting(self) -> list[str]:
+        if self.phase is not None and self.phase.startswith(WAITING):
+            return []
+        found = ["total_s"]
+        return [*found, LIMITED[self.phase]] if self.phase in LIMITED else found
+
+    def enter(self, phase: str) -> None:
+        """Take a phase as begun."""
+        now = time.monotonic()
+        for name in self._counting():
+            self._spent[name] = self._spent.get(name, 0.0) + now - self._entered
+        if phase == "warmup":
+            self._spent["timing_s"] = 0.0  # a window of its own
+        self.phase, self._entered = phase, now
+
+    def _over(self) -> tuple[float, str]:
+        """Seconds until the first limit is reached, and its name."""
+        here = time.monotonic() - self._entered
+        limits = [(getattr(self._limits, name), name) for name in self._counting()]
+        left = [(limit - self._spent.get(name, 0.0) - here, name) for limit, name in limits if limit is not None]
+        return min(left, default=(float("inf"), ""))
+
+    def left(self) -> float | None:
+        seconds, name = self._over()
+        return max(seconds, 0.0) if name else None
+
+    def reason(self) -> str:
+        _, name = self._over()
+        return f"{self.phase or 'the start'} ran into limits.{name}={getattr(self._limits, name):g}"
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"the process was killed by {signal.Signals(-code).name}"
+        return f"the process was killed by signal {-code}"
+    return f"the process ended with exit code {code}"
+
+
+def _last_words(log: Path | None, lines: int = 3) -> str:
+    """The end of what a process wrote, on one line."""
+    try:
+        text = log.read_bytes()[-4000:].decode(errors="replace") if log else ""
+    except OSError:
+        return ""
+    said = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    # Python's own report of a fatal error says it in its first line, and lists every thread after it.
+    fatal = [index for index, line in enumerate(said) if line.startswith("Fatal Python error")]
+    last = said[fatal[-1] :][:lines] if fatal else said[-lines:]
+    return f"; its last words: {' / '.join(last)[:300]}" if last else ""
+
+
+def _killed_for_memory() -> int:
+    """How many processes the kernel has killed because memory ran out."""
+    try:
+        counters = Path("/proc/vmstat").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in counters.splitlines() if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,110 @@
+"""What configurations lead to on this machine: the points of a sweep, checked before any is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from trt_sweep import backends, gpu, models, records
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.point import Plan, Point
+from trt_sweep.records import BASELINE, Axes
+
+
+def plan(configs: dict[int, SweepConfig]) -> Plan:
+    """The points of these jobs in their order, each once, those of one build together, their eager baselines first.
+
+    Raises SweepError, naming the job, where one cannot work.
+    """
+    points: dict[str, Point] = {}
+    for number, config in configs.items():
+        try:
+            leads_to = effective(config)
+        except SweepError as error:
+            raise SweepError(f"job {number}: {error}") from error
+        for single in leads_to:
+            jobs = points.setdefault(single.point_id, point_of(single)).jobs
+            if number not in jobs:
+                jobs.append(number)
+    for point in points.values():
+        point.merged.extend(_differences([configs[number] for number in point.jobs]))
+    baselines: dict[str, Point] = {}
+    for point in points.values():
+        for config in _baselines(point.config):
+            if config.point_id not in points:
+                baselines.setdefault(config.point_id, point_of(config))
+    builds: dict[str, list[Point]] = {}
+    for point in points.values():
+        builds.setdefault(point.config.build_id, []).append(point)
+    everything = [*([point] for point in baselines.values()), *builds.values()]
+    devices = {None if point.config.dryrun else point.config.device for build in everything for point in build}
+    environments = {name: gpu.environment(gpu.resolve(name) if name else None) for name in devices}
+    return Plan(everything, environments)
+
+
+def point_of(config: SweepConfig) -> Point:
+    """The point of an effective configuration."""
+    return Point(config, axes=axes(config))
+
+
+def _differences(configs: list[SweepConfig]) -> list[str]:
+    first, *others = (config.to_dict() for config in configs)
+    names = [name for name in first if any(other[name] != first[name] for other in others)]
+    return [f"{name}.mode" if name in ("torchscript", "inductor") else name for name in names]
+
+
+def _baselines(config: SweepConfig) -> list[SweepConfig]:
+    """Eager in the precision of a point and in FP32; none for a point that is only planned."""
+    if config.dryrun or (config.backend == BASELINE and not config.cuda_graphs):
+        return []
+    at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False)
+    precisions = dict.fromkeys((config.precision, "fp32"))
+    return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
+
+
+def effective(config: SweepConfig) -> list[SweepConfig]:
+    """The points that a configuration leads to here: defaults filled in, unused axes unset, the device resolved.
+
+    One, or one for each size at which a dynamic dimension is timed. A TensorRT point without a GPU becomes a dry run.
+    Raises SweepError where a point cannot work, before anything is built.
+    """
+    backend = backends.get(config.backend)
+    models.check(config.model)
+    fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
+    unset: dict[str, Any] = {}
+    for name in backends.OPTIONAL_AXES - backend.AXES:
+        factory = fields[name].default_factory
+        unset[name] = fields[name].default if factory is dataclasses.MISSING else factory()
+    device = gpu.resolve(config.device)
+    if backend.TENSORRT and device.type != "cuda":
+        unset["dryrun"] = True
+    config = backend.effective(dataclasses.replace(config, **unset, device=str(device)))
+    config = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs))
+    if not config.dynamic:
+        return [dataclasses.replace(config, time_at=None)]
+    if config.dryrun and backend.TENSORRT and backend.DYNAMIC:
+        return [dataclasses.replace(config, time_at=None)]
+    if backend.DYNAMIC:
+        return [dataclasses.replace(config, time_at=[size]) for size in config.sizes]
+    return [config.at(size) for size in config.sizes]
+
+
+def axes(config: SweepConfig) -> dict[str, Any]:
+    """The columns that a configuration decides by itself, before anything has run."""
+    timed = config.timed
+    modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}
+    shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
+    same = {name: getattr(config, name) for name in records.columns(Axes) if hasattr(config, name)}
+    return same | {
+        "model": config.model.name,
+        "weights": config.model.weights,
+        "seed": config.model.seed,
+        "mode": next((getattr(config, name).mode for name in modes), None),
+        "batch_size": timed.batch_size,
+        "input_shapes": " ".join("x".join(map(str, shape)) or "()" for shape in shapes),
+        "dynamic_range": ":".join(map(str, config.dynamic)) if config.dynamic else None,
+        "time_at": config.time_at[0] if config.time_at else None,
+        "cold_cache": config.measure.cold_cache,
+        "compile": " ".join(f"{name}={value}" for name, value in sorted(config.compile.items())) or None,
+    }

@@ -1,0 +1,97 @@
+"""Go on with a sweep: which of its points are done, and how it was called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from trt_sweep import records
+from trt_sweep.config import NO_IDENTITY, SweepConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.point import Plan
+from trt_sweep.records import Environment, Record
+
+COMMAND = "command.json"
+
+
+def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Record]:
+    """The final records of these points by `point_id`, without those that are to be tried again.
+
+    Raises SweepError where they were made by other code, with other versions or on another GPU, unless
+    `allow_changed`.
+    """
+    found: dict[str, Record] = {}
+    for point in (point for build in plan.builds for point in build):
+        path = folder / "points" / point.id / records.RECORD
+        if not path.exists():
+            continue
+        try:
+            record = records.read(path)
+        except (ValueError, TypeError, OSError) as error:
+            print(f"{path} cannot be read ({error}): the point is done again", file=sys.stderr)
+            continue
+        if record.final is False or record.status == "interrupted" or record.status in settings.retry:
+            continue
+        changed = {} if settings.allow_changed else _changed(record, plan.environment(point))
+        if changed:
+            what = ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in changed.items())
+            raise SweepError(
+                f"resume={folder} is refused: {what}; start a new sweep, or mix them with allow_changed=true"
+            )
+        found[point.id] = record
+    return found
+
+
+def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object]]:
+    # A point that failed early did not come to the GPU, and a machine may be renamed.
+    names = [item for item in records.columns(Environment) if item != "hostname"]
+    before = {name: getattr(record, name) for name in names}
+    after = {name: getattr(now, name) for name in names}
+    return {
+        name: (before[name], after[name])
+        for name in names
+        if None not in (before[name], after[name]) and before[name] != after[name]
+    }
+
+
+def keep_command(folder: Path, settings: SweepConfig) -> None:
+    """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
+    if settings.resume is None:
+        records.write_json(folder / COMMAND, {"arguments": sys.argv[1:], "folder": str(Path.cwd())})
+
+
+def arguments_of(arguments: list[str]) -> list[str]:
+    """The command line that these arguments stand for: with resume=FOLDER that sweep's own, in its own working folder.
+
+    Raises SweepError where FOLDER holds no sweep, or where beside it stands what would make it another sweep.
+    """
+    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not given:
+        return arguments
+    folder = Path(given[-1].strip("'\"")).absolute()
+    try:
+        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        before, where = list(map(str, kept["arguments"])), str(kept["folder"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise SweepError(
+            f"resume={folder} is not the folder of a sweep: it has no {COMMAND} that could be read; give the folder "
+            "that the sweep named when it began"
+        ) from None
+    more = [argument for argument in arguments if not argument.startswith("resume=")]
+    other = [
+        one for one in more if one.split("=")[0].split(".")[0] not in NO_IDENTITY and one not in ("-m", "--multirun")
+    ]
+    if other:
+        raise SweepError(
+            f"{other[0]} is not allowed beside resume: the folder knows its points; add retry=, allow_changed=, "
+            "limits. or isolation. settings only, or start a new sweep"
+        )
+    os.chdir(where)
+    multirun = any(one in ("-m", "--multirun") for one in before)
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
+    settings = [one for one in more if one not in ("-m", "--multirun")]
+    quoted = "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return [*before, f"{key}={quoted}", f"resume={quoted}", *settings]

@@ -1,0 +1,128 @@
+"""The process that points run in: it keeps their builds, does as it is told, and says which phase it is in."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from trt_sweep import gpu, plan
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.job import Job, Line
+from trt_sweep.point import Plan, Point, Report
+from trt_sweep.progress import LOG, captured
+from trt_sweep.records import Record
+
+LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
+
+
+class Worker:
+    """The points of one sweep, as far as they are in hand. `hear` is told of each phase."""
+
+    def __init__(self, folder: Path, hear: Callable[[str], None]) -> None:
+        self._folder, self._hear = folder, hear
+        self._held = contextlib.ExitStack()
+        self._lines: dict[str, Line] = {}
+        self._last: Line | None = None
+        self._free: dict[torch.device, int] = {}
+
+    def plan(self, configs: dict[int, SweepConfig]) -> Plan:
+        """See `plan.plan`; raises SweepError."""
+        with captured(self._folder / LOG):
+            return plan.plan(configs)
+
+    def open(self, build: list[Point]) -> None:
+        """Take the points of a build in hand."""
+        device = torch.device(build[0].config.device)
+        if device.type == "cuda" and device not in self._free:
+            self._free[device] = torch.cuda.mem_get_info(device)[0]
+        with captured(self._folder / LOG):
+            job = self._held.enter_context(Job(build, self._folder.name, self._points, self._hear))
+        self._lines |= {line.point.id: line for line in job.lines}
+
+    def start(self, point_id: str) -> Report:
+        """Build, check and time a point for the first time."""
+        line = self._last = self._lines[point_id]
+        line.folder.mkdir(parents=True, exist_ok=True)
+        with captured(line.folder / LOG):
+            return self._report(line, line.start())
+
+    def again(self, point_id: str) -> Report:
+        """Time a point for another round."""
+        line = self._lines[point_id]
+        line.interleaved, self._last = self._last is not line, line
+        with captured(line.folder / LOG):
+            return self._report(line, line.again())
+
+    def has_room(self, device: str) -> bool:
+        """Whether another build may be kept beside those in hand."""
+        return gpu.has_room(torch.device(device))
+
+    def close(self) -> str | None:
+        """Let go of all points; what speaks against taking more in hand, None where nothing does."""
+        self._lines.clear()
+        self._last = None
+        try:
+            with captured(self._folder / LOG):  # the libraries may have something to say
+                self._held.close()
+                gc.collect()
+                for device, free in self._free.items():
+                    torch.cuda.synchronize(device)
+                    torch.cuda.empty_cache()
+                    kept = free - torch.cuda.mem_get_info(device)[0]
+                    if kept > LEAK_BYTES:
+                        return f"{kept / 2**30:.1f} GiB of the GPU's memory were not given back"
+        except Exception as error:
+            return one_line(error)
+        return None
+
+    def _points(self, point: Point) -> Path:
+        return self._folder / "points" / point.id
+
+    def _report(self, line: Line, record: Record) -> Report:
+        report = line.report(record)
+        if line.device is None or line.device.type != "cuda":
+            return report
+        try:
+            torch.cuda.synchronize(line.device)
+        except Exception:  # an illegal access leaves no CUDA call working in this process
+            return Report(report.record, fit=False)
+        return report
+
+
+def serve(descriptor: int, folder: Path) -> None:
+    """Be the child process: answer (method, arguments) with ("done", result) or ("error", exception), and until then
+    say ("phase", name). Ends with the connection."""
+    connection, own = Connection(descriptor), os.getpid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
+    faulthandler.enable()
+
+    def send(kind: str, content: object) -> None:
+        if os.getpid() != own:
+            os._exit(1)  # a model has forked, and the copy came back here
+        connection.send((kind, content))
+
+    worker = Worker(folder, lambda phase: send("phase", phase))
+    send("done", None)
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            send("done", getattr(worker, method)(*arguments))
+        except Exception as error:
+            try:
+                pickle.loads(pickle.dumps(error))
+            except Exception:
+                error = SweepError(one_line(error))
+            send("error", error)
