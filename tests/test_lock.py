@@ -30,8 +30,11 @@ with gpu.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "LOCKS", tmp_path)
-    return tmp_path
+    """As in /tmp: the folder above has the sticky bit."""
+    tmp_path.chmod(0o1777)
+    folder = tmp_path / "locks"
+    monkeypatch.setattr(gpu, "LOCKS", folder)
+    return folder
 
 
 def holder(folder, seconds: float) -> subprocess.Popen[str]:
@@ -66,10 +69,29 @@ def test_all_users_may_take_it(locks):
             pass
     finally:
         os.umask(before)
-    assert stat.S_IMODE((locks / "trt_sweep-cpu.lock").stat().st_mode) == 0o666
+    assert stat.S_IMODE((locks / "cpu.lock").stat().st_mode) == 0o666
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user can only be tried by root")
+def test_another_user_takes_a_lock_that_is_there(locks):
+    for parent in locks.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    with gpu.exclusive(CPU):
+        pass
+    os.chown(locks / "cpu.lock", 65534, 65534)
+    child = os.fork()
+    if child == 0:
+        os.setuid(12345)
+        try:
+            with gpu.exclusive(CPU):
+                os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_file_that_cannot_be_opened_is_named(locks):
-    (locks / "trt_sweep-cpu.lock").mkdir()
-    with pytest.raises(SweepError, match=r"trt_sweep-cpu\.lock cannot be opened \("), gpu.exclusive(CPU):
+    locks.mkdir()
+    (locks / "cpu.lock").mkdir()
+    with pytest.raises(SweepError, match=r"cpu\.lock cannot be opened \("), gpu.exclusive(CPU):
         pass

@@ -51,11 +51,38 @@ def test_a_latency_that_the_host_bounds_needs_a_larger_difference(tmp_path):
     assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
 
 
+def test_so_does_one_of_which_it_is_not_known(tmp_path):
+    unknown = TIMED | {"launch_bound": None, "clock": "cuda_events"}
+    put(tmp_path, "a", 1.0, **unknown)
+    put(tmp_path, "b", 1.1, **unknown)
+    assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_builds_do_not_hide_the_drift_of_the_host(tmp_path):
+    scatter = {"builds": 5, "latency_ms_between_builds": 0.002, "launch_bound": True}
+    put(tmp_path, "a", 1.0, **TIMED | scatter)
+    put(tmp_path, "b", 1.1, **TIMED | scatter)
+    assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2)}
+
+
 def test_captures_that_differ_need_a_larger_difference(tmp_path):
     for name, gpu_ms, between in (("a", 1.0, 0.02), ("b", 1.03, 0.02), ("c", 1.06, 0.0001), ("d", 1.1, 0.0001)):
-        put(tmp_path, name, 5.0, **TIMED, gpu_ms=gpu_ms, gpu_ms_between_captures=between)
+        put(tmp_path, name, 5.0, **TIMED, gpu_ms=gpu_ms, gpu_ms_between_captures=between, gpu_ms_captures=8)
     found = ranks(tmp_path, "gpu")
     assert found["a"][0] == found["b"][0] == 1 and found["d"][0] > found["c"][0]
+
+
+def test_one_capture_claims_no_more_than_eight(tmp_path):
+    put(tmp_path, "a", 5.0, **TIMED, gpu_ms=1.0, gpu_ms_captures=1)
+    put(tmp_path, "b", 5.0, **TIMED, gpu_ms=1.03, gpu_ms_captures=1)
+    assert ranks(tmp_path, "gpu") == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_how_rtx_specializes_is_a_way_to_run_an_engine(tmp_path):
+    axis = "dynamic_shapes_kernel_specialization_strategy"
+    for name, latency, engine, how in (("a", 1.0, "x", "eager"), ("b", 2.0, "x", "none"), ("c", 1.3, "y", None)):
+        put(tmp_path, name, latency, **TIMED, engine_id=engine, **{axis: how})
+    assert ranks(tmp_path) == {"a": (1, 1), "b": (3, 3), "c": (2, 2)}
 
 
 def test_builds_count_instead_of_rounds(tmp_path):
@@ -73,8 +100,15 @@ def test_launch_bound_and_what_cuda_graphs_gained(tmp_path):
     bound = TIMED | {"launch_bound": True, "cuda_graphs": False}
     put(tmp_path, "a", 1.0, **bound, gpu_ms=0.5)
     assert "1 of 1 points are launch-bound" in notes(tmp_path) and "may help" in notes(tmp_path)
-    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True}, gpu_ms=0.5)
-    assert "with cuda_graphs=true it went down: m dynamo fp32 2.00×" in notes(tmp_path)
+    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True, "mode": "reduce-overhead"}, gpu_ms=0.5)
+    assert "with cuda_graphs=true: m dynamo fp32 1 to 0.5 ms, 2.00×" in notes(tmp_path)
+
+
+def test_cuda_graphs_that_gained_nothing_are_said_so(tmp_path):
+    ends = {"latency_ms_ci_low": 0.9, "latency_ms_ci_high": 1.2}
+    put(tmp_path, "a", 1.0, **TIMED | {"launch_bound": True, "cuda_graphs": False} | ends, gpu_ms=0.5)
+    put(tmp_path, "b", 1.1, **TIMED | {"cuda_graphs": True} | ends, gpu_ms=0.5)
+    assert "with cuda_graphs=true: m dynamo fp32 1 and 1.1 ms, not told apart" in notes(tmp_path)
 
 
 def test_health_and_missing_clocks_are_said(tmp_path):

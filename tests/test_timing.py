@@ -31,7 +31,7 @@ def busy(seconds: float):
 
 
 def windows(*latencies, **values) -> list[timing.Window]:
-    plain = {"enqueue_ms": None, "gpu_ms": {}, "between_captures": None, "gpu_reason": None, "clock": "wall"}
+    plain = {"enqueue_ms": None, "gpu_ms": {}, "captures_ms": [], "gpu_reason": None, "clock": "wall"}
     plain |= {"stopped_by": "target", "warmup_s": 0.1, "watch": Watch()} | values
     return [timing.Window(np.array(latency), **plain) for latency in latencies]
 
@@ -56,12 +56,14 @@ def test_statistics():
 
 def test_one_method_for_all_windows():
     both = {"graph": np.array([1.0, 1.0]), "queued": np.array([1.2, 1.2])}
-    listed = windows([2.0] * 9, [2.0] * 9, gpu_ms=both, between_captures=0.01, enqueue_ms=np.array([0.9]))
+    listed = windows([2.0] * 9, [2.0] * 9, gpu_ms=both, captures_ms=[1.0, 1.02], enqueue_ms=np.array([0.9]))
     measurement = timing.Measurement([listed], 1, 0.0)
     assert measurement.methods == ["graph", "queued"]
     graph, queued = measurement.timing(), measurement.timing("queued")
-    assert (graph.gpu_ms, graph.gpu_ms_method, graph.gpu_ms_between_captures) == (pytest.approx(1.0), "graph", 0.01)
-    assert (queued.gpu_ms, queued.gpu_ms_method, queued.gpu_ms_between_captures) == (pytest.approx(1.2), "queued", None)
+    assert (graph.gpu_ms, graph.gpu_ms_method, graph.gpu_ms_captures) == (pytest.approx(1.0), "graph", 2)
+    assert graph.gpu_ms_between_captures == pytest.approx(math.log(1.02) / math.sqrt(2))
+    assert (queued.gpu_ms, queued.gpu_ms_method, queued.gpu_ms_captures) == (pytest.approx(1.2), "queued", None)
+    assert queued.gpu_ms_between_captures is None
     assert (graph.launch_bound, queued.launch_bound) == (True, False)  # 0.9 is above 0.8 of one, not of the other
     # What captures differ by counts for the graph alone; a latency that the host bounds is known to drift.
     assert graph.gpu_ms_ci_high / graph.gpu_ms > queued.gpu_ms_ci_high / queued.gpu_ms
@@ -95,7 +97,7 @@ def test_until_the_time_is_up():
 
 def test_a_call_slower_than_the_time_gives_two_samples_after_one():
     calls = []
-    found = window(lambda: (calls.append(1), busy(0.15)()), dataclasses.replace(FAST, max_s=0.01, warmup_s=9.0))
+    found = window(lambda: (calls.append(1), busy(0.15)()), dataclasses.replace(FAST, max_s=0.01, warmup_s=5.0))
     assert (found.stopped_by, len(found.latency_ms), len(calls)) == ("max_s", 2, 3)
     measurement = timing.Measurement([[found]], 1, 0.0)
     assert measurement.slow(0.01) and not measurement.slow(1.0)

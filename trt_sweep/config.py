@@ -135,6 +135,8 @@ class MeasureConfig:
         for name in ("min_s", "warmup_s", "warmup_max_s"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"measure.{name}", value, "seconds of at least 0")
+        most = f"at most measure.warmup_max_s={self.warmup_max_s:g}"
+        require(self.warmup_s <= self.warmup_max_s, "measure.warmup_s", self.warmup_s, most)
         for name in ("rounds", "rebuilds"):
             require(getattr(self, name) >= 1, f"measure.{name}", getattr(self, name), "an integer of at least 1")
 

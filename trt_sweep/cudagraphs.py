@@ -30,8 +30,9 @@ def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cud
             function()
     torch.cuda.current_stream(device).wait_stream(stream)
     try:
-        # Background threads, such as RTX's that compiles kernels, may go on meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # torch's own capture stream lies on the device that captured first. Background threads, such as RTX's that
+        # compiles kernels, may go on meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             return graph, function()
     except RuntimeError as error:
         torch.cuda.synchronize(device)

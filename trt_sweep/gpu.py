@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 from trt_sweep.errors import SweepError
 from trt_sweep.records import Environment
 
-# The same for all users, whatever their TMPDIR.
-LOCKS = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+# The same for all users, whatever their TMPDIR. In a folder of its own, since filelock refuses another user's file in
+# one with the sticky bit.
+LOCKS = (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())) / "trt_sweep"
 
 
 def resolve(device: str) -> torch.device:
@@ -130,9 +131,12 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
     name = "cpu"
     if device.type == "cuda":
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    path = LOCKS / f"trt_sweep-{name}.lock"
+    path = LOCKS / f"{name}.lock"
     lock = FileLock(path, mode=0o666)
     try:
+        if not LOCKS.is_dir():
+            LOCKS.mkdir(exist_ok=True)
+            LOCKS.chmod(0o777)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -152,5 +156,6 @@ def has_room(device: torch.device) -> bool:
         return False
     if device.type != "cuda":
         return True
+    torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
     return free > total / 2

@@ -67,7 +67,9 @@ class Watch:
         if found:
             worst = max(found, key=lambda item: VERDICTS.index(item[0]))[0]
             return worst, "; ".join(text for _, text in found)
-        return (None, self.problem) if self.problem and not clocks else (OK, None)
+        if self.problem and not _values([self], "reasons"):
+            return None, self.problem  # whether it was throttled cannot be told
+        return OK, self.problem
 
 
 def _values(watches: Iterable[Watch], name: str) -> list[float]:

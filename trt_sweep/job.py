@@ -203,7 +203,7 @@ class Line:
         self.device = None if config.dryrun else device
         with torch.no_grad():
             if self._job.builds:
-                self._reuse(self._job.builds[0])
+                self._reuse(self._job.builds)
             for _ in range(len(self._job.builds), 1 if config.dryrun else config.measure.rebuilds):
                 self._build(backend, device)
             if config.dryrun:
@@ -242,12 +242,14 @@ class Line:
         accuracy.require_dependence(spread)
         return inputs, reference, spread
 
-    def _reuse(self, built: _Built) -> None:
-        build = dataclasses.replace(built.compiled.build, engine_reused_from=built.point_id)
-        self.compiled = dataclasses.replace(built.compiled, build=build)
-        if built.error is not None:
-            self.phase = built.phase
-            raise built.error
+    def _reuse(self, builds: list[_Built]) -> None:
+        first = builds[0]
+        build = dataclasses.replace(first.compiled.build, engine_reused_from=first.point_id)
+        self.compiled = dataclasses.replace(first.compiled, build=build)
+        for built in builds:
+            if built.error is not None:
+                self.phase = built.phase
+                raise built.error
 
     def _check(self, device: torch.device) -> str:
         """Bind each build and compare its outputs; "ok", or "inaccurate" with the reason kept."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from trt_sweep import stats
@@ -12,23 +11,37 @@ from trt_sweep import stats
 # Rows are comparable where these agree: the same work on the same device, timed the same way.
 COMPARABLE = ("sweep_id", "model_id", "batch_size", "input_shapes", "device", "gpu_uuid", "cold_cache")
 # An engine is run in the same way where these agree.
-RUNNING = ("backend", "precision", "runtime", "cuda_graphs", "runtime_cache", "mode", "compile")
+RUNNING = (
+    "backend",
+    "precision",
+    "runtime",
+    "cuda_graphs",
+    "runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
+    "mode",
+    "compile",
+)
+# With these it was built; a row's engine follows from them.
+BUILDING = ("min_block_size", "optimization_level", "dynamic_range", "time_at")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
 def estimate(row: pd.Series, clock: str) -> stats.Estimate:
     """The figure of a row that was timed more than once, with what the record says of its scatter."""
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
+    allowed = {}
     if clock == "gpu_ms":
-        captures = row["gpu_ms_between_captures"]
-        unseen = stats.unseen_gpu(None if pd.isna(captures) else float(captures))
+        captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
+        allowed["unseen"] = stats.unseen_gpu(
+            None if pd.isna(captures) else float(captures), None if pd.isna(number) else int(number)
+        )
     else:
-        unseen = stats.unseen_latency(row["launch_bound"] is True or row["launch_bound"] is np.True_)
-    placement = math.hypot(stats.PLACEMENT, unseen)
+        bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
+        allowed["drift"] = stats.drift(bound, row["clock"] == "cuda_events")
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
-    if not pd.isna(between_builds):
-        return stats.Estimate(value, float(between_builds), int(builds), int(builds) - 1, 0.0)
-    return stats.Estimate(value, float(between_rounds), int(rounds), int(rounds) - 1, placement)
+    rounds_alone = math.nan if pd.isna(between_rounds) else float(between_rounds)
+    of_builds = None if pd.isna(between_builds) else float(between_builds)
+    return stats.of_rounds(value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed)
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,17 +105,23 @@ def _launch_bound(table: pd.DataFrame) -> list[str]:
         "GPU's time for it, so latency times the host; "
     ]
     gains = []
-    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis != "cuda_graphs"), "engine_id", "min_block_size"]
+    # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
+    # with cuda_graphs.
+    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
     with_graphs = table[table["cuda_graphs"].fillna(False).astype(bool) & (table["status"] == "ok")]
     for row in bound[~bound["cuda_graphs"].fillna(False).astype(bool)].to_dict("records"):
         same = with_graphs
         for key in keys:
             same = same[same[key].isna()] if _missing(row[key]) else same[same[key] == row[key]]
         if len(same):
-            ratio = float(row["latency_ms"]) / float(same["latency_ms"].iloc[0])
-            gains.append(f"{row['model']} {row['backend']} {row['precision']} {ratio:.2f}×")
+            before, after = (float(item["latency_ms"]) for item in (row, same.iloc[0]))
+            low, high = (same.iloc[0][f"latency_ms_ci_{end}"] for end in ("low", "high"))
+            apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
+            gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
+            shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
+            gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
     advice = "cuda_graphs=true or a larger batch_size may help"
-    found[0] += f"with cuda_graphs=true it went down: {', '.join(dict.fromkeys(gains))}" if gains else advice
+    found[0] += f"with cuda_graphs=true: {', '.join(dict.fromkeys(gains))}" if gains else advice
     return found
 
 

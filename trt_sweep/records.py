@@ -165,6 +165,7 @@ class Timing:
     gpu_ms_between_captures: float | None = metric(
         "likewise between captures of the call as a graph, the middle one of which was timed", "1"
     )
+    gpu_ms_captures: int | None = metric("how many captures that were: fewer where memory or time was short")
     enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
     launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
     first_call_ms: float | None = metric("first call after the build, with what it compiles on the way", "ms")

@@ -21,6 +21,7 @@ PLACEMENT = 0.004
 # another are alike, and lie 15 to 30 % apart over ten minutes.
 HOST_DRIFT = 0.1
 CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
+ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
 
 
 def effective_size(samples: np.ndarray) -> float:
@@ -65,8 +66,8 @@ class Estimate:
     """A time with what is known of its scatter.
 
     `value` in ms; `spread` is the relative standard deviation of one of the `units` (rounds, or builds where there is
-    more than one) behind it, with `freedom` degrees of freedom; `placement` the relative standard deviation that
-    these units cannot show.
+    more than one) behind it, with `freedom` degrees of freedom; `placement` the relative standard deviation of a run
+    that these units cannot show.
     """
 
     value: float
@@ -85,9 +86,9 @@ class Estimate:
 
         A prediction interval of Student's t (G. J. Hahn and W. Q. Meeker, Statistical Intervals, 1991, section 4.7):
         unlike an interval of the mean it does not shrink to nothing when a drift slower than the rounds moves them
-        together. The allowance for placement comes on top, the two being independent.
+        together. The allowance for placement comes on top, this run's and the other's, all being independent.
         """
-        reach = math.exp(_reach(self.variance, self.freedom, self.placement, (1 + level) / 2))
+        reach = math.exp(_reach(self.variance, self.freedom, math.sqrt(2) * self.placement, (1 + level) / 2))
         return self.value / reach, self.value * reach
 
 
@@ -99,37 +100,63 @@ def _reach(variance: float, freedom: float, placement: float, quantile: float) -
     return math.hypot(_t(freedom, quantile) * math.sqrt(variance), _t(math.inf, quantile) * placement)
 
 
-def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0) -> Estimate:
+def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0, drift: float = 0.0) -> Estimate:
     """The time behind the samples of a point: `windows[build][round]` is one series, in ms.
 
-    It is the geometric mean of the series' medians. With several builds their scatter counts, with several rounds that
-    of the rounds; a single window has only its own interval to go by. `unseen` is a relative standard deviation that
-    the rounds of a build cannot show, on top of that of placement.
+    It is the geometric mean of the series' medians. A single window has only its own interval to go by; see `of_rounds`
+    for more, and for `unseen` and `drift`.
     """
     medians = [np.log([float(np.median(series)) for series in build]) for build in windows]
     means = np.array([build.mean() for build in medians])
     value = math.exp(means.mean())
-    if len(windows) > 1:
-        return Estimate(value, float(means.std(ddof=1)), len(means), len(means) - 1, 0.0)
-    rounds = medians[0]
-    if len(rounds) > 1:
-        return Estimate(value, float(rounds.std(ddof=1)), len(rounds), len(rounds) - 1, math.hypot(PLACEMENT, unseen))
+    between_builds = float(means.std(ddof=1)) if len(windows) > 1 else None
+    rounds = min(map(len, windows))
+    if between_builds is not None or rounds > 1:
+        scatter = spread_of_rounds(windows)
+        return of_rounds(
+            value, rounds, scatter, builds=len(windows), between_builds=between_builds, unseen=unseen, drift=drift
+        )
     low, high = median_interval(windows[0][0])
     spread = (math.log(high) - math.log(low)) / 2 / _t(math.inf, (1 + LEVEL) / 2)
-    return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen))
+    return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen, drift))
 
 
-def unseen_gpu(between_captures: float | None) -> float:
-    """What another run's middle capture may lie from this one's: relative, as a standard deviation.
+def unseen_gpu(between_captures: float | None, captures: int | None) -> float:
+    """How far a run's middle capture may lie from the middle of all: relative, as a standard deviation.
 
-    The median of n has 1.25 / sqrt(n) of the standard deviation of one; there are two of them.
+    The median of n has 1.25 / sqrt(n) of the standard deviation of one. `between_captures` is null where no graph was
+    captured, which needs no allowance, or only one.
     """
-    return (between_captures or 0.0) * 1.25 * math.sqrt(2 / CAPTURES)
+    if not captures:
+        return 0.0
+    return (between_captures if between_captures is not None else ONE_CAPTURE) * 1.25 / math.sqrt(captures)
 
 
-def unseen_latency(launch_bound: bool | None) -> float:
-    """Likewise for the latency: a call that the host bounds drifts with it."""
-    return HOST_DRIFT if launch_bound else 0.0
+def drift(launch_bound: bool | None, on_gpu: bool) -> float:
+    """That of a latency that the host bounds, or may bound, with the host: relative, as a standard deviation."""
+    return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
+
+
+def of_rounds(
+    value: float,
+    rounds: int,
+    between_rounds: float,
+    *,
+    builds: int,
+    between_builds: float | None,
+    unseen: float = 0.0,
+    drift: float = 0.0,
+) -> Estimate:
+    """The estimate behind a time with this scatter between its rounds (nan for one round), and between its builds.
+
+    `unseen` is what the rounds of one build cannot show, on top of placement; the scatter of builds replaces both.
+    `drift` is what no run shows. What moved a whole round moved all builds in it, so their scatter does not count for
+    less than that of the rounds.
+    """
+    if between_builds is None:
+        return Estimate(value, between_rounds, rounds, rounds - 1, math.hypot(PLACEMENT, unseen, drift))
+    by_rounds = 0.0 if math.isnan(between_rounds) else between_rounds / math.sqrt(rounds)
+    return Estimate(value, max(between_builds, by_rounds), builds, builds - 1, drift)
 
 
 def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:

@@ -35,7 +35,7 @@ class Window:
     latency_ms: np.ndarray
     enqueue_ms: np.ndarray | None
     gpu_ms: dict[str, np.ndarray]
-    between_captures: float | None
+    captures_ms: list[float]
     gpu_reason: str | None
     clock: str
     stopped_by: str
@@ -63,6 +63,12 @@ class Measurement:
     def _series(self, get: Callable[[Window], np.ndarray]) -> list[list[np.ndarray]]:
         return [[get(window) for window in build] for build in self.windows]
 
+    def _captures(self) -> tuple[int, float | None]:
+        """How many captures each build had, and the relative standard deviation between them, pooled."""
+        builds = [np.log(build[0].captures_ms) for build in self.windows]
+        number = min(map(len, builds))
+        return number, float(np.mean([logs.std(ddof=1) for logs in builds])) if number > 1 else None
+
     def slow(self, max_s: float) -> bool:
         """Whether one call takes so long that another round would be dear."""
         return any(float(np.median(window.latency_ms)) / 1e3 > max_s for window in self._all())
@@ -71,19 +77,18 @@ class Measurement:
         """The columns of a row; `gpu_ms` by this method, or by the first there is."""
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
-        captures = [window.between_captures for window in self._all() if window.between_captures is not None]
-        between_captures = float(np.mean(captures)) if captures and method == GRAPH else None
+        captures, between_captures = self._captures() if method == GRAPH else (None, None)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, stats.unseen_gpu(between_captures))
+            work = _columns("gpu_ms", series, unseen=stats.unseen_gpu(between_captures, captures))
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
         pooled = np.concatenate([window.latency_ms for window in self._all()])
         p90, p99 = np.percentile(pooled, [90, 99])
         series = self._series(lambda window: window.latency_ms)
-        latency = _columns("latency_ms", series, stats.unseen_latency(launch_bound))
+        latency = _columns("latency_ms", series, drift=stats.drift(launch_bound, first.clock == "cuda_events"))
         return Timing(
             **latency,
             **work,
@@ -100,6 +105,7 @@ class Measurement:
             latency_ms_p90=float(p90),
             latency_ms_p99=float(p99),
             gpu_ms_method=method,
+            gpu_ms_captures=captures,
             gpu_ms_between_captures=between_captures,
             gpu_ms_reason=next((window.gpu_reason for window in self._all() if window.gpu_reason), None),
             enqueue_ms=enqueue_ms,
@@ -127,8 +133,8 @@ class Measurement:
         return found
 
 
-def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], unseen: float) -> dict[str, Any]:
-    found = stats.estimate(windows, unseen)
+def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], **allowed: float) -> dict[str, Any]:
+    found = stats.estimate(windows, **allowed)
     low, high = found.interval()
     between_rounds = stats.spread_of_rounds(windows)
     return {
@@ -165,7 +171,7 @@ class Timer:
         self._stream = torch.cuda.Stream(device) if self._cuda else None
         self._flush = clocks.flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
-        self._between_captures: float | None = None
+        self._captures_ms: list[float] = []
 
     @contextlib.contextmanager
     def on_stream(self) -> Iterator[None]:
@@ -236,25 +242,26 @@ class Timer:
             watch.problem = watch.problem or monitor.problem
         host = np.concatenate(enqueue) if enqueue else None
         clock = "cuda_events" if self._cuda else "wall"
-        between = self._between_captures if GRAPH in by_method else None
-        return Window(latency, host, by_method, between, reason, clock, stopped_by, warmup_s, watch)
+        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, watch)
 
     def captured(self, per_call_s: float) -> Call:
         """Replays of the call as one CUDA graph; raises CaptureError where CUDA does not capture it.
 
         Where a graph's buffers come to lie moves its time, by up to some percent. So several are captured, as far as
-        the memory allows, and the one with the middle time is kept.
+        memory and a window's time allow, and the one with the middle time is kept.
         """
         if self._replays:
             raise cudagraphs.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
         if self._replay is None:
             timed: list[tuple[float, Call]] = []
-            while len(timed) < stats.CAPTURES and (not timed or gpu.has_room(self._device)):
+            end = time.perf_counter() + self._settings.max_s / self._settings.rounds
+            while not timed or (
+                len(timed) < stats.CAPTURES and time.perf_counter() < end and gpu.has_room(self._device)
+            ):
                 replay = _replay(*cudagraphs.record(self.call, self._device))
                 blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
                 timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))
-            times = np.log([took for took, _ in timed])
-            self._between_captures = float(times.std(ddof=1)) if len(timed) > 1 else None
+            self._captures_ms = [took for took, _ in timed]
             self._replay = sorted(timed, key=lambda item: item[0])[(len(timed) - 1) // 2][1]
         return self._replay
 
