@@ -60,15 +60,14 @@ class Forks(torch.nn.Module):
 
 
 class LateExit(torch.nn.Module):
-    """Ends the process in its second round, when others are in hand."""
+    """Ends the process when it is called again after a pause, as in its second round, when others are in hand."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.began = time.monotonic()
+    last = float("inf")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if time.monotonic() - self.began > 3:
+        if time.monotonic() - self.last > 0.6:
             os._exit(4)
+        self.last = time.monotonic()
         return x * 2
 
 
