@@ -172,7 +172,7 @@ def test_a_range_is_built_once_and_timed_at_each_size(sweep):
     assert built["time_at"].tolist() == built["batch_size"].tolist() == [2, 8]
     assert built["dynamic_range"].tolist() == ["2:4:8"] * 2 and built["input_shapes"].tolist() == ["2x8", "8x8"]
     first, second = built["engine_reused_from"]
-    assert pd.isna(first) and second == built["point_id"].iloc[0] and built["build_s"].nunique() == 1
+    assert pd.isna(first) and second == built["point_id"].iloc[0] and built["build_s"].notna().tolist() == [True, False]
     assert built["speedup"].notna().all() and built["jobs"].tolist() == [[0], [0]]
     eager = rows[rows["backend"] == "eager"]
     assert eager["batch_size"].tolist() == [2, 8] and eager["dynamic_range"].isna().all()

@@ -12,7 +12,7 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, gpu, health, models, records, timing
+from trt_sweep import backends, cudagraphs, gpu, health, models, records, table, timing
 from trt_sweep.config import MeasureConfig
 
 pytestmark = pytest.mark.gpu
@@ -37,6 +37,8 @@ def test_main_command(sweep):
     if gpu.flavor() == "rtx":
         assert trt["engine_id"].nunique() == 1 and trt["ignored_axes"].tolist() == [["optimization_level"]] * 3
         assert "3 points share one engine" in done.out and "without effect" in done.out
+        first, *others = trt["engine_reused_from"]
+        assert pd.isna(first) and set(others) == {trt["point_id"].iloc[0]} and trt["build_s"].notna().sum() == 1
         ranks = trt[["latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"]]
         assert (ranks.nunique() == 1).all()  # one engine is never ranked apart
 
@@ -55,6 +57,35 @@ def test_integer_ids_keywords_and_dicts_through_an_engine(sweep):
     done = sweep("model=embedder", "precision=fp16", "batch_size=8", "measure.max_s=1")
     assert done.code == 0, done.out + done.err
     assert done.rows["status"].tolist() == ["ok"] * 3
+
+
+def test_points_of_one_partition_are_built_once(sweep, tmp_path):
+    """And each by itself where that is asked for: the same engine, by its bytes."""
+    arguments = ("model=squeezenet1_1", "min_block_size=4,5,45", "precision=fp16", "measure.max_s=1", "backend=dynamo")
+    once = sweep(*arguments, f"hydra.sweep.dir={tmp_path / 'once'}", example=False)
+    each = sweep(*arguments, f"hydra.sweep.dir={tmp_path / 'each'}", "reuse=false", example=False)
+    assert (once.code, each.code) == (0, 0), once.out + once.err + each.out + each.err
+    shared, built = (table.load(tmp_path / name).query("backend == 'dynamo'") for name in ("once", "each"))
+    assert shared["engine_reused_from"].notna().sum() == 1 and built["engine_reused_from"].isna().all()
+    assert shared["engine_id"].tolist() == built["engine_id"].tolist()
+    assert (shared["rel_l2_error"] < 2e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "said"),
+    [
+        ("takes_all", "out_of_memory", "Tried to allocate"),
+        ("oversteps", "run_failed", "CUDA error"),
+        ("waits", "timeout", "limits.total_s=20"),
+    ],
+)
+def test_the_next_point_is_unaffected(sweep, model, status, said):
+    """A context that an illegal access has poisoned goes with its process."""
+    done = sweep(f"model={model},scale", "backend=eager", "limits.total_s=20", "measure.max_s=1")
+    rows = done.rows.set_index("model")
+    assert rows.loc[model, "status"] == status and said in rows.loc[model, "reason"], done.out + done.err
+    assert rows.loc["scale", "status"] == "ok" and rows.loc["scale", "rounds"] == 3
+    assert rows.loc["scale", "gpu_ms_method"] == "graph" and rows.loc["scale", "rel_l2_error"] == 0
 
 
 def test_planned_and_built_engines_agree(sweep):
@@ -158,7 +189,7 @@ def test_one_method_for_a_whole_sweep(sweep):
     assert done.code == 0, done.out + done.err
     rows = done.rows[done.rows["status"] == "ok"]
     assert set(rows["gpu_ms_method"]) == {"queued"} and rows["gpu_rank"].notna().all()
-    assert "points are launch-bound" in done.out and "with cuda_graphs=true it went down: resnet18 eager" in done.out
+    assert "points are launch-bound" in done.out and "with cuda_graphs=true: resnet18 eager" in done.out
 
 
 def test_every_backend_and_its_cuda_graphs(sweep):

@@ -33,7 +33,7 @@ WHOLE = {
 DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
-NO_IDENTITY = ("limits", "isolation", "resume", "retry", "allow_changed")
+NO_IDENTITY = ("limits", "isolation", "resume", "retry", "allow_changed", "reuse")
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
@@ -219,7 +219,7 @@ class SweepConfig:
     it is then built once for that range and timed at each size of `time_at` (default: these three). `compile` holds
     further compilation arguments of the installed Torch-TensorRT. `resume` is the folder of a sweep whose points that
     have no final record are to be done, and those whose status `retry` names; it is refused where code, versions or GPU
-    are others than the records', unless `allow_changed`.
+    are others than the records', unless `allow_changed`. With `reuse` points that lead to one engine build it once.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -245,6 +245,7 @@ class SweepConfig:
     resume: str | None = None
     retry: list[str] = field(default_factory=list)
     allow_changed: bool = False
+    reuse: bool = True
 
     def __post_init__(self) -> None:
         for status in self.retry:
@@ -337,6 +338,19 @@ class SweepConfig:
     def build_id(self) -> str:
         """Likewise without the sizes of `time_at`: points with one build share it."""
         return _digest(self._identity() | {"time_at": None})
+
+    def engine_key(self, partition_id: str, without: list[str]) -> str:
+        """Likewise for an engine and how it runs: of one partition, where the arguments `without` have no effect.
+
+        `min_block_size` acts through the partition alone.
+        """
+        same = dict.fromkeys(["min_block_size", "accuracy", *without])
+        return _digest(self._identity() | same | {"partition_id": partition_id})
+
+    @property
+    def source_key(self) -> str:
+        """Likewise for the module with its example inputs on the device, as the backends see it."""
+        return _digest({"model": dataclasses.asdict(self.model), "batch_size": self.batch_size, "device": self.device})
 
     @property
     def model_id(self) -> str:

@@ -20,6 +20,7 @@ from trt_sweep import accuracy, backends, gpu, health, models, records, timing
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
 from trt_sweep.records import Axes, Record
+from trt_sweep.sharing import Shared
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,8 @@ class _Built:
 class Job:
     """One build (or `measure.rebuilds` of them) and the points that are timed on it, round after round.
 
-    `folder(point)` is where a point's record and artifacts go; `phase` hears what is being done. Leaving the context
-    undoes what the backend set up.
+    `folder(point)` is where a point's record and artifacts go; `phase` hears what is being done; `shared` is what the
+    jobs of one process have in common. Leaving the context undoes what the backend set up.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class Job:
         sweep_id: str,
         folder: Callable[[Point], Path],
         phase: Callable[[str], None] = lambda name: None,
+        shared: Shared | None = None,
     ) -> None:
-        self.sweep_id, self.hear = sweep_id, phase
+        self.sweep_id, self.hear, self.shared = sweep_id, phase, shared or Shared()
         self.stack = contextlib.ExitStack()
         self.builds: list[_Built] = []
         self.lines = [Line(self, point, folder(point)) for point in points]
@@ -213,9 +215,11 @@ class Line:
 
     def _build(self, backend: backends.Backend, device: torch.device) -> None:
         config = self.config
-        settings = backends.Settings(config, device, self.folder, self._enter, self._keep, self._job.stack)
+        shared = self._job.shared
+        hear, keep, reuse = self._enter, self._keep, self._built_before
+        settings = backends.Settings(config, device, self.folder, hear, keep, self._job.stack, shared, reuse)
         self._enter("model")
-        model = models.build(config, device)
+        model = shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
         self._enter("reference")
         if config.dryrun:
             model()
@@ -231,20 +235,45 @@ class Line:
             raise
         finally:
             self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
+        key = self._engine_key(self.compiled)
+        if key is not None and self.compiled.build.engine_reused_from is None:
+            shared.put(key, (config.point_id, self.compiled))
 
-    def _reference(self, model: models.Model, device: torch.device) -> tuple[models.Inputs, Any, float]:
-        """Inputs of the size that is timed, what the FP32 model makes of them, and how far other inputs move that."""
+    def _engine_key(self, compiled: backends.Compiled) -> str | None:
+        """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
+        partition_id = compiled.partition.partition_id
+        if partition_id is None or not self.config.reuse or self.config.measure.rebuilds > 1:
+            return None
+        return self.config.engine_key(partition_id, compiled.ignored_axes)
+
+    def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
+        key = self._engine_key(planned)
+        found: tuple[str, backends.Compiled] | None = self._job.shared.get(key) if key is not None else None
+        if found is None:
+            return None
+        point_id, compiled = found
+        build = dataclasses.replace(
+            compiled.build, export_s=planned.build.export_s, build_s=None, engine_reused_from=point_id
+        )
+        return dataclasses.replace(compiled, build=build, partition=planned.partition)
+
+    def _reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
+        """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that."""
+        key = ("reference", self.config.timed.source_key, str(device))
+        return self._job.shared.once(key, lambda: self._make_reference(model, device))
+
+    def _make_reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
         inputs, other = (models.inputs(self.config.timed, device, other) for other in (False, True))
         with models.float32_mode("fp32"):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
             spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
         accuracy.require_dependence(spread)
-        return inputs, reference, spread
+        return reference, spread
 
     def _reuse(self, builds: list[_Built]) -> None:
         first = builds[0]
-        build = dataclasses.replace(first.compiled.build, engine_reused_from=first.point_id)
+        build = dataclasses.replace(first.compiled.build, build_s=None, engine_reused_from=first.point_id)
         self.compiled = dataclasses.replace(first.compiled, build=build)
         for built in builds:
             if built.error is not None:
@@ -255,7 +284,8 @@ class Line:
         """Bind each build and compare its outputs; "ok", or "inaccurate" with the reason kept."""
         config = self.config
         self._enter("accuracy")
-        inputs, reference, spread = self._reference(self._job.builds[0].model, device)
+        reference, spread = self._reference(self._job.builds[0].model, device)
+        inputs = models.inputs(config.timed, device)
         tolerance = config.accuracy.rel_l2[config.precision]
         found: list[records.Accuracy] = []
         first_ms: list[float] = []

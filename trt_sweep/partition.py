@@ -25,8 +25,15 @@ FILE = "partition.json"
 Dry = tuple[Any, torch.fx.GraphModule]
 
 
-def plan(dry_run: Callable[[int], list[Dry]], size: int, frontend: str = "dynamo") -> tuple[Partition, dict[str, Any]]:
+Once = Callable[[str, Callable[[], list[int]]], list[int]]
+
+
+def plan(
+    dry_run: Callable[[int], list[Dry]], size: int, once: Once, frontend: str = "dynamo"
+) -> tuple[Partition, dict[str, Any]]:
     """The partition of a model whose `dry_run(min_block_size)` gives its graphs: as asked for, and the advice at 1.
+
+    The advice does not depend on `size`; `once` keeps it for other points of the model.
 
     The advice is computed as `dryrun_stats_display` of torch_tensorrt/dynamo/_DryRunTracker.py does: the operators of
     the largest engine (fewest segments), and the rounded-up mean over the engines (moderate). Returns the fields of
@@ -34,7 +41,7 @@ def plan(dry_run: Callable[[int], list[Dry]], size: int, frontend: str = "dynamo
     """
     graphs = dry_run(size)
     engine_ops = _engine_ops(graphs)
-    finest_ops = engine_ops if size == 1 else _engine_ops(dry_run(1))
+    finest_ops = once("finest", lambda: engine_ops if size == 1 else _engine_ops(dry_run(1)))
     # The library rounds the mean to two digits before it rounds up.
     moderate = math.ceil(round(sum(finest_ops) / len(finest_ops), 2)) if finest_ops else None
     unsupported: dict[str, int] = {}

@@ -112,8 +112,13 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    export_s: float | None = metric("torch.export, and what follows it before the build; or TorchScript", "s")
-    build_s: float | None = metric("from the exported program (or the module) to a callable", "s")
+    export_s: float | None = metric(
+        "torch.export, and what follows it before the build; or TorchScript. Points may share it",
+        "s",
+    )
+    build_s: float | None = metric(
+        "from the exported program (or the module) to a callable; null where another point's build is used", "s"
+    )
     load_s: float | None = metric(
         "from the serialized engine, or package, to what can be called (onnx, aot_inductor)", "s"
     )
@@ -121,7 +126,9 @@ class Build:
     graph_breaks: int | None = metric("breaks between them")
     engine_bytes: int | None = metric("size of the serialized engines together", "B")
     engine_id: str | None = metric("hash of the serialized engines: equal means byte-identical")
-    engine_reused_from: str | None = metric("point whose build this row shares: another size of one dynamic range")
+    engine_reused_from: str | None = metric(
+        "point whose build this row uses: another size of one range, or one of the same partition and arguments"
+    )
     cuda_graphs_method: str | None = metric(
         "who replays: capture (one graph of the call), torch_tensorrt_engine (one per engine), torch_tensorrt_module, "
         "rtx, inductor"

@@ -200,6 +200,12 @@ def notes(table: pd.DataFrame) -> list[str]:
                     else f"; {', '.join(runtime)} may run it differently"
                 )
             )
+    reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
+    if reused:
+        found.append(
+            f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
+            "arguments was built for (engine_reused_from); reuse=false builds each"
+        )
     found += _merged(table)
     found += ranking.notes(table)
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})

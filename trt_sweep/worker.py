@@ -21,6 +21,7 @@ from trt_sweep.job import Job, Line
 from trt_sweep.point import Plan, Point, Report
 from trt_sweep.progress import LOG, captured
 from trt_sweep.records import Record
+from trt_sweep.sharing import Shared
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
 
@@ -33,6 +34,7 @@ class Worker:
         self._held = contextlib.ExitStack()
         self._lines: dict[str, Line] = {}
         self._last: Line | None = None
+        self._shared = Shared()
         self._free: dict[torch.device, int] = {}
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
@@ -46,7 +48,7 @@ class Worker:
         if device.type == "cuda" and device not in self._free:
             self._free[device] = torch.cuda.mem_get_info(device)[0]
         with captured(self._folder / LOG):
-            job = self._held.enter_context(Job(build, self._folder.name, self._points, self._hear))
+            job = self._held.enter_context(Job(build, self._folder.name, self._points, self._hear, self._shared))
         self._lines |= {line.point.id: line for line in job.lines}
 
     def start(self, point_id: str) -> Report:
@@ -70,6 +72,7 @@ class Worker:
     def close(self) -> str | None:
         """Let go of all points; what speaks against taking more in hand, None where nothing does."""
         self._lines.clear()
+        self._shared.clear()
         self._last = None
         try:
             with captured(self._folder / LOG):  # the libraries may have something to say

@@ -86,3 +86,27 @@ class Gluttons(torch.nn.Module):
         held = []
         while True:
             held.append(torch.empty(2**28))
+
+
+class TakesAll(torch.nn.Module):
+    """Asks for more than any GPU has."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.empty(2**40, device=x.device).sum()
+
+
+class Oversteps(torch.nn.Module):
+    """Reads beyond the end of a tensor, which leaves a GPU's context unusable."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        beyond = torch.full((8,), 2**40, dtype=torch.int64, device=x.device)
+        return x.flatten()[beyond].reshape(1, 8) + x
+
+
+class Waits(torch.nn.Module):
+    """Keeps the GPU busy for a minute and more."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(60):
+            torch.cuda._sleep(2_000_000_000)
+        return x + x.sum().item()

@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
@@ -26,6 +26,9 @@ from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.records import Build, Partition
+from trt_sweep.sharing import Shared
+
+T = TypeVar("T")
 
 # The axes that not every backend uses; each is a field of SweepConfig.
 OPTIONAL_AXES = frozenset(
@@ -50,7 +53,8 @@ Running = Callable[[], contextlib.AbstractContextManager[Any]]
 class Settings:
     """What a backend is given beside the model.
 
-    Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail.
+    Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail;
+    `reuse` gives what another point has built of the same partition, if any, once it is planned.
     What must be undone when the point has been timed for the last time goes onto `stack`.
     """
 
@@ -60,6 +64,18 @@ class Settings:
     phase: Callable[[str], None]
     keep: Callable[[Compiled], None]
     stack: contextlib.ExitStack
+    shared: Shared = field(default_factory=Shared)
+    reuse: Callable[[Compiled], Compiled | None] = lambda planned: None
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Something that the exported model, the backend and the precision decide alone, made once for all points.
+
+        Where further compilation arguments are given it is made for this point alone: they may change the program.
+        """
+        config = self.config
+        if config.compile:
+            return make()
+        return self.shared.once((what, config.backend, config.precision, config.source_key), make)
 
     @property
     def dtype(self) -> torch.dtype:

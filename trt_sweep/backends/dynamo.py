@@ -35,6 +35,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
     arguments = api.installed().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
+    reused = settings.reuse(planned)
+    if reused is not None:
+        return reused
 
     settings.phase("build")
     arguments |= torchtrt.further_arguments(settings, "dynamo")
@@ -51,17 +54,21 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
     settings.phase("export")
-    start = time.perf_counter()
-    program = tracing.export(model)
-    export_s = time.perf_counter() - start
+    program, export_s = settings.once("program", lambda: _export(model))
     settings.phase("partition")
     dry_run = functools.partial(_dry_run, program, model, arguments)
-    planned, details = partition.plan(dry_run, arguments["min_block_size"])
+    planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once)
     write_json(settings.folder / partition.FILE, details)
     ignored = api.installed().ignored(settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     settings.keep(compiled)
     return program, compiled
+
+
+def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
+    start = time.perf_counter()
+    program = tracing.export(model)
+    return program, time.perf_counter() - start
 
 
 def _dry_run(

@@ -45,6 +45,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
     arguments = _arguments(settings.config)
     cast = model.to(settings.dtype)
     planned = _plan(cast, settings, arguments)
+    reused = settings.reuse(planned)
+    if reused is not None:
+        return reused
 
     settings.phase("build")
     arguments |= torchtrt.further_arguments(settings, "torch_compile")
@@ -97,7 +100,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     settings.phase("partition")
     seen: list[tracing.Graphs] = []
     dry_run = functools.partial(_dry_run, model, arguments, seen)
-    planned, details = partition.plan(dry_run, arguments["min_block_size"], "torch_compile")
+    planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
     write_json(settings.folder / partition.FILE, details)
     build = Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
     ignored = api.installed().ignored(settings.config, "torch_compile")
