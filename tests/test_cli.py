@@ -355,3 +355,13 @@ def test_a_measure_that_cannot_be_is_one_line(sweep, argument):
     assert done.code == 1 and done.out == ""
     (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert name in line and "is not allowed: use" in line and value in line
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_other_launchers(sweep, launcher):
+    """Each job is a sweep of its own; a crash in one takes no other along."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher" if launcher == "joblib" else "submitit")
+    settings = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
+    done = sweep(f"hydra/launcher={launcher}", *settings, "model=exits,scale", "backend=eager", *FAST)
+    assert done.code == 1 and "crashed in reference" in done.err, done.out + done.err
+    assert done.rows.set_index("model")["status"].to_dict() == {"exits": "crashed", "scale": "ok"}

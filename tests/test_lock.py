@@ -9,18 +9,20 @@ import subprocess
 import sys
 import time
 
+import pynvml
 import pytest
 import torch
 
-from trt_sweep import gpu
+from trt_sweep import claims, gpu
+from trt_sweep import locks as locks_module
 from trt_sweep.errors import SweepError
 
 CPU = torch.device("cpu")
 HOLD = """
 import sys, time, torch
 from pathlib import Path
-from trt_sweep import gpu
-gpu.LOCKS = Path(sys.argv[1])
+from trt_sweep import gpu, locks
+locks.LOCKS = Path(sys.argv[1])
 with gpu.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
     print("held", time.monotonic(), flush=True)
     time.sleep(float(sys.argv[2]))
@@ -33,7 +35,7 @@ def locks(tmp_path, monkeypatch):
     """As in /tmp: the folder above has the sticky bit."""
     tmp_path.chmod(0o1777)
     folder = tmp_path / "locks"
-    monkeypatch.setattr(gpu, "LOCKS", folder)
+    monkeypatch.setattr(locks_module, "LOCKS", folder)
     return folder
 
 
@@ -95,3 +97,35 @@ def test_a_file_that_cannot_be_opened_is_named(locks):
     (locks / "cpu.lock").mkdir()
     with pytest.raises(SweepError, match=r"cpu\.lock cannot be opened \("), gpu.exclusive(CPU):
         pass
+
+
+def test_each_sweep_claims_a_gpu_of_its_own(monkeypatch):
+    """Two GPUs as NVML would list them; a third sweep sees both, and takes turns on them."""
+    monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a", "GPU-b"])
+    with claims.a_free_gpu() as first:
+        with claims.a_free_gpu() as second, claims.a_free_gpu() as third:
+            assert [first, second, third] == [{claims.VISIBLE: "GPU-a"}, {claims.VISIBLE: "GPU-b"}, {}]
+        with claims.a_free_gpu() as again:
+            assert again == second
+
+
+def test_one_gpu_is_not_claimed(monkeypatch):
+    monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a"])
+    with claims.a_free_gpu() as first:
+        assert first == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [(None, ["GPU-a", "GPU-b"]), ("1,0", ["GPU-b", "GPU-a"]), ("GPU-b", ["GPU-b"]), ("MIG-x", []), ("", []), ("7", [])],
+)
+def test_what_is_visible(monkeypatch, visible, found):
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda index: f"GPU-{'ab'[index]}")
+    if visible is None:
+        monkeypatch.delenv(claims.VISIBLE, raising=False)
+    else:
+        monkeypatch.setenv(claims.VISIBLE, visible)
+    assert claims.gpus() == found

@@ -8,7 +8,6 @@ import re
 import secrets
 import sys
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trt_sweep import config, resume
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
+from trt_sweep.launcher import import_from
 from trt_sweep.sweep import Sweep
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -32,6 +32,7 @@ _RANDOM = secrets.token_hex(2)
 def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
     runtime = HydraConfig.get().runtime
+    import_from(runtime)
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     folder = Path(runtime.output_dir)
@@ -49,7 +50,7 @@ def main() -> None:
     register_resolver()
     try:
         sys.argv[1:] = resume.arguments_of(sys.argv[1:])
-        _import_from_here(sys.argv[1:])
+        resume.called_with = sys.argv[1:]
         _run()
     except Interrupted as interrupt:
         sys.exit(interrupt.exit_code)
@@ -65,16 +66,6 @@ def main() -> None:
 def register_resolver() -> None:
     """What conf/config.yaml names the folder of a sweep with."""
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
-
-
-def _import_from_here(arguments: list[str]) -> None:
-    """Let `_target_` find modules in the working folder and beside a --config-dir, however we were started."""
-    given = [after for before, after in pairwise(arguments) if before in ("--config-dir", "-cd")]
-    given += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
-    for folder in ["", *given]:
-        path = str(Path(folder).resolve())
-        if path not in sys.path:
-            sys.path.append(path)
 
 
 def explain(error: BaseException) -> str:

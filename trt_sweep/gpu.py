@@ -7,21 +7,17 @@ import functools
 import platform
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from trt_sweep import locks
 from trt_sweep.errors import SweepError
 from trt_sweep.records import Environment
-
-# The same for all users, whatever their TMPDIR. In a folder of its own, since filelock refuses another user's file in
-# one with the sticky bit.
-LOCKS = (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())) / "trt_sweep"
 
 
 def resolve(device: str) -> torch.device:
@@ -131,18 +127,15 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
     name = "cpu"
     if device.type == "cuda":
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    path = LOCKS / f"{name}.lock"
-    lock = FileLock(path, mode=0o666)
     try:
-        if not LOCKS.is_dir():
-            LOCKS.mkdir(exist_ok=True)
-            LOCKS.chmod(0o777)
+        lock = locks.lock(name)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             tell(f"waiting for another sweep to leave {name}")
             lock.acquire(poll_interval=0.02)
     except OSError as error:
+        path = locks.LOCKS / f"{name}.lock"
         raise SweepError(f"{path} cannot be opened ({error.strerror}): let all users write it, or remove it") from error
     try:
         yield

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -75,9 +75,10 @@ class Local:
 class Child:
     """A process in a session of its own; with it goes whatever it has started."""
 
-    def __init__(self, folder: Path, hear: Hear) -> None:
+    def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
         self._hear = hear
         self._connection, theirs = Pipe()
+        folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG).open("ab") as log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, str(theirs.fileno()), str(folder), json.dumps(sys.path)],
@@ -85,6 +86,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **environment},
                 start_new_session=True,
             )
         self._guard = subprocess.Popen(
@@ -149,9 +151,12 @@ class Child:
         return self._process.returncode
 
 
-def start(mode: str, folder: Path, hear: Hear) -> Host:
-    """A process for points, ready to be called; raises SweepError where it does not come up."""
-    return Local(folder, hear) if mode == "none" else Child(folder, hear)
+def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -> Host:
+    """A process for points, ready to be called, with this environment on top of ours.
+
+    Raises SweepError where it does not come up.
+    """
+    return Local(folder, hear) if mode == "none" else Child(folder, hear, environment)
 
 
 class _Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     where one asks for what is not allowed, and at the end where one did not succeed.
     """
     setup_globals()
+    import_from(config.hydra.runtime)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     composed, checked = {}, {}
     for number, overrides in enumerate(job_overrides, first):
@@ -49,6 +51,12 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.
         raise SweepError(f"{len(failed)} of {len(returns)} jobs did not succeed; the first: {failed[0]._return_value}")
     return returns
+
+
+def import_from(runtime: Any) -> None:
+    """Let `_target_` find modules in the working folder and beside a --config-dir, however the process was started."""
+    beside = [str(source.path) for source in runtime.config_sources if source.schema == "file"]
+    sys.path += [path for path in (str(runtime.cwd), *beside) if path not in sys.path]
 
 
 def _latency(sweep: Sweep, number: int, _: DictConfig) -> float | None:

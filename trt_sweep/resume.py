@@ -14,6 +14,7 @@ from trt_sweep.point import Plan
 from trt_sweep.records import Environment, Record
 
 COMMAND = "command.json"
+called_with: list[str] | None = None  # the command line; none in a job of another launcher
 
 
 def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Record]:
@@ -58,8 +59,8 @@ def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object
 
 def keep_command(folder: Path, settings: SweepConfig) -> None:
     """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
-    if settings.resume is None:
-        records.write_json(folder / COMMAND, {"arguments": sys.argv[1:], "folder": str(Path.cwd())})
+    if settings.resume is None and called_with is not None:
+        records.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
 
 
 def arguments_of(arguments: list[str]) -> list[str]:

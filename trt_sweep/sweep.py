@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections import deque
@@ -13,7 +14,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import isolation, records, resume, table
+from trt_sweep import claims, isolation, records, resume, table
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
@@ -23,6 +24,7 @@ from trt_sweep.progress import LOG, Progress
 from trt_sweep.records import SUCCESS, Axes, Record
 
 Build = list[Point]
+MISHAPS = 3  # in a row, after which it is no use to go on
 
 
 class Sweep:
@@ -37,17 +39,24 @@ class Sweep:
         except Timeout:
             raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
         self._settings = next(iter(configs.values()))
+        self._held = contextlib.ExitStack()
+        anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
+        self._claimed = self._held.enter_context(claims.a_free_gpu()) if anywhere else {}
         self._host: isolation.Host | None = None
         self._builds_in_host = 0
         self._records: dict[str, Record] = {}
         self._reports: dict[str, Report] = {}
         self._redone: set[str] = set()
+        self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
             print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
-            self._plan: Plan = self._ready().call("plan", configs)
+            try:
+                self._plan: Plan = self._ready().call("plan", configs)
+            except Lost as lost:
+                raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
             if self._settings.resume is not None:
                 self._records = resume.finished(folder, self._plan, self._settings)
         except BaseException:
@@ -64,7 +73,7 @@ class Sweep:
         self._progress.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
         assert self._progress is not None
         self._progress.__exit__()
@@ -76,18 +85,16 @@ class Sweep:
             except OSError as error:
                 print(f"results.csv and results.parquet cannot be written: {error.strerror}", file=sys.stderr)
         missing = sum(point.id not in self._records or not self._records[point.id].final for point in self._points())
-        if missing and (kind is not None or self._interrupts.signal):
+        if missing:
             total = len(list(self._points()))
-            print(
-                f"{total - missing} of {_count(total, 'point')} are complete; python -m trt_sweep resume={self.folder} "
-                "does the rest",
-                file=sys.stderr,
-            )
+            hint = f"; python -m trt_sweep resume={self.folder} does the rest" * (resume.called_with is not None)
+            print(f"{total - missing} of {_count(total, 'point')} are complete{hint}", file=sys.stderr)
 
     def _close(self) -> None:
         if self._host is not None:
             self._host.end()
             self._host = None
+        self._held.close()
         self._lock.release()
 
     def run(self) -> None:
@@ -113,32 +120,42 @@ class Sweep:
         host, settings = self._ready(), self._settings.isolation
         most = 1 if settings.mode == "job" else settings.max_jobs
         held: list[Point] = []
-        fit = True
-        while queue and fit and self._builds_in_host < most and not self._interrupts.signal:
-            build = queue.popleft()
-            if held and not host.call("has_room", build[0].config.device):
-                queue.appendleft(build)
+        try:
+            fit = self._fill(host, queue, fresh, held, most) and self._rounds(host, held)
+            worn = not fit or host.call("close") is not None or self._builds_in_host >= most
+            self._mishaps = 0
+        except Lost as mishap:  # between points, so that none is to blame
+            fit, worn, self._mishaps = False, True, self._mishaps + 1
+            if self._mishaps == MISHAPS:
+                raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
+        if worn:
+            self._replace()
+        again = [p for p in held if not fit and not self._records[p.id].final and p.id not in self._redone]
+        if again:
+            self._redone |= {point.id for point in again}
+            lost.extend(_by_build(again))
+            self._progress.say(f"{_count(len(again), 'point')} in hand went with the process, to be built again")
+            self._progress.add([point.config.backend for point in again])
+
+    def _fill(
+        self, host: isolation.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], most: int
+    ) -> bool:
+        """Start builds while there is room, and note in `held` which points are to be timed again."""
+        while queue and self._builds_in_host < most and not self._interrupts.signal:
+            if held and not host.call("has_room", queue[0][0].config.device):
                 break
-            host.call("open", build)
+            host.call("open", queue[0])
             self._builds_in_host += 1
+            build = queue.popleft()
             for index, point in enumerate(build):
                 fit = self._start(host, point)
                 if self._records[point.id].status == "ok":
                     held.append(point)
                 if not fit:
-                    fresh.extendleft([build[index + 1 :]] if build[index + 1 :] else [])
-                    break
-        fit = fit and self._rounds(host, held)
-        if not fit:
-            self._replace()
-            again = [p for p in held if not self._records[p.id].final and p.id not in self._redone]
-            self._redone |= {point.id for point in again}
-            lost.extend(_by_build(again))
-            if again:
-                self._progress.say(f"{_count(len(again), 'point')} in hand went with the process, to be built again")
-                self._progress.add([point.config.backend for point in again])
-        elif host.call("close") is not None or self._builds_in_host >= most:
-            self._replace()
+                    if build[index + 1 :]:
+                        fresh.appendleft(build[index + 1 :])
+                    return False
+        return True
 
     def _start(self, host: isolation.Host, point: Point) -> bool:
         assert self._progress is not None
@@ -160,7 +177,7 @@ class Sweep:
                 if not self._step(host, "again", point):
                     return False
         if most > 1:
-            self._progress.say(f"timed in {most} interleaved rounds")
+            self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
         return True
 
     def _step(self, host: isolation.Host, method: str, point: Point) -> bool:
@@ -204,7 +221,7 @@ class Sweep:
 
     def _ready(self) -> isolation.Host:
         if self._host is None:
-            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear)
+            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed)
             self._builds_in_host = 0
         return self._host
 

@@ -45,9 +45,10 @@ class Worker:
     def open(self, build: list[Point]) -> None:
         """Take the points of a build in hand."""
         device = torch.device(build[0].config.device)
-        if device.type == "cuda" and device not in self._free:
-            self._free[device] = torch.cuda.mem_get_info(device)[0]
         with captured(self._folder / LOG):
+            if device.type == "cuda" and device not in self._free:
+                with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
+                    self._free[device] = torch.cuda.mem_get_info(device)[0]
             job = self._held.enter_context(Job(build, self._folder.name, self._points, self._hear, self._shared))
         self._lines |= {line.point.id: line for line in job.lines}
 

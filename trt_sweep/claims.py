@@ -1,0 +1,49 @@
+"""Which GPU a sweep takes where there are several; imports no torch, so that the choice can still be made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pynvml
+from filelock import Timeout
+
+from trt_sweep.locks import lock
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def gpus() -> list[str]:
+    """UUIDs of the GPUs that a process may use; empty without NVML, and where a slice of one (MIG) was chosen."""
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        found = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    except pynvml.NVMLError:
+        return []
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return found
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    chosen = [found[int(name)] if name.isdecimal() and int(name) < len(found) else name for name in names]
+    return chosen if all(name in found for name in chosen) else []
+
+
+@contextlib.contextmanager
+def a_free_gpu() -> Iterator[dict[str, str]]:
+    """The environment that shows a process one GPU which no other sweep has claimed, for as long as the context lasts.
+
+    Empty where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns by the window.
+    """
+    choice = gpus()
+    with contextlib.ExitStack() as held:
+        for uuid in choice if len(choice) > 1 else []:
+            claim = lock(f"{uuid}.claim")
+            try:
+                held.enter_context(claim.acquire(blocking=False))
+            except Timeout:
+                continue
+            yield {VISIBLE: uuid}
+            return
+        yield {}
