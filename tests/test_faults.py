@@ -18,7 +18,9 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep import records, table
+from trt_sweep import isolation, records, table
+from trt_sweep.config import LimitsConfig
+from trt_sweep.interrupts import Interrupted, Interrupts
 
 pytestmark = without_gpu
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
@@ -309,3 +311,68 @@ def test_a_read_only_disk(small_disk):
     run = Running(disk / "sweep", "model=scale", "backend=eager")
     assert run.end() == 1
     assert "Read-only file system" in run.said and "Traceback" not in run.said, run.said
+
+
+def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
+    """So it touches no GPU, and what breaks torch cannot break it."""
+    code = "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config import *; "
+    code += "from pathlib import Path; child = isolation.start('worker', Path(sys.argv[1]), print, {}); "
+    code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
+    code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "
+    code += "plan = child.call('plan', {0: SweepConfig(model=model, backend='eager')}); child.end(); "
+    code += "print(len(plan.builds), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout == "1 False\n", done.stderr
+
+
+def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep):
+    done = sweep("model=late_exit,patient", "batch_size=1,2", "backend=eager", "measure.max_s=3")
+    rows = done.rows
+    assert rows["status"].value_counts().to_dict() == {"crashed": 2, "ok": 2}, done.out + done.err
+    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == 3).all()
+
+
+def test_last_words_are_of_this_attempt(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("Fatal Python error: of an earlier one\n")
+    size = isolation._size(log)
+    assert isolation._last_words(log, size) == ""
+    with log.open("a") as file:
+        file.write("line\n" * 9 + "Fatal Python error: Aborted\n\nthread\nfile\nmore\n")
+    assert isolation._last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupts.signal is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interrupts.signal == signal.SIGTERM
+            with pytest.raises(Interrupted) as ended:
+                os.kill(os.getpid(), signal.SIGINT)
+            assert ended.value.exit_code == 130
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("phases", "limit"),
+    [
+        ([("export", 0.3)], "limits.export_s=0.2"),
+        ([("export", 0.15), ("partition", 0.15)], "limits.export_s=0.2"),
+        ([("warmup", 0.15), ("timing", 0.01), ("warmup", 0.15)], None),
+        ([("waiting for another sweep", 0.5)], None),
+        ([("model", 0.6)], "limits.total_s=0.5"),
+    ],
+)
+def test_limits(phases, limit):
+    clock = isolation._Clock(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
+    for phase, seconds in phases:
+        clock.enter(phase)
+        time.sleep(seconds)
+    left = clock.left()
+    assert (left == 0) == (limit is not None)
+    if limit is not None:
+        assert limit in clock.reason()

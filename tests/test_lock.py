@@ -109,6 +109,12 @@ def test_each_sweep_claims_a_gpu_of_its_own(monkeypatch):
             assert again == second
 
 
+def test_a_sweep_that_goes_on_takes_its_gpu_again(monkeypatch):
+    monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a", "GPU-b"])
+    with claims.a_free_gpu(["GPU-b"]) as first:
+        assert first == {claims.VISIBLE: "GPU-b"}
+
+
 def test_one_gpu_is_not_claimed(monkeypatch):
     monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a"])
     with claims.a_free_gpu() as first:
@@ -124,6 +130,7 @@ def test_what_is_visible(monkeypatch, visible, found):
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda index: f"GPU-{'ab'[index]}")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda index: "NVIDIA H200")
     if visible is None:
         monkeypatch.delenv(claims.VISIBLE, raising=False)
     else:

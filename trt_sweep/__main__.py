@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -33,6 +34,8 @@ def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
     runtime = HydraConfig.get().runtime
     import_from(runtime)
+    if HydraConfig.get().mode is not RunMode.RUN:
+        resume.called_with = None  # a job of another launcher's: the command line is not this job's own
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     folder = Path(runtime.output_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pynvml
 from filelock import Timeout
@@ -12,6 +12,7 @@ from filelock import Timeout
 from trt_sweep.locks import lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ORDER = "CUDA_DEVICE_ORDER"
 
 
 def gpus() -> list[str]:
@@ -20,23 +21,28 @@ def gpus() -> list[str]:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         found = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        kinds = {str(pynvml.nvmlDeviceGetName(handle)) for handle in handles}
     except pynvml.NVMLError:
         return []
     visible = os.environ.get(VISIBLE)
     if visible is None:
         return found
     names = [name.strip() for name in visible.split(",") if name.strip()]
+    if any(name.isdecimal() for name in names) and len(kinds) > 1 and os.environ.get(ORDER) != "PCI_BUS_ID":
+        return []  # CUDA counts the fastest first
     chosen = [found[int(name)] if name.isdecimal() and int(name) < len(found) else name for name in names]
     return chosen if all(name in found for name in chosen) else []
 
 
 @contextlib.contextmanager
-def a_free_gpu() -> Iterator[dict[str, str]]:
+def a_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """The environment that shows a process one GPU which no other sweep has claimed, for as long as the context lasts.
+
+    Those of `preferred`, by UUID, are tried first.
 
     Empty where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns by the window.
     """
-    choice = gpus()
+    choice = sorted(gpus(), key=lambda uuid: uuid not in preferred)
     with contextlib.ExitStack() as held:
         for uuid in choice if len(choice) > 1 else []:
             claim = lock(f"{uuid}.claim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import platform
 import socket
 import subprocess
@@ -80,13 +81,18 @@ def _git_sha() -> str | None:
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
+    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
 
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}+" if commit and git("status", "--porcelain", "--", "trt_sweep", "conf") else commit
+@functools.cache
+def _code_id() -> str:
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for folder in (package, package.parent / "conf"):
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @functools.cache
@@ -105,7 +111,7 @@ def environment(device: torch.device | None) -> Environment:
         **gpu,
         driver=_driver(),
         cuda=torch.version.cuda,
-        torch=torch.__version__,
+        torch=str(torch.__version__),  # a plain string, which is read back without torch
         torch_tensorrt=version("torch-tensorrt-rtx" if rtx else "torch-tensorrt"),
         tensorrt=tensorrt_version(),
         tensorrt_flavor=flavor(),
@@ -113,6 +119,7 @@ def environment(device: torch.device | None) -> Environment:
         hostname=socket.gethostname(),
         trt_sweep=version("trt-sweep"),
         git_sha=_git_sha(),
+        code_id=_code_id(),
     )
 
 

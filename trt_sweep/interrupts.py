@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -31,7 +32,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            # One that is ignored, as under nohup, stays so.
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._heard) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +47,8 @@ class Interrupts:
         self.signal = number
         # Not through a stream, which may be in the middle of a line.
         name = signal.Signals(number).name
-        os.write(2, f"\n{name}: finishing the point at work; once more ends it at once\n".encode())
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            os.write(2, f"\n{name}: finishing the point at work; once more ends it at once\n".encode())
 
     def check(self) -> None:
         """Raise Interrupted where a signal came."""

@@ -60,7 +60,8 @@ class Host(Protocol):
 class Local:
     """This process: nothing protects it, and no limit holds."""
 
-    def __init__(self, folder: Path, hear: Hear) -> None:
+    def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
+        os.environ.update(environment)  # before CUDA looks
         from trt_sweep.worker import Worker
 
         self._worker = Worker(folder, hear)
@@ -101,10 +102,10 @@ class Child:
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         with contextlib.suppress(BrokenPipeError):  # the answer tells more
             self._connection.send((method, arguments))
-        return self._answer(_Clock(limits or LimitsConfig(None, None, None, None)), log)
+        return self._answer(_Clock(limits or LimitsConfig(total_s=START_S)), log)
 
     def _answer(self, clock: _Clock, log: Path | None) -> Any:
-        before = _killed_for_memory()
+        before, size = _killed_for_memory(), _size(log)
         while True:
             try:
                 ready = wait([self._connection, self._gone], clock.left())
@@ -122,6 +123,9 @@ class Child:
                         return content
                     if kind == "error":
                         raise content
+                    if kind == "failed":
+                        self.end()
+                        raise Lost("crashed", clock.phase, content)
                     clock.enter(content)
                     self._hear(content)
                     continue
@@ -130,7 +134,7 @@ class Child:
                 raise Lost("timeout", clock.phase, clock.reason())
             code = self._end()
             status = "out_of_memory" if code == -signal.SIGKILL and _killed_for_memory() > before else "crashed"
-            raise Lost(status, clock.phase, _death(code) + _last_words(log))
+            raise Lost(status, clock.phase, _death(code) + _last_words(log, size))
 
     def end(self) -> None:
         self._end()
@@ -156,7 +160,7 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -
 
     Raises SweepError where it does not come up.
     """
-    return Local(folder, hear) if mode == "none" else Child(folder, hear, environment)
+    return Local(folder, hear, environment) if mode == "none" else Child(folder, hear, environment)
 
 
 class _Clock:
@@ -207,10 +211,21 @@ def _death(code: int) -> str:
     return f"the process ended with exit code {code}"
 
 
-def _last_words(log: Path | None, lines: int = 3) -> str:
-    """The end of what a process wrote, on one line."""
+def _size(log: Path | None) -> int:
     try:
-        text = log.read_bytes()[-4000:].decode(errors="replace") if log else ""
+        return log.stat().st_size if log else 0
+    except OSError:
+        return 0
+
+
+def _last_words(log: Path | None, start: int, lines: int = 3) -> str:
+    """The end of what a process wrote from `start` on, on one line."""
+    if log is None:
+        return ""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, _size(log) - 64_000))
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
     said = [" ".join(line.split()) for line in text.splitlines() if line.strip()]

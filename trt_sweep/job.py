@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import errno
 import gc
@@ -55,6 +56,13 @@ class _Built:
     phase: str = "model"
 
 
+def _bare(error: Exception) -> Exception:
+    """A copy without the traceback, whose frames would keep what they hold on the GPU."""
+    bare = copy.copy(error)
+    bare.__cause__ = bare.__context__ = None
+    return bare.with_traceback(None)
+
+
 class Job:
     """One build (or `measure.rebuilds` of them) and the points that are timed on it, round after round.
 
@@ -105,11 +113,13 @@ class Line:
         self._status = "interrupted"
         self._reason: str | None = None
         self.interleaved: bool | None = None
+        self._first_call = True  # after the build
 
     def start(self) -> Record:
         """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
         self.folder.mkdir(parents=True, exist_ok=True)
         records.write_json(self.folder / "config.json", self.config.to_dict())
+        self.write()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
         return self._guarded(self._run)
 
     @property
@@ -231,7 +241,7 @@ class Line:
             with models.float32_mode(config.precision):
                 self.compiled = (backend.plan if config.dryrun else backend.compile)(model, settings)
         except Exception as failure:
-            error = failure
+            error = _bare(failure)
             raise
         finally:
             self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
@@ -242,7 +252,8 @@ class Line:
     def _engine_key(self, compiled: backends.Compiled) -> str | None:
         """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
         partition_id = compiled.partition.partition_id
-        if partition_id is None or not self.config.reuse or self.config.measure.rebuilds > 1:
+        alone = not self.config.reuse or self.config.measure.rebuilds > 1 or self.config.runtime_cache is not None
+        if partition_id is None or alone:
             return None
         return self.config.engine_key(partition_id, compiled.ignored_axes)
 
@@ -255,7 +266,10 @@ class Line:
         build = dataclasses.replace(
             compiled.build, export_s=planned.build.export_s, build_s=None, engine_reused_from=point_id
         )
-        return dataclasses.replace(compiled, build=build, partition=planned.partition)
+        self._first_call = False
+        return dataclasses.replace(
+            compiled, build=build, partition=planned.partition, ignored_axes=planned.ignored_axes
+        )
 
     def _reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
         """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that."""
@@ -304,7 +318,8 @@ class Line:
         self.accuracy = dataclasses.replace(worst, reference_spread=spread)
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
         builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
-        self.measurement = timing.Measurement(builds, config.timed.batch_size, first_ms[0], len(engines) or None)
+        first_call_ms = first_ms[0] if self._first_call else None
+        self.measurement = timing.Measurement(builds, config.timed.batch_size, first_call_ms, len(engines) or None)
         if self.accuracy.accurate:
             return "ok"
         self._reason = (

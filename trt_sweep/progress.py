@@ -106,12 +106,12 @@ class Progress:
 
     def end(self, outcome: str) -> None:
         self._took[self._kind].append(time.monotonic() - self._began)
-        line = f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})"
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.say(f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """A line that stays; without a reader, as when the terminal has gone, the sweep goes on all the same."""
+        with contextlib.suppress(OSError):
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def remaining_s(self) -> float | None:
         """Seconds that the running point and those to come are guessed to need."""

@@ -90,7 +90,8 @@ class Environment:
     python: str | None = metric("version of Python")
     hostname: str | None = metric("name of the machine")
     trt_sweep: str | None = metric("version of trt_sweep")
-    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout; behind a + where it was changed")
+    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout")
+    code_id: str | None = metric("hash of trt_sweep's sources and configuration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,9 @@ class Timing:
     gpu_ms_captures: int | None = metric("how many captures that were: fewer where memory or time was short")
     enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
     launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
-    first_call_ms: float | None = metric("first call after the build, with what it compiles on the way", "ms")
+    first_call_ms: float | None = metric(
+        "first call after the build, with what it compiles on the way; null where another point's build is used", "ms"
+    )
     throughput_per_s: float | None = metric("batch_size over latency_ms", "1/s")
 
 

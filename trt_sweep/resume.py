@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -45,9 +46,20 @@ def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Recor
     return found
 
 
+def gpus_of(folder: Path) -> list[str]:
+    """The GPUs that the records of a sweep name."""
+    found: dict[str, None] = {}
+    for path in folder.glob(f"points/*/{records.RECORD}"):
+        with contextlib.suppress(OSError, ValueError, TypeError, SweepError):
+            uuid = records.read(path).gpu_uuid
+            if uuid is not None:
+                found[uuid] = None
+    return list(found)
+
+
 def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object]]:
-    # A point that failed early did not come to the GPU, and a machine may be renamed.
-    names = [item for item in records.columns(Environment) if item != "hostname"]
+    # A point that failed early did not come to the GPU; a machine may be renamed, and code_id says more than a commit.
+    names = [item for item in records.columns(Environment) if item not in ("hostname", "git_sha", "trt_sweep")]
     before = {name: getattr(record, name) for name in names}
     after = {name: getattr(now, name) for name in names}
     return {
@@ -90,9 +102,7 @@ def arguments_of(arguments: list[str]) -> list[str]:
             "limits. or isolation. settings only, or start a new sweep"
         )
     os.chdir(where)
-    multirun = any(one in ("-m", "--multirun") for one in before)
-    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
     settings = [one for one in more if one not in ("-m", "--multirun")]
     quoted = "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return [*before, f"{key}={quoted}", f"resume={quoted}", *settings]
+    return [*before, f"hydra.sweep.dir={quoted}", f"hydra.run.dir={quoted}", f"resume={quoted}", *settings]

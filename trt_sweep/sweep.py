@@ -41,12 +41,13 @@ class Sweep:
         self._settings = next(iter(configs.values()))
         self._held = contextlib.ExitStack()
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
-        self._claimed = self._held.enter_context(claims.a_free_gpu()) if anywhere else {}
+        before = resume.gpus_of(folder) if self._settings.resume is not None else []
+        self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
         self._host: isolation.Host | None = None
         self._builds_in_host = 0
         self._records: dict[str, Record] = {}
         self._reports: dict[str, Report] = {}
-        self._redone: set[str] = set()
+        self._at_work: str | None = None
         self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
@@ -117,37 +118,44 @@ class Sweep:
     def _group(self, queue: deque[Build], lost: deque[Build], fresh: deque[Build]) -> None:
         """Take builds from the queue for as long as there is room for them, and time them in rounds."""
         assert self._progress is not None
-        host, settings = self._ready(), self._settings.isolation
-        most = 1 if settings.mode == "job" else settings.max_jobs
+        host = self._ready()
         held: list[Point] = []
+        alone: list[Point] = []
         try:
-            fit = self._fill(host, queue, fresh, held, most) and self._rounds(host, held)
-            worn = not fit or host.call("close") is not None or self._builds_in_host >= most
-            self._mishaps = 0
+            fit = self._fill(host, queue, fresh, held, alone) and self._rounds(host, held)
         except Lost as mishap:  # between points, so that none is to blame
-            fit, worn, self._mishaps = False, True, self._mishaps + 1
+            fit, self._mishaps = False, self._mishaps + 1
             if self._mishaps == MISHAPS:
                 raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
-        if worn:
+        else:
+            self._mishaps = 0
+        if not fit or alone or self._builds_in_host >= self._most or not self._closed(host):
             self._replace()
-        again = [p for p in held if not fit and not self._records[p.id].final and p.id not in self._redone]
+        # The point that took the process down is final; were it not, it would do so again.
+        again = [p for p in held if not fit and not self._records[p.id].final and p.id != self._at_work] + alone
         if again:
-            self._redone |= {point.id for point in again}
             lost.extend(_by_build(again))
             self._progress.say(f"{_count(len(again), 'point')} in hand went with the process, to be built again")
             self._progress.add([point.config.backend for point in again])
 
     def _fill(
-        self, host: isolation.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], most: int
+        self, host: isolation.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], alone: list[Point]
     ) -> bool:
-        """Start builds while there is room, and note in `held` which points are to be timed again."""
-        while queue and self._builds_in_host < most and not self._interrupts.signal:
-            if held and not host.call("has_room", queue[0][0].config.device):
+        """Start builds while there is room, and note in `held` which points are to be timed again.
+
+        Where memory runs out while other builds are in hand, the point is noted in `alone`, to be tried without them.
+        """
+        opened = 0
+        while queue and self._builds_in_host < self._most and not self._interrupts.signal:
+            if opened and not host.call("has_room", queue[0][0].config.device):
                 break
             host.call("open", queue[0])
             self._builds_in_host += 1
+            opened += 1
             build = queue.popleft()
             for index, point in enumerate(build):
+                if self._interrupts.signal:
+                    return True
                 fit = self._start(host, point)
                 if self._records[point.id].status == "ok":
                     held.append(point)
@@ -155,7 +163,22 @@ class Sweep:
                     if build[index + 1 :]:
                         fresh.appendleft(build[index + 1 :])
                     return False
+                if self._records[point.id].status == "out_of_memory" and opened > 1:
+                    alone.append(point)
+            if alone:
+                break
         return True
+
+    def _closed(self, host: isolation.Host) -> bool:
+        """Whether the process has let go of all its points and may take more."""
+        try:
+            return host.call("close") is None
+        except Lost:
+            return False
+
+    @property
+    def _most(self) -> int:
+        return 1 if self._settings.isolation.mode == "job" else self._settings.isolation.max_jobs
 
     def _start(self, host: isolation.Host, point: Point) -> bool:
         assert self._progress is not None
@@ -183,6 +206,7 @@ class Sweep:
     def _step(self, host: isolation.Host, method: str, point: Point) -> bool:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
+        self._at_work = point.id
         try:
             report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
         except Lost as lost:
@@ -191,8 +215,9 @@ class Sweep:
         return bool(report.fit)
 
     def _lost(self, point: Point, folder: Path, lost: Lost) -> Record:
-        """The row of a point that took its process down, with what was known of it before."""
+        """The row of a point that took its process down, with what it had written by then."""
         ends: dict[str, Any] = {"status": lost.status, "phase": lost.phase, "reason": lost.reason, "final": True}
+        ends |= vars(self._plan.environment(point))
         try:
             known = records.read(folder / records.RECORD)
         except (OSError, ValueError, TypeError, SweepError):
@@ -203,7 +228,6 @@ class Sweep:
                 merged_axes=point.merged,
                 created_utc=records.now(),
                 **vars(Axes(**point.axes)),
-                **vars(self._plan.environment(point)),
             )
         record = dataclasses.replace(known, **ends)
         records.write(folder, record)

@@ -49,7 +49,7 @@ class Measurement:
 
     windows: list[list[Window]]
     batch_size: int
-    first_call_ms: float
+    first_call_ms: float | None
     distinct_engines: int | None = None
 
     @property

@@ -6,8 +6,8 @@ import contextlib
 import faulthandler
 import gc
 import os
-import pickle
 import signal
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -94,18 +94,21 @@ class Worker:
 
     def _report(self, line: Line, record: Record) -> Report:
         report = line.report(record)
-        if line.device is None or line.device.type != "cuda":
+        if not torch.cuda.is_initialized():
             return report
         try:
-            torch.cuda.synchronize(line.device)
+            torch.cuda.synchronize()
         except Exception:  # an illegal access leaves no CUDA call working in this process
             return Report(report.record, fit=False)
         return report
 
 
 def serve(descriptor: int, folder: Path) -> None:
-    """Be the child process: answer (method, arguments) with ("done", result) or ("error", exception), and until then
-    say ("phase", name). Ends with the connection."""
+    """Be the child process, until the connection ends.
+
+    Each (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
+    ("failed", text); until then ("phase", name) says what goes on.
+    """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
     faulthandler.enable()
@@ -124,9 +127,8 @@ def serve(descriptor: int, folder: Path) -> None:
             return
         try:
             send("done", getattr(worker, method)(*arguments))
-        except Exception as error:
-            try:
-                pickle.loads(pickle.dumps(error))
-            except Exception:
-                error = SweepError(one_line(error))
+        except (SweepError, OSError) as error:
             send("error", error)
+        except Exception as error:
+            traceback.print_exc()
+            send("failed", one_line(error))
