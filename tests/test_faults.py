@@ -111,7 +111,7 @@ def test_builds_in_hand_are_made_again(sweep):
     assert rows.loc["late_exit", "status"] == "crashed" and rows.loc["late_exit", "phase"] in ("warmup", "timing")
     assert rows.loc["late_exit", "latency_ms"] < 1 and "exit code 4" in rows.loc["late_exit", "reason"]
     assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == 3
-    assert "1 point in hand went with the process, to be built again" in done.err
+    assert "1 point to be built again: their process is gone" in done.err
 
 
 @pytest.mark.parametrize("mode", ["worker", "job", "none"])

@@ -160,7 +160,11 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -
 
     Raises SweepError where it does not come up.
     """
-    return Local(folder, hear, environment) if mode == "none" else Child(folder, hear, environment)
+    if mode == "none":
+        return Local(folder, hear, environment)
+    if not hasattr(os, "pidfd_open"):
+        raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
+    return Child(folder, hear, environment)
 
 
 class _Clock:

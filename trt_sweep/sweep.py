@@ -135,7 +135,8 @@ class Sweep:
         again = [p for p in held if not fit and not self._records[p.id].final and p.id != self._at_work] + alone
         if again:
             lost.extend(_by_build(again))
-            self._progress.say(f"{_count(len(again), 'point')} in hand went with the process, to be built again")
+            why = "their process is gone" if not fit else "memory ran out beside others"
+            self._progress.say(f"{_count(len(again), 'point')} to be built again: {why}")
             self._progress.add([point.config.backend for point in again])
 
     def _fill(
