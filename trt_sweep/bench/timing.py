@@ -296,6 +296,7 @@ def _judgement(points: list[_Judged]) -> Table:
     """What is claimed of points of one engine, and what is found of those with work added; no `engine_id` is seen.
 
     "single" takes each build as a point, as measure.rebuilds=1 does; "rebuilt" takes the builds in groups of five.
+    Found is counted by pairs; not first are the points with work added that are proved not to be the fastest.
     """
     table = []
     for clock in _clocks(points):
@@ -312,7 +313,8 @@ def _judgement(points: list[_Judged]) -> Table:
 
 def _claims(clock: str, how: str, rows: list[pd.Series]) -> dict[str, Any]:
     column = clock.partition(" ")[0]
-    claimed = stats.proved([ranking.estimate(row, column) for row in rows])
+    estimates = [ranking.estimate(row, column) for row in rows]
+    claimed, best = stats.proved(estimates), stats.rank_sets(estimates, range(len(rows)))
     pairs = list(itertools.combinations(range(len(rows)), 2))
     shares, values = [row["added"] for row in rows], [float(row[column]) for row in rows]
     same = [(a, b) for a, b in pairs if shares[a] == shares[b] == 0]
@@ -329,6 +331,9 @@ def _claims(clock: str, how: str, rows: list[pd.Series]) -> dict[str, Any]:
     for share in ADDED:
         slower = [(a, b) for a, b in pairs if {shares[a], shares[b]} == {0.0, share}]
         found[f"found_{100 * share:.0f}_percent"] = f"{sum(claimed[a][b] for a, b in slower)}/{len(slower)}"
+        late = [index for index, each in enumerate(shares) if each == share]
+        out = sum(best[index][0] > 1 for index in late)
+        found[f"not_first_{100 * share:.0f}_percent"] = f"{out}/{len(late)}"
     return found
 
 
