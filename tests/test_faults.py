@@ -100,7 +100,7 @@ def test_the_next_point_is_unaffected(sweep, model, status, reason):
         assert reason in done.err and rows.loc[model, "python"]
     after = rows.loc["patient"]
     assert after["status"] == "ok" and after["rounds"] == 3 and after["final"] and after["rel_l2_error"] == 0
-    assert 20 < after["latency_ms"] < 21.5  # what its sleep takes, as alone
+    assert 20 < after["latency_ms"] < 25  # what its sleep takes, as alone
     assert gone(done.folder)
 
 
