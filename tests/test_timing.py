@@ -123,7 +123,7 @@ def test_a_warm_up_that_does_not_end_is_unsteady():
     durations = itertools.count(1)
 
     def slower() -> None:
-        busy(1e-3 * 1.02 ** next(durations))()
+        busy(1e-3 * 1.05 ** next(durations))()
 
     found = window(slower, dataclasses.replace(FAST, target=0.01, warmup_max_s=0.3))
     assert not found.watch.steady and found.watch.verdict()[0] == "unstable"
