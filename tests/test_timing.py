@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import itertools
 import math
 import time
 
@@ -120,12 +119,14 @@ def test_the_warm_up_lasts_until_calls_have_stopped_changing():
 
 
 def test_a_warm_up_that_does_not_end_is_unsteady():
-    durations = itertools.count(1)
+    """A call that takes four times as long every tenth of a second."""
+    began: list[float] = []
 
     def slower() -> None:
-        busy(1e-3 * 1.05 ** next(durations))()
+        began.append(time.perf_counter())
+        busy(min(1e-3 * 4 ** ((began[-1] - began[0]) / 0.1), 0.1))()
 
-    found = window(slower, dataclasses.replace(FAST, target=0.01, warmup_max_s=0.3))
+    found = window(slower, dataclasses.replace(FAST, target=0.01, warmup_max_s=0.3, max_s=0.01))
     assert not found.watch.steady and found.watch.verdict()[0] == "unstable"
 
 
