@@ -38,8 +38,7 @@ def _run(composed: DictConfig) -> float | None:
         resume.called_with = None  # a job of another launcher's: the command line is not this job's own
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
-    folder = Path(runtime.output_dir)
-    with Sweep({number: config.from_hydra(composed)}, folder) as sweep:
+    with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
         sweep.run()
         return sweep.job(number).latency_ms
 

@@ -20,7 +20,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.progress import LOG
 
 GRACE_S = 2.0  # between asking a process to end and making it
-START_S = 600.0  # to import everything, on a slow disk
+START_S = 600.0  # to import everything, on a slow disk, and for all that belongs to no point
 SERVE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from pathlib import Path; from trt_sweep import worker; "
 )
@@ -95,14 +95,14 @@ class Child:
         )
         self._gone = os.pidfd_open(self._process.pid)
         try:
-            self._answer(_Clock(LimitsConfig(total_s=START_S)), folder / LOG)
+            self._answer(_Clock(None), folder / LOG)
         except Lost as lost:
             raise SweepError(f"the process for the points does not start: {lost.reason}; see {folder / LOG}") from lost
 
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         with contextlib.suppress(BrokenPipeError):  # the answer tells more
             self._connection.send((method, arguments))
-        return self._answer(_Clock(limits or LimitsConfig(total_s=START_S)), log)
+        return self._answer(_Clock(limits), log)
 
     def _answer(self, clock: _Clock, log: Path | None) -> Any:
         before, size = _killed_for_memory(), _size(log)
@@ -168,10 +168,11 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -
 
 
 class _Clock:
-    """The limits of one call against the phases it goes through."""
+    """The limits of one call against the phases it goes through; START_S where the call belongs to no point."""
 
-    def __init__(self, limits: LimitsConfig) -> None:
-        self._limits = limits
+    def __init__(self, limits: LimitsConfig | None) -> None:
+        self._of_point = limits is not None
+        self._limits = limits or LimitsConfig(total_s=START_S)
         self.phase: str | None = None
         self._entered = time.monotonic()
         self._spent: dict[str, float] = {"total_s": 0.0}
@@ -204,6 +205,8 @@ class _Clock:
 
     def reason(self) -> str:
         _, name = self._over()
+        if not self._of_point:
+            return f"the process did not answer for {START_S:g} s"
         return f"{self.phase or 'the start'} ran into limits.{name}={getattr(self._limits, name):g}"
 
 

@@ -117,7 +117,6 @@ class Line:
 
     def start(self) -> Record:
         """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         records.write_json(self.folder / "config.json", self.config.to_dict())
         self.write()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
         return self._guarded(self._run)

@@ -8,7 +8,7 @@ from typing import Any
 from trt_sweep import backends, gpu, models, records
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.point import Plan, Point
+from trt_sweep.point import Plan, Point, by_build
 from trt_sweep.records import BASELINE, Axes
 
 
@@ -34,10 +34,7 @@ def plan(configs: dict[int, SweepConfig]) -> Plan:
         for config in _baselines(point.config):
             if config.point_id not in points:
                 baselines.setdefault(config.point_id, point_of(config))
-    builds: dict[str, list[Point]] = {}
-    for point in points.values():
-        builds.setdefault(point.config.build_id, []).append(point)
-    everything = [*([point] for point in baselines.values()), *builds.values()]
+    everything = [*([point] for point in baselines.values()), *by_build(points.values())]
     devices = {None if point.config.dryrun else point.config.device for build in everything for point in build}
     environments = {name: gpu.environment(gpu.resolve(name) if name else None) for name in devices}
     return Plan(everything, environments)

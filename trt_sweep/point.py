@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,14 @@ class Point:
     def id(self) -> str:
         """`point_id`, the name of its record's folder."""
         return self.config.point_id
+
+
+def by_build(points: Iterable[Point]) -> list[list[Point]]:
+    """The points in their order, those of one build together."""
+    builds: dict[str, list[Point]] = {}
+    for point in points:
+        builds.setdefault(point.config.build_id, []).append(point)
+    return list(builds.values())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
-from trt_sweep.point import Plan, Point, Report
+from trt_sweep.point import Plan, Point, Report, by_build
 from trt_sweep.progress import LOG, Progress
 from trt_sweep.records import SUCCESS, Axes, Record
 
@@ -102,7 +102,7 @@ class Sweep:
         """Build, check and time all points, then time them again in turn (A B C, A B C), so that a drift meets all.
 
         As many as the memory holds are kept for that at a time; the rest follows when they are done. A process that is
-        lost takes the builds in hand with it: they are made once more, apart from points not yet tried. The first
+        lost takes the builds in hand with it: they are made again, apart from points not yet tried. The first
         interrupt lets the point at work finish; raises Interrupted then.
         """
         assert self._progress is not None
@@ -134,7 +134,7 @@ class Sweep:
         # The point that took the process down is final; were it not, it would do so again.
         again = [p for p in held if not fit and not self._records[p.id].final and p.id != self._at_work] + alone
         if again:
-            lost.extend(_by_build(again))
+            lost.extend(by_build(again))
             why = "their process is gone" if not fit else "memory ran out beside others"
             self._progress.say(f"{_count(len(again), 'point')} to be built again: {why}")
             self._progress.add([point.config.backend for point in again])
@@ -281,13 +281,6 @@ class Sweep:
         values = point.axes
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
         return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
-
-
-def _by_build(points: list[Point]) -> list[Build]:
-    builds: dict[str, Build] = {}
-    for point in points:
-        builds.setdefault(point.config.build_id, []).append(point)
-    return list(builds.values())
 
 
 def _count(number: int, noun: str) -> str:

@@ -55,7 +55,6 @@ class Worker:
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
         line = self._last = self._lines[point_id]
-        line.folder.mkdir(parents=True, exist_ok=True)
         with captured(line.folder / LOG):
             return self._report(line, line.start())
 
