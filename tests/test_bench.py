@@ -11,6 +11,7 @@ import pytest
 from conftest import without_gpu
 
 from trt_sweep.bench import __main__ as bench
+from trt_sweep.bench.sweep import CLOCKS, compared, cost
 
 
 @without_gpu
@@ -42,3 +43,35 @@ def test_more_repeats_than_windows_are_refused(capsys):
 def test_too_little_is_refused(argument, capsys):
     assert bench.main(["timing", argument]) == 1
     assert f"error: {argument} is not allowed: use an integer of at least" in capsys.readouterr().err
+
+
+@without_gpu
+def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
+    assert bench.main(["sweep", f"--folder={tmp_path}"]) == 1
+    assert "error: the benchmark needs a GPU and Torch-TensorRT; there are none here" in capsys.readouterr().err
+    assert bench.main(["sweep", "--build-workers=0"]) == 1
+    assert "error: --build-workers=0 is not allowed: use an integer of at least 1" in capsys.readouterr().err
+
+
+def rows(**changes) -> pd.DataFrame:
+    base = {"point_id": ["a", "b"], "model": "m", "backend": ["eager", "dynamo"], "precision": "fp16"}
+    base |= {
+        f"{clock}{end}": value for clock in CLOCKS for end, value in (("", 2.0), ("_ci_low", 1.9), ("_ci_high", 2.1))
+    }
+    base |= {"build_s": [None, 3.0], "engine_id": [None, "e"], "engines_stored": [None, 1.0]}
+    return pd.DataFrame(base | changes)
+
+
+def test_points_of_two_sweeps_are_compared_by_their_intervals():
+    slower = {"latency_ms": [2.1, 3.0], "latency_ms_ci_low": [2.05, 2.9], "latency_ms_ci_high": [2.2, 3.1]}
+    found = pd.DataFrame(compared(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
+    assert found["ratio"].tolist() == [1.0, 1.05, 1.0, 1.5]
+    assert found["overlap"].tolist() == [True, True, True, False]
+    assert cost("way", rows(), 30.04) == {
+        "way": "way",
+        "points": 2,
+        "seconds": 30.0,
+        "seconds_per_point": 15.0,
+        "build_s": 3.0,
+        "engines_stored": 1,
+    }

@@ -14,6 +14,7 @@ import torch
 
 from trt_sweep import backends, cudagraphs, gpu, health, models, records, table, timing
 from trt_sweep.config import MeasureConfig
+from trt_sweep.engine_store import PRIVATE
 
 pytestmark = pytest.mark.gpu
 
@@ -86,6 +87,30 @@ def test_the_next_point_is_unaffected(sweep, model, status, said):
     assert rows.loc[model, "status"] == status and said in rows.loc[model, "reason"], done.out + done.err
     assert rows.loc["scale", "status"] == "ok" and rows.loc["scale", "rounds"] == 3
     assert rows.loc["scale", "gpu_ms_method"] == "graph" and rows.loc["scale", "rel_l2_error"] == 0
+
+
+def test_engines_built_before_or_ahead_are_the_ones_that_would_be_built(sweep, tmp_path):
+    """Of each backend that has a store: nothing is built a second time, and the outputs are right."""
+    stored = ["dynamo", "onnx", "torch_compile"]
+    arguments = (f"backend={','.join(stored)}", "model=resnet18,squeezenet1_1", "precision=fp16", "measure.max_s=0.6")
+    rows = {}
+    for name, more in {
+        "alone": ["reuse=false"],
+        "ahead": ["build_workers=2", f"cache_dir={tmp_path / 'cache'}"],
+        "before": [f"cache_dir={tmp_path / 'cache'}"],
+    }.items():
+        done = sweep(*arguments, *more, f"hydra.sweep.dir={tmp_path / name}", example=False)
+        assert done.code == 0, done.out + done.err
+        assert not (tmp_path / name / PRIVATE).exists()
+        found = table.load(tmp_path / name)
+        rows[name] = found[found["backend"].isin(stored)].set_index(["backend", "model"]).sort_index()
+    alone = rows["alone"]
+    assert alone["engines_stored"].isna().all() and len(alone) == 6
+    for name in ("ahead", "before"):
+        assert rows[name]["engine_id"].tolist() == alone["engine_id"].tolist()
+        assert rows[name]["engines_stored"].tolist() == alone["engines"].tolist()
+        assert rows[name]["build_s"].notna().all() and (rows[name]["rel_l2_error"] < 2e-3).all()
+        assert (rows[name]["build_s"] < 3 * alone["build_s"]).all() and (rows[name]["foreign_processes"] == 0).all()
 
 
 def test_planned_and_built_engines_agree(sweep):

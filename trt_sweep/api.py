@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep import gpu
+from trt_sweep import gpu, timing_cache
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, require
 
@@ -44,11 +44,11 @@ OURS = {
 FIXED = {
     **dict.fromkeys(
         ("cache_built_engines", "reuse_cached_engines", "engine_cache_dir", "engine_cache_size", "custom_engine_cache"),
-        "an engine cache answers with engines of other settings, since its key leaves some out",
+        "an engine cache answers with engines of other settings, since its key leaves some out: use cache_dir",
     ),
     **dict.fromkeys(
         ("timing_cache_path", "timing_cache_prefix", "save_timing_cache"),
-        "each point has a timing cache of its own, or the order of the points would show in their build times",
+        "each point has a timing cache of its own, or the points' order would show in their build times: use cache",
     ),
     "pass_through_build_failures": "a graph whose build fails would run in PyTorch, and the row would not say so",
     "explicit_batch_dimension": "TensorRT has no other",
@@ -171,6 +171,7 @@ class Api:
             return {"min_block_size": config.min_block_size, "disable_tf32": config.precision != "tf32", **further}
         if frontend == "fx":
             return {"min_acc_module_size": config.min_block_size, "explicit_batch_dimension": True, **further}
+        timing_cache.require(config)
         passed: dict[str, Any] = {
             "disable_tf32": config.precision != "tf32",
             "min_block_size": config.min_block_size,

@@ -17,6 +17,7 @@ from trt_sweep.errors import SweepError, require
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 RUNTIMES = ("cpp", "python")
 RUNTIME_CACHES = ("cold", "warm")
+CACHES = ("cold", "warm", "frozen")
 SPECIALIZATIONS = ("lazy", "eager", "none")
 TORCHSCRIPT_MODES = ("trace", "script")
 ISOLATIONS = ("worker", "job", "none")
@@ -33,7 +34,10 @@ WHOLE = {
 DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
-NO_IDENTITY = ("limits", "isolation", "resume", "retry", "allow_changed", "reuse")
+NO_IDENTITY = (
+    *("limits", "isolation", "resume", "retry", "allow_changed"),
+    *("reuse", "cache_dir", "build_workers"),
+)
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
@@ -220,6 +224,9 @@ class SweepConfig:
     further compilation arguments of the installed Torch-TensorRT. `resume` is the folder of a sweep whose points that
     have no final record are to be done, and those whose status `retry` names; it is refused where code, versions or GPU
     are others than the records', unless `allow_changed`. With `reuse` points that lead to one engine build it once.
+    `cache` is what TensorRT's timing cache holds when a build begins: nothing, what a first build of the same point
+    left, or a copy of the file `cache_snapshot`. Built engines are kept in `cache_dir` and taken from there, and
+    `build_workers` processes build ahead of the one that times.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -233,6 +240,8 @@ class SweepConfig:
     cuda_graphs: bool | None = None
     runtime_cache: str | None = None
     dynamic_shapes_kernel_specialization_strategy: str | None = None
+    cache: str | None = None
+    cache_snapshot: str | None = None
     compile: dict[str, Any] = field(default_factory=dict)
     torchscript: TorchScriptConfig = field(default_factory=TorchScriptConfig)
     inductor: InductorConfig = field(default_factory=InductorConfig)
@@ -246,6 +255,8 @@ class SweepConfig:
     retry: list[str] = field(default_factory=list)
     allow_changed: bool = False
     reuse: bool = True
+    cache_dir: str | None = None
+    build_workers: int = 0
 
     def __post_init__(self) -> None:
         for status in self.retry:
@@ -267,6 +278,12 @@ class SweepConfig:
         )
         _require_choice("runtime", self.runtime, RUNTIMES, optional=True)
         _require_choice("runtime_cache", self.runtime_cache, RUNTIME_CACHES, optional=True)
+        _require_choice("cache", self.cache, CACHES, optional=True)
+        if self.cache != "frozen":
+            require(self.cache_snapshot is None, "cache_snapshot", self.cache_snapshot, "it with cache=frozen")
+        elif self.cache_snapshot is None:
+            raise SweepError("cache=frozen is not allowed: name the timing cache to start from, cache_snapshot=FILE")
+        require(self.build_workers >= 0, "build_workers", self.build_workers, "an integer of at least 0")
         name = "dynamic_shapes_kernel_specialization_strategy"
         _require_choice(name, getattr(self, name), SPECIALIZATIONS, optional=True)
         index = self.device.removeprefix("cuda:")

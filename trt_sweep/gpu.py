@@ -150,6 +150,20 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
         lock.release()
 
 
+@contextlib.contextmanager
+def building(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
+    """Hold the lock of a device where builds time kernels on it, as standard TensorRT's do and RTX's do not.
+
+    For a build, and for other work that could disturb one; `hear` is told of the phase once it may go on.
+    """
+    if device.type != "cuda" or flavor() != "standard":
+        yield
+        return
+    with exclusive(device, hear):
+        hear(phase)
+        yield
+
+
 def has_room(device: torch.device) -> bool:
     """Whether less than half of the memory is in use, the GPU's and the machine's, so that more may be kept there."""
     if psutil.virtual_memory().percent > 50:

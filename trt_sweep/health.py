@@ -26,6 +26,7 @@ REASONS = {
     "hw_power_brake": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
 }
 CLOCK_RANGE = 0.03  # of the SM clock within a window, above which its times belong to no one clock
+OURS: set[int] = set()  # processes that build for the same sweep
 ENERGY_S = 1.0  # the counter moves every 0.1 s: a shorter time says little
 
 
@@ -152,14 +153,14 @@ class Monitor:
     def foreign_processes(self) -> int | None:
         """Compute processes on the GPU that are not this one.
 
-        Inside a container the list may name this process by a number that it does not know; one is then taken as it.
+        Inside a container the list may name processes by numbers that are not known there; one is then taken as it, and
+        as many as there are for `OURS`.
         """
         found = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses)
         if not found:
             return None  # not even this process: the list is hidden
-        return len({process.pid for process in found} - {os.getpid()}) - (
-            os.getpid() not in {process.pid for process in found}
-        )
+        seen, own = {process.pid for process in found}, {os.getpid(), *OURS}
+        return max(len(seen) - len(own), 0) if os.getpid() not in seen else len(seen - own)
 
     def _ask(self, query: Callable[..., Any], *arguments: Any) -> Any:
         if self._handle is None:

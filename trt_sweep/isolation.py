@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
@@ -74,13 +75,13 @@ class Local:
 
 
 class Child:
-    """A process in a session of its own; with it goes whatever it has started."""
+    """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
     def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
-        self._hear = hear
+        self._hear, self._log = hear, folder / LOG
         self._connection, theirs = Pipe()
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOG).open("ab") as log, theirs:
+        with self._log.open("ab") as log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, str(theirs.fileno()), str(folder), json.dumps(sys.path)],
                 pass_fds=[theirs.fileno()],
@@ -94,10 +95,30 @@ class Child:
             ["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
         )
         self._gone = os.pidfd_open(self._process.pid)
+        self._ending = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been ended."""
+        return self._process.returncode is None
+
+    def ready(self) -> None:
+        """Wait until it has started; raises SweepError where it does not."""
         try:
-            self._answer(_Clock(None), folder / LOG)
+            self._answer(_Clock(None), self._log)
         except Lost as lost:
-            raise SweepError(f"the process for the points does not start: {lost.reason}; see {folder / LOG}") from lost
+            raise SweepError(f"the process for the points does not start: {lost.reason}; see {self._log}") from lost
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all it has started; may be called by another thread than the one it works for."""
+        with self._ending:
+            if self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, number)
 
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         with contextlib.suppress(BrokenPipeError):  # the answer tells more
@@ -141,16 +162,15 @@ class Child:
 
     def _end(self) -> int:
         """Ask the process and all it started to end, make them, and return its exit code."""
-        if self._process.returncode is None:
+        if self.alive:
             self._connection.close()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM)
+            self.signal(signal.SIGTERM)
             wait([self._gone], GRACE_S)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self._guard.kill()  # before the number of the group can be given away
             self._guard.communicate()
-            self._process.wait()
+            with self._ending:
+                self._process.wait()
             os.close(self._gone)
         return self._process.returncode
 
@@ -164,7 +184,9 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -
         return Local(folder, hear, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
-    return Child(folder, hear, environment)
+    child = Child(folder, hear, environment)
+    child.ready()
+    return child
 
 
 class _Clock:

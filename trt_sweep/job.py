@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from trt_sweep import accuracy, backends, gpu, health, models, records, timing
+from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
 from trt_sweep.records import Axes, Record
@@ -67,7 +68,8 @@ class Job:
     """One build (or `measure.rebuilds` of them) and the points that are timed on it, round after round.
 
     `folder(point)` is where a point's record and artifacts go; `phase` hears what is being done; `shared` is what the
-    jobs of one process have in common. Leaving the context undoes what the backend set up.
+    jobs of one process have in common; engines are taken from `store`. Leaving the context undoes what the backend set
+    up.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class Job:
         sweep_id: str,
         folder: Callable[[Point], Path],
         phase: Callable[[str], None] = lambda name: None,
+        *,
         shared: Shared | None = None,
+        store: Store | None = None,
     ) -> None:
-        self.sweep_id, self.hear, self.shared = sweep_id, phase, shared or Shared()
+        self.sweep_id, self.hear, self.shared, self.store = sweep_id, phase, shared or Shared(), store or Store()
         self.stack = contextlib.ExitStack()
         self.builds: list[_Built] = []
         self.lines = [Line(self, point, folder(point)) for point in points]
@@ -226,7 +230,8 @@ class Line:
         config = self.config
         shared = self._job.shared
         hear, keep, reuse = self._enter, self._keep, self._built_before
-        settings = backends.Settings(config, device, self.folder, hear, keep, self._job.stack, shared, reuse)
+        store = dataclasses.replace(self._job.store, read=config.reuse and config.measure.rebuilds == 1)
+        settings = backends.Settings(config, device, self.folder, hear, keep, self._job.stack, shared, reuse, store)
         self._enter("model")
         model = shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
         self._enter("reference")
@@ -277,7 +282,7 @@ class Line:
 
     def _make_reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
         inputs, other = (models.inputs(self.config.timed, device, other) for other in (False, True))
-        with models.float32_mode("fp32"):
+        with models.float32_mode("fp32"), gpu.building(device, self._enter, self.phase):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
             spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
@@ -305,7 +310,7 @@ class Line:
         for index, built in enumerate(self._job.builds):
             assert built.compiled.bind is not None
             replays = built.compiled.build.cuda_graphs_method is not None
-            with self.running(index):
+            with self.running(index), gpu.building(device, self._enter, "accuracy"):
                 timer = timing.Timer(built.compiled.bind(inputs), device, config.measure, replays)
                 outputs, took_ms = timer.first()
             self.timers.append(timer)

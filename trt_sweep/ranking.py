@@ -22,7 +22,7 @@ RUNNING = (
     "compile",
 )
 # With these it was built; a row's engine follows from them.
-BUILDING = ("min_block_size", "optimization_level", "dynamic_range", "time_at")
+BUILDING = ("min_block_size", "optimization_level", "cache", "dynamic_range", "time_at")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 

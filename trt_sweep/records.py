@@ -68,6 +68,10 @@ class Axes:
     dynamic_shapes_kernel_specialization_strategy: str | None = metric(
         "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none"
     )
+    cache: str | None = metric(
+        "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
+        "left) or frozen (cache_snapshot); null where there is none"
+    )
     compile: str | None = metric("further compilation arguments, NAME=value each")
     cold_cache: bool | None = metric("whether the L2 cache was flushed before each call")
     dryrun: bool = metric("whether the point was planned only")
@@ -134,7 +138,10 @@ class Build:
         "who replays: capture (one graph of the call), torch_tensorrt_engine (one per engine), torch_tensorrt_module, "
         "rtx, inductor"
     )
-    cache: str | None = metric("TensorRT timing cache: cold (private to the point) or none")
+    cache_id: str | None = metric("hash of what the timing cache held when the build began; null where it was empty")
+    engines_stored: int | None = metric(
+        "engines that came from cache_dir, or from build_workers; build_s counts what building them took back then"
+    )
     channels_last: bool | None = metric("whether weights and 4-d inputs were laid out channels-last")
     cudnn_benchmark: bool | None = metric("whether cuDNN chose its convolution algorithms by timing them")
 

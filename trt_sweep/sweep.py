@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +17,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from trt_sweep import claims, isolation, records, resume, table
+from trt_sweep.ahead import Ahead
 from trt_sweep.config import SweepConfig
+from trt_sweep.engine_store import PRIVATE
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
@@ -44,6 +48,8 @@ class Sweep:
         before = resume.gpus_of(folder) if self._settings.resume is not None else []
         self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
         self._host: isolation.Host | None = None
+        self._ahead: Ahead | None = None
+        self._beside: list[int] = []
         self._builds_in_host = 0
         self._records: dict[str, Record] = {}
         self._reports: dict[str, Report] = {}
@@ -92,9 +98,11 @@ class Sweep:
             print(f"{total - missing} of {_count(total, 'point')} are complete{hint}", file=sys.stderr)
 
     def _close(self) -> None:
-        if self._host is not None:
-            self._host.end()
-            self._host = None
+        if self._ahead is not None:
+            self._ahead.end()
+            self._ahead = None
+        self._replace()
+        shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
         self._held.close()
         self._lock.release()
 
@@ -109,6 +117,9 @@ class Sweep:
         fresh, lost = deque(self._todo()), deque[Build]()
         number = sum(map(len, fresh))
         self._progress.say(f"{_count(number, 'point')} to do, results in {self.folder}")
+        workers = self._settings.build_workers
+        if workers and len(fresh) > 1:
+            self._ahead = Ahead(workers, self.folder, self._claimed, self._progress.say)
         with self._interrupts:
             while (fresh or lost) and not self._interrupts.signal:
                 self._group(lost or fresh, lost, fresh)
@@ -150,6 +161,8 @@ class Sweep:
         while queue and self._builds_in_host < self._most and not self._interrupts.signal:
             if opened and not host.call("has_room", queue[0][0].config.device):
                 break
+            if self._ahead is not None:
+                self._ahead.offer(itertools.islice(queue, self._ahead.lead))
             host.call("open", queue[0])
             self._builds_in_host += 1
             opened += 1
@@ -184,6 +197,9 @@ class Sweep:
     def _start(self, host: isolation.Host, point: Point) -> bool:
         assert self._progress is not None
         self._progress.begin(self._label(point), point.config.backend)
+        if self._ahead is not None:
+            self._hear("waiting for its engines")
+            self._ahead.wait(point)
         fit = self._step(host, "start", point)
         self._progress.end(_outcome(self._records[point.id]))
         return fit
@@ -208,10 +224,15 @@ class Sweep:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
         self._at_work = point.id
+        if self._ahead is not None and self._ahead.pids != self._beside:
+            self._beside = self._ahead.pids
+            host.call("beside", self._beside)
         try:
             report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
         except Lost as lost:
             report = Report(self._lost(point, folder, lost), fit=False)
+        if self._ahead is not None:
+            self._ahead.hear("")
         self._records[point.id], self._reports[point.id] = report.record, report
         return bool(report.fit)
 
@@ -254,8 +275,11 @@ class Sweep:
         if self._host is not None:
             self._host.end()
             self._host = None
+        self._beside = []
 
     def _hear(self, phase: str) -> None:
+        if self._ahead is not None:
+            self._ahead.hear(phase)
         if self._progress is not None:
             self._progress.phase(phase)
 

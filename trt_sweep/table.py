@@ -32,6 +32,7 @@ AXES = (
     "cuda_graphs",
     "runtime_cache",
     "dynamic_shapes_kernel_specialization_strategy",
+    "cache",
     "compile",
     "cold_cache",
     "device",
@@ -205,6 +206,12 @@ def notes(table: pd.DataFrame) -> list[str]:
         found.append(
             f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
             "arguments was built for (engine_reused_from); reuse=false builds each"
+        )
+    stored = int(table["engines_stored"].fillna(0).sum())
+    if stored:
+        found.append(
+            f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
+            "build_s counts what building them took"
         )
     found += _merged(table)
     found += ranking.notes(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import time
 from pathlib import Path
@@ -50,7 +51,10 @@ class Network:
     """An ONNX file as a strongly typed TensorRT network: its types are the precision."""
 
     def __init__(self, file: Path, dynamic: dict[int | str, dict[int, Range]]) -> None:
-        """Parse; raises Unsupported with the parser's own reasons where TensorRT does not take the model."""
+        """Parse; raises Unsupported with the parser's own reasons where TensorRT does not take the model.
+
+        Beside the file lie the weights, and nothing else.
+        """
         trt = library()
         self._builder = trt.Builder(_logger())
         self._network = self._builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -59,11 +63,24 @@ class Network:
             reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
             raise Unsupported(f"TensorRT's ONNX parser does not take this model: {reasons}")
         self._dynamic = dynamic
+        self._content = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(file.parent.iterdir())
+        }
 
-    def build(self, optimization_level: int | None, tf32: bool) -> bytes:
-        """The serialized engine; raises RuntimeError where the builder gives none (the log says why)."""
+    def describe(self) -> dict[str, Any]:
+        """What the network is made from, as plain data."""
+        return {"onnx": self._content, "dynamic": {str(name): sizes for name, sizes in self._dynamic.items()}}
+
+    def build(self, optimization_level: int | None, tf32: bool, timing_cache: Path | None = None) -> bytes:
+        """The serialized engine; raises RuntimeError where the builder gives none (the log says why).
+
+        The builder starts from the content of the file `timing_cache`, where that is there, and leaves its own in it.
+        """
         trt = library()
         config = self._builder.create_builder_config()
+        if timing_cache is not None:
+            known = timing_cache.read_bytes() if timing_cache.is_file() else b""
+            config.set_timing_cache(config.create_timing_cache(known), False)
         if optimization_level is not None:
             config.builder_optimization_level = optimization_level
         if not tf32:
@@ -73,6 +90,8 @@ class Network:
         engine = self._builder.build_serialized_network(self._network, config)
         if engine is None:
             raise RuntimeError("TensorRT built no engine; log.txt says why")
+        if timing_cache is not None:
+            timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
         return bytes(engine)
 
     def _profile(self) -> Any:

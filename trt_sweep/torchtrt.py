@@ -7,21 +7,29 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep import api, loading, models
+from trt_sweep import api, conversion, loading, models, timing_cache
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.clocks import synchronize
 from trt_sweep.config import SweepConfig
+from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
 from trt_sweep.records import write_json
 
-AXES = frozenset({"min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION, "compile"})
+AXES = frozenset(
+    {
+        *("min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION),
+        *("cache", "cache_snapshot", "compile"),
+    }
+)
+T = TypeVar("T")
 
 
 def effective(config: SweepConfig, frontend: str) -> SweepConfig:
@@ -29,7 +37,7 @@ def effective(config: SweepConfig, frontend: str) -> SweepConfig:
     loading.require_installed(config.backend)
     if not api.installed().has(frontend):
         return config  # the row will say so
-    config = api.installed().effective(config, frontend)
+    config = timing_cache.effective(api.installed().effective(config, frontend))
     if frontend in ("dynamo", "torch_compile") and config.optimization_level is None:
         return dataclasses.replace(config, optimization_level=default_optimization_level())
     return config
@@ -50,7 +58,28 @@ def further_arguments(settings: Settings, frontend: str) -> dict[str, Any]:
     caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
     for path in caches.values():
         path.unlink(missing_ok=True)
+    if "timing_cache_path" in caches:
+        caches["timing_cache_path"] = timing_cache.prepare(settings.config, settings.folder)
     return {"device": settings.device, **{name: str(path) for name, path in caches.items()}}
+
+
+def built(build: Callable[[], T], settings: Settings) -> tuple[T, dict[str, Any]]:
+    """What a compilation gives, and the columns that it decides; where the cache is to be warm it is run twice."""
+
+    def run(store: Store) -> tuple[T, dict[str, Any]]:
+        cache_id = timing_cache.content_id(settings.folder / timing_cache.FILE)
+        using = dataclasses.replace(settings, store=store)
+        start = time.perf_counter()
+        with torch.cuda.device(settings.device), conversion.building(using, cache_id) as tally:
+            made = build()
+            synchronize(settings.device)
+        took_s = time.perf_counter() - start
+        stored = tally.stored if store.folder is not None else None
+        return made, {"build_s": tally.build_s(took_s), "engines_stored": stored, "cache_id": cache_id}
+
+    if settings.config.cache == "warm":
+        run(Store())
+    return run(settings.store)
 
 
 def finish(
@@ -60,10 +89,11 @@ def finish(
     settings: Settings,
     *,
     arguments: dict[str, Any],
-    build_s: float,
+    built: dict[str, Any],
 ) -> Compiled:
     """What is known of a build: its engines, in the `modules` behind `module`, and how inputs are bound to it.
 
+    `built` is what `built` said of it.
     Raises RuntimeError where there are not as many engines as were planned.
     """
     frontend = settings.config.backend
@@ -74,8 +104,7 @@ def finish(
             f"{planned.partition.engines} engines were planned and {len(engines)} were built: the row would not say "
             "what ran"
         )
-    cached = any(Path(str(arguments.get(name))).exists() for name in api.installed().cache_paths(frontend))
-    changes: dict[str, Any] = {"build_s": build_s, "cache": "cold" if cached else "none", **describe(engines)}
+    changes: dict[str, Any] = {**built, **describe(engines)}
     configure_runtime(modules, module, settings)
     bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
     build = dataclasses.replace(planned.build, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import gc
 import os
@@ -11,11 +12,13 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import gpu, plan
+from trt_sweep import backends, gpu, health, models, plan
 from trt_sweep.config import SweepConfig
+from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line
 from trt_sweep.point import Plan, Point, Report
@@ -36,6 +39,8 @@ class Worker:
         self._last: Line | None = None
         self._shared = Shared()
         self._free: dict[torch.device, int] = {}
+        self._store: Store | None = None
+        self._ahead_of: str | None = None
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
@@ -49,8 +54,47 @@ class Worker:
             if device.type == "cuda" and device not in self._free:
                 with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
                     self._free[device] = torch.cuda.mem_get_info(device)[0]
-            job = self._held.enter_context(Job(build, self._folder.name, self._points, self._hear, self._shared))
+            store = self._store_of(build[0].config)
+            job = Job(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
+            self._held.enter_context(job)
         self._lines |= {line.point.id: line for line in job.lines}
+
+    def build_ahead(self, point: Point) -> None:
+        """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
+        config, backend = point.config, backends.get(point.config.backend)
+        if not backend.STORED or config.dryrun or not config.reuse or config.measure.rebuilds > 1:
+            return
+        if self._ahead_of != config.source_key:  # what is shared is of one model
+            self._shared.clear()
+            self._ahead_of = config.source_key
+        device = gpu.resolve(config.device)
+        with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+            folder = Path(name)
+            stack.enter_context(captured(folder / LOG))
+            settings = backends.Settings(
+                config,
+                device,
+                folder,
+                self._hear,
+                lambda _: None,
+                stack,
+                self._shared,
+                store=dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED),
+            )
+            model = self._shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+            try:
+                with torch.no_grad(), models.float32_mode(config.precision):
+                    backend.compile(model, settings)
+            except Exception:
+                if torch.cuda.is_initialized():
+                    torch.cuda.synchronize()  # raises where no CUDA call works in this process any more
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def beside(self, pids: list[int]) -> None:
+        """These processes build for the same sweep: they are none of others'."""
+        health.OURS.clear()
+        health.OURS.update(pids)
 
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
@@ -73,12 +117,17 @@ class Worker:
         """Let go of all points; what speaks against taking more in hand, None where nothing does."""
         self._lines.clear()
         self._shared.clear()
+        if self._store is not None and self._store.folder == self._folder / PRIVATE:
+            for path in self._store.taken:
+                path.unlink(missing_ok=True)
+            self._store.taken.clear()
         self._last = None
         try:
             with captured(self._folder / LOG):  # the libraries may have something to say
                 self._held.close()
                 gc.collect()
-                for device, free in self._free.items():
+                # What others take for their builds cannot be told from what stays behind.
+                for device, free in self._free.items() if not health.OURS else ():
                     torch.cuda.synchronize(device)
                     torch.cuda.empty_cache()
                     kept = free - torch.cuda.mem_get_info(device)[0]
@@ -87,6 +136,12 @@ class Worker:
         except Exception as error:
             return one_line(error)
         return None
+
+    def _store_of(self, config: SweepConfig) -> Store:
+        if self._store is None:
+            private = self._folder / PRIVATE if config.build_workers else None
+            self._store = Store(Path(config.cache_dir).expanduser().absolute() if config.cache_dir else private)
+        return self._store
 
     def _points(self, point: Point) -> Path:
         return self._folder / "points" / point.id

@@ -4,6 +4,7 @@ A backend is a module of this package with
 - `AXES`: the axes that it uses; the others are unset in its rows, and points that differ in them alone are one
 - `TENSORRT`: whether it needs a GPU to run, so that a point without one is planned instead of timed
 - `DYNAMIC`: whether it builds once for a range of sizes; otherwise each size is a point of its own
+- `STORED`: whether its engines are kept in `Settings.store`, so that they may be built ahead
 - `effective(config)`: the configuration with the library's defaults filled in
 - `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
 - `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
@@ -21,8 +22,9 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from trt_sweep import cudagraphs
+from trt_sweep import cudagraphs, gpu
 from trt_sweep.config import SweepConfig
+from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.records import Build, Partition
@@ -38,6 +40,8 @@ OPTIONAL_AXES = frozenset(
         "runtime",
         "runtime_cache",
         "dynamic_shapes_kernel_specialization_strategy",
+        "cache",
+        "cache_snapshot",
         "compile",
         "torchscript",
         "inductor",
@@ -55,7 +59,8 @@ class Settings:
 
     Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail;
     `reuse` gives what another point has built of the same partition, if any, once it is planned.
-    What must be undone when the point has been timed for the last time goes onto `stack`.
+    What must be undone when the point has been timed for the last time goes onto `stack`. Engines are taken from
+    `store` and put there.
     """
 
     config: SweepConfig
@@ -66,6 +71,7 @@ class Settings:
     stack: contextlib.ExitStack
     shared: Shared = field(default_factory=Shared)
     reuse: Callable[[Compiled], Compiled | None] = lambda planned: None
+    store: Store = field(default_factory=Store)
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """Something that the exported model, the backend and the precision decide alone, made once for all points.
@@ -76,6 +82,10 @@ class Settings:
         if config.compile:
             return make()
         return self.shared.once((what, config.backend, config.precision, config.source_key), make)
+
+    def building(self) -> contextlib.AbstractContextManager[None]:
+        """What a build of engines needs around it: the GPU to itself, where it times kernels there."""
+        return gpu.building(self.device, self.phase)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -103,6 +113,7 @@ class Backend(Protocol):
     AXES: frozenset[str]
     TENSORRT: bool
     DYNAMIC: bool
+    STORED: bool
 
     def effective(self, config: SweepConfig) -> SweepConfig: ...
     def compile(self, model: Model, settings: Settings) -> Compiled: ...

@@ -10,7 +10,6 @@ import torch
 
 from trt_sweep import api, loading, partition, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.clocks import synchronize
 from trt_sweep.config import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.records import Build, write_json
@@ -18,6 +17,7 @@ from trt_sweep.records import Build, write_json
 AXES = torchtrt.AXES
 TENSORRT = True
 DYNAMIC = True
+STORED = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -42,14 +42,15 @@ def compile(model: Model, settings: Settings) -> Compiled:
     settings.phase("build")
     arguments |= torchtrt.further_arguments(settings, "dynamo")
     dynamo = loading.load().dynamo
-    start = time.perf_counter()
-    with torch.cuda.device(settings.device):
-        module: torch.nn.Module = dynamo.compile(
+
+    def build() -> torch.nn.Module:
+        made: torch.nn.Module = dynamo.compile(
             program, arg_inputs=cast.inputs.args, kwarg_inputs=cast.inputs.kwargs, **arguments
         )
-        synchronize(settings.device)
-    build_s = time.perf_counter() - start
-    return torchtrt.finish([module], module, planned, settings, arguments=arguments, build_s=build_s)
+        return made
+
+    module, built = torchtrt.built(build, settings)
+    return torchtrt.finish([module], module, planned, settings, arguments=arguments, built=built)
 
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:

@@ -10,6 +10,7 @@ from trt_sweep.records import Build
 AXES: frozenset[str] = frozenset()
 TENSORRT = False
 DYNAMIC = False
+STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -22,6 +22,7 @@ from trt_sweep.records import Build
 AXES = frozenset({"min_block_size", "compile"})
 TENSORRT = True
 DYNAMIC = False
+STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -47,8 +48,8 @@ def compile(model: Model, settings: Settings) -> Compiled:
     fx = importlib.import_module("torch_tensorrt.fx")
     lower = importlib.import_module("torch_tensorrt.fx.utils").LowerPrecision
     cast = model.to(settings.dtype)
-    start = time.perf_counter()
-    with torch.cuda.device(settings.device):
+    with settings.building(), torch.cuda.device(settings.device):
+        start = time.perf_counter()
         module = fx.compile(
             cast.module,
             list(cast.inputs.args),
@@ -57,7 +58,8 @@ def compile(model: Model, settings: Settings) -> Compiled:
             **api.installed().arguments(config, "fx"),
         )
         synchronize(settings.device)
-    build = Build(build_s=time.perf_counter() - start, cuda_graphs_method=captured(settings))
+        build_s = time.perf_counter() - start
+    build = Build(build_s=build_s, cuda_graphs_method=captured(settings))
     return Compiled(binding(module, settings), build, runtime="python")
 
 

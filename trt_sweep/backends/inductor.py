@@ -16,6 +16,7 @@ from trt_sweep.records import Build
 AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
+STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -15,6 +15,7 @@ from trt_sweep.records import Build
 AXES = frozenset({"torchscript"})
 TENSORRT = False
 DYNAMIC = False
+STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:

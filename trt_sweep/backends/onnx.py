@@ -16,17 +16,24 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep import api, loading, models, tensorrt_engine, tracing
+from trt_sweep import api, gpu, loading, models, tensorrt_engine, timing_cache, tracing
 from trt_sweep.backends import Compiled, Settings, binding
 from trt_sweep.config import SweepConfig
+from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models import Model
 from trt_sweep.records import Build, Partition
 from trt_sweep.torchtrt import describe
 
-AXES = frozenset({"optimization_level", "runtime_cache", "dynamic_shapes_kernel_specialization_strategy"})
+AXES = frozenset(
+    {
+        *("optimization_level", "runtime_cache", "dynamic_shapes_kernel_specialization_strategy"),
+        *("cache", "cache_snapshot"),
+    }
+)
 TENSORRT = True
 DYNAMIC = True
+STORED = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -36,7 +43,7 @@ def effective(config: SweepConfig) -> SweepConfig:
             f"backend=onnx needs {' and '.join(missing)}, which this Python has not: pip install 'trt-sweep[onnx]'"
         )
     loading.require_installed(config.backend)
-    return config
+    return timing_cache.effective(config)
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -46,12 +53,12 @@ def plan(model: Model, settings: Settings) -> Compiled:
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, parse, build, and load the engine."""
+    timing_cache.require(settings.config)
     network, planned, outputs = _parsed(model, settings)
     config = settings.config
     settings.phase("build")
-    start = time.perf_counter()
-    engine = network.build(config.optimization_level, tf32=config.precision == "tf32")
-    build = dataclasses.replace(planned.build, build_s=time.perf_counter() - start, **describe([engine]))
+    engine, built = _built(network, settings)
+    build = dataclasses.replace(planned.build, **built, **describe([engine]))
     settings.keep(dataclasses.replace(planned, build=build))
 
     load = functools.partial(tensorrt_engine.Engine, engine, config, settings.device)
@@ -64,7 +71,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
         runner = load(cache=runner.cache_content())
     native = config.cuda_graphs and runner.native_cuda_graphs
     method = None if not config.cuda_graphs else "rtx" if native else "capture"
-    build = dataclasses.replace(build, load_s=runner.load_s, cuda_graphs_method=method, cache="none")
+    build = dataclasses.replace(build, load_s=runner.load_s, cuda_graphs_method=method)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         return pytree.tree_unflatten(runner(*args, **kwargs), outputs)
@@ -73,6 +80,35 @@ def compile(model: Model, settings: Settings) -> Compiled:
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
     bind = binding(run, dataclasses.replace(settings, config=plain))
     return dataclasses.replace(planned, bind=bind, build=build)
+
+
+def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+    """The engine, and the columns that its build decides."""
+    config, cache = settings.config, None
+    if config.cache is not None:
+        cache = timing_cache.prepare(config, settings.folder)
+
+    def make() -> tuple[bytes, dict[str, Any]]:
+        return network.build(config.optimization_level, config.precision == "tf32", cache), {}
+
+    with settings.building():
+        if config.cache == "warm":
+            make()
+        cache_id = timing_cache.content_id(cache) if cache else None
+        ignored = api.installed().ignored(config, "onnx")
+
+        def depends_on() -> dict[str, Any]:
+            return {
+                **network.describe(),
+                "optimization_level": None if "optimization_level" in ignored else config.optimization_level,
+                "tf32": config.precision == "tf32",
+                "timing_cache": [config.cache, cache_id],
+                **surroundings(gpu.environment(settings.device)),
+            }
+
+        found = settings.store.build(depends_on, make)
+    stored = int(found.stored) if settings.store.folder is not None else None
+    return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
 def _parsed(model: Model, settings: Settings) -> tuple[tensorrt_engine.Network, Compiled, pytree.TreeSpec]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep import api, loading, partition, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.clocks import synchronize
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
@@ -28,6 +26,7 @@ from trt_sweep.records import Build, write_json
 AXES = torchtrt.AXES
 TENSORRT = True
 DYNAMIC = True
+STORED = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -51,21 +50,17 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     settings.phase("build")
     arguments |= torchtrt.further_arguments(settings, "torch_compile")
-    start = time.perf_counter()
-    with torch.cuda.device(settings.device):
-        made, graphs = _compiled(cast, settings.stack, arguments)
-        synchronize(settings.device)
-    build_s = time.perf_counter() - start
-    built = torchtrt.finish(graphs, made.call, planned, settings, arguments=arguments, build_s=build_s)
-    inner = built.bind
+    (made, graphs), built = torchtrt.built(lambda: _compiled(cast, settings.stack, arguments), settings)
+    compiled = torchtrt.finish(graphs, made.call, planned, settings, arguments=arguments, built=built)
+    inner = compiled.bind
     assert inner is not None
 
     @contextlib.contextmanager
     def running() -> Iterator[None]:
-        with tracing.without_recompiling(), built.running():
+        with tracing.without_recompiling(), compiled.running():
             yield
 
-    return dataclasses.replace(built, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running)
+    return dataclasses.replace(compiled, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running)
 
 
 def _arguments(config: SweepConfig) -> dict[str, Any]:

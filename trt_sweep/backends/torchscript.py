@@ -22,6 +22,7 @@ from trt_sweep.records import Build, Partition, write_json
 AXES = frozenset({"min_block_size", "compile", "torchscript"})
 TENSORRT = True
 DYNAMIC = True
+STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -49,16 +50,17 @@ def compile(model: Model, settings: Settings) -> Compiled:
     torch_tensorrt = loading.load()
     config, device = settings.config, settings.device
     arguments = api.installed().arguments(config, "torchscript")
-    start = time.perf_counter()
-    built = torch_tensorrt.ts.compile(
-        module,
-        inputs=[_input(torch_tensorrt.Input, cast, index) for index in range(len(cast.inputs.args))],
-        enabled_precisions={settings.dtype},
-        device=torch_tensorrt.Device(gpu_id=device.index),
-        **arguments,
-    )
-    synchronize(device)
-    build_s = time.perf_counter() - start
+    with settings.building():
+        start = time.perf_counter()
+        built = torch_tensorrt.ts.compile(
+            module,
+            inputs=[_input(torch_tensorrt.Input, cast, index) for index in range(len(cast.inputs.args))],
+            enabled_precisions={settings.dtype},
+            device=torch_tensorrt.Device(gpu_id=device.index),
+            **arguments,
+        )
+        synchronize(device)
+        build_s = time.perf_counter() - start
     engines = _engines(built)
     build = dataclasses.replace(planned.build, build_s=build_s, **torchtrt.describe(engines))
     bind, running, method = torchtrt.binding_of(built, len(engines), settings)

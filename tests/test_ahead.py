@@ -1,0 +1,172 @@
+"""Processes that build ahead: real ones, with engines that TensorRT-RTX builds without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import needs_tensorrt, without_gpu
+from test_faults import gone, processes
+
+from trt_sweep import gpu
+from trt_sweep.ahead import Ahead
+from trt_sweep.config import InputConfig, LimitsConfig, ModelConfig, SweepConfig
+from trt_sweep.engine_store import PAUSED, PRIVATE, Store
+from trt_sweep.point import Point
+from trt_sweep.worker import Worker
+
+pytestmark = without_gpu
+needs_builder = pytest.mark.skipif(
+    gpu.flavor() != "rtx" or importlib.util.find_spec("onnxscript") is None, reason="TensorRT-RTX's builder is needed"
+)
+
+
+def point(backend: str = "onnx", **values) -> Point:
+    model = ModelConfig(
+        name="squeezenet1_1",
+        factory={"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"},
+        inputs=[InputConfig(shape=[3, 64, 64])],
+    )
+    return Point(SweepConfig(**{"model": model, "backend": backend, "device": "cpu", "build_workers": 1} | values))
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> Iterator[Ahead]:
+    found = Ahead(1, tmp_path, {}, said.append)
+    yield found
+    found.end()
+    assert gone(tmp_path)
+
+
+said: list[str] = []
+
+
+def engines(folder: Path) -> list[Path]:
+    return list((folder / PRIVATE).rglob("*.zip"))
+
+
+def until_started(ahead: Ahead, within_s: float = 60) -> psutil.Process:
+    end = time.monotonic() + within_s
+    while not ahead.pids and time.monotonic() < end:
+        time.sleep(0.05)
+    return psutil.Process(ahead.pids[0])
+
+
+@needs_builder
+def test_engines_are_there_before_they_are_asked_for(tmp_path, ahead):
+    """The timing process then reads what it would have built, to the byte, and puts it away when it is done."""
+    ahead.offer([[point()], [point(batch_size=2)]])
+    ahead.wait(point())
+    ahead.wait(point(batch_size=2))
+    assert len(engines(tmp_path)) == 2 and not said
+    worker = Worker(tmp_path, lambda _: None)
+    worker.open([point()])
+    record = worker.start(point().id).record  # there is no driver to run it with
+    alone = Worker(tmp_path / "alone", lambda _: None)
+    alone.open([point(build_workers=0)])
+    other = alone.start(point(build_workers=0).id).record
+    assert (record.engines_stored, other.engines_stored) == (1, None)
+    assert record.engine_id == other.engine_id and record.engine_bytes == other.engine_bytes
+    assert record.build_s is not None and record.build_s > 0.1
+    worker.close()
+    assert len(engines(tmp_path)) == 1  # the other is still to come
+
+
+@needs_builder
+def test_a_second_sweep_builds_nothing(tmp_path):
+    """With a cache_dir, whatever its folder is called."""
+    records = []
+    for name in ("first", "second"):
+        worker = Worker(tmp_path / name, lambda _: None)
+        kept = point(cache_dir=str(tmp_path / "cache"), build_workers=0)
+        worker.open([kept])
+        records.append(worker.start(kept.id).record)
+        worker.close()
+    assert [record.engines_stored for record in records] == [0, 1]
+    assert records[0].engine_id == records[1].engine_id and records[0].build_s == records[1].build_s
+    again = point(cache_dir=str(tmp_path / "cache"), build_workers=0, reuse=False)
+    worker = Worker(tmp_path / "third", lambda _: None)
+    worker.open([again])
+    assert worker.start(again.id).record.engines_stored == 0
+
+
+@needs_tensorrt
+def test_they_stand_still_while_a_point_is_timed(tmp_path, ahead):
+    ahead.offer([[point()]])
+    process = until_started(ahead)
+    ahead.hear("export")
+    assert process.status() != psutil.STATUS_STOPPED
+    ahead.hear("warmup")
+    ahead.hear("timing")
+    time.sleep(0.5)
+    assert process.status() == psutil.STATUS_STOPPED
+    before = process.cpu_times()
+    time.sleep(0.3)
+    assert process.cpu_times() == before
+    ahead.hear("")
+    time.sleep(0.1)
+    assert process.status() != psutil.STATUS_STOPPED
+    (paused_s,) = struct.unpack("d", (tmp_path / PRIVATE / PAUSED).read_bytes())
+    assert 0.8 <= paused_s < 2
+    ahead.hear("timing")  # and may end so
+
+
+def test_a_process_that_starts_while_a_point_is_timed_stands_still_too(ahead):
+    ahead.hear("timing")
+    ahead.offer([[point("eager")]])
+    process = until_started(ahead)
+    time.sleep(0.3)
+    assert process.status() == psutil.STATUS_STOPPED
+    ahead.hear("")
+    ahead.wait(point("eager"))  # which has nothing to be built
+
+
+def test_one_that_is_killed_is_replaced(ahead):
+    said.clear()
+    ahead.offer([[point("eager")]])
+    until_started(ahead).kill()
+    ahead.wait(point("eager"))
+    assert len(said) == 1 and "SIGKILL" in said[0]
+    ahead.offer([[point("eager", batch_size=2)]])
+    ahead.wait(point("eager", batch_size=2))
+    assert len(said) == 1 and len(ahead.pids) == 1
+
+
+def test_one_that_hangs_is_not_waited_for_beyond_the_limits(tmp_path, ahead):
+    said.clear()
+    limits = LimitsConfig(export_s=0.3, build_s=0.2)
+    ahead.offer([[point("eager", limits=limits)]])
+    process = until_started(ahead)
+    process.suspend()
+    start = time.monotonic()
+    ahead.wait(point("eager", limits=limits))
+    assert 0.4 < time.monotonic() - start < 5
+    assert gone_process(process)
+
+
+def gone_process(process: psutil.Process) -> bool:
+    try:
+        process.wait(5)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_a_sweep_that_builds_ahead_leaves_nothing_behind(sweep):
+    done = sweep("backend=eager", "model=scale", "batch_size=1,2", "build_workers=2", "measure.max_s=0.3")
+    assert done.code == 0, done.out + done.err
+    assert done.rows["status"].tolist() == ["ok"] * 2 and not (done.folder / PRIVATE).exists()
+    assert not processes(done.folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_dir_that_cannot_be_written_is_read_all_the_same(tmp_path):
+    Store(tmp_path).build(lambda: {}, lambda: (b"engine", {}))
+    tmp_path.chmod(0o555)
+    assert Store(tmp_path).build(lambda: {}, lambda: (b"", {})).stored

@@ -1,0 +1,126 @@
+"""Processes that build engines before the point is timed: they leave them in the store and stand still meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+
+from trt_sweep.config import LimitsConfig
+from trt_sweep.engine_store import PAUSED, PRIVATE, write_paused
+from trt_sweep.errors import SweepError
+from trt_sweep.isolation import Child, Lost
+from trt_sweep.point import Point
+
+LEAD = 4  # builds for each process that may be ahead of the timing: their engines fill the disk
+# While these last nothing else of ours runs on the machine.
+QUIET = ("accuracy", "warmup", "timing")
+NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it waits
+
+
+class Ahead:
+    """`workers` processes that build for a sweep in this folder, in this environment.
+
+    What goes wrong in one of them is of no account: the process that times the point builds it again, and meets it too.
+    `say` hears of a process that is lost.
+    """
+
+    def __init__(self, workers: int, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self.lead = LEAD * workers
+        self._folder, self._environment, self._say = folder, environment, say
+        self._pool = ThreadPoolExecutor(workers, "build")
+        self._mine = threading.local()
+        self._builds: dict[str, Future[None]] = {}
+        self._at_work: dict[str, Child] = {}
+        self._children: list[Child] = []
+        self._lock = threading.Lock()
+        self._ended = False
+        self._stopped: float | None = None  # since when
+        self._paused_s = 0.0
+        (folder / PRIVATE).mkdir(exist_ok=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that there are."""
+        with self._lock:
+            return [child.pid for child in self._children]
+
+    def offer(self, builds: Iterable[list[Point]]) -> None:
+        """Have these built, each once."""
+        for build in builds:
+            key = build[0].config.build_id
+            if key not in self._builds:
+                self._builds[key] = self._pool.submit(self._build, key, build[0])
+
+    def wait(self, point: Point) -> None:
+        """Until the engines of a point are there, or its limits for export and build are over."""
+        key, limits = point.config.build_id, point.config.limits
+        if key not in self._builds:
+            return
+        known = limits.export_s is not None and limits.build_s is not None
+        seconds = (limits.export_s or 0) + (limits.build_s or 0) if known else None
+        if not wait_for([self._builds[key]], seconds).done:
+            with self._lock:
+                child = self._at_work.get(key)
+            if child is not None:
+                child.signal(signal.SIGKILL)
+
+    def hear(self, phase: str) -> None:
+        """What the process that times is doing; "" for nothing."""
+        now = time.monotonic()
+        with self._lock:
+            if (self._stopped is not None) == (phase in QUIET):
+                return
+            if self._stopped is None:
+                self._stopped = now
+            else:
+                self._paused_s += now - self._stopped
+                self._stopped = None
+                write_paused(self._folder / PRIVATE / PAUSED, self._paused_s)
+            for child in self._children:
+                child.signal(signal.SIGCONT if self._stopped is None else signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        with self._lock:
+            self._ended = True
+            for child in self._children:
+                child.signal(signal.SIGKILL)
+        self._pool.shutdown(cancel_futures=True)
+        for child in self._children:
+            child.end()
+
+    def _build(self, key: str, point: Point) -> None:
+        try:
+            child = self._child(key)
+            child.call("build_ahead", point, limits=NO_LIMITS)
+        except (Lost, SweepError, OSError) as error:
+            if not self._ended:
+                self._say(f"building ahead: {error}")
+        finally:
+            with self._lock:
+                self._at_work.pop(key, None)
+
+    def _child(self, key: str) -> Child:
+        """The process of this thread, at work on this build."""
+        child: Child | None = getattr(self._mine, "child", None)
+        fresh = child is None or not child.alive
+        with self._lock:
+            if fresh:
+                if self._ended:
+                    raise SweepError("the sweep is over")
+                if child is not None:
+                    self._children.remove(child)
+                child = self._mine.child = Child(self._folder, lambda phase: None, self._environment)
+                self._children.append(child)
+                if self._stopped is not None:
+                    child.signal(signal.SIGSTOP)
+            assert child is not None
+            self._at_work[key] = child
+        if fresh:
+            child.ready()
+        return child

@@ -1,0 +1,112 @@
+"""Where Torch-TensorRT turns a part of the graph into an engine: the store is asked first, and the GPU held if need be.
+
+Its own engine cache is left off: under immutable weights, the default, it does nothing, and its key leaves out the
+arguments of operators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import inspect
+import time
+from collections.abc import Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.fx.node import map_arg
+
+from trt_sweep import api, engine_store, gpu
+from trt_sweep.backends import Settings
+from trt_sweep.engine_store import Tally
+
+# Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.
+NO_EFFECT = frozenset(
+    {
+        "min_block_size",
+        "torch_executed_ops",
+        "require_full_compilation",
+        "pass_through_build_failures",
+        "dryrun",
+        "timing_cache_path",
+        "runtime_cache_path",
+        "lazy_engine_init",
+        "cache_built_engines",
+        "reuse_cached_engines",
+        "use_python_runtime",
+    }
+)
+
+
+@contextlib.contextmanager
+def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
+    """While it lasts, engines come from `settings.store` where it has them; the tally says how many.
+
+    `cache_id` names what the timing cache holds when it begins.
+    """
+    conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
+    convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
+    ignored = frozenset(api.installed().ignored(settings.config, settings.config.backend))
+    tally = Tally()
+
+    def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:
+        def depends_on() -> dict[str, Any]:
+            return {
+                "graph": _graph(module),
+                "inputs": [str(each) for each in inputs],
+                "settings": engine_store.settings_of(compilation, NO_EFFECT | ignored),
+                "converters": _converters(),
+                "timing_cache": [settings.config.cache, cache_id],
+                **engine_store.surroundings(gpu.environment(settings.device)),
+            }
+
+        def make() -> tuple[bytes, dict[str, Any]]:
+            details = convert(module, inputs, compilation, *args, **kwargs)._asdict()
+            return details.pop("serialized_engine"), details
+
+        start = time.perf_counter()
+        with settings.building():
+            built = settings.store.build(depends_on, make)
+        tally.add(built, time.perf_counter() - start)
+        return result_type(serialized_engine=built.engine, **built.details)
+
+    with mock.patch.object(conversion, "interpret_module_to_result", converted):
+        yield tally
+
+
+def _graph(module: torch.fx.GraphModule) -> list[list[str]]:
+    """Each node with its arguments, and its result's type or its weights; the names too, which an engine bears."""
+    rows = []
+    for node in module.graph.nodes:
+        arguments = map_arg((node.args, node.kwargs), lambda each: each.name)
+        value = node.meta.get("val")
+        shape = [str(value.dtype), str(tuple(value.shape))] if isinstance(value, torch.Tensor) else []
+        held = _content(attrgetter(str(node.target))(module)) if node.op in ("get_attr", "call_module") else []
+        rows.append([node.op, node.name, str(node.target), repr(arguments), *shape, *held])
+    return rows
+
+
+def _content(held: Any) -> list[str]:
+    if isinstance(held, torch.nn.Module):
+        return [type(held).__qualname__, *(each for item in held.state_dict().values() for each in _content(item))]
+    if not isinstance(held, torch.Tensor):
+        return [repr(held)]
+    data = held.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return [str(held.dtype), str(tuple(held.shape)), hashlib.sha256(data.data).hexdigest()]
+
+
+def _converters() -> dict[str, str]:
+    """The files of converters that are not Torch-TensorRT's own, by name."""
+    registry = importlib.import_module("torch_tensorrt.dynamo.conversion._ConverterRegistry")
+    found = {}
+    for listed in registry.DYNAMO_ATEN_CONVERTERS.values():
+        for support in listed:
+            function = inspect.unwrap(support.converter_implementation)
+            if not (function.__module__ or "").startswith("torch_tensorrt."):
+                source = Path(inspect.getsourcefile(function) or "").read_bytes()
+                found[f"{function.__module__}.{function.__qualname__}"] = hashlib.sha256(source).hexdigest()
+    return found

@@ -1,0 +1,189 @@
+"""Built engines as files, by everything that an engine depends on: what was built once is not built again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import struct
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+ENGINE, DETAILS = "engine", "details.json"
+# Beside the points of a sweep that builds ahead without a cache_dir; and in it, how long the builders were stopped.
+PRIVATE, PAUSED = ".engines", "paused"
+# Environment variables that reach into a build.
+VARIABLES = ("NVIDIA_TF32", "TRT_", "TORCHTRT_", "TORCH_TRT", "TORCH_TENSORRT")
+Make = Callable[[], tuple[bytes, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A serialized engine, what else its builder said of it, and the seconds that building it took, back then.
+
+    `stored` where it was read and not built.
+    """
+
+    engine: bytes
+    details: dict[str, Any]
+    build_s: float
+    stored: bool = False
+
+
+class Tally:
+    """The engines of one compilation: how many came from a store, and how long building all would have taken."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+        self._built_s = self._waited_s = 0.0
+
+    def add(self, built: Built, took_s: float) -> None:
+        """An engine that was there after so many seconds."""
+        self.stored += built.stored
+        self._built_s += built.build_s
+        self._waited_s += took_s
+
+    def build_s(self, took_s: float) -> float:
+        """What a compilation that took so many seconds would have taken had it built each engine itself."""
+        return took_s - self._waited_s + self._built_s
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of engines, or none; `read` is whether they are taken from there, beside being put there.
+
+    `paused` is a file that says for how many seconds in all this process has been stopped; they are no part of a build.
+    `taken` names the files that were read.
+    """
+
+    folder: Path | None = None
+    read: bool = True
+    paused: Path | None = None
+    taken: list[Path] = field(default_factory=list)
+
+    def build(self, depends_on: Callable[[], dict[str, Any]], make: Make) -> Built:
+        """The engine that depends on this alone, from the folder or as `make` builds it.
+
+        `depends_on` is plain data that JSON takes. A file that cannot be read is replaced, one that cannot be written
+        is left out; where two processes of a machine want one engine, one of them builds it.
+        """
+        if self.folder is None:
+            return self._make(make)
+        try:
+            described = depends_on()
+            key = digest(described)
+        except Exception:
+            log.warning("what an engine depends on cannot be told, so it is not stored", exc_info=True)
+            return self._make(make)
+        with self._alone(key):
+            found = self._get(key) if self.read else None
+            if found is None:
+                found = self._make(make)
+                self._put(key, found, described)
+        return found
+
+    def _make(self, make: Make) -> Built:
+        start, before = time.perf_counter(), self._paused_s()
+        engine, details = make()
+        return Built(engine, details, time.perf_counter() - start - (self._paused_s() - before))
+
+    def _paused_s(self) -> float:
+        if self.paused is None:
+            return 0.0
+        try:
+            return float(struct.unpack("d", self.paused.read_bytes())[0])
+        except (OSError, struct.error):
+            return 0.0
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        path = self._path(key).with_suffix(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            lock.acquire()
+        except OSError:  # a folder that cannot be written may still be read
+            yield
+            return
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # should another be waiting for it, two build, and one replaces the other
+            lock.release()
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / key[:2] / f"{key}.zip"
+
+    def _get(self, key: str) -> Built | None:
+        try:
+            with zipfile.ZipFile(self._path(key)) as file:
+                kept = json.loads(file.read(DETAILS))
+                found = Built(file.read(ENGINE), kept["details"], float(kept["build_s"]), stored=True)
+        except FileNotFoundError:
+            return None
+        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read (%s): the engine is built again", self._path(key), error)
+            return None
+        self.taken.append(self._path(key))
+        return found
+
+    def _put(self, key: str, built: Built, described: dict[str, Any]) -> None:
+        try:
+            kept = json.dumps({"build_s": built.build_s, "details": built.details, "depends_on": described}, indent=1)
+            if json.loads(kept)["details"] != built.details:
+                raise TypeError("what the builder said of it is no plain data")
+        except (TypeError, ValueError) as error:
+            log.warning("an engine is not stored: %s", error)
+            return
+        path = self._path(key)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        try:
+            with zipfile.ZipFile(temporary, "w") as file:
+                file.writestr(DETAILS, kept)
+                file.writestr(ENGINE, built.engine)
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("%s cannot be written (%s): the engine is not stored", path, error)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_paused(path: Path, seconds: float) -> None:
+    """What a `Store` reads as `paused`."""
+    with contextlib.suppress(OSError):
+        path.write_bytes(struct.pack("d", seconds))
+
+
+def digest(described: Any) -> str:
+    """64 hexadecimal digits that name plain data."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def surroundings(environment: Any) -> dict[str, Any]:
+    """What of the machine an engine depends on: the kind of GPU, the versions, variables of the environment."""
+    names = ("gpu_name", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt")
+    found = {name: getattr(environment, name) for name in (*names, "tensorrt_flavor")}
+    return found | {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+
+
+def settings_of(settings: Any, without: frozenset[str]) -> dict[str, str]:
+    """The fields of a dataclass as text, sets in one order, but for those that have no effect on an engine."""
+    found = {}
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if item.name not in without:
+            found[item.name] = str(sorted(map(str, value))) if isinstance(value, set | frozenset) else repr(value)
+    return found

@@ -1,0 +1,50 @@
+"""TensorRT's timing cache, what its builder knows of kernels' times: each point begins with a file of its own.
+
+Shared by default, it would show the order of the points in their build times, and in their engines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+from trt_sweep import gpu
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError, Unsupported
+
+FILE = "timing_cache.bin"
+
+
+def effective(config: SweepConfig) -> SweepConfig:
+    """`cache` as it takes effect: cold unless asked otherwise, none on TensorRT-RTX, which times no kernels.
+
+    Raises SweepError where there is no such snapshot.
+    """
+    if config.cache_snapshot is not None and not Path(config.cache_snapshot).is_file():
+        raise SweepError(f"cache_snapshot={config.cache_snapshot} is not a file: name a timing cache that was saved")
+    if gpu.flavor() == "rtx":
+        return dataclasses.replace(config, cache=None) if config.cache == "cold" else config
+    return dataclasses.replace(config, cache=config.cache or "cold")
+
+
+def require(config: SweepConfig) -> None:
+    """Raise Unsupported for a cache that the installed TensorRT has not."""
+    if config.cache is not None and gpu.flavor() == "rtx":
+        raise Unsupported(f"cache={config.cache}: TensorRT-RTX has no timing cache, since it times no kernels")
+
+
+def prepare(config: SweepConfig, folder: Path) -> Path:
+    """The file in the point's folder that its builds are to use: there only where it is a snapshot's copy."""
+    path = folder / FILE
+    path.unlink(missing_ok=True)
+    if config.cache_snapshot is not None:
+        shutil.copyfile(config.cache_snapshot, path)
+    return path
+
+
+def content_id(path: Path) -> str | None:
+    """16 hexadecimal digits that name what a timing cache holds; None for an empty one."""
+    content = path.read_bytes() if path.is_file() else b""
+    return hashlib.sha256(content).hexdigest()[:16] if content else None
