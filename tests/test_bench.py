@@ -8,10 +8,10 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import without_gpu
+from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep.bench import __main__ as bench
-from trt_sweep.bench.sweep import CLOCKS, compared, cost
+from trt_sweep.bench import sweep
 
 
 @without_gpu
@@ -49,29 +49,72 @@ def test_too_little_is_refused(argument, capsys):
 def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
     assert bench.main(["sweep", f"--folder={tmp_path}"]) == 1
     assert "error: the benchmark needs a GPU and Torch-TensorRT; there are none here" in capsys.readouterr().err
-    assert bench.main(["sweep", "--build-workers=0"]) == 1
-    assert "error: --build-workers=0 is not allowed: use an integer of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep", "--build-workers=0"], ["--build-workers=0 is not allowed", "at least 1"]),
+        (["sweep", "--part=loop"], ["--part=loop is not known", "perf_run, sweep, again"]),
+        (["sweep", "--part=report"], ["holds no part"]),
+        (["overhead", "--plans", "0"], ["--plans=0 is not allowed", "at least 1"]),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
+    assert bench.main([*arguments, f"--folder={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and all(word in said for word in words)
+
+
+@needs_tensorrt
+@without_gpu
+def test_the_overhead_of_plans_and_tables(tmp_path):
+    folder = tmp_path / "bench"
+    command = [sys.executable, "-m", "trt_sweep.bench", "overhead", "--plans", "2", "4", "--records", "50"]
+    done = subprocess.run([*command, f"--folder={folder}"], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "overhead.json").read_text())
+    assert [row["points"] for row in found["sweep"]] == [2, 4] and found["table"][0]["records"] == 50
+    assert all(row["ms_per_point"] > 1 for row in found["sweep"]) and found["table"][0]["load_s"] >= 0
+    assert [path.name for path in folder.iterdir()] == ["overhead.json"]
 
 
 def rows(**changes) -> pd.DataFrame:
     base = {"point_id": ["a", "b"], "model": "m", "backend": ["eager", "dynamo"], "precision": "fp16"}
     base |= {
-        f"{clock}{end}": value for clock in CLOCKS for end, value in (("", 2.0), ("_ci_low", 1.9), ("_ci_high", 2.1))
+        f"{clock}{end}": value
+        for clock in sweep.CLOCKS
+        for end, value in (("", 2.0), ("_ci_low", 1.9), ("_ci_high", 2.1))
     }
-    base |= {"build_s": [None, 3.0], "engine_id": [None, "e"], "engines_stored": [None, 1.0]}
     return pd.DataFrame(base | changes)
 
 
 def test_points_of_two_sweeps_are_compared_by_their_intervals():
     slower = {"latency_ms": [2.1, 3.0], "latency_ms_ci_low": [2.05, 2.9], "latency_ms_ci_high": [2.2, 3.1]}
-    found = pd.DataFrame(compared(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
+    found = pd.DataFrame(sweep.compared(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
     assert found["ratio"].tolist() == [1.0, 1.05, 1.0, 1.5]
     assert found["overlap"].tolist() == [True, True, True, False]
-    assert cost("way", rows(), 30.04) == {
-        "way": "way",
-        "points": 2,
-        "seconds": 30.0,
-        "seconds_per_point": 15.0,
-        "build_s": 3.0,
-        "engines_stored": 1,
-    }
+
+
+def test_the_overhead_is_all_that_was_no_work_on_a_point():
+    spent = {"start": 10.0, "build": 30.0, "timing": 50.0, "harness": 5.0, "record": 1.0}
+    assert sweep.overhead(110.0, spent) == pytest.approx(20.0)  # of the 100 s after the start
+
+
+def test_parts_are_put_together(tmp_path):
+    """Costs of a point beside those of the loop, where the points are the same."""
+    ours = sweep._cost("a sweep", sweep.POINTS, 12, 48.0)
+    (tmp_path / "sweep.json").write_text(json.dumps({"costs": [ours], "environment": {}}))
+    other = sweep._cost("other points", sweep.BUILDS, 4, 48.0)
+    (tmp_path / "ahead.json").write_text(json.dumps({"costs": [other], "disturbance": [{"ratio": 1.25}]}))
+    assert "of_loop" not in sweep.report(tmp_path)
+    loop = sweep._cost("perf_run.py", sweep.POINTS, 12, 480.0)
+    (tmp_path / "perf_run.json").write_text(json.dumps({"costs": [loop]}))
+    lines = sweep.report(tmp_path).splitlines()
+    assert "of_loop" in lines[1]
+    assert [line.split()[-1] for line in lines[2:5]] == ["1.0", "0.1", "NaN"] and "1.25" in lines[-1]
+
+
+def test_another_run_is_expected_within_the_spread_of_the_runs():
+    assert sweep._expected([1.0, 1.0, 1.0]) == 0
+    assert sweep._expected([1.0, 1.1, 0.9, 1.0]) == pytest.approx(0.29, abs=0.02)  # t = 3.18, s = 0.082

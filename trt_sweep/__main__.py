@@ -40,6 +40,8 @@ def _run(composed: DictConfig) -> float | None:
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
         sweep.run()
+        if sweep.only_shown:
+            return None
         return sweep.job(number).latency_ms
 
 

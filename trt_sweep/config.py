@@ -35,7 +35,7 @@ DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
 SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
 NO_IDENTITY = (
-    *("limits", "isolation", "resume", "retry", "allow_changed"),
+    *("limits", "isolation", "plan", "resume", "retry", "allow_changed"),
     *("reuse", "cache_dir", "build_workers"),
 )
 
@@ -221,7 +221,8 @@ class SweepConfig:
 
     null means the library's default; the record holds the value that took effect. `batch_size` may be [min, opt, max]:
     it is then built once for that range and timed at each size of `time_at` (default: these three). `compile` holds
-    further compilation arguments of the installed Torch-TensorRT. `resume` is the folder of a sweep whose points that
+    further compilation arguments of the installed Torch-TensorRT. `plan` shows what the sweep would do, and does
+    none of it. `resume` is the folder of a sweep whose points that
     have no final record are to be done, and those whose status `retry` names; it is refused where code, versions or GPU
     are others than the records', unless `allow_changed`. With `reuse` points that lead to one engine build it once.
     `cache` is what TensorRT's timing cache holds when a build begins: nothing, what a first build of the same point
@@ -251,6 +252,7 @@ class SweepConfig:
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
+    plan: bool = False
     resume: str | None = None
     retry: list[str] = field(default_factory=list)
     allow_changed: bool = False

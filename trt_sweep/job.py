@@ -18,9 +18,11 @@ import numpy as np
 import torch
 
 from trt_sweep import accuracy, backends, gpu, health, models, records, timing
+from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
+from trt_sweep.progress import RECORDING
 from trt_sweep.records import Axes, Record
 from trt_sweep.sharing import Shared
 
@@ -62,6 +64,15 @@ def _bare(error: Exception) -> Exception:
     bare = copy.copy(error)
     bare.__cause__ = bare.__context__ = None
     return bare.with_traceback(None)
+
+
+def engine_key(config: SweepConfig, compiled: backends.Compiled) -> str | None:
+    """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
+    partition_id = compiled.partition.partition_id
+    alone = not config.reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
+    if partition_id is None or alone:
+        return None
+    return config.engine_key(partition_id, compiled.ignored_axes)
 
 
 class Job:
@@ -144,6 +155,7 @@ class Line:
 
     def write(self) -> Record:
         """Write the record as the point stands."""
+        self._job.hear(RECORDING)
         self._created = self._created or records.now()
         rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
         record = Record(
@@ -198,6 +210,7 @@ class Line:
     def _keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
         self.write()  # interrupted, unless more comes of it: what is known outlives a crash
+        self._job.hear(self.phase)
 
     def _run(self) -> str:
         """Walk on from what an earlier point of this build left, or from the start; returns the status."""
@@ -249,20 +262,12 @@ class Line:
             raise
         finally:
             self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
-        key = self._engine_key(self.compiled)
+        key = engine_key(config, self.compiled)
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, (config.point_id, self.compiled))
 
-    def _engine_key(self, compiled: backends.Compiled) -> str | None:
-        """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
-        partition_id = compiled.partition.partition_id
-        alone = not self.config.reuse or self.config.measure.rebuilds > 1 or self.config.runtime_cache is not None
-        if partition_id is None or alone:
-            return None
-        return self.config.engine_key(partition_id, compiled.ignored_axes)
-
     def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
-        key = self._engine_key(planned)
+        key = engine_key(self.config, planned)
         found: tuple[str, backends.Compiled] | None = self._job.shared.get(key) if key is not None else None
         if found is None:
             return None

@@ -35,6 +35,8 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     returns = []
     with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute()) as sweep:
         sweep.run()
+        if sweep.only_shown:
+            return []
         for number, job_config in composed.items():
             returns.append(
                 run_job(

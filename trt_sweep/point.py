@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trt_sweep.config import SweepConfig
-from trt_sweep.records import Environment, Record, Timing
+from trt_sweep.records import Environment, Partition, Record, Timing
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,15 @@ class Report:
     rounds: int = 1
     by_method: dict[str, Timing] = field(default_factory=dict)
     fit: bool = True
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What planning a point told: its partition, and `key`, which the points of one build have in common.
+
+    `reason` is why it cannot be planned, and so not built either.
+    """
+
+    key: str
+    partition: Partition = field(default_factory=Partition)
+    reason: str | None = None

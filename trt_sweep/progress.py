@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 LOG = "log.txt"
+START, RECORDING, HARNESS = "start", "record", "harness"  # a process comes up; a row is written; all else
 
 
 def clock(seconds: float) -> str:
@@ -44,6 +45,27 @@ def captured(path: Path) -> Iterator[None]:
         for kept, number in zip(saved, (1, 2), strict=True):
             os.dup2(kept, number)
             os.close(kept)
+
+
+class Spent:
+    """Where the time of a sweep goes: seconds by phase, those between phases under `HARNESS`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._phase, self._since = START, time.monotonic()
+
+    def enter(self, phase: str) -> None:
+        """A phase begins, and the one before it ends."""
+        now = time.monotonic()
+        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self._phase, self._since = phase.partition(" ")[0], now  # "waiting for …" is one phase
+
+    def summary(self) -> str:
+        """All phases on a line, the longest first."""
+        self.enter(HARNESS)
+        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts if seconds >= 0.05)
+        return f"took {clock(sum(self.seconds.values()))}; seconds in {shown}"
 
 
 class Progress:
@@ -102,6 +124,8 @@ class Progress:
             self._window = now
         elif name == "timing":  # a window takes longer than its warm-up by about as much again
             self._windows.append(2 * (now - self._window))
+        elif name == RECORDING:
+            return
         self._show(f"{self._head()}  {name}  {self._times()}")
 
     def end(self, outcome: str) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import claims, isolation, records, resume, table
+from trt_sweep import claims, isolation, preview, records, resume, table
 from trt_sweep.ahead import Ahead
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PRIVATE
@@ -24,10 +24,11 @@ from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
 from trt_sweep.point import Plan, Point, Report, by_build
-from trt_sweep.progress import LOG, Progress
+from trt_sweep.progress import HARNESS, LOG, START, Progress, Spent
 from trt_sweep.records import SUCCESS, Axes, Record
 
 Build = list[Point]
+SPENT = "seconds.json"  # where the time of a sweep went
 MISHAPS = 3  # in a row, after which it is no use to go on
 
 
@@ -57,11 +58,15 @@ class Sweep:
         self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
+        self._spent = Spent()
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
             print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
             try:
-                self._plan: Plan = self._ready().call("plan", configs)
+                host = self._ready()
+                self._spent.enter(START)
+                self._plan: Plan = host.call("plan", configs)
+                self._spent.enter(HARNESS)
             except Lost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
             if self._settings.resume is not None:
@@ -69,9 +74,15 @@ class Sweep:
         except BaseException:
             self._close()
             raise
-        resume.keep_command(folder, self._settings)
+        if not self.only_shown:
+            resume.keep_command(folder, self._settings)
         rows = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
         self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
+
+    @property
+    def only_shown(self) -> bool:
+        """Whether the sweep is to say what it would do, and no more."""
+        return self._settings.plan
 
     def __enter__(self) -> Sweep:
         todo = [point for build in self._todo() for point in build]
@@ -84,6 +95,8 @@ class Sweep:
         self._close()
         assert self._progress is not None
         self._progress.__exit__()
+        if self.only_shown:
+            return
         rows = table.load(self.folder)
         if not rows.empty:
             table.show(rows, Console(file=sys.stdout))
@@ -96,6 +109,9 @@ class Sweep:
             total = len(list(self._points()))
             hint = f"; python -m trt_sweep resume={self.folder} does the rest" * (resume.called_with is not None)
             print(f"{total - missing} of {_count(total, 'point')} are complete{hint}", file=sys.stderr)
+        print(self._spent.summary(), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            records.write_json(self.folder / SPENT, self._spent.seconds)
 
     def _close(self) -> None:
         if self._ahead is not None:
@@ -114,6 +130,11 @@ class Sweep:
         interrupt lets the point at work finish; raises Interrupted then.
         """
         assert self._progress is not None
+        if self.only_shown:
+            preview.show(
+                self._ready(), self._plan, self._todo(), label=self._label, spent=self._spent, folder=self.folder
+            )
+            return
         fresh, lost = deque(self._todo()), deque[Build]()
         number = sum(map(len, fresh))
         self._progress.say(f"{_count(number, 'point')} to do, results in {self.folder}")
@@ -231,6 +252,7 @@ class Sweep:
             report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
         except Lost as lost:
             report = Report(self._lost(point, folder, lost), fit=False)
+        self._spent.enter(HARNESS)
         if self._ahead is not None:
             self._ahead.hear("")
         self._records[point.id], self._reports[point.id] = report.record, report
@@ -267,8 +289,10 @@ class Sweep:
 
     def _ready(self) -> isolation.Host:
         if self._host is None:
+            self._spent.enter(START)
             self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed)
             self._builds_in_host = 0
+            self._spent.enter(HARNESS)
         return self._host
 
     def _replace(self) -> None:
@@ -278,6 +302,7 @@ class Sweep:
         self._beside = []
 
     def _hear(self, phase: str) -> None:
+        self._spent.enter(phase)
         if self._ahead is not None:
             self._ahead.hear(phase)
         if self._progress is not None:

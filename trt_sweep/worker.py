@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,8 @@ from trt_sweep import backends, gpu, health, models, plan
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.job import Job, Line
-from trt_sweep.point import Plan, Point, Report
+from trt_sweep.job import Job, Line, engine_key
+from trt_sweep.point import Plan, Point, Preview, Report
 from trt_sweep.progress import LOG, captured
 from trt_sweep.records import Record
 from trt_sweep.sharing import Shared
@@ -40,7 +40,7 @@ class Worker:
         self._shared = Shared()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
-        self._ahead_of: str | None = None
+        self._aside_for: str | None = None
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
@@ -64,32 +64,44 @@ class Worker:
         config, backend = point.config, backends.get(point.config.backend)
         if not backend.STORED or config.dryrun or not config.reuse or config.measure.rebuilds > 1:
             return
-        if self._ahead_of != config.source_key:  # what is shared is of one model
-            self._shared.clear()
-            self._ahead_of = config.source_key
-        device = gpu.resolve(config.device)
-        with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-            folder = Path(name)
-            stack.enter_context(captured(folder / LOG))
-            settings = backends.Settings(
-                config,
-                device,
-                folder,
-                self._hear,
-                lambda _: None,
-                stack,
-                self._shared,
-                store=dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED),
-            )
-            model = self._shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+        with self._aside(config) as (model, settings):
             try:
-                with torch.no_grad(), models.float32_mode(config.precision):
-                    backend.compile(model, settings)
+                backend.compile(model, settings)
             except Exception:
                 if torch.cuda.is_initialized():
                     torch.cuda.synchronize()  # raises where no CUDA call works in this process any more
         gc.collect()
         torch.cuda.empty_cache()
+
+    def preview(self, point: Point) -> Preview:
+        """What the point would be built from, without building it."""
+        config, backend = point.config, backends.get(point.config.backend)
+        if not backend.TENSORRT:
+            return Preview(config.build_id)
+        try:
+            with self._aside(config) as (model, settings):
+                planned = backend.plan(model, settings)
+        except Exception as error:
+            return Preview(config.build_id, reason=one_line(error))
+        return Preview(engine_key(config, planned) or config.build_id, planned.partition)
+
+    @contextlib.contextmanager
+    def _aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
+        """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
+        if self._aside_for != config.source_key:  # what is shared is of one model
+            self._shared.clear()
+            self._aside_for = config.source_key
+        device = gpu.resolve("auto" if config.dryrun else config.device)
+        with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+            folder = Path(name)
+            stack.enter_context(captured(folder / LOG))
+            store = dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED)
+            settings = backends.Settings(
+                config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
+            )
+            model = self._shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+            with torch.no_grad(), models.float32_mode(config.precision):
+                yield model, settings
 
     def beside(self, pids: list[int]) -> None:
         """These processes build for the same sweep: they are none of others'."""

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.bench timing` and `python -m trt_sweep.bench sweep`."""
+"""`python -m trt_sweep.bench NAME`: `timing`, `sweep` and `overhead`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--repeats", type=int, default=12, help="how often other ways time as well")
     timing.add_argument("--windows", type=int, default=102, help="windows of each model, by each clock")
     timing.add_argument("--points", type=int, default=20, help="builds of one engine for the A/A test")
-    sweep = benchmarks.add_parser("sweep", help="what a sweep costs, and whether building ahead shows in the times")
-    sweep.add_argument("--folder", type=Path, default=Path("outputs/bench/sweep"), help="a new one for the results")
+    sweep = benchmarks.add_parser("sweep", help="what a sweep costs beside a loop over perf_run.py")
+    sweep.add_argument("--folder", type=Path, default=Path("outputs/bench/sweep"), help="where the parts are kept")
+    sweep.add_argument(
+        "--part", help="some of perf_run,sweep,again,no_reuse,brief,ahead,partitions,one_gpu,two_gpus; or report"
+    )
+    sweep.add_argument("--perf-run", type=Path, help="tools/perf/perf_run.py of a checkout of Torch-TensorRT")
     sweep.add_argument("--build-workers", type=int, default=2, help="processes that build ahead")
+    overhead = benchmarks.add_parser("overhead", help="what trivial points and large tables cost; needs no GPU")
+    overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
+    overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")
+    overhead.add_argument("--records", type=int, nargs="+", default=[1000, 100_000], help="records of a table")
     options = parser.parse_args(arguments)
     try:
         _run(options)
@@ -38,15 +46,36 @@ def _run(options: argparse.Namespace) -> None:
             option = "--" + name.replace("_", "-")
             raise SweepError(f"{option}={value} is not allowed: use an integer of at least {LEAST[name]}")
     if options.benchmark == "sweep":
-        from trt_sweep.bench import sweep
+        _sweep(options)
+    elif options.benchmark == "overhead":
+        from trt_sweep.bench import overhead
 
-        sweep.run(options.folder, options.build_workers)
+        for name in ("plans", "records"):
+            least = min(getattr(options, name))
+            if least < 1:
+                raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
+        overhead.run(options.folder, options.plans, options.records)
+    else:
+        if options.repeats > options.windows:
+            raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")
+        from trt_sweep.bench import timing
+
+        timing.run(options.folder, options.repeats, options.windows, options.points)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from trt_sweep.bench import sweep
+
+    if options.part == "report":
+        if not any((options.folder / f"{name}.json").is_file() for name in sweep.PARTS):
+            raise SweepError(f"--folder={options.folder} holds no part: run one first")
+        print(sweep.report(options.folder))
         return
-    if options.repeats > options.windows:
-        raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")
-    from trt_sweep.bench import timing
-
-    timing.run(options.folder, options.repeats, options.windows, options.points)
+    parts = options.part.split(",") if options.part else [name for name in sweep.PARTS if name not in sweep.JOBLIB]
+    for name in parts:
+        if name not in sweep.PARTS:
+            raise SweepError(f"--part={name} is not known: use some of {', '.join(sweep.PARTS)}, or report")
+    sweep.run(options.folder, parts, options.perf_run, options.build_workers)
 
 
 if __name__ == "__main__":

@@ -1,96 +1,260 @@
-"""What a sweep costs beside a process for each point, and whether building ahead shows in the times."""
+"""What a sweep costs beside a shell loop over Torch-TensorRT's own perf_run.py, and what its short cuts save.
+
+In parts, each of which ends within minutes and leaves a file: `report` puts together those that are there.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from trt_sweep import gpu, table
+from trt_sweep import claims, gpu, table
 from trt_sweep.errors import SweepError
+from trt_sweep.progress import START
+from trt_sweep.sweep import SPENT
 
-MODELS = ("resnet18", "resnet50")
-PRECISIONS = ("fp16", "fp32")
+LEVELS, SIZES = range(6), (1, 5)  # of the points that are run in each way
+POINTS = ("model=resnet50", "precision=fp16", f"optimization_level={','.join(map(str, LEVELS))}", "min_block_size=1,5")
+BUILDS = ("model=resnet18,resnet50", "precision=fp16,fp32")
+PARTITIONS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20, 22, 24, 25, 26, 30, 40, 45, 46, 100, 300)
+BRIEF = ("measure.max_s=0.3", "measure.rounds=1")
 CLOCKS = ("gpu_ms", "latency_ms")
+# What a point needs whoever does it; the rest is the harness's own.
+WORK = ("export", "partition", "build", "accuracy", "warmup", "timing")
 
 
-def run(folder: Path, build_workers: int) -> None:
-    """Run the same points in each way, print the tables and write them into `folder`; raises SweepError without GPU."""
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Where results go, and what the parts are told: the path of perf_run.py, and how many processes build ahead."""
+
+    folder: Path
+    perf_run: Path | None
+    build_workers: int
+
+    @property
+    def engines(self) -> str:
+        return f"cache_dir={(self.folder / 'engines').absolute()}"
+
+
+Part = Callable[[Bench], dict[str, Any]]
+
+
+def run(folder: Path, parts: list[str], perf_run: Path | None, build_workers: int) -> None:
+    """Run these parts, keep what each found in `<part>.json`, and print the report of all that are in the folder.
+
+    Raises SweepError without a GPU, or where a part lacks what it needs.
+    """
     if gpu.resolve("auto").type != "cuda" or gpu.flavor() is None:
         raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
-    if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one, since built engines are kept there")
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = f"cache_dir={(folder / 'engines').absolute()}"
-    ways = {
-        "one after the other": [],
-        f"build_workers={build_workers}": [f"build_workers={build_workers}", kept],
-        "built before (cache_dir)": [kept],
-    }
-    costs, rows = [_by_hand()], {}
-    for number, (way, arguments) in enumerate(ways.items()):
-        where = folder / f"sweep{number}"
-        took_s = _swept(where, arguments)
-        rows[way] = table.load(where)
-        costs.append(cost(way, rows[way], took_s))
-    first, *others = rows
-    found: dict[str, Any] = {
-        "environment": vars(gpu.environment(gpu.resolve("auto"))),
-        "costs": costs,
-        "disturbance": [line for way in others for line in compared(rows[first], rows[way], way)],
-    }
-    (folder / "sweep.json").write_text(json.dumps(found, indent=1) + "\n")
-    for name in ("costs", "disturbance"):
-        print(f"\n{name}\n{pd.DataFrame(found[name]).to_string(index=False)}")
-    print("results:", folder)
+    bench = Bench(folder, perf_run, build_workers)
+    for name in parts:
+        if (folder / name).exists():
+            raise SweepError(f"{folder / name} is there already: give another --folder, or remove it")
+    for name in parts:
+        print(f"{name}: {PARTS[name].__doc__}", flush=True)
+        (folder / name).mkdir(parents=True)
+        found = PARTS[name](bench) | {"environment": vars(gpu.environment(gpu.resolve("auto")))}
+        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(report(folder))
 
 
-def _by_hand() -> dict[str, Any]:
-    script = Path(__file__).with_name("by_hand.py")
-    points = [(model, precision) for model in MODELS for precision in PRECISIONS]
-    start = time.perf_counter()
-    for model, precision in points:
-        print(f"by hand: {model} {precision}", flush=True)
-        command = [sys.executable, str(script), "--model", model, "--precision", precision]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SweepError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
-    took_s = time.perf_counter() - start
+def report(folder: Path) -> str:
+    """The tables of all parts in a folder: what each way cost, and what else was found."""
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS if _has(folder, name)}
+    costs = pd.DataFrame([row for part in found.values() for row in part.get("costs", [])])
+    loop = next((row["seconds_per_point"] for row in found.get("perf_run", {}).get("costs", [])), None)
+    if loop is not None:
+        costs["of_loop"] = [
+            round(row["seconds_per_point"] / loop, 3) if row["what"] == _what(POINTS) else None
+            for row in costs.to_dict("records")
+        ]
+    texts = [f"costs\n{costs.to_string(index=False)}"]
+    for part in found.values():
+        texts += [f"{name}\n{pd.DataFrame(part[name]).to_string(index=False)}" for name in part if name in OTHERS]
+    return "\n\n".join(texts)
+
+
+OTHERS = ("disturbance", "distinct")
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.json").is_file()
+
+
+def _what(arguments: tuple[str, ...]) -> str:
+    return " ".join(arguments)
+
+
+def _perf_run(bench: Bench) -> dict[str, Any]:
+    """a process of perf_run.py for each point"""
+    script = bench.perf_run
+    if script is None or not script.is_file():
+        raise SweepError(
+            "--part=perf_run needs --perf-run=PATH: tools/perf/perf_run.py in a checkout of Torch-TensorRT; or leave "
+            "the part out"
+        )
+    seconds, medians = [], []
+    for level, size in itertools.product(LEVELS, SIZES):
+        result = (bench.folder / "perf_run" / f"{level}-{size}.csv").absolute()
+        command = [sys.executable, script.name, "--model_torch=resnet50", "--precision=fp16", "--backends=dynamo"]
+        command += ["--inputs=(1, 3, 224, 224)", f"--optimization_level={level}", f"--min_block_size={size}"]
+        took_s = _timed([*command, f"--report={result}"], script.parent)
+        if not result.is_file():
+            raise SweepError(f"{' '.join(command)} wrote no report: try it by hand in {script.parent}")
+        seconds.append(took_s)
+        medians.append(float(pd.read_csv(result)["Median-Latency(ms)"].iloc[0]))
     return {
-        "way": "a script for each point",
-        "points": len(points),
-        "seconds": round(took_s, 1),
-        "seconds_per_point": round(took_s / len(points), 1),
+        "costs": [
+            {
+                **_cost("perf_run.py, a process each", POINTS, len(seconds), sum(seconds)),
+                "latency_ms": round(float(np.median(medians)), 4),
+                "latency_half_width_percent": round(100 * _expected(medians), 1),
+            }
+        ],
+        "seconds": seconds,
+        "medians_ms": medians,
     }
 
 
-def _swept(folder: Path, arguments: list[str]) -> float:
-    command = [sys.executable, "-m", "trt_sweep", "-m", f"model={','.join(MODELS)}"]
-    command += [f"precision={','.join(PRECISIONS)}", f"hydra.sweep.dir={folder}", *arguments]
+def _expected(repeats: list[float]) -> float:
+    """Relative half-width of the interval in which the next repeat is expected (95 %), from their own spread."""
+    spread = float(np.std(np.log(repeats), ddof=1))
+    number = len(repeats)
+    return float(stats.t.ppf(0.975, number - 1)) * spread * math.sqrt(1 + 1 / number)
+
+
+def _sweep(bench: Bench) -> dict[str, Any]:
+    """one sweep"""
+    return {"costs": [_swept(bench, "sweep", "a sweep", POINTS, bench.engines)]}
+
+
+def _brief(bench: Bench) -> dict[str, Any]:
+    """one sweep that times for less long"""
+    return {"costs": [_swept(bench, "brief", "a sweep, brief windows", POINTS, "measure.max_s=0.3")]}
+
+
+def _no_reuse(bench: Bench) -> dict[str, Any]:
+    """one sweep that builds each point"""
+    return {"costs": [_swept(bench, "no_reuse", "a sweep, reuse=false", POINTS, "reuse=false")]}
+
+
+def _again(bench: Bench) -> dict[str, Any]:
+    """the sweep again, on its engines"""
+    if not any((bench.folder / "engines").glob("*/*.zip")):
+        raise SweepError(f"--part=again takes its engines from --part=sweep, and {bench.folder} has none: run both")
+    return {"costs": [_swept(bench, "again", "the same again, cache_dir", POINTS, bench.engines)]}
+
+
+def _ahead(bench: Bench) -> dict[str, Any]:
+    """other points with and without builds beside them"""
+    ways = {"alone": "build_workers=0", "ahead": f"build_workers={bench.build_workers}"}
+    costs = [_swept(bench, f"ahead/{name}", argument, BUILDS, argument) for name, argument in ways.items()]
+    before, after = (table.load(bench.folder / "ahead" / name) for name in ways)
+    return {"costs": costs, "disturbance": compared(before, after, ways["ahead"])}
+
+
+def _partitions(bench: Bench) -> dict[str, Any]:
+    """twenty values of min_block_size"""
+    what = ("model=googlenet", "precision=fp16", f"min_block_size={','.join(map(str, PARTITIONS))}")
+    cost = _swept(bench, "partitions", "brief windows", what, *BRIEF, f"build_workers={bench.build_workers}")
+    rows = table.load(bench.folder / "partitions").query("backend == 'dynamo'")
+    distinct = {"values": len(rows), "partitions": rows["partition_id"].nunique(), "builds": cost["builds"]}
+    return {"costs": [cost | {"what": "googlenet, 20 values"}], "distinct": [distinct]}
+
+
+def _one_gpu(bench: Bench) -> dict[str, Any]:
+    """twelve builds by joblib, one at a time"""
+    return {"costs": [_jobs(bench, "one_gpu", 1)]}
+
+
+def _two_gpus(bench: Bench) -> dict[str, Any]:
+    """twelve builds by joblib, two at a time"""
+    if len(claims.gpus()) < 2:
+        raise SweepError("--part=two_gpus needs two GPUs: leave it out here")
+    return {"costs": [_jobs(bench, "two_gpus", 2)]}
+
+
+def _jobs(bench: Bench, name: str, number: int) -> dict[str, Any]:
+    what = ("model=resnet18", "precision=fp16", f"batch_size={','.join(map(str, range(1, 13)))}")
+    launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={number}", "build_workers=1")
+    return _swept(bench, name, f"joblib, {number} at a time", what, *launcher, *BRIEF)
+
+
+PARTS: dict[str, Part] = {
+    "perf_run": _perf_run,
+    "sweep": _sweep,
+    "again": _again,
+    "no_reuse": _no_reuse,
+    "brief": _brief,
+    "ahead": _ahead,
+    "partitions": _partitions,
+    "one_gpu": _one_gpu,
+    "two_gpus": _two_gpus,
+}
+JOBLIB = ("one_gpu", "two_gpus")  # not run unless asked for: they need the extra [joblib], and the second two GPUs
+
+
+def _timed(command: list[str], where: Path | None = None) -> float:
     print(" ".join(command[1:]), flush=True)
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SweepError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines()
+        raise SweepError(f"{' '.join(command)} failed: {said[-1] if said else done.returncode}")
     return time.perf_counter() - start
 
 
-def cost(way: str, rows: pd.DataFrame, took_s: float) -> dict[str, Any]:
-    """Seconds of a sweep by point, eager baselines counted as points, and what its rows say of their builds."""
-    built = rows[rows["build_s"].notna() & rows["engine_id"].notna()]
+def _swept(bench: Bench, name: str, way: str, what: tuple[str, ...], *more: str) -> dict[str, Any]:
+    folder = bench.folder / name
+    command = [sys.executable, "-m", "trt_sweep", "-m", *what, *more, f"hydra.sweep.dir={folder}"]
+    took_s = _timed(command)
+    rows = table.load(folder)
+    points = rows[rows["jobs"].map(bool)]
+    built = points[points["build_s"].notna()]
+    kept = folder / SPENT
+    spent = json.loads(kept.read_text()) if kept.is_file() else {}
     return {
-        "way": way,
-        "points": len(rows),
-        "seconds": round(took_s, 1),
-        "seconds_per_point": round(took_s / len(rows), 1),
+        **_cost(way, what, len(points), took_s),
+        "builds": len(built),
         "build_s": round(float(built["build_s"].sum()), 1),
-        "engines_stored": int(rows["engines_stored"].fillna(0).sum()),
+        "from_store": int(points["engines_stored"].fillna(0).sum()),
+        "harness_percent": round(overhead(took_s, spent), 1) if spent else None,
+        **{clock: round(float(points[clock].median()), 4) for clock in CLOCKS},
+        **{f"{clock[:-3]}_half_width_percent": round(100 * _half_width(points, clock), 1) for clock in CLOCKS},
     }
+
+
+def _cost(way: str, what: tuple[str, ...], points: int, took_s: float) -> dict[str, Any]:
+    per_point = round(took_s / points, 2)
+    return {
+        "what": _what(what),
+        "way": way,
+        "points": points,
+        "seconds": round(took_s, 1),
+        "seconds_per_point": per_point,
+    }
+
+
+def _half_width(rows: pd.DataFrame, clock: str) -> float:
+    return float(((rows[f"{clock}_ci_high"] - rows[f"{clock}_ci_low"]) / 2 / rows[clock]).astype(float).median())
+
+
+def overhead(took_s: float, spent: dict[str, float]) -> float:
+    """Percent of a sweep's wall time, after its process had started, that was no `WORK` on a point."""
+    after_start = took_s - spent.get(START, 0.0)
+    return 100 * (1 - sum(spent.get(name, 0.0) for name in WORK) / after_start)
 
 
 def compared(before: pd.DataFrame, after: pd.DataFrame, way: str) -> list[dict[str, Any]]:
