@@ -79,9 +79,9 @@ def test_engines_come_from_the_store(tmp_path, monkeypatch):
 
     def build(module, inputs, compilation, engine_cache=None):
         built.append(compilation)
-        return library.SerializedInterpreterResult(
-            **fields | {"serialized_engine": b"engine", "input_names": ["x"], "symbolic_shape_expressions": {"y": []}}
-        )
+        shapes = library.extract_symbolic_shape_expressions(module)  # holds types of torch
+        own = {"serialized_engine": b"engine", "input_names": ["x"], "symbolic_shape_expressions": shapes}
+        return library.SerializedInterpreterResult(**fields | own)
 
     monkeypatch.setattr(library, "interpret_module_to_result", build)
 
@@ -94,6 +94,7 @@ def test_engines_come_from_the_store(tmp_path, monkeypatch):
 
     first, stored = compiled()
     assert stored == 0 and compiled() == (first, 1) and len(built) == 1
+    assert first.symbolic_shape_expressions["outputs"][0]["dtype"] is torch.float32
     assert library.interpret_module_to_result is build
     # Where it comes from does not change an engine; nor does a level that RTX ignores.
     assert compiled(timing_cache_path="/elsewhere", min_block_size=7)[1] == 1

@@ -51,10 +51,10 @@ def test_the_estimate_counts_windows_and_builds():
     spent.seconds = {START: 10.0, "export": 2.0}
     one = point(measure=MeasureConfig(rounds=3, warmup_s=0.5, min_s=0.1, max_s=2.0))
     # 12 s of start and plan, a build of 5 s, and windows: 1.5 s of warm-up, 1.2 to 8 s of timing.
-    assert preview.estimate([one], [5.0], spent) == "1 point, 1 build: about 0:20 to 0:26"
-    both = preview.estimate([one, point(dryrun=True)], [5.0, None], spent)
-    assert both == "2 points, 2 builds: about 0:20 to 0:26, and 1 build of which nothing is known yet"
-    assert "build_workers" in preview.estimate([point(build_workers=2)], [5.0], spent)
+    assert preview.estimate(1, [one], [5.0], spent) == "1 point, 1 build: about 0:20 to 0:26"
+    both = preview.estimate(3, [one, point(dryrun=True)], [5.0, None], spent)
+    assert both == "3 points, 2 builds: about 0:20 to 0:26, and 1 build of which nothing is known yet"
+    assert "build_workers" in preview.estimate(1, [point(build_workers=2)], [5.0], spent)
 
 
 class Host:

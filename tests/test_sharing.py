@@ -7,8 +7,13 @@ import dataclasses
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep import backends, job
+from trt_sweep.backends import Compiled
+from trt_sweep.config import PRECISIONS, AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.job import Line
 from trt_sweep.plan import effective, point_of
+from trt_sweep.point import Point
+from trt_sweep.records import Build, Partition
 from trt_sweep.sharing import Shared
 from trt_sweep.worker import Worker
 
@@ -73,3 +78,80 @@ def test_an_engine_follows_from_the_partition_and_what_has_an_effect():
     ]
     for change in differing:
         assert dataclasses.replace(base, **change).engine_key("p", []) != key, change
+
+
+class Same:
+    """A backend whose points all lead to one partition, and that counts what it builds and runs."""
+
+    AXES, TENSORRT, DYNAMIC, STORED = frozenset({"optimization_level"}), True, False, False
+
+    def __init__(self) -> None:
+        self.built, self.calls = 0, 0
+
+    def compile(self, model, settings) -> Compiled:
+        planned = Compiled(None, Build(export_s=0.5), Partition(partition_id="p"), ignored_axes=["optimization_level"])
+        reused = settings.reuse(planned)
+        if reused is not None:
+            return reused
+        self.built += 1
+
+        def bind(inputs):
+            def call():
+                self.calls += 1
+                return model.module(*inputs.args)
+
+            return call
+
+        return dataclasses.replace(planned, bind=bind, build=Build(export_s=0.5, build_s=2.0, engine_id="e"))
+
+
+def lines(tmp_path, monkeypatch, *changes: dict) -> tuple[Same, list[Line]]:
+    backend = Same()
+    monkeypatch.setattr(backends, "get", lambda name: backend)
+    shared, found = Shared(), []
+    brief = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.2, warmup_s=0.0, rounds=2)
+    for level, change in enumerate(changes):
+        point = Point(config(optimization_level=level, measure=brief, **change))
+        (line,) = job.Job([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
+        found.append(line)
+    return backend, found
+
+
+def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
+    backend, (first, second) = lines(tmp_path, monkeypatch, {}, {})
+    one = first.start()
+    calls = backend.calls
+    two = second.start()
+    assert backend.built == 1 and backend.calls == calls and (one.status, two.status) == ("ok", "ok")
+    assert two.timed_with == two.engine_reused_from == one.point_id and one.timed_with is None
+    first.again()
+    calls = backend.calls
+    one, two = first.write(), second.again()
+    assert backend.calls == calls and two.rounds == 2 and two.final
+    for name in ("latency_ms", "latency_ms_ci_low", "samples", "rel_l2_error", "engine_id"):
+        assert getattr(two, name) == getattr(one, name), name
+    assert (one.build_s, two.build_s, two.first_call_ms) == (2.0, None, None) and one.first_call_ms > 0
+    assert (tmp_path / two.point_id / job.SAMPLES).exists()
+
+
+@pytest.mark.parametrize("change", [{"reuse": False}, {"accuracy": AccuracyConfig(dict.fromkeys(PRECISIONS, 1.0))}])
+def test_points_are_timed_each_where_that_is_asked_for_or_they_are_judged_otherwise(tmp_path, monkeypatch, change):
+    backend, (first, second) = lines(tmp_path, monkeypatch, {}, change)
+    first.start()
+    calls = backend.calls
+    assert second.start().timed_with is None and backend.calls > calls
+    assert backend.built == (2 if "reuse" in change else 1)
+
+
+def test_a_point_fails_with_the_one_that_is_timed_for_it(tmp_path, monkeypatch):
+    _, (first, second) = lines(tmp_path, monkeypatch, {}, {})
+    first.start()
+    second.start()
+
+    def broken() -> None:
+        raise RuntimeError("boom")
+
+    first.timers[0].call = broken
+    assert first.again().status == "run_failed"
+    found = second.again()
+    assert found.status == "run_failed" and "timed for this one too" in found.reason and "boom" in found.reason

@@ -170,3 +170,14 @@ def test_nothing_is_claimed_without_a_known_scatter():
     unknown = dataclasses.replace(exact(9.0), spread=math.nan)
     assert not stats.differ(exact(1.0), unknown, 1)
     assert stats.rank_sets([], []) == []
+
+
+def test_one_measurement_of_many_points_is_one():
+    """Points that were timed once for all of them say no more of the spread than one does."""
+    distinct = [
+        stats.Estimate(1.0 + index / 10, spread, 3, 2.0, 0.0) for index, spread in enumerate((0.01, 0.02, 0.03))
+    ]
+    many = stats.moderated([*distinct, *[distinct[0]] * 20])
+    assert many[:3] == stats.moderated(distinct) and many[3:] == [many[0]] * 20
+    ranks = stats.rank_sets([*distinct, distinct[0]], ["a", "b", "c", "a"])
+    assert ranks[0] == ranks[3] and ranks[0][1] >= 2  # two rows share the first place

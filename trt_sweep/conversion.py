@@ -64,15 +64,19 @@ def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
                 **engine_store.surroundings(gpu.environment(settings.device)),
             }
 
+        # Of the graph alone, by sympy and torch's types: found anew rather than stored. Converting empties the module.
+        of_graph = {"symbolic_shape_expressions": conversion.extract_symbolic_shape_expressions(module)}
+
         def make() -> tuple[bytes, dict[str, Any]]:
             details = convert(module, inputs, compilation, *args, **kwargs)._asdict()
-            return details.pop("serialized_engine"), details
+            engine = details.pop("serialized_engine")
+            return engine, {name: value for name, value in details.items() if name not in of_graph}
 
         start = time.perf_counter()
         with settings.building():
             built = settings.store.build(depends_on, make)
         tally.add(built, time.perf_counter() - start)
-        return result_type(serialized_engine=built.engine, **built.details)
+        return result_type(serialized_engine=built.engine, **built.details, **of_graph)
 
     with mock.patch.object(conversion, "interpret_module_to_result", converted):
         yield tally

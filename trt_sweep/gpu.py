@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import platform
 import socket
@@ -166,6 +167,13 @@ def building(device: torch.device, hear: Callable[[str], None], phase: str = "bu
 
 def has_room(device: torch.device) -> bool:
     """Whether less than half of the memory is in use, the GPU's and the machine's, so that more may be kept there."""
+    if _half_free(device):
+        return True
+    gc.collect()  # what earlier points left in reference cycles may hold memory
+    return _half_free(device)
+
+
+def _half_free(device: torch.device) -> bool:
     if psutil.virtual_memory().percent > 50:
         return False
     if device.type != "cuda":

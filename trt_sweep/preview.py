@@ -38,12 +38,15 @@ def show(
     for name in ("build", "point", "operators", "engines", "build s"):
         shown.add_column(name, justify="left" if name == "point" else "right", no_wrap=True)
     builds: dict[str, float | None] = {}
+    timed: list[Point] = []
     reasons: list[str] = []
     for point in (point for build in todo for point in build):
         found: Preview = host.call("preview", point)
         first = found.key not in builds
         if first:
             builds[found.key] = _build_s(point, found, plan.environment(point), known)
+        if first or found.key == point.config.build_id:  # several sizes of one build are timed each
+            timed.append(point)
         seconds, number = builds[found.key], list(builds).index(found.key) + 1
         part = found.partition
         operators = "–" if part.ops_total is None else f"{part.ops_supported}/{part.ops_total}"
@@ -59,10 +62,10 @@ def show(
     console.print(shown)
     for reason in reasons:
         print(f"· {reason}")
-    print(estimate([point for build in todo for point in build], list(builds.values()), spent))
+    print(estimate(sum(map(len, todo)), timed, list(builds.values()), spent))
 
 
-def estimate(points: list[Point], builds: list[float | None], spent: Spent) -> str:
+def estimate(points: int, timed: list[Point], builds: list[float | None], spent: Spent) -> str:
     """How many points and builds, and how long they may take: `builds` in seconds, None where that is not known.
 
     What starting a process and planning take was measured just now, and the sweep does it again. A window takes between
@@ -70,11 +73,11 @@ def estimate(points: list[Point], builds: list[float | None], spent: Spent) -> s
     """
     unknown = builds.count(None)
     fixed = sum(spent.seconds.values()) + sum(each or 0.0 for each in builds)
-    low, high = (sum(side) for side in zip((0.0, 0.0), *map(_windows, points), strict=True))
-    most = max((point.config.build_workers for point in points), default=0)
+    low, high = (sum(side) for side in zip((0.0, 0.0), *map(_windows, timed), strict=True))
+    most = max((point.config.build_workers for point in timed), default=0)
     times = dict.fromkeys((clock(fixed + low), clock(fixed + high)))
     return (
-        f"{_count(len(points), 'point')}, {_count(len(builds), 'build')}: about {' to '.join(times)}"
+        f"{_count(points, 'point')}, {_count(len(builds), 'build')}: about {' to '.join(times)}"
         + (f", and {_count(unknown, 'build')} of which nothing is known yet" if unknown else "")
         + (", less what build_workers build meanwhile" if most else "")
     )

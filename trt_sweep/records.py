@@ -152,6 +152,7 @@ class Timing:
 
     clock: str | None = metric("what latency_ms was read from: cuda_events, or wall on a CPU")
     stopped_by: str | None = metric("target (each window's interval was tight enough) or max_s")
+    timed_with: str | None = metric("point whose calls were timed for this row too: the same engine, run the same way")
     rounds: int | None = metric("timed windows of each build, interleaved with those of the sweep's other points")
     builds: int | None = metric("builds that were timed (measure.rebuilds)")
     distinct_engines: int | None = metric("different engine_id among them")

@@ -194,7 +194,9 @@ def notes(table: pd.DataFrame) -> list[str]:
             found.append(
                 f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
                 + (
-                    "; differences between their times are noise"
+                    "; it was timed once for all of them"
+                    if int(group["timed_with"].notna().sum()) == len(group) - 1
+                    else "; differences between their times are noise"
                     if not runtime
                     else ", but may run it differently"
                     if runtime == differ
@@ -205,7 +207,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     if reused:
         found.append(
             f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
-            "arguments was built for (engine_reused_from); reuse=false builds each"
+            "arguments was built for (engine_reused_from); reuse=false builds and times each"
         )
     stored = int(table["engines_stored"].fillna(0).sum())
     if stored:

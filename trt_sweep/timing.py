@@ -45,12 +45,13 @@ class Window:
 
 @dataclass
 class Measurement:
-    """The windows of a point, `windows[build][round]`."""
+    """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's."""
 
     windows: list[list[Window]]
     batch_size: int
     first_call_ms: float | None
     distinct_engines: int | None = None
+    timed_with: str | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -94,6 +95,7 @@ class Measurement:
             **work,
             clock=first.clock,
             stopped_by="max_s" if any(window.stopped_by == "max_s" for window in self._all()) else "target",
+            timed_with=self.timed_with,
             rounds=min(map(len, self.windows)),
             builds=len(self.windows),
             distinct_engines=self.distinct_engines,

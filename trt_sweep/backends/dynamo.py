@@ -58,7 +58,11 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     program, export_s = settings.once("program", lambda: _export(model))
     settings.phase("partition")
     dry_run = functools.partial(_dry_run, program, model, arguments)
-    planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once)
+    size = arguments["min_block_size"]
+    # No other axis reaches the partitioner.
+    planned, details = settings.once(
+        f"partition {size} {settings.config.runtime}", lambda: partition.plan(dry_run, size, settings.once)
+    )
     write_json(settings.folder / partition.FILE, details)
     ignored = api.installed().ignored(settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)

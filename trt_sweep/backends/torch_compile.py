@@ -21,7 +21,7 @@ from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
-from trt_sweep.records import Build, write_json
+from trt_sweep.records import Build, Partition, write_json
 
 AXES = torchtrt.AXES
 TENSORRT = True
@@ -93,11 +93,17 @@ def _compiled(
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compiled:
     settings.phase("partition")
-    seen: list[tracing.Graphs] = []
-    dry_run = functools.partial(_dry_run, model, arguments, seen)
-    planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
+
+    def plan() -> tuple[Partition, dict[str, Any], Build]:
+        seen: list[tracing.Graphs] = []
+        dry_run = functools.partial(_dry_run, model, arguments, seen)
+        planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
+        return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
+
+    # No other axis reaches the partitioner.
+    what = f"partition {arguments['min_block_size']} {settings.config.runtime}"
+    planned, details, build = settings.once(what, plan)
     write_json(settings.folder / partition.FILE, details)
-    build = Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
     ignored = api.installed().ignored(settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     settings.keep(compiled)
