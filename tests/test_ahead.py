@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import struct
@@ -33,7 +34,8 @@ def point(backend: str = "onnx", **values) -> Point:
         factory={"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"},
         inputs=[InputConfig(shape=[3, 64, 64])],
     )
-    return Point(SweepConfig(**{"model": model, "backend": backend, "device": "cpu", "build_workers": 1} | values))
+    config = SweepConfig(**{"model": model, "backend": backend, "device": "cpu", "build_workers": 1} | values)
+    return Point(config, stored=True)
 
 
 @pytest.fixture
@@ -58,12 +60,20 @@ def until_started(ahead: Ahead, within_s: float = 60) -> psutil.Process:
     return psutil.Process(ahead.pids[0])
 
 
+def begun(ahead: Ahead, point: Point, within_s: float = 60) -> None:
+    end = time.monotonic() + within_s
+    future = ahead._builds[point.config.build_id]
+    while not (future.running() or future.done()) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 @needs_builder
 def test_engines_are_there_before_they_are_asked_for(tmp_path, ahead):
     """The timing process then reads what it would have built, to the byte, and puts it away when it is done."""
     ahead.offer([[point()], [point(batch_size=2)]])
-    ahead.wait(point())
-    ahead.wait(point(batch_size=2))
+    for each in (point(), point(batch_size=2)):
+        begun(ahead, each)
+        ahead.wait(each)
     assert len(engines(tmp_path)) == 2 and not said
     worker = Worker(tmp_path, lambda _: None)
     worker.open([point()])
@@ -124,7 +134,20 @@ def test_a_process_that_starts_while_a_point_is_timed_stands_still_too(ahead):
     time.sleep(0.3)
     assert process.status() == psutil.STATUS_STOPPED
     ahead.hear("")
-    ahead.wait(point("eager"))  # which has nothing to be built
+    ahead.wait(point("eager"))
+
+
+def test_what_nobody_has_begun_with_is_not_waited_for(ahead):
+    ahead.offer([[point("eager")], [point("eager", batch_size=2)], [dataclasses.replace(point(), stored=False)]])
+    process = until_started(ahead)
+    process.suspend()
+    start = time.monotonic()
+    ahead.wait(point("eager", batch_size=2))  # the one process has the first in hand
+    ahead.wait(point())  # was never taken
+    assert time.monotonic() - start < 1
+    process.resume()
+    ahead.wait(point("eager"))
+    assert ahead._builds[point("eager").config.build_id].done()
 
 
 def test_one_that_is_killed_is_replaced(ahead):
@@ -134,6 +157,7 @@ def test_one_that_is_killed_is_replaced(ahead):
     ahead.wait(point("eager"))
     assert len(said) == 1 and "SIGKILL" in said[0]
     ahead.offer([[point("eager", batch_size=2)]])
+    begun(ahead, point("eager", batch_size=2))
     ahead.wait(point("eager", batch_size=2))
     assert len(said) == 1 and len(ahead.pids) == 1
 

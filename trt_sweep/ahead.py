@@ -50,16 +50,19 @@ class Ahead:
             return [child.pid for child in self._children]
 
     def offer(self, builds: Iterable[list[Point]]) -> None:
-        """Have these built, each once."""
+        """Have these built, each once, as far as their engines can be kept."""
         for build in builds:
             key = build[0].config.build_id
-            if key not in self._builds:
+            if build[0].stored and key not in self._builds:
                 self._builds[key] = self._pool.submit(self._build, key, build[0])
 
     def wait(self, point: Point) -> None:
-        """Until the engines of a point are there, or its limits for export and build are over."""
+        """Until the engines of a point are there, or its limits for export and build are over.
+
+        Not where nobody has begun with them: the one who waits is free to do so.
+        """
         key, limits = point.config.build_id, point.config.limits
-        if key not in self._builds:
+        if key not in self._builds or self._builds[key].cancel():
             return
         known = limits.export_s is not None and limits.build_s is not None
         seconds = (limits.export_s or 0) + (limits.build_s or 0) if known else None

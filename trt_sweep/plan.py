@@ -42,7 +42,8 @@ def plan(configs: dict[int, SweepConfig]) -> Plan:
 
 def point_of(config: SweepConfig) -> Point:
     """The point of an effective configuration."""
-    return Point(config, axes=axes(config))
+    alone = config.dryrun or not config.reuse or config.measure.rebuilds > 1
+    return Point(config, axes=axes(config), stored=backends.get(config.backend).STORED and not alone)
 
 
 def _differences(configs: list[SweepConfig]) -> list[str]:

@@ -15,13 +15,14 @@ class Point:
     """An effective configuration with the Hydra jobs that lead to it; a baseline has none.
 
     `merged` names what the jobs differ in, without a difference to the point. `axes` are the columns that are known
-    before anything runs.
+    before anything runs; `stored` is whether its engines may be built ahead, and kept.
     """
 
     config: SweepConfig
     jobs: list[int] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     axes: dict[str, Any] = field(default_factory=dict)
+    stored: bool = False
 
     @property
     def id(self) -> str:

@@ -139,7 +139,7 @@ class Sweep:
         number = sum(map(len, fresh))
         self._progress.say(f"{_count(number, 'point')} to do, results in {self.folder}")
         workers = self._settings.build_workers
-        if workers and len(fresh) > 1:
+        if workers and sum(build[0].stored for build in fresh) > 1:
             self._ahead = Ahead(workers, self.folder, self._claimed, self._progress.say)
         with self._interrupts:
             while (fresh or lost) and not self._interrupts.signal:
@@ -183,7 +183,8 @@ class Sweep:
             if opened and not host.call("has_room", queue[0][0].config.device):
                 break
             if self._ahead is not None:
-                self._ahead.offer(itertools.islice(queue, self._ahead.lead))
+                # Not the first, which is about to be built in any case.
+                self._ahead.offer(itertools.islice(queue, 1, self._ahead.lead))
             host.call("open", queue[0])
             self._builds_in_host += 1
             opened += 1

@@ -62,8 +62,6 @@ class Worker:
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
         config, backend = point.config, backends.get(point.config.backend)
-        if not backend.STORED or config.dryrun or not config.reuse or config.measure.rebuilds > 1:
-            return
         with self._aside(config) as (model, settings):
             try:
                 backend.compile(model, settings)
