@@ -144,3 +144,26 @@ def test_a_frozen_timing_cache_is_a_copy(tmp_path):
     assert timing_cache.content_id(timing_cache.prepare(frozen, tmp_path)) == begun
     cold = settings(tmp_path, cache="cold").config
     assert timing_cache.content_id(timing_cache.prepare(cold, tmp_path)) is None
+
+
+@pytest.mark.parametrize("name", ["none", "layer_names_only", "detailed"])
+def test_the_builder_is_told_what_engines_are_to_tell(name):
+    loading.load()
+    from torch_tensorrt.dynamo._settings import CompilationSettings
+    from torch_tensorrt.dynamo.conversion._TRTInterpreter import TRTInterpreter
+
+    with loading.assumed_gpu():
+        interpreter = TRTInterpreter(part(), [], compilation_settings=CompilationSettings())
+        with conversion._telling(name):
+            told = interpreter._populate_trt_builder_config().profiling_verbosity
+        assert told.name == name.upper()
+        default = interpreter._populate_trt_builder_config().profiling_verbosity
+    assert default.name == "LAYER_NAMES_ONLY"  # what a point that asks for nothing is said to have
+
+
+def test_an_engine_that_tells_otherwise_is_another_one(tmp_path):
+    keys = set()
+    for name in ("none", "layer_names_only", "detailed"):
+        config = settings(tmp_path, profiling_verbosity=name).config
+        keys.add(config.point_id)
+    assert len(keys) == 3

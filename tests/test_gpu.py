@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, gpu, health, models, records, table, timing
+from trt_sweep import backends, cudagraphs, gpu, health, layers, models, records, table, timing
 from trt_sweep.config import MeasureConfig
 from trt_sweep.engine_store import PRIVATE
 
@@ -40,6 +42,8 @@ def test_main_command(sweep):
         assert "3 points share one engine" in done.out and "without effect" in done.out
         first, *others = trt["engine_reused_from"]
         assert pd.isna(first) and set(others) == {trt["point_id"].iloc[0]} and trt["build_s"].notna().sum() == 1
+        assert trt["timed_with"].tolist()[1:] == others and trt["latency_ms"].nunique() == 1
+        assert "it was timed once for all of them" in done.out
         ranks = trt[["latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"]]
         assert (ranks.nunique() == 1).all()  # one engine is never ranked apart
 
@@ -285,3 +289,49 @@ def test_a_warm_runtime_cache_saves_the_compilation(sweep):
     rows = done.rows.set_index("runtime_cache")
     paid = rows["load_s"] + rows["first_call_ms"] / 1e3
     assert paid["warm"] < paid["cold"] / 2
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory):
+    """One sweep of profiles: both runtimes and onnx, one engine and three, and the same without."""
+    folder = tmp_path_factory.mktemp("profiled")
+    command = [sys.executable, "-m", "trt_sweep", "-m", "precision=fp16", "measure.max_s=0.6", "profile=true"]
+    for name, arguments in {
+        "dynamo": ["model=resnet18,squeezenet1_1", "runtime=cpp,python"],
+        "onnx": ["model=resnet18", "backend=onnx"],
+    }.items():
+        done = subprocess.run(
+            [*command, *arguments, f"hydra.sweep.dir={folder / name}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    rows = table.load(folder)
+    return folder, rows[rows["backend"] != "eager"]
+
+
+def test_profiles_of_every_runtime(profiled):
+    folder, rows = profiled
+    assert rows["profile_reason"].isna().all() and rows["profile_engine_id"].notna().all() and len(rows) == 5
+    assert (rows["profile_engine_id"] != rows["engine_id"]).all()  # built for it, with detailed verbosity
+    assert (rows["layers_ms"] > rows["moves_ms"]).all() and (rows["layers_over_gpu"] > 0.8).all()
+    assert rows["final"].all() and (rows["rounds"] == 3).all()
+    for row in rows.to_dict("records"):
+        place = folder / row["folder"]
+        found = layers.load(place)
+        assert found["engine"].nunique() == row["engines"] and len(found) == row["layers"]
+        assert found["samples"].map(len).eq(50).all() and found["precision"].notna().any()
+        assert json.loads(gzip.decompress((place / "trace.json.gz").read_bytes()))["traceEvents"]
+        spent = json.loads((place / layers.TIME).read_text())
+        assert len(spent["engines"]) == row["engines"] and spent["busy_ms"] <= spent["span_ms"]
+        ops = {item["op"] for item in spent["fallback"]}
+        assert ops == ({"aten::convolution", "aten::relu", "aten::max_pool2d"} if row["model"] != "resnet18" else set())
+    first = rows.iloc[0]["layer_precisions"]
+    assert first.startswith("fp16:")
+
+
+def test_the_runtimes_agree_on_the_layers(profiled):
+    folder, rows = profiled
+    for model in ("resnet18", "squeezenet1_1"):
+        both = rows[(rows["model"] == model) & (rows["backend"] == "dynamo")].set_index("runtime")
+        cpp, python = (layers.load(folder / both.loc[name, "folder"]) for name in ("cpp", "python"))
+        assert cpp["name"].tolist() == python["name"].tolist()
+        assert (cpp["share"] - python["share"]).abs().max() < 0.03

@@ -49,7 +49,8 @@ def test_defaults_of_the_installed_package(monkeypatch, frontend, size):
     assert found.min_block_size == size
     assert found.runtime == (api.installed().runtimes[0] if has_runtimes else None)
     assert found.optimization_level == (3 if has_runtimes else None)
-    given = config(frontend, min_block_size=7, runtime="cpp", optimization_level=0)
+    assert found.profiling_verbosity == ("layer_names_only" if has_runtimes else None)
+    given = config(frontend, min_block_size=7, runtime="cpp", optimization_level=0, profiling_verbosity="none")
     assert torchtrt.effective(given, frontend) == given
 
 

@@ -18,6 +18,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 RUNTIMES = ("cpp", "python")
 RUNTIME_CACHES = ("cold", "warm")
 CACHES = ("cold", "warm", "frozen")
+PROFILING_VERBOSITIES = NONE, NAMES, DETAILED = ("none", "layer_names_only", "detailed")
 SPECIALIZATIONS = ("lazy", "eager", "none")
 TORCHSCRIPT_MODES = ("trace", "script")
 ISOLATIONS = ("worker", "job", "none")
@@ -36,7 +37,7 @@ SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
 NO_IDENTITY = (
     *("limits", "isolation", "plan", "resume", "retry", "allow_changed"),
-    *("reuse", "cache_dir", "build_workers"),
+    *("reuse", "cache_dir", "build_workers", "profile"),
 )
 
 
@@ -227,7 +228,8 @@ class SweepConfig:
     are others than the records', unless `allow_changed`. With `reuse` points that lead to one engine build it once.
     `cache` is what TensorRT's timing cache holds when a build begins: nothing, what a first build of the same point
     left, or a copy of the file `cache_snapshot`. Built engines are kept in `cache_dir` and taken from there, and
-    `build_workers` processes build ahead of the one that times.
+    `build_workers` processes build ahead of the one that times. `profile` looks into the engines of each point once it
+    has been timed; what engines tell of their layers depends on `profiling_verbosity`, unless they are built for that.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -243,6 +245,7 @@ class SweepConfig:
     dynamic_shapes_kernel_specialization_strategy: str | None = None
     cache: str | None = None
     cache_snapshot: str | None = None
+    profiling_verbosity: str | None = None
     compile: dict[str, Any] = field(default_factory=dict)
     torchscript: TorchScriptConfig = field(default_factory=TorchScriptConfig)
     inductor: InductorConfig = field(default_factory=InductorConfig)
@@ -259,6 +262,7 @@ class SweepConfig:
     reuse: bool = True
     cache_dir: str | None = None
     build_workers: int = 0
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for status in self.retry:
@@ -281,6 +285,7 @@ class SweepConfig:
         _require_choice("runtime", self.runtime, RUNTIMES, optional=True)
         _require_choice("runtime_cache", self.runtime_cache, RUNTIME_CACHES, optional=True)
         _require_choice("cache", self.cache, CACHES, optional=True)
+        _require_choice("profiling_verbosity", self.profiling_verbosity, PROFILING_VERBOSITIES, optional=True)
         if self.cache != "frozen":
             require(self.cache_snapshot is None, "cache_snapshot", self.cache_snapshot, "it with cache=frozen")
         elif self.cache_snapshot is None:

@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 from torch.fx.node import map_arg
 
-from trt_sweep import api, engine_store, gpu
+from trt_sweep import api, engine_store, gpu, tensorrt_engine
 from trt_sweep.backends import Settings
 from trt_sweep.engine_store import Tally
 
@@ -61,6 +61,7 @@ def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
                 "settings": engine_store.settings_of(compilation, NO_EFFECT | ignored),
                 "converters": _converters(),
                 "timing_cache": [settings.config.cache, cache_id],
+                "profiling_verbosity": settings.config.profiling_verbosity,
                 **engine_store.surroundings(gpu.environment(settings.device)),
             }
 
@@ -78,8 +79,33 @@ def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
         tally.add(built, time.perf_counter() - start)
         return result_type(serialized_engine=built.engine, **built.details, **of_graph)
 
-    with mock.patch.object(conversion, "interpret_module_to_result", converted):
+    with (
+        mock.patch.object(conversion, "interpret_module_to_result", converted),
+        _telling(settings.config.profiling_verbosity),
+    ):
         yield tally
+
+
+@contextlib.contextmanager
+def _telling(profiling_verbosity: str | None) -> Iterator[None]:
+    """Engines tell this much of their layers.
+
+    Torch-TensorRT offers its debugger for that, which also logs and watches the build: the builder's own setting is
+    the same without slowing it.
+    """
+    if profiling_verbosity is None:
+        yield
+        return
+    interpreter = importlib.import_module("torch_tensorrt.dynamo.conversion._TRTInterpreter").TRTInterpreter
+    populate = interpreter._populate_trt_builder_config
+
+    def populated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        config = populate(self, *args, **kwargs)
+        config.profiling_verbosity = tensorrt_engine.verbosity(profiling_verbosity)
+        return config
+
+    with mock.patch.object(interpreter, "_populate_trt_builder_config", populated):
+        yield
 
 
 def _graph(module: torch.fx.GraphModule) -> list[list[str]]:

@@ -35,6 +35,7 @@ LIMITED = {
     "build": "build_s",
     "warmup": "timing_s",
     "timing": "timing_s",
+    "profile": "timing_s",
 }
 WAITING = "waiting"  # how a phase begins that is no work of the point
 Hear = Callable[[str], None]

@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
-from trt_sweep import accuracy, backends, gpu, health, models, records, timing
-from trt_sweep.config import SweepConfig
+from trt_sweep import accuracy, backends, gpu, health, models, profiling, records, timing
+from trt_sweep.config import DETAILED, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
@@ -122,6 +123,7 @@ class Line:
         self._watches: list[health.Watch] = []
         self._remeasured = 0
         self._created: str | None = None
+        self._inside: records.Profile | None = None
         self._status = "interrupted"
         self._reason: str | None = None
         self.interleaved: bool | None = None
@@ -144,12 +146,68 @@ class Line:
         """Time another round and write the record anew."""
         return self._guarded(self._round)
 
+    @property
+    def to_profile(self) -> bool:
+        """Whether engines are still to be looked into, once all rounds are done."""
+        wanted = self.config.profile and self.device is not None and self.device.type == "cuda"
+        return wanted and self._inside is None and self._status == "ok" and backends.get(self.config.backend).TENSORRT
+
+    def profile(self) -> Record:
+        """Look into the engines and write the record anew; a failure of that is said in it, and spoils nothing."""
+        self._job.hear("profile")
+        try:
+            self._inside = self._look_inside()
+        except Exception as error:
+            log.exception("the engines could not be profiled")
+            self._inside = records.Profile(profile_reason=one_line(error))
+        return self.write()
+
+    def _look_inside(self) -> records.Profile:
+        config, compiled, device = self.config, self.compiled, self.device
+        assert device is not None
+        if compiled.probes is None:
+            raise Unsupported(f"backend={config.backend} keeps its engines to itself")
+        key = engine_key(config, compiled)
+        found: tuple[str, records.Profile] | None = self._job.shared.get(("profile", key)) if key is not None else None
+        if found is not None:
+            return dataclasses.replace(found[1], profile_from=found[0])
+        inputs = models.inputs(config.timed, device)
+        with contextlib.ExitStack() as stack:
+            if not profiling.as_built(config):
+                compiled = self._detailed(stack)
+                self._job.hear("profile")
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(models.float32_mode(config.precision))
+            stack.enter_context(gpu.exclusive(device, self._job.hear))
+            stack.enter_context(compiled.running())
+            inside = profiling.look_inside(compiled, inputs, device, self.folder)
+        if key is not None:
+            self._job.shared.put(("profile", key), (config.point_id, inside))
+        return inside
+
+    def _detailed(self, stack: contextlib.ExitStack) -> backends.Compiled:
+        """A build that can be looked into; `stack` undoes it."""
+        config = dataclasses.replace(self.config, profiling_verbosity=DETAILED, cuda_graphs=False)
+        assert self.device is not None
+        settings = backends.Settings(
+            config,
+            self.device,
+            Path(stack.enter_context(TemporaryDirectory())),
+            self._job.hear,
+            lambda _: None,
+            stack,
+            self._job.shared,
+            store=self._job.store,
+        )
+        with torch.no_grad(), models.float32_mode(config.precision):
+            return backends.get(config.backend).compile(self._job.builds[0].model, settings)
+
     def report(self, record: Record) -> Report:
         """What a sweep needs to know of the point, once this record is written."""
         by_method = {}
         if record.status == "ok" and self.measurement is not None:
             by_method = {name: self.measurement.timing(name) for name in self.measurement.methods}
-        return Report(record, self.rounds, by_method)
+        return Report(record, self.rounds, by_method, to_profile=self.to_profile)
 
     def write(self) -> Record:
         """Write the record as the point stands."""
@@ -165,7 +223,8 @@ class Line:
             status=self._status,
             phase=None if self._status in ("ok", "dryrun") else self.phase,
             reason=self._reason,
-            final=self._status != "interrupted" and (self._status != "ok" or rounds >= self.rounds),
+            final=self._status != "interrupted"
+            and (self._status != "ok" or (rounds >= self.rounds and not self.to_profile)),
             interleaved=self.interleaved,
             **self._columns(),
         )
@@ -394,13 +453,18 @@ class Line:
             "ignored_axes": compiled.ignored_axes,
         }
         complete = measurement is not None and all(measurement.windows)
+        timed = measurement.timing() if measurement is not None and complete else records.Timing()
+        inside = self._inside or records.Profile()
+        if inside.layers_ms is not None and timed.gpu_ms is not None:
+            inside = dataclasses.replace(inside, layers_over_gpu=inside.layers_ms / timed.gpu_ms)
         parts = (
             Axes(**(self.point.axes | reached)),
             gpu.environment(self.device),
             compiled.partition,
             compiled.build,
-            measurement.timing() if measurement is not None and complete else records.Timing(),
+            timed,
             self.accuracy,
             health.summary(self._watches, self._remeasured),
+            inside,
         )
         return {name: value for part in parts for name, value in vars(part).items()}

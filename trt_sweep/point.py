@@ -57,13 +57,15 @@ class Plan:
 class Report:
     """A point after a step: its record, the rounds that it is to have in all, its times by each method of `gpu_ms`.
 
-    `fit` is false where the process can run nothing more, as after an illegal access to the GPU's memory.
+    `fit` is false where the process can run nothing more, as after an illegal access to the GPU's memory; `to_profile`
+    is true where the point's engines are to be looked into after its last round.
     """
 
     record: Record
     rounds: int = 1
     by_method: dict[str, Timing] = field(default_factory=dict)
     fit: bool = True
+    to_profile: bool = False
 
 
 @dataclass(frozen=True)

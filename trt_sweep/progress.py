@@ -118,6 +118,10 @@ class Progress:
         self._label, self._round = label, f"round {number}/{rounds}"
         self._expected -= 1
 
+    def inside(self, label: str) -> None:
+        """The engines of a point are looked into."""
+        self._label, self._round = label, "profile"
+
     def phase(self, name: str) -> None:
         now = time.monotonic()
         if name == "warmup":

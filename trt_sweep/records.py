@@ -72,6 +72,9 @@ class Axes:
         "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
         "left) or frozen (cache_snapshot); null where there is none"
     )
+    profiling_verbosity: str | None = metric(
+        "what the timed engine tells of its layers: none, layer_names_only or detailed"
+    )
     compile: str | None = metric("further compilation arguments, NAME=value each")
     cold_cache: bool | None = metric("whether the L2 cache was flushed before each call")
     dryrun: bool = metric("whether the point was planned only")
@@ -224,7 +227,30 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Health, Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
+class Profile:
+    """A look into the engines (profile=true), in a pass of its own: what it says of shares holds better than its sums.
+
+    Reporting each layer keeps layers from overlapping, and the trace slows the host.
+    """
+
+    profile_engine_id: str | None = metric(
+        "hash of the engines that were looked into: the timed ones, or others built for it with detailed verbosity"
+    )
+    profile_from: str | None = metric("point whose profile this is, where both run the same engine")
+    profile_reason: str | None = metric("why there is no profile though one was asked for")
+    layers: int | None = metric("layers of all engines")
+    layers_ms: float | None = metric("sum of the layers' median times", "ms")
+    layers_over_gpu: float | None = metric("layers_ms over gpu_ms", "1")
+    moves_ms: float | None = metric("of layers_ms, what only moves, converts or lays out data anew", "ms")
+    layer_precisions: str | None = metric("layers that compute, by the type of their outputs: Half:20 Float:1")
+    engines_gpu_ms: float | None = metric("work of the GPU for engines in a traced call", "ms")
+    fallback_gpu_ms: float | None = metric("likewise for operators that stay in PyTorch", "ms")
+    traced_span_ms: float | None = metric("from the first to the last work of the GPU in a traced call", "ms")
+    traced_idle_ms: float | None = metric("gaps in it, in which the GPU had nothing to do", "ms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Profile, Health, Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
     """One row of the table: every field above, flat."""
 
 

@@ -155,6 +155,7 @@ class Sweep:
         alone: list[Point] = []
         try:
             fit = self._fill(host, queue, fresh, held, alone) and self._rounds(host, held)
+            fit = fit and self._profiles(host, held)
         except Lost as mishap:  # between points, so that none is to blame
             fit, self._mishaps = False, self._mishaps + 1
             if self._mishaps == MISHAPS:
@@ -242,6 +243,17 @@ class Sweep:
             self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
         return True
 
+    def _profiles(self, host: isolation.Host, held: list[Point]) -> bool:
+        """Look into the engines of the points that ask for it, when nothing is to be timed any more."""
+        assert self._progress is not None
+        for point in held:
+            if self._interrupts.signal or not self._reports[point.id].to_profile:
+                continue
+            self._progress.inside(self._label(point))
+            if not self._step(host, "profile", point):
+                return False
+        return True
+
     def _step(self, host: isolation.Host, method: str, point: Point) -> bool:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
@@ -252,7 +264,11 @@ class Sweep:
         try:
             report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
         except Lost as lost:
-            report = Report(self._lost(point, folder, lost), fit=False)
+            if method == "profile":
+                record, known = self._unprofiled(point, folder, lost), self._reports[point.id].by_method
+            else:
+                record, known = self._lost(point, folder, lost), {}
+            report = Report(record, by_method=known, fit=False)
         self._spent.enter(HARNESS)
         if self._ahead is not None:
             self._ahead.hear("")
@@ -275,6 +291,12 @@ class Sweep:
                 **vars(Axes(**point.axes)),
             )
         record = dataclasses.replace(known, **ends)
+        records.write(folder, record)
+        return record
+
+    def _unprofiled(self, point: Point, folder: Path, lost: Lost) -> Record:
+        """The row of a point that had been timed when the look into its engines took its process down."""
+        record = dataclasses.replace(self._records[point.id], final=True, profile_reason=lost.reason)
         records.write(folder, record)
         return record
 

@@ -15,40 +15,9 @@ from rich.table import Table
 
 from trt_sweep import ranking, records
 from trt_sweep.errors import SweepError
+from trt_sweep.notes import AXES, notes
 from trt_sweep.records import BASELINE
 
-AXES = (
-    "model",
-    "backend",
-    "mode",
-    "precision",
-    "batch_size",
-    "dynamic_range",
-    "time_at",
-    "input_shapes",
-    "min_block_size",
-    "optimization_level",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cache",
-    "compile",
-    "cold_cache",
-    "device",
-)
-# They leave the engine as it is and change how it runs.
-RUNTIME_AXES = {
-    "backend",
-    "batch_size",
-    "time_at",
-    "input_shapes",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cold_cache",
-}
 HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
 
 
@@ -73,7 +42,7 @@ def load(folder: str | Path) -> pd.DataFrame:
             unreadable[str(path)] = f"{type(error).__name__}: {error}"
     table = pd.DataFrame(rows, columns=[*records.columns(), "folder"])
     table = table.astype(dict.fromkeys(records.integer_columns(), "Int64"))
-    table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True)
+    table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         table[name] = _speedup(table, precision)
     table = ranking.ranked(table)
@@ -179,88 +148,6 @@ def render(table: pd.DataFrame) -> Table:
         values = [_axis(row[axis]) for axis in axes] + [show(row) for show in columns.values()]
         shown.add_row(*values, str(row["status"]))
     return shown
-
-
-def notes(table: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know: shared engines, ignored axes, plans, failures with their reasons."""
-    found = []
-    engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
-    for engine, group in engines:
-        differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
-        if "time_at" in differ:
-            differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
-        if differ:
-            runtime = [axis for axis in differ if axis in RUNTIME_AXES]
-            found.append(
-                f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
-                + (
-                    "; it was timed once for all of them"
-                    if int(group["timed_with"].notna().sum()) == len(group) - 1
-                    else "; differences between their times are noise"
-                    if not runtime
-                    else ", but may run it differently"
-                    if runtime == differ
-                    else f"; {', '.join(runtime)} may run it differently"
-                )
-            )
-    reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
-    if reused:
-        found.append(
-            f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
-            "arguments was built for (engine_reused_from); reuse=false builds and times each"
-        )
-    stored = int(table["engines_stored"].fillna(0).sum())
-    if stored:
-        found.append(
-            f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
-            "build_s counts what building them took"
-        )
-    found += _merged(table)
-    found += ranking.notes(table)
-    ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
-    if ignored:
-        names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
-        which = " and ".join(sorted({names.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
-        found.append(f"{which} accepts {', '.join(ignored)} without effect")
-    if "disable_tf32" in ignored:
-        found.append("so precision=fp32 was computed in TF32 there; eager in fp32 was not")
-    planned = table[table["status"] == "dryrun"]
-    if len(planned):
-        assumed = planned["assumed_compute_capability"].dropna().unique()
-        note = f"planned, not built or timed: {len(planned)} of {len(table)} points"
-        found.append(
-            note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else "")
-        )
-    for row in planned.drop_duplicates(["model", "batch_size", "precision"]).to_dict("records"):
-        if not pd.isna(row["advised_min_block_size"]) and row["engines"] is not None:
-            advice = dict.fromkeys([row["advised_min_block_size"], row["advised_min_block_size_moderate"]])
-            found.append(
-                f"{row['model']}: the library advises min_block_size={' or '.join(map(str, advice))} "
-                f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
-            )
-    errors, spreads = table["rel_l2_error"].astype(float), table["reference_spread"].astype(float)
-    for row in table[errors * 3 > spreads].drop_duplicates(["model", "precision"]).to_dict("records"):
-        found.append(
-            f"{row['model']} {row['precision']}: other inputs move the reference by {row['reference_spread']:.1e} "
-            "only, so errors of that size prove little; trained weights would say more"
-        )
-    failed = table[~table["status"].isin(("ok", "dryrun"))]
-    for (status, phase, reason), rows in failed.groupby(["status", "phase", "reason"], sort=False):
-        where = ", ".join(rows["folder"][:2]) + (f" and {len(rows) - 2} more" if len(rows) > 2 else "")
-        found.append(f"{status} in {phase} ({where}): {reason}")
-    found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
-    return list(dict.fromkeys(found))
-
-
-def _merged(table: pd.DataFrame) -> list[str]:
-    """Which jobs led to one point, since its backend does not use what they differ in."""
-    found = []
-    shared = table[table["jobs"].map(len) > 1]
-    for backend, rows in shared.groupby("backend", sort=False):
-        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
-        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
-        found.append(f"{backend} ran once for jobs {jobs}: {', '.join(axes)} made no difference to it")
-    return found
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:

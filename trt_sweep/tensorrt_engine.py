@@ -14,7 +14,7 @@ import torch
 
 from trt_sweep import gpu, models
 from trt_sweep.api import SPECIALIZATION
-from trt_sweep.config import Range, SweepConfig
+from trt_sweep.config import NAMES, Range, SweepConfig
 from trt_sweep.errors import Unsupported
 
 
@@ -27,6 +27,11 @@ def library() -> ModuleType:
 def is_rtx() -> bool:
     """Whether it is TensorRT-RTX."""
     return library().__name__ == "tensorrt_rtx"
+
+
+def verbosity(name: str) -> Any:
+    """The `ProfilingVerbosity` of that name."""
+    return getattr(library().ProfilingVerbosity, name.upper())
 
 
 @functools.cache
@@ -71,13 +76,20 @@ class Network:
         """What the network is made from, as plain data."""
         return {"onnx": self._content, "dynamic": {str(name): sizes for name, sizes in self._dynamic.items()}}
 
-    def build(self, optimization_level: int | None, tf32: bool, timing_cache: Path | None = None) -> bytes:
+    def build(
+        self,
+        optimization_level: int | None,
+        tf32: bool,
+        timing_cache: Path | None = None,
+        profiling_verbosity: str = NAMES,
+    ) -> bytes:
         """The serialized engine; raises RuntimeError where the builder gives none (the log says why).
 
         The builder starts from the content of the file `timing_cache`, where that is there, and leaves its own in it.
         """
         trt = library()
         config = self._builder.create_builder_config()
+        config.profiling_verbosity = verbosity(profiling_verbosity)
         if timing_cache is not None:
             known = timing_cache.read_bytes() if timing_cache.is_file() else b""
             config.set_timing_cache(config.create_timing_cache(known), False)
@@ -131,6 +143,7 @@ class Engine:
                 trt, "CudaGraphStrategy"
             )
             self._cache: Any = None
+            self._config = config
             self._context = self._create_context(config, cache)
         self.load_s = time.perf_counter() - start
         self._device = device
@@ -162,6 +175,20 @@ class Engine:
         if config.cuda_graphs:
             how.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         return self._engine.create_execution_context(how)
+
+    def information(self) -> str:
+        """What the inspector says of the engine's layers, as JSON."""
+        inspector = self._engine.create_engine_inspector()
+        return str(inspector.get_engine_information(library().LayerInformationFormat.JSON))
+
+    def report_to(self, profiler: Any) -> None:
+        """Have each call report its layers' times to a `tensorrt.IProfiler`; None for no more of that."""
+        if profiler is not None:
+            self._context.profiler = profiler
+            return
+        with torch.cuda.device(self._device):
+            self._context = self._create_context(self._config, None)
+        self._bound = []
 
     def cache_content(self) -> bytes:
         """What the runtime cache holds by now."""

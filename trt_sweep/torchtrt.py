@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep import api, conversion, loading, models, timing_cache
+from trt_sweep import api, conversion, loading, models, probes, timing_cache
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.clocks import synchronize
-from trt_sweep.config import SweepConfig
+from trt_sweep.config import NAMES, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
@@ -26,7 +26,7 @@ from trt_sweep.records import write_json
 AXES = frozenset(
     {
         *("min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION),
-        *("cache", "cache_snapshot", "compile"),
+        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
     }
 )
 T = TypeVar("T")
@@ -38,9 +38,14 @@ def effective(config: SweepConfig, frontend: str) -> SweepConfig:
     if not api.installed().has(frontend):
         return config  # the row will say so
     config = timing_cache.effective(api.installed().effective(config, frontend))
-    if frontend in ("dynamo", "torch_compile") and config.optimization_level is None:
-        return dataclasses.replace(config, optimization_level=default_optimization_level())
-    return config
+    if frontend not in ("dynamo", "torch_compile"):
+        return config
+    level = config.optimization_level
+    return dataclasses.replace(
+        config,
+        optimization_level=default_optimization_level() if level is None else level,
+        profiling_verbosity=config.profiling_verbosity or NAMES,
+    )
 
 
 @functools.cache
@@ -108,7 +113,10 @@ def finish(
     configure_runtime(modules, module, settings)
     bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
     build = dataclasses.replace(planned.build, **changes)
-    return dataclasses.replace(planned, bind=bind, running=running, build=build, runtime=runtime_of(modules))
+    inside = [probes.of_module(child) for child in engine_modules(modules)]
+    return dataclasses.replace(
+        planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside
+    )
 
 
 def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> None:
@@ -147,11 +155,7 @@ def describe(engines: list[bytes]) -> dict[str, Any]:
 
 def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
     """The runtime that executes the engines of compiled modules; None without an engine."""
-    for child in engine_modules(modules):
-        # Up to 2.12 the module is another one, from 2.13 on the engine inside it.
-        kinds = type(child).__name__, type(getattr(child, "engine", None)).__name__
-        return "python" if kinds[0] == "PythonTorchTensorRTModule" or kinds[1] == "TRTEngine" else "cpp"
-    return None
+    return next((probes.runtime_of(child) for child in engine_modules(modules)), None)
 
 
 def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: Settings) -> None:

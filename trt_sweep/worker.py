@@ -119,6 +119,12 @@ class Worker:
         with captured(line.folder / LOG):
             return self._report(line, line.again())
 
+    def profile(self, point_id: str) -> Report:
+        """Look into the engines of a point that has been timed for the last time."""
+        line = self._lines[point_id]
+        with captured(line.folder / LOG):
+            return self._report(line, line.profile())
+
     def has_room(self, device: str) -> bool:
         """Whether another build may be kept beside those in hand."""
         return gpu.has_room(torch.device(device))

@@ -27,6 +27,7 @@ from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.models import DTYPE, Inputs, Model
+from trt_sweep.probes import Probe
 from trt_sweep.records import Build, Partition
 from trt_sweep.sharing import Shared
 
@@ -42,6 +43,7 @@ OPTIONAL_AXES = frozenset(
         "dynamic_shapes_kernel_specialization_strategy",
         "cache",
         "cache_snapshot",
+        "profiling_verbosity",
         "compile",
         "torchscript",
         "inductor",
@@ -98,7 +100,8 @@ class Compiled:
     """What a backend gives back: how inputs become a call, and what is known of how it came about.
 
     `bind` takes FP32 inputs of a size that was built for; null where the point was planned only. `running` gives a
-    context in which the bound calls are made: what they need set up, and others must not see.
+    context in which the bound calls are made: what they need set up, and others must not see. `probes` look into the
+    engines, in the order of the graph; null where a backend has none, or keeps them to itself.
     """
 
     bind: Bind | None
@@ -107,6 +110,7 @@ class Compiled:
     runtime: str | None = None
     ignored_axes: list[str] = field(default_factory=list)
     running: Running = contextlib.nullcontext
+    probes: list[Probe] | None = None
 
 
 class Backend(Protocol):

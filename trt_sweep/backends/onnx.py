@@ -5,6 +5,7 @@ It is what a user of trtexec gets: one engine or none, no operator left in PyTor
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import importlib.util
@@ -18,17 +19,18 @@ from torch.utils import _pytree as pytree
 
 from trt_sweep import api, gpu, loading, models, tensorrt_engine, timing_cache, tracing
 from trt_sweep.backends import Compiled, Settings, binding
-from trt_sweep.config import SweepConfig
+from trt_sweep.config import NAMES, SweepConfig
 from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models import Model
+from trt_sweep.probes import EngineProbe
 from trt_sweep.records import Build, Partition
 from trt_sweep.torchtrt import describe
 
 AXES = frozenset(
     {
         *("optimization_level", "runtime_cache", "dynamic_shapes_kernel_specialization_strategy"),
-        *("cache", "cache_snapshot"),
+        *("cache", "cache_snapshot", "profiling_verbosity"),
     }
 )
 TENSORRT = True
@@ -43,7 +45,7 @@ def effective(config: SweepConfig) -> SweepConfig:
             f"backend=onnx needs {' and '.join(missing)}, which this Python has not: pip install 'trt-sweep[onnx]'"
         )
     loading.require_installed(config.backend)
-    return timing_cache.effective(config)
+    return timing_cache.effective(dataclasses.replace(config, profiling_verbosity=config.profiling_verbosity or NAMES))
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -54,7 +56,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, parse, build, and load the engine."""
     timing_cache.require(settings.config)
-    network, planned, outputs = _parsed(model, settings)
+    network, planned, outputs, modules = _parsed(model, settings)
     config = settings.config
     settings.phase("build")
     engine, built = _built(network, settings)
@@ -79,7 +81,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
     bind = binding(run, dataclasses.replace(settings, config=plain))
-    return dataclasses.replace(planned, bind=bind, build=build)
+    return dataclasses.replace(planned, bind=bind, build=build, probes=[EngineProbe(runner, modules)])
 
 
 def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes, dict[str, Any]]:
@@ -89,7 +91,10 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
         cache = timing_cache.prepare(config, settings.folder)
 
     def make() -> tuple[bytes, dict[str, Any]]:
-        return network.build(config.optimization_level, config.precision == "tf32", cache), {}
+        engine = network.build(
+            config.optimization_level, config.precision == "tf32", cache, config.profiling_verbosity or NAMES
+        )
+        return engine, {}
 
     with settings.building():
         if config.cache == "warm":
@@ -103,6 +108,7 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
                 "optimization_level": None if "optimization_level" in ignored else config.optimization_level,
                 "tf32": config.precision == "tf32",
                 "timing_cache": [config.cache, cache_id],
+                "profiling_verbosity": config.profiling_verbosity,
                 **surroundings(gpu.environment(settings.device)),
             }
 
@@ -111,7 +117,10 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
     return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
-def _parsed(model: Model, settings: Settings) -> tuple[tensorrt_engine.Network, Compiled, pytree.TreeSpec]:
+def _parsed(
+    model: Model, settings: Settings
+) -> tuple[tensorrt_engine.Network, Compiled, pytree.TreeSpec, dict[str, str]]:
+    """The network, what is known of the point by now, how its outputs are put together, and `_modules`."""
     settings.phase("export")
     cast = model.to(settings.dtype)
     start = time.perf_counter()
@@ -136,4 +145,14 @@ def _parsed(model: Model, settings: Settings) -> tuple[tensorrt_engine.Network, 
     settings.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None
-    return network, planned, spec
+    return network, planned, spec, _modules(exported.model.graph)
+
+
+def _modules(graph: Any) -> dict[str, str]:
+    """The path of the PyTorch module behind each ONNX node, by the node's name, as the exporter noted it."""
+    found = {}
+    for node in graph:
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        if node.name and len(scopes) > 1:
+            found[node.name] = str(scopes[-2])  # the last one is the operator's
+    return found

@@ -1,0 +1,209 @@
+"""The pictures of a profile: what is drawn where, that names of layers do no harm, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from test_layers import ENGINE_ID, info, point, put
+
+from trt_sweep import layers
+from trt_sweep.errors import SweepError
+from trt_sweep.layers import __main__ as command
+from trt_sweep.layers import graph, pictures
+
+SVG = "{http://www.w3.org/2000/svg}"
+TIME = {
+    "calls": 20,
+    "span_ms": 2.1,
+    "busy_ms": 0.42,
+    "idle_ms": 1.68,
+    "engines": [
+        {"engine": number, "name": f"_run_on_acc_{number}", "gpu_ms": ms, "kernels": 12, "enqueue_ms": 0.3}
+        for number, ms in enumerate((0.15, 0.1, 0.12))
+    ],
+    "fallback": [
+        {"op": "aten::max_pool2d", "gpu_ms": 0.03, "kernels": 3, "enqueue_ms": 0.1},
+        {"op": "aten::convolution", "gpu_ms": 0.02, "kernels": 1, "enqueue_ms": 0.1},
+    ],
+    "order": ["aten::convolution", "engine 0", "aten::max_pool2d", "engine 1", "aten::max_pool2d", "engine 2"],
+}
+
+
+def drawn(path: Path) -> list[str]:
+    """The texts of a picture, which must be whole XML with text as text."""
+    return [
+        text for element in ElementTree.parse(path).iter(f"{SVG}text") for text in element.itertext() if text.strip()
+    ]
+
+
+def write(folder: Path) -> list[str]:
+    written = pictures.write(folder, layers.load(folder))
+    return [str(path.relative_to(folder)) for path in written]
+
+
+def test_every_picture_is_written(tmp_path):
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    graphs = [f"engines/{number}/graph.svg" for number in range(3)]
+    assert write(folder) == ["layers.svg", *graphs]
+    put(folder / pictures.TIME, TIME)
+    assert write(folder) == ["layers.svg", "time.svg", *graphs]
+    before = {name: (folder / name).read_bytes() for name in ["layers.svg", "time.svg", *graphs]}
+    write(folder)
+    assert {name: (folder / name).read_bytes() for name in before} == before  # and the same each time
+
+
+def test_box_plot_has_the_layers_that_take_most(tmp_path):
+    folder = point(tmp_path, "vit_b_16-cpp")
+    write(folder)
+    texts = drawn(folder / "layers.svg")
+    assert texts[0] != ""
+    labels = [text for text in texts if " · #" in text]
+    assert len(labels) == 30
+    assert labels[0] == "conv_proj/convolution · #1 · 12.4%"
+    assert "time of the layer in a profiled call (ms)" in texts
+    assert "30 of 149 layers, 50% of the sum of all medians" in texts
+
+
+def test_layers_of_several_engines_are_told_apart(tmp_path):
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    write(folder)
+    labels = [text for text in drawn(folder / "layers.svg") if text.startswith("Move ·")]
+    assert sorted(label.split(" · ")[1] for label in labels) == ["#0.0", "#1.0", "#2.0"]
+
+
+def test_bar_of_a_call(tmp_path):
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    put(folder / pictures.TIME, TIME)
+    write(folder)
+    texts = drawn(folder / "time.svg")
+    assert [text for text in texts if text.count(" · ") == 2] == [
+        "aten::convolution · 0.02 ms · 1%",
+        "engine 0 · 0.15 ms · 7%",
+        "aten::max_pool2d · 0.03 ms · 1%",
+        "engine 1 · 0.1 ms · 5%",
+        "engine 2 · 0.12 ms · 6%",
+        "idle · 1.68 ms · 80%",
+    ]
+    assert "ms of a call, on the GPU" in texts
+    assert any(text.startswith("a call: 2.1 ms from its first kernel") for text in texts)
+    bars = pictures.time_bar(TIME).axes[0].patches
+    assert [round(bar.get_x(), 6) for bar in bars] == [0, 0.02, 0.17, 0.2, 0.3, 0.42]
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(2.1)
+    assert len({bar.get_facecolor() for bar in bars[1:5:2]}) == 2  # engines that follow each other differ
+
+
+def test_graph_follows_the_tensors(tmp_path):
+    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
+    found = graph.edges(table[table["engine"] == 0])
+    assert set(found.edges) == {(0, 1), (1, 3), (1, 5), (3, 8), (5, 8), (8, 10), (8, 13), (10, 11), (13, 14)}
+    where = graph.places(found)
+    levels = {}
+    for layer, (_, y) in where.items():
+        levels.setdefault(y, []).append(layer)
+    assert [levels[y] for y in sorted(levels, reverse=True)] == [[0], [1], [3, 5], [8], [10, 13], [11, 14]]
+    assert len(set(where.values())) == len(where)
+
+
+def test_graph_of_many_layers_is_tall_and_complete(tmp_path):
+    folder = point(tmp_path, "vit_b_16-cpp")
+    write(folder)
+    path = folder / "engines/0/graph.svg"
+    boxes = [text for text in drawn(path) if text.startswith("#")]
+    assert [int(text[1:].split()[0]) for text in boxes] == list(range(149))
+    assert boxes[1] == "#1  0.2109 ms  1x768x14x14 Half"
+    assert "engine 0: median time of a layer in a call (ms)" in drawn(path)
+    size = {key: float(value.removesuffix("pt")) for key, value in ElementTree.parse(path).getroot().items()
+            if key in ("width", "height")}  # fmt: skip
+    assert size["height"] > 5 * size["width"]
+
+
+def test_colours_follow_the_times(tmp_path):
+    table = layers.load(point(tmp_path, "resnet18-cpp"))
+    figure = graph.draw(table)
+    boxes = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_boxstyle")]
+    times = table.set_index("index")["median_ms"][list(graph.places(graph.edges(table)))].tolist()
+    green = [box.get_facecolor()[1] for box in boxes]  # rises all along viridis
+    by_time = [green[box] for box in sorted(range(len(boxes)), key=times.__getitem__)]
+    assert by_time == sorted(green)
+    assert len(set(green)) > 10
+    assert "12 without tensors left out" in figure.axes[1].get_title()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["</text><script>alert(1)</script>", "$\\frac{1}{$", "a$b$c", "x\x1f\x00\x1b[31m--><!--", "\udcff\u202e", "&amp;"],
+)
+def test_names_do_no_harm(tmp_path, name):
+    folder = point(tmp_path, "resnet18-cpp")
+    made = info("resnet18-cpp")[:2]
+    made[1]["Name"], made[1]["Outputs"][0]["Dimensions"] = name, [f"{name} "]
+    put(folder / "engines/0" / layers.INFO, {"Layers": made})
+    put(folder / "engines/0" / layers.LATENCY, {layer["Name"]: [0.5, 0.6] for layer in made})
+    put(folder / pictures.TIME, TIME | {"fallback": [{"op": name, "gpu_ms": 1.0}], "order": [name]})
+    assert write(folder) == ["layers.svg", "time.svg", "engines/0/graph.svg"]
+    expected = "".join(character if character.isprintable() else "�" for character in name)
+    for picture in ("layers.svg", "time.svg", "engines/0/graph.svg"):
+        assert any(expected in text for text in drawn(folder / picture)), picture
+        assert not list(ElementTree.parse(folder / picture).iter(f"{SVG}script"))
+
+
+def test_engines_without_tensors_have_no_graph(tmp_path):
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    (folder / "engines/1" / layers.INFO).unlink()
+    assert write(folder) == ["layers.svg", "engines/0/graph.svg", "engines/2/graph.svg"]
+
+
+def test_a_point_without_engines_has_its_time_only(tmp_path):
+    (tmp_path / "engines").mkdir()
+    put(tmp_path / "engines" / layers.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
+    put(tmp_path / pictures.TIME, TIME | {"engines": [], "order": []})
+    assert write(tmp_path) == ["time.svg"]
+    put(tmp_path / pictures.TIME, TIME | {"engines": [], "fallback": [], "order": [], "idle_ms": 0.0})
+    assert write(tmp_path) == ["time.svg"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"calls": 20, "sp', "[]", "{}", json.dumps(TIME | {"idle_ms": None}), json.dumps(TIME | {"span_ms": math.inf}),
+     json.dumps(TIME | {"engines": [{"gpu_ms": 1.0}]}), json.dumps(TIME | {"fallback": [{"op": "x"}]}),
+     json.dumps(TIME | {"busy_ms": -1}), json.dumps(TIME | {"order": 3})],
+)  # fmt: skip
+def test_damaged_times(tmp_path, content):
+    folder = point(tmp_path, "resnet18-cpp")
+    (folder / pictures.TIME).write_text(content)
+    with pytest.raises(SweepError, match=r"time\.json is damaged \(.*\): run the point again with profile=true"):
+        write(folder)
+    assert not (folder / "layers.svg").exists()
+
+
+def test_matplotlib_is_missing(tmp_path, monkeypatch, capsys):
+    folder = point(tmp_path, "resnet18-cpp")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert command.main([str(folder), "--pictures"]) == 1
+    assert capsys.readouterr().err == (
+        "error: matplotlib draws the pictures and is not installed: pip install 'trt-sweep[plots]'\n"
+    )
+
+
+def test_main_draws_without_a_display(tmp_path):
+    folder = point(tmp_path, "resnet18-cpp")
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    done = subprocess.run(
+        [sys.executable, "-m", "trt_sweep.layers", str(folder), "--pictures"],
+        env=environment | {"MPLBACKEND": "tkagg"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"written: {folder / 'layers.svg'}, {folder / 'engines/0/graph.svg'}" in done.stdout
+
+
+def test_no_layers_make_no_box_plot(tmp_path):
+    table = pd.DataFrame(columns=list(layers.COLUMNS))
+    assert pictures.write(tmp_path, table) == []

@@ -1,0 +1,96 @@
+"""Where the time of a call goes, from a real trace and from made-up ones.
+
+`data/trace.json.gz` holds two calls of squeezenet1_1 (FP16, batch 1, `min_block_size=5`) through the C++ runtime, on
+an H200 (torch 2.11, torch-tensorrt-rtx 2.11.0, tensorrt-rtx 1.4.0.76).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from trt_sweep import trace
+
+REAL = Path(__file__).parent / "data/trace.json.gz"
+
+
+def test_a_real_trace_is_taken_apart():
+    spent = trace.where_time_goes(json.loads(gzip.decompress(REAL.read_bytes()))["traceEvents"])
+    assert spent["calls"] == 2
+    assert spent["order"] == [
+        *("aten::convolution", "aten::relu", "aten::max_pool2d"),
+        *("engine 0", "aten::max_pool2d", "engine 1", "aten::max_pool2d", "engine 2"),
+    ]
+    assert [row["engine"] for row in spent["engines"]] == [0, 1, 2]
+    assert [row["op"] for row in spent["fallback"]] == ["aten::convolution", "aten::relu", "aten::max_pool2d"]
+    # Each max-pooling is one kernel; the convolution adds its bias in a second one.
+    assert [row["kernels"] for row in spent["fallback"]] == [2, 1, 3]
+    parts = sum(row["gpu_ms"] for row in (*spent["engines"], *spent["fallback"]))
+    assert parts == pytest.approx(spent["busy_ms"], rel=0.01)  # one part at a time
+    assert spent["busy_ms"] + spent["idle_ms"] == pytest.approx(spent["span_ms"])
+    assert 0.1 < spent["busy_ms"] < 0.2 and spent["idle_ms"] > 0.8  # 3 engines: launching is what it waits for
+
+
+def on_host(name: str, ts: float, dur: float, cat: str = "cpu_op") -> trace.Event:
+    return {"ph": "X", "cat": cat, "name": name, "tid": 1, "ts": ts, "dur": dur, "args": {}}
+
+
+def launched(ts: float, start: float, dur: float, number: int, tid: int = 1) -> list[trace.Event]:
+    kernel = {
+        "ph": "X",
+        "cat": "kernel",
+        "name": "k",
+        "tid": 7,
+        "ts": start,
+        "dur": dur,
+        "args": {"correlation": number},
+    }
+    launch = on_host("cudaLaunchKernel", ts, 1, "cuda_runtime") | {"args": {"correlation": number}, "tid": tid}
+    return [launch, kernel]
+
+
+def call(*inner: trace.Event, ts: float = 0, dur: float = 1000) -> list[trace.Event]:
+    return [on_host(trace.CALL, ts, dur, "user_annotation"), *inner]
+
+
+def test_a_kernel_belongs_to_the_outermost_operator_that_launched_it():
+    events = call(
+        on_host("aten::conv", 10, 100),
+        on_host("aten::cudnn", 20, 50),
+        *launched(30, 500, 10, 1),
+        on_host(f"{trace.ENGINE} 0", 200, 300, "user_annotation"),
+        on_host("aten::copy_", 210, 50),
+        *launched(220, 600, 20, 2),
+        *launched(300, 610, 20, 3),  # overlaps the one before
+        *launched(800, 1000, 40, 4),  # within no part
+        *launched(1500, 2000, 99, 5),  # of no call
+        *launched(30, 700, 99, 6, tid=2),  # of another thread
+    )
+    spent = trace.where_time_goes(events)
+    assert [(row["op"], row["gpu_ms"]) for row in spent["fallback"]] == [("aten::conv", 0.01), ("other", 0.04)]
+    (engine,) = spent["engines"]
+    assert (engine["gpu_ms"], engine["kernels"], engine["enqueue_ms"]) == (0.03, 2, 0.3)
+    assert spent["span_ms"] == 0.54 and spent["busy_ms"] == pytest.approx(0.08)
+    assert spent["order"] == ["aten::conv", "engine 0", "other"]
+
+
+def test_medians_over_the_calls():
+    events = [
+        event
+        for index, dur in enumerate((10, 20, 90))
+        for event in call(
+            on_host("aten::add", 5000 * index + 1, 50), *launched(5000 * index + 2, 5000 * index, dur, index),
+            ts=5000 * index,
+        )
+    ]  # fmt: skip
+    spent = trace.where_time_goes(events)
+    assert spent["calls"] == 3 and spent["busy_ms"] == 0.02 and spent["fallback"][0]["gpu_ms"] == 0.02
+
+
+def test_a_trace_without_calls_is_refused():
+    with pytest.raises(ValueError, match="no marked call"):
+        trace.where_time_goes(launched(1, 2, 3, 4))
+    assert trace.where_time_goes(call())["busy_ms"] == 0

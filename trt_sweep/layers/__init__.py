@@ -1,0 +1,178 @@
+"""The layers inside a point's engines: `load(folder)` reads what `profile=true` left there, one row a layer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import stats
+from trt_sweep.errors import SweepError
+from trt_sweep.layers import evidence
+from trt_sweep.records import RECORD
+
+ENGINES = "engines"  # in the folder of a point
+LATENCY = "trt_layer_latency.json"
+INFO = "trt_engine_info.json"
+ONNX_MODULES = "onnx_modules.json"
+PROFILE = "profile.json"
+TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
+AGAIN = "run the point again with profile=true"
+COLUMNS = (
+    *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
+    *("precision", "tactic", "moves", "samples", "median_ms", "ci_low", "ci_high", "share"),
+)
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Every layer of the engines of the point in `folder`, one row each, in execution order.
+
+    - `engine`, `index`: number of the engine in the call, and of the layer in the engine
+    - `name`, `type`, `tactic`: as TensorRT calls them; types `signal` and `wait` hold no work
+    - `nodes`: nodes of the graph known to be behind the layer, each with its module or null; `modules`: these PyTorch
+      modules (`features.3.squeeze`). It is what `evidence` finds: often nothing, seldom all
+    - `inputs`, `outputs`: shape and format of its tensors, `1x64x56x56 Half`; `input_names`, `output_names`
+    - `precision`: fp32, fp16, bf16, int8, fp8 and so on (`evidence.precision`)
+    - `moves`: whether it only moves or converts data
+    - `samples`: ms of each profiled call; `median_ms`, with a 95 % interval from order statistics (`ci_low`, `ci_high`;
+      nan for fewer than six), and `share` of the sum of all medians. They are of this one run, and the profiler
+      slows what it watches: they weigh layers against each other, the point's `gpu_ms` is what a call takes.
+
+    An engine that was built to tell names only has these and times, one that tells nothing likewise; the rest is null.
+    `DataFrame.attrs["profile"]` is what `engines/profile.json` says. Raises SweepError for a folder without a profile,
+    for files that are damaged and for a profile of another engine.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SweepError(f"{folder} is not a folder: give that of a point, SWEEP/points/POINT_ID")
+    profile = _profile(folder)
+    rows = [row for engine in range(profile["engines"]) for row in _engine(folder / ENGINES / str(engine), engine)]
+    numbers = dict.fromkeys(("engine", "index"), int) | dict.fromkeys(("median_ms", "ci_low", "ci_high"), float)
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(numbers | {"moves": "boolean"})
+    total = table["median_ms"].sum()
+    table["share"] = table["median_ms"] / total if total > 0 else math.nan
+    table.attrs["profile"] = profile
+    return table
+
+
+def precisions(table: pd.DataFrame) -> dict[str, int]:
+    """How many layers that do arithmetic ran in which precision, the most frequent first; empty where it is unknown."""
+    working = table[table["moves"].eq(False).fillna(False) & ~table["type"].isin(evidence.SYNC)]
+    return dict(Counter(working["precision"].dropna()).most_common())
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What a file of the profile holds. Raises SweepError where that is not whole, or not of this kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SweepError(f"{path} is damaged ({error}): {AGAIN}") from None
+    except OSError as error:
+        raise SweepError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from None
+    if not isinstance(content, kind):
+        raise SweepError(f"{path} is damaged (it holds no {kind.__name__}): {AGAIN}")
+    return content
+
+
+def _profile(folder: Path) -> dict[str, Any]:
+    path = folder / ENGINES / PROFILE
+    if not path.exists():
+        raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")
+    profile: dict[str, Any] = read_json(path)
+    engines = profile.get("engines")
+    if type(engines) is not int or engines < 0 or not isinstance(profile.get("engine_id"), str):
+        raise SweepError(f"{path} is damaged (engines={engines}, engine_id={profile.get('engine_id')}): {AGAIN}")
+    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    expected = record.get("profile_engine_id")
+    if expected not in (None, profile["engine_id"]):
+        raise SweepError(f"{path} is of engine {profile['engine_id']}, the point's record of {expected}: {AGAIN}")
+    return profile
+
+
+def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
+    """The rows of one engine, without their share."""
+    latencies = read_json(folder / LATENCY)
+    for name, samples in latencies.items():
+        if not isinstance(samples, list) or not samples or not all(map(_is_time, samples)):
+            raise SweepError(f"{folder / LATENCY} is damaged (no times of layer {evidence.shown(name, 80)}): {AGAIN}")
+    layers = _layers(folder / INFO, list(latencies))
+    known = isinstance(layers[0], dict) if layers else False
+    onnx_modules = read_json(folder / ONNX_MODULES) if (folder / ONNX_MODULES).exists() else {}
+    if not all(isinstance(path, str) for path in onnx_modules.values()):
+        raise SweepError(f"{folder / ONNX_MODULES} is damaged (its modules are no paths): {AGAIN}")
+    nodes = evidence.nodes(layers, onnx_modules) if known else [None] * len(latencies)
+    rows = []
+    for index, (name, samples) in enumerate(latencies.items()):
+        low, high = stats.median_interval(np.array(samples, dtype=float))
+        row = dict.fromkeys(COLUMNS) | {"engine": engine, "index": index, "name": name, "samples": samples}
+        row |= {"median_ms": float(np.median(samples)), "ci_low": low, "ci_high": high}
+        if known:
+            row |= _told(layers[index], nodes[index] or {})
+        rows.append(row)
+    return rows
+
+
+def _is_time(sample: object) -> bool:
+    return isinstance(sample, int | float) and not isinstance(sample, bool) and 0 <= sample < math.inf
+
+
+def _layers(path: Path, names: list[str]) -> list[Any]:
+    """The inspector's layers in execution order; empty where the engine tells nothing, texts where it tells names."""
+    layers = read_json(path).get("Layers", []) if path.exists() else []
+    if not isinstance(layers, list) or not all(map(_is_layer, layers)) or len(set(map(type, layers))) > 1:
+        raise SweepError(f"{path} is damaged (its Layers are none): {AGAIN}")
+    if not layers:
+        return []
+    by_name = {layer["Name"] if isinstance(layer, dict) else layer: layer for layer in layers}
+    strangers = [name for name in [*names, *by_name] if (name in by_name) != (name in names)]
+    if strangers:
+        raise SweepError(
+            f"{path} and {LATENCY} are of different engines ({len(strangers)} layers are in one of them only, such as "
+            f"{evidence.shown(strangers[0], 80)}): {AGAIN}"
+        )
+    return [by_name[name] for name in names]
+
+
+def _is_layer(layer: object) -> bool:
+    """A name, or a dict with a name and with tensors that have names."""
+    if not isinstance(layer, dict):
+        return isinstance(layer, str)
+    tensors = [layer.get("Inputs", []), layer.get("Outputs", [])]
+    return isinstance(layer.get("Name"), str) and all(
+        isinstance(side, list) and all(isinstance(item, dict) and isinstance(item.get("Name"), str) for item in side)
+        for side in tensors
+    )
+
+
+def _told(layer: dict[str, Any], nodes: dict[str, str | None]) -> dict[str, Any]:
+    """What the inspector tells of a layer."""
+    inputs, outputs = layer.get("Inputs", []), layer.get("Outputs", [])
+    layer_type = str(layer.get("LayerType", ""))
+    return {
+        "type": layer_type,
+        "nodes": nodes,
+        "modules": list(dict.fromkeys(path for path in nodes.values() if path)),
+        "inputs": [_tensor(tensor) for tensor in inputs],
+        "outputs": [_tensor(tensor) for tensor in outputs],
+        "input_names": [tensor["Name"] for tensor in inputs],
+        "output_names": [tensor["Name"] for tensor in outputs],
+        "precision": evidence.precision(
+            [_format(tensor) for tensor in inputs], [_format(tensor) for tensor in outputs]
+        ),
+        "tactic": layer.get("TacticName") or layer.get("TacticValue") or None,
+        "moves": evidence.moves(layer["Name"], layer_type),
+    }
+
+
+def _format(tensor: dict[str, Any]) -> str:
+    return str(tensor.get("Format/Datatype", tensor.get("Format", ""))).rstrip(".")
+
+
+def _tensor(tensor: dict[str, Any]) -> str:
+    dimensions = tensor.get("Dimensions") or []
+    return f"{'x'.join(map(str, dimensions)) or 'scalar'} {_format(tensor)}".strip()

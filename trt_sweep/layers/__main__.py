@@ -1,0 +1,241 @@
+"""`python -m trt_sweep.layers POINT`: the layers inside a point's engines, or what differs from another point's."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trt_sweep.errors import SweepError
+from trt_sweep.layers import compare as comparing
+from trt_sweep.layers import evidence, load, precisions
+
+TACTIC = 10
+COMPARISON = 80  # columns that a comparison takes beside the names of two layers
+LAYER = 26, 60  # fewest and most characters of a layer's name
+
+
+def render(table: pd.DataFrame, top: int | None, width: int) -> Table:
+    """The `top` layers that take most (all where null), the longest first.
+
+    Names take what `width` leaves; inputs' shapes are left out where that is too little.
+    """
+    longest = table.sort_values("median_ms", ascending=False, kind="stable").head(
+        top if top is not None else len(table)
+    )
+    rows = longest.to_dict("records")
+    columns = {
+        "#": [f"{row['engine']}.{row['index']}" for row in rows],
+        "layer": [],
+        "type": [row["type"] for row in rows],
+        "shapes": [_shapes(row, inputs=True) for row in rows],
+        "precision": [row["precision"] for row in rows],
+        "tactic": [_tactic(row["tactic"]) for row in rows],
+        "median ms [95 %]": [_time(row) for row in rows],
+        "share": [None if math.isnan(row["share"]) else f"{row['share']:.1%}" for row in rows],
+    }
+    names = [len(evidence.shown(row["name"], LAYER[0])) for row in rows]
+    if _room(columns, width) < max(names, default=0):
+        columns["shapes"] = [_shapes(row, inputs=False) for row in rows]
+    room = min(max(_room(columns, width), LAYER[0]), LAYER[1])
+    columns["layer"] = [evidence.shown(row["name"], room) for row in rows]
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        shown.add_column(name, justify="right" if name in ("median ms [95 %]", "share") else "left", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        shown.add_row(*map(_plain, cells))
+    return shown
+
+
+def _room(columns: dict[str, list[str | None]], width: int) -> int:
+    """What is left of `width` beside these columns and the two spaces between any two."""
+    taken = sum(max(len(name), *(len(cell or "–") for cell in cells), 0) for name, cells in columns.items() if cells)
+    return width - taken - 2 * (len(columns) - 1) - 2
+
+
+def _plain(cell: object) -> Text:
+    """A text that is printed as it is; a dash for what is not known."""
+    return Text("\n".join(map(evidence.printable, "–" if cell is None else str(cell).split("\n"))))
+
+
+def _shapes(row: dict[Hashable, Any], inputs: bool) -> str | None:
+    if row["outputs"] is None:
+        return None
+    sides = []
+    for tensors in (row["inputs"] if inputs else [], row["outputs"]):
+        more = f" +{len(tensors) - 1}" if len(tensors) > 1 else ""
+        sides.append(tensors[0].split(" ")[0] + more if tensors else "")
+    return " → ".join(dict.fromkeys(side for side in sides if side)) or None
+
+
+def _tactic(tactic: object) -> str | None:
+    """Without what the name of the layer says already: `__myl_Tran_0xd267…` is the kernel 0xd267…."""
+    if not isinstance(tactic, str):
+        return None
+    head, _, kernel = tactic.rpartition("_0x")
+    text = f"0x{kernel[:6]}…" if head.startswith("__myl_") else tactic
+    return evidence.shown(text.removeprefix("__myelin_"), TACTIC)
+
+
+def _time(row: dict[Hashable, Any]) -> str:
+    interval = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
+    return f"{row['median_ms']:.4f}{interval}"
+
+
+def notes(table: pd.DataFrame, top: int | None) -> list[str]:
+    """The sums below the table, and what its reader must know."""
+    profile = table.attrs["profile"]
+    total = table["median_ms"].sum()
+    found = [
+        f"{len(table)} layers, engines: {profile['engines']}, sum of medians: {total:.4g} ms (calls: "
+        f"{profile.get('calls')}, runtime: {profile.get('runtime')}); the profiler slows what it watches"
+    ]
+    if top is not None and len(table) > top:
+        rest = table["median_ms"].sort_values(ascending=False).iloc[top:].sum()
+        found.append(f"{len(table) - top} shorter layers not shown, {rest:.4g} ms together: --all")
+    if table["moves"].notna().any():
+        share = table.loc[table["moves"].fillna(False), "share"].sum()
+        found.append(f"{int(table['moves'].sum())} layers only move or convert data: {share:.1%} of the time")
+    counts = ", ".join(f"{name} {count}" for name, count in precisions(table).items())
+    if counts:
+        found.append(f"precision of the layers that do arithmetic: {counts}")
+    if table["type"].isna().any():
+        engines = ", ".join(map(str, table.loc[table["type"].isna(), "engine"].unique()))
+        found.append(f"engine {engines} was built to tell names only: no types, tensors or precision")
+    if table["ci_low"].isna().any():
+        found.append("fewer than six independent samples give no interval")
+    return found
+
+
+def render_comparison(
+    here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame, top: int | None, width: int
+) -> Table:
+    """The groups of layers whose times differ most, proved differences first; names fit into `width` columns."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("change", "here", "there"):
+        shown.add_column(name)
+    for name in ("here ms", "there ms", "difference", "proved"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    order = comparison.assign(size=comparison["difference_ms"].abs())
+    order = order[(order["size"] > 0) | (order["change"] != comparing.UNCHANGED)]
+    order = order.sort_values(["proved", "size"], ascending=False, kind="stable")
+    for row in order.head(top if top is not None else len(order)).to_dict("records"):
+        change = row["change"]
+        if change == comparing.PRECISION:
+            change += f"\n{row['precision_here']} to {row['precision_there']}"
+        room = max(16, min(60, (width - COMPARISON) // 2))
+        sides = [_names(table, row[side], room) for table, side in ((here, "here"), (there, "there"))]
+        times = [f"{row['here_ms']:.4f}", f"{row['there_ms']:.4f}", f"{row['difference_ms']:+.4f}"]
+        shown.add_row(*map(_plain, [change, *sides, *times, "yes" if row["proved"] else "no"]))
+    return shown
+
+
+def _names(table: pd.DataFrame, rows: list[int], room: int) -> str | None:
+    """The layers by the first module behind them, or by their own name."""
+    lines = []
+    for row in table.iloc[rows].to_dict("records"):
+        name = row["modules"][0] if row["modules"] else row["name"]
+        lines.append(f"{row['engine']}.{row['index']} {evidence.shown(name, room)}")
+    return "\n".join(lines) or None
+
+
+def render_sums(comparison: pd.DataFrame) -> Table:
+    """Groups, layers and times by change, with the totals of either side."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    sums = comparing.sums(comparison)
+    specs = {name: ".4f" if name.endswith("_ms") else ".0f" for name in map(str, sums)} | {"difference_ms": "+.4f"}
+    shown.add_column("change", footer="all")
+    for name, spec in specs.items():
+        shown.add_column(name.replace("_", " "), justify="right", footer=format(sums[name].sum(), spec))
+    for change, row in sums.iterrows():
+        shown.add_row(str(change), *(format(row[name], spec) for name, spec in specs.items()))
+    return shown
+
+
+def comparison_notes(comparison: pd.DataFrame) -> list[str]:
+    """What the comparison can and cannot tell."""
+    found = ["faster, slower, fused and so on as seen from here to there, unchanged where no difference is proved"]
+    told = comparison.attrs
+    if told["same_engine"]:
+        found.append("both are profiles of one engine: differences between them are of the runs, and none is claimed")
+    elif told["controls"]:
+        found.append(
+            f"{told['controls']} layers that are alike in both moved by {told['run_spread'] * math.sqrt(2):.0%} "
+            "between the runs, which is allowed for"
+        )
+    else:
+        found.append(
+            f"too few layers are alike in both to see what moved between the runs: {comparing.RUN_SPREAD:.0%} of each "
+            "time is allowed for"
+        )
+    if told["calls"] < 6:
+        found.append(f"{told['calls']} calls prove nothing: profile six at least")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m trt_sweep.layers POINT`; exit code 1 with one line where that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m trt_sweep.layers", description="Show the layers inside engines.")
+    parser.add_argument(
+        "folder", type=Path, help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID"
+    )
+    parser.add_argument("--top", type=int, default=20, help="how many layers, the longest first (20)")
+    parser.add_argument("--all", action="store_true", help="all layers")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OTHER", help="show what differs in this point's engines instead"
+    )
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw layers.svg, time.svg and engines/*/graph.svg as well"
+    )
+    options = parser.parse_args(arguments)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 500
+    try:
+        if options.top < 1:
+            raise SweepError(f"--top={options.top} is not allowed: use an integer of at least 1, or --all")
+        _run(options, console)
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or options.folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    top = None if options.all else options.top
+    table = load(options.folder)
+    if options.compare:
+        other = load(options.compare)
+        comparison = comparing.compare(table, other)
+        console.print(
+            f"here: {options.folder}\nthere: {options.compare}", highlight=False, markup=False, soft_wrap=True
+        )
+        console.print(render_comparison(table, other, comparison, top, console.width))
+        console.print(render_sums(comparison))
+        said = comparison_notes(comparison)
+    else:
+        console.print(render(table, top, console.width))
+        said = notes(table, top)
+    for note in said:
+        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
+    if options.pictures:
+        from trt_sweep.layers import pictures
+
+        written = pictures.write(options.folder, table)
+        console.print("written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

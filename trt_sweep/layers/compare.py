@@ -1,0 +1,129 @@
+"""What differs between the layers of two profiles: which were fused or split, which are faster, and what is noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import stats
+from trt_sweep.layers import matching
+from trt_sweep.layers.matching import Layer
+
+UNCHANGED, FASTER, SLOWER = "unchanged", "faster", "slower"
+FUSED, SPLIT, REGROUPED = "fused", "split", "regrouped"
+PRECISION, ONLY_HERE, ONLY_THERE = "changed precision", "only here", "only there"
+CHANGES = (FASTER, SLOWER, FUSED, SPLIT, REGROUPED, PRECISION, ONLY_HERE, ONLY_THERE, UNCHANGED)
+COLUMNS = (
+    *("change", "modules", "here", "there", "precision_here", "precision_there"),
+    *("here_ms", "there_ms", "difference_ms", "proved"),
+)
+# How far one run's time of a layer may lie from another's, as a relative standard deviation, where too few layers are
+# alike to tell: from what the layers of one squeezenet1_1 engine moved by between two runs of three calls on an H200
+# (13 %; resnet18's moved by 64 %, so short a run is not warmed up).
+RUN_SPREAD = 0.1
+CONTROLS = 8  # layers alike in both, from which the spread between the runs is told
+
+
+def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
+    """What becomes of the layers of `here` in `there`, both from `load`: one row a group that does the same work.
+
+    - `change`, seen on the way from here to there: `faster` or `slower` (one layer, and the samples prove it), `fused`
+      (several became one), `split`, `regrouped` (several became others), `changed precision`, `only here`,
+      `only there`, and `unchanged`: nothing proved
+    - `modules`; `here` and `there`: positions of the layers in either table; `precision_here`, `precision_there`
+    - `here_ms`, `there_ms`: sums of the layers' medians, over all rows those of the tables; `difference_ms`
+    - `proved`: whether the two times differ by more than chance, corrected for the number of groups (`stats.differ`).
+
+    Samples of one run do not show what another run would find, so what layers that are alike in both move by between
+    the runs is allowed for (`attrs["run_spread"]`, relative, from `attrs["controls"]` layers, or `RUN_SPREAD`). All of
+    a run's layers being slower therefore proves nothing. Of one engine (`attrs["same_engine"]`) nothing is claimed, and
+    fewer than six calls (`attrs["calls"]`) prove nothing.
+    """
+    groups = matching.groups(here, there)
+    layers = [table.to_dict("records") for table in (here, there)]
+    sides = [[[layers[side][row] for row in group[side]] for side in (0, 1)] for group in groups]
+    same_engine = here.attrs["profile"]["engine_id"] == there.attrs["profile"]["engine_id"]
+    spread, controls = _run_spread(sides)
+    both = [number for number, (before, after) in enumerate(sides) if before and after]
+    rows = []
+    for number, (before, after) in enumerate(sides):
+        proved = number in both and not same_engine and _differ(before, after, spread, len(both))
+        times = [sum(layer["median_ms"] for layer in side) for side in (before, after)]
+        formats = [_precision(side) for side in (before, after)]
+        rows.append(
+            {
+                "change": _change(groups[number], proved, times, formats),
+                "modules": list(dict.fromkeys(path for layer in before + after for path in layer["modules"] or [])),
+                "here": groups[number][0],
+                "there": groups[number][1],
+                "precision_here": formats[0],
+                "precision_there": formats[1],
+                "here_ms": times[0],
+                "there_ms": times[1],
+                "difference_ms": times[1] - times[0],
+                "proved": proved,
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    calls = min((len(layer["samples"]) for side in layers for layer in side), default=0)
+    table.attrs |= {"same_engine": same_engine, "run_spread": spread, "controls": controls, "calls": calls}
+    return table
+
+
+def sums(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The comparison by change, in the order of `CHANGES`: how many groups and layers, and the sums of their times."""
+    counted = comparison.assign(
+        groups=1, layers_here=comparison["here"].map(len), layers_there=comparison["there"].map(len)
+    )
+    columns = ["groups", "layers_here", "layers_there", "here_ms", "there_ms", "difference_ms"]
+    found = counted.groupby("change")[columns].sum()
+    return found.reindex([change for change in CHANGES if change in found.index])
+
+
+def _change(group: matching.Group, proved: bool, times: list[float], formats: list[str | None]) -> str:
+    here, there = map(len, group)
+    if not here or not there:
+        return ONLY_HERE if here else ONLY_THERE
+    if here > 1 or there > 1:
+        return FUSED if there == 1 else SPLIT if here == 1 else REGROUPED
+    if formats[0] != formats[1] and None not in formats:
+        return PRECISION
+    if not proved:
+        return UNCHANGED
+    return FASTER if times[1] < times[0] else SLOWER
+
+
+def _precision(side: list[Layer]) -> str | None:
+    return "+".join(dict.fromkeys(layer["precision"] for layer in side if layer["precision"])) or None
+
+
+def _run_spread(sides: list[list[list[Layer]]]) -> tuple[float, int]:
+    """Relative standard deviation between runs, and the number of layers it is from.
+
+    The root mean square of how the same layers moved, not less a common factor: a slower clock is of the run as well.
+    """
+    pairs = [(before[0], after[0]) for before, after in sides if len(before) == len(after) == 1]
+    times = [(one["median_ms"], other["median_ms"]) for one, other in pairs if _what(one) == _what(other)]
+    moved = [math.log(other / one) for one, other in times if min(one, other) > 0]
+    if len(moved) < CONTROLS:
+        return RUN_SPREAD, 0
+    return float(np.sqrt(np.mean(np.square(moved)) / 2)), len(moved)
+
+
+def _what(layer: Layer) -> tuple[object, ...]:
+    """What a layer is, without the running number at the end of its name."""
+    return layer["name"].rpartition("_")[0], *(layer[column] for column in ("type", "tactic", "inputs", "outputs"))
+
+
+def _differ(before: list[Layer], after: list[Layer], spread: float, comparisons: int) -> bool:
+    """Whether the sums of a group's layers, call by call, differ."""
+    estimates = []
+    for side in (before, after):
+        calls = min(len(layer["samples"]) for layer in side)
+        series = np.sum([layer["samples"][:calls] for layer in side], axis=0, dtype=float)
+        if series.min() <= 0:
+            return False
+        estimates.append(stats.estimate([[series]], drift=spread))
+    return stats.differ(estimates[0], estimates[1], comparisons)

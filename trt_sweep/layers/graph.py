@@ -1,0 +1,95 @@
+"""The graph of an engine as a picture: its layers from top to bottom, coloured by the time they take."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from trt_sweep.layers import evidence
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 3.9, 0.62  # inches that a layer takes, its gap included
+BOX = (3.6, 0.40)
+LUMA = (0.2126, 0.7152, 0.0722)  # how bright red, green and blue are to the eye (ITU-R BT.709)
+
+
+def edges(layers: pd.DataFrame) -> nx.DiGraph:
+    """Which layer's output which later layer reads, by the names of the tensors; nodes are positions in the engine.
+
+    Layers without tensors (signal, wait) are left out.
+    """
+    graph = nx.DiGraph()
+    writers: dict[str, list[int]] = {}
+    for row in layers.to_dict("records"):
+        inputs, outputs = row["input_names"] or [], row["output_names"] or []
+        if inputs or outputs:
+            graph.add_node(row["index"])
+        graph.add_edges_from((writer, row["index"]) for name in inputs for writer in writers.get(name, []))
+        for name in outputs:
+            writers.setdefault(name, []).append(row["index"])
+    return graph
+
+
+def places(graph: nx.DiGraph) -> dict[int, tuple[float, float]]:
+    """Where each layer stands: below all that it reads from, beside others of its level."""
+    found = {}
+    for level, members in enumerate(nx.topological_generations(graph)):
+        for rank, layer in enumerate(sorted(members)):
+            found[layer] = ((rank - (len(members) - 1) / 2) * WIDTH, -level * HEIGHT)
+    return found
+
+
+def draw(layers: pd.DataFrame) -> Figure:
+    """The graph of one engine, `layers` being its rows of the table; colours and the bar are ms of a call (median)."""
+    import matplotlib as mpl
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    graph = edges(layers)
+    where = places(graph)
+    rows: dict[int, dict[Hashable, Any]] = {row["index"]: row for row in layers.to_dict("records")}
+    wide = max(abs(x) for x, _ in where.values()) * 2 + WIDTH + 1.2
+    deep = -min(y for _, y in where.values()) + HEIGHT
+    figure = Figure(figsize=(wide, deep + 1.2))
+    axes = figure.add_axes((0, 0, 1, deep / (deep + 1.2)))
+    axes.set(xlim=(-wide / 2, wide / 2), ylim=(-deep + HEIGHT / 2, HEIGHT / 2))
+    axes.axis("off")
+    colours = mpl.colormaps["viridis"]
+    scale = PowerNorm(0.5, 0, max(float(layers["median_ms"].max()), 1e-9))  # small layers beside a single large one
+    for source, target in graph.edges:
+        (x, y), (end_x, end_y) = where[source], where[target]
+        # Past the layers in between rather than through them.
+        bend = 0.0 if y - end_y < 1.5 * HEIGHT or x != end_x else 0.9 / max(y - end_y, 1.0)
+        style: dict[str, Any] = {"color": "#666666", "linewidth": 0.9, "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0}
+        if bend:
+            side = BOX[0] / 2
+            start, end = (x + side, y), (end_x + side, end_y)
+            style["connectionstyle"] = f"arc3,rad=-{min(bend, 0.6)}"
+        else:
+            start, end = (x, y - BOX[1] / 2), (end_x, end_y + BOX[1] / 2)
+        axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", zorder=1, **style))
+    for layer, (x, y) in where.items():
+        row = rows[layer]
+        colour = colours(scale(float(row["median_ms"])))
+        corner = (x - BOX[0] / 2, y - BOX[1] / 2)
+        box = FancyBboxPatch(corner, *BOX, boxstyle="round,pad=0,rounding_size=0.06", zorder=2)
+        box.set(facecolor=colour, edgecolor="#444444", linewidth=0.5)
+        axes.add_patch(box)
+        output = evidence.printable(row["outputs"][0]) if row["outputs"] else ""
+        lines = f"{evidence.shown(row['name'], 46)}\n#{layer}  {row['median_ms']:.4g} ms  {output}"
+        text = axes.text(x, y, lines, ha="center", va="center", fontsize=7, zorder=3, linespacing=1.3)
+        text.set(parse_math=False, color="black" if np.dot(colour[:3], LUMA) > 0.46 else "white")
+    bar = figure.add_axes((0.1, (deep + 0.55) / (deep + 1.2), 0.8, 0.16 / (deep + 1.2)))
+    figure.colorbar(ScalarMappable(scale, colours), cax=bar, orientation="horizontal")
+    engine, left_out = layers["engine"].iloc[0], len(layers) - len(graph)
+    title = f"engine {engine}: median time of a layer in a call (ms)"
+    bar.set_title(title + (f"; {left_out} without tensors left out" if left_out else ""), fontsize=9)
+    return figure

@@ -1,0 +1,150 @@
+"""What a reader of the table must know: shared engines, ignored axes, plans, what profiles found, failures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from trt_sweep import ranking
+
+AXES = (
+    "model",
+    "backend",
+    "mode",
+    "precision",
+    "batch_size",
+    "dynamic_range",
+    "time_at",
+    "input_shapes",
+    "min_block_size",
+    "optimization_level",
+    "runtime",
+    "cuda_graphs",
+    "runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
+    "cache",
+    "profiling_verbosity",
+    "compile",
+    "cold_cache",
+    "device",
+)
+# They leave the engine as it is and change how it runs.
+RUNTIME_AXES = {
+    "backend",
+    "batch_size",
+    "time_at",
+    "input_shapes",
+    "runtime",
+    "cuda_graphs",
+    "runtime_cache",
+    "dynamic_shapes_kernel_specialization_strategy",
+    "cold_cache",
+}
+# Types of layers that a point did not ask for.
+WIDER = {"fp16": "fp32", "bf16": "fp32"}
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know: shared engines, ignored axes, plans, failures with their reasons."""
+    found = []
+    engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
+    for engine, group in engines:
+        differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+        if "time_at" in differ:
+            differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
+        if differ:
+            runtime = [axis for axis in differ if axis in RUNTIME_AXES]
+            found.append(
+                f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
+                + (
+                    "; it was timed once for all of them"
+                    if int(group["timed_with"].notna().sum()) == len(group) - 1
+                    else "; differences between their times are noise"
+                    if not runtime
+                    else ", but may run it differently"
+                    if runtime == differ
+                    else f"; {', '.join(runtime)} may run it differently"
+                )
+            )
+    reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
+    if reused:
+        found.append(
+            f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
+            "arguments was built for (engine_reused_from); reuse=false builds and times each"
+        )
+    stored = int(table["engines_stored"].fillna(0).sum())
+    if stored:
+        found.append(
+            f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
+            "build_s counts what building them took"
+        )
+    found += _merged(table)
+    found += ranking.notes(table)
+    ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
+    if ignored:
+        names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
+        which = " and ".join(sorted({names.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
+        found.append(f"{which} accepts {', '.join(ignored)} without effect")
+    if "disable_tf32" in ignored:
+        found.append("so precision=fp32 was computed in TF32 there; eager in fp32 was not")
+    planned = table[table["status"] == "dryrun"]
+    if len(planned):
+        assumed = planned["assumed_compute_capability"].dropna().unique()
+        note = f"planned, not built or timed: {len(planned)} of {len(table)} points"
+        found.append(
+            note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else "")
+        )
+    for row in planned.drop_duplicates(["model", "batch_size", "precision"]).to_dict("records"):
+        if not pd.isna(row["advised_min_block_size"]) and row["engines"] is not None:
+            advice = dict.fromkeys([row["advised_min_block_size"], row["advised_min_block_size_moderate"]])
+            found.append(
+                f"{row['model']}: the library advises min_block_size={' or '.join(map(str, advice))} "
+                f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
+            )
+    errors, spreads = table["rel_l2_error"].astype(float), table["reference_spread"].astype(float)
+    for row in table[errors * 3 > spreads].drop_duplicates(["model", "precision"]).to_dict("records"):
+        found.append(
+            f"{row['model']} {row['precision']}: other inputs move the reference by {row['reference_spread']:.1e} "
+            "only, so errors of that size prove little; trained weights would say more"
+        )
+    found += _inside(table)
+    failed = table[~table["status"].isin(("ok", "dryrun"))]
+    for (status, phase, reason), rows in failed.groupby(["status", "phase", "reason"], sort=False):
+        where = ", ".join(rows["folder"][:2]) + (f" and {len(rows) - 2} more" if len(rows) > 2 else "")
+        found.append(f"{status} in {phase} ({where}): {reason}")
+    found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
+    return list(dict.fromkeys(found))
+
+
+def _merged(table: pd.DataFrame) -> list[str]:
+    """Which jobs led to one point, since its backend does not use what they differ in."""
+    found = []
+    shared = table[table["jobs"].map(len) > 1]
+    for backend, rows in shared.groupby("backend", sort=False):
+        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
+        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
+        found.append(f"{backend} ran once for jobs {jobs}: {', '.join(axes)} made no difference to it")
+    return found
+
+
+def _inside(table: pd.DataFrame) -> list[str]:
+    """What the looks into the engines say of the host's part, and of layers that ran in another precision."""
+    found = []
+    for row in table[table["profile_engine_id"].notna()].to_dict("records"):
+        label = f"{row['model']} {row['backend']} {row['precision']}"
+        label += f" min_block_size={row['min_block_size']}" if not pd.isna(row["min_block_size"]) else ""
+        if row["launch_bound"] is True and not pd.isna(row["gpu_ms"]):
+            engines = f"{row['engines']} engine" + "s" * (row["engines"] != 1)
+            others = f" and {row['fallback_ops']} operators in PyTorch" if row["fallback_ops"] else ""
+            found.append(
+                f"{label}: {engines}{others} cost {row['gpu_ms']:.2g} ms of GPU work and "
+                f"{max(row['latency_ms'] - row['gpu_ms'], 0):.2g} ms of launching"
+            )
+        ran = dict(item.split(":") for item in (row["layer_precisions"] or "").split())
+        asked = WIDER.get(row["precision"])
+        wider = {name: number for name, number in ran.items() if asked is not None and asked in name}
+        if wider:
+            shown = ", ".join(f"{number} in {name}" for name, number in wider.items())
+            found.append(f"{label}: of {row['layers']} layers, {shown} (layer_precisions)")
+    for reason, rows in table[table["profile_reason"].notna()].groupby("profile_reason", sort=False):
+        found.append(f"no profile of {', '.join(rows['folder'][:2])}{' and more' * (len(rows) > 2)}: {reason}")
+    return found

@@ -1,0 +1,187 @@
+"""The pass that looks inside: where the time of a call goes, and each layer's, apart from the timed windows."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from trt_sweep import clocks, layers, trace
+from trt_sweep.backends import Compiled
+from trt_sweep.config import DETAILED, SweepConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.layers import pictures
+from trt_sweep.models import Inputs
+from trt_sweep.probes import LayerTimes, Probe
+from trt_sweep.records import Profile, write_json
+
+log = logging.getLogger(__name__)
+
+WARMUP_CALLS, TRACED_CALLS = 5, 10
+DROPPED_CALLS, CALLS = 3, 50  # with layers reported; RTX compiles kernels in the first of them
+LAYERS_S = 20.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
+LEAST_CALLS = 10
+AWAKE_CYCLES = 2_000_000  # about 1 ms of a kernel before each call, so that clocks do not fall between them
+TRACE = "trace.json.gz"
+
+
+def as_built(config: SweepConfig) -> bool:
+    """Whether the timed engines can be looked into: they tell of their layers, and no CUDA graph hides them."""
+    return config.profiling_verbosity == DETAILED and not config.cuda_graphs
+
+
+def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder: Path) -> Profile:
+    """Trace some calls, then have the engines report their layers' times in some more; write both into `folder`.
+
+    The columns of the row; `compiled` must have `probes` and no CUDA graphs.
+    """
+    assert compiled.bind is not None and compiled.probes is not None
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream), _marked(compiled.probes):
+        plain = compiled.bind(inputs)
+
+        def call() -> None:
+            with record_function(f"{trace.ENGINE} 0") if _whole(compiled.probes) else contextlib.nullcontext():
+                plain()
+
+        spent = _trace(call, device, folder)
+        shutil.rmtree(folder / layers.ENGINES, ignore_errors=True)
+        times = _layer_times(call, compiled.probes, device)
+    for number, (probe, samples) in enumerate(zip(compiled.probes, times, strict=True)):
+        place = folder / layers.ENGINES / str(number)
+        write_json(place / layers.LATENCY, samples)
+        write_json(place / layers.INFO, json.loads(probe.information() or "{}"))
+        if probe.modules:
+            write_json(place / layers.ONNX_MODULES, probe.modules)
+    engine_id, calls = compiled.build.engine_id, max((len(each) for one in times for each in one.values()), default=0)
+    about = {"engine_id": engine_id, "engines": len(times), "calls": calls}
+    about["runtime"] = compiled.probes[0].runtime if compiled.probes else None
+    write_json(folder / layers.ENGINES / layers.PROFILE, about)
+    write_json(folder / layers.TIME, spent)
+    return _columns(folder, engine_id, spent)
+
+
+def _whole(probes: list[Probe] | None) -> bool:
+    """Whether the whole call is one engine's."""
+    return bool(probes) and probes[0].module is None  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def _marked(probes: list[Probe]) -> Iterator[None]:
+    """While it lasts, each engine's part of a call bears its number in the profiler's trace."""
+    with contextlib.ExitStack() as stack:
+        for number, probe in enumerate(probes):
+            if probe.module is not None:
+                for handle in _hooks(probe.module, f"{trace.ENGINE} {number}"):
+                    stack.callback(handle.remove)
+        yield
+
+
+def _hooks(module: torch.nn.Module, name: str) -> list[Any]:
+    open_marks: list[Any] = []
+
+    def before(*_: Any) -> None:
+        open_marks.append(record_function(name))
+        open_marks[-1].__enter__()
+
+    def after(*_: Any) -> None:
+        open_marks.pop().__exit__(None, None, None)
+
+    return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+
+
+def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, Any]:
+    for _ in range(WARMUP_CALLS):
+        call()
+    clocks.synchronize(device)
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=False) as profiler:
+        for _ in range(TRACED_CALLS):
+            with record_function(trace.CALL):
+                call()
+        clocks.synchronize(device)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        content = path.read_bytes()
+    with gzip.open(folder / TRACE, "wb") as file:
+        file.write(content)
+    return trace.where_time_goes(json.loads(content)["traceEvents"])
+
+
+def _layer_times(call: clocks.Call, probes: list[Probe], device: torch.device) -> list[dict[str, list[float]]]:
+    """By engine: the samples of each layer in ms, in the order of execution."""
+    found: list[dict[str, list[float]]] = [{} for _ in probes]
+    if not probes:
+        return found
+    with contextlib.ExitStack() as stack:
+        for probe in probes:
+            probe.attach()
+            stack.callback(probe.detach)
+        end = time.monotonic() + LAYERS_S
+        for number in range(DROPPED_CALLS + CALLS):
+            if number >= DROPPED_CALLS + LEAST_CALLS and time.monotonic() > end:
+                break
+            torch.cuda._sleep(AWAKE_CYCLES)
+            call()
+            clocks.synchronize(device)
+            for samples, probe in zip(found, probes, strict=True):
+                _add(samples, probe.reported() if number >= DROPPED_CALLS else _dropped(probe))
+    return found
+
+
+def _dropped(probe: Probe) -> LayerTimes:
+    probe.reported()
+    return []
+
+
+def _add(samples: dict[str, list[float]], times: LayerTimes) -> None:
+    """Another call's times; a name that comes twice in a call is one layer run twice, and counts with its sum."""
+    once: dict[str, float] = {}
+    for name, ms in times:
+        once[name] = once.get(name, 0.0) + ms
+    for name, ms in once.items():
+        samples.setdefault(name, []).append(round(ms, 6))
+
+
+def _draw(folder: Path, table: pd.DataFrame) -> None:
+    """Pictures, where what draws them is installed; the numbers do not depend on them."""
+    try:
+        pictures.write(folder, table)
+    except SweepError:
+        log.info("no pictures: matplotlib is not installed")
+    except Exception:
+        log.exception("the pictures could not be drawn")
+
+
+def _columns(folder: Path, engine_id: str | None, spent: dict[str, Any]) -> Profile:
+    parts = {
+        "engines_gpu_ms": sum(row["gpu_ms"] for row in spent["engines"]),
+        "fallback_gpu_ms": sum(row["gpu_ms"] for row in spent["fallback"]),
+        "traced_span_ms": spent["span_ms"],
+        "traced_idle_ms": spent["idle_ms"],
+    }
+    if engine_id is None:
+        return Profile(**parts)
+    table = layers.load(folder)
+    _draw(folder, table)
+    moved = table[table["moves"].fillna(False).astype(bool)]
+    precisions = layers.precisions(table)
+    return Profile(
+        profile_engine_id=engine_id,
+        layers=len(table),
+        layers_ms=float(table["median_ms"].sum()),
+        moves_ms=float(moved["median_ms"].sum()),
+        layer_precisions=" ".join(f"{name}:{number}" for name, number in precisions.items()) or None,
+        **parts,
+    )
