@@ -105,7 +105,7 @@ def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, A
     for _ in range(WARMUP_CALLS):
         call()
     clocks.synchronize(device)
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=False) as profiler:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         for _ in range(TRACED_CALLS):
             with record_function(trace.CALL):
                 call()
