@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import config, resume
@@ -70,6 +72,31 @@ def main() -> None:
 def register_resolver() -> None:
     """What conf/config.yaml names the folder of a sweep with."""
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
+
+
+def composed(overrides: list[str], config_dir: Path | None = None) -> config.SweepConfig:
+    """One point, outside `python -m trt_sweep`: what these overrides make of the configuration.
+
+    Raises SweepError for a sweep, for a value that is not allowed and where `config_dir` is no folder, and Hydra's
+    errors, see `explain`.
+    """
+    config.register()
+    register_resolver()
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            raise SweepError(f"{override.input_line} asks for several points: give one value, as this is of one point")
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise SweepError(f"--config-dir={config_dir} is not a folder: give the one that your model/ is in")
+        overrides = [*overrides, f"hydra.searchpath=[{config.quoted(f'file://{config_dir.absolute()}')}]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = compose("config", overrides, return_hydra_config=True)
+    if found.hydra.sweeper.get("params"):
+        raise SweepError("a sweep= asks for several points: leave it out, as this is of one point")
+    import_from(found.hydra.runtime)
+    with open_dict(found):
+        del found["hydra"]
+    return config.from_hydra(found)
 
 
 def explain(error: BaseException) -> str:

@@ -391,6 +391,11 @@ def register() -> None:
     ConfigStore.instance().store(name=SCHEMA, node=SweepConfig)
 
 
+def quoted(text: str) -> str:
+    """Any text as a value of an override."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def from_hydra(composed: Any) -> SweepConfig:
     """The composed configuration as checked dataclasses; raises SweepError for a value that is not allowed."""
     # A configuration replayed from a job's .hydra folder comes without the schema; elsewhere this changes nothing.

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from trt_sweep import records
-from trt_sweep.config import NO_IDENTITY, SweepConfig
+from trt_sweep.config import NO_IDENTITY, SweepConfig, quoted
 from trt_sweep.errors import SweepError
 from trt_sweep.point import Plan
 from trt_sweep.records import Environment, Record
@@ -104,5 +104,5 @@ def arguments_of(arguments: list[str]) -> list[str]:
     os.chdir(where)
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
     settings = [one for one in more if one not in ("-m", "--multirun")]
-    quoted = "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return [*before, f"hydra.sweep.dir={quoted}", f"hydra.run.dir={quoted}", f"resume={quoted}", *settings]
+    place = quoted(str(folder))
+    return [*before, f"hydra.sweep.dir={place}", f"hydra.run.dir={place}", f"resume={place}", *settings]

@@ -62,7 +62,7 @@ class Worker:
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
         config, backend = point.config, backends.get(point.config.backend)
-        with self._aside(config) as (model, settings):
+        with self.aside(config) as (model, settings):
             try:
                 backend.compile(model, settings)
             except Exception:
@@ -77,14 +77,14 @@ class Worker:
         if not backend.TENSORRT:
             return Preview(config.build_id)
         try:
-            with self._aside(config) as (model, settings):
+            with self.aside(config) as (model, settings):
                 planned = backend.plan(model, settings)
         except Exception as error:
             return Preview(config.build_id, reason=one_line(error))
         return Preview(engine_key(config, planned) or config.build_id, planned.partition)
 
     @contextlib.contextmanager
-    def _aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
+    def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         if self._aside_for != config.source_key:  # what is shared is of one model
             self._shared.clear()

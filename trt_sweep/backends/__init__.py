@@ -8,6 +8,7 @@ A backend is a module of this package with
 - `effective(config)`: the configuration with the library's defaults filled in
 - `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
 - `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
+- `dry_runs(model, settings)`: Torch-TensorRT's partition by `min_block_size`; only where it can be asked for
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.models import DTYPE, Inputs, Model
+from trt_sweep.partition import DryRun
 from trt_sweep.probes import Probe
 from trt_sweep.records import Build, Partition
 from trt_sweep.sharing import Shared
@@ -122,6 +124,7 @@ class Backend(Protocol):
     def effective(self, config: SweepConfig) -> SweepConfig: ...
     def compile(self, model: Model, settings: Settings) -> Compiled: ...
     def plan(self, model: Model, settings: Settings) -> Compiled: ...
+    def dry_runs(self, model: Model, settings: Settings) -> DryRun: ...
 
 
 def binding(function: Callable[..., Any], settings: Settings, channels_last: bool = False) -> Bind:

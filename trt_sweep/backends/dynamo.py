@@ -30,6 +30,14 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return _plan(model.to(settings.dtype), settings, arguments)[1]
 
 
+def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
+    """Export; what is given back partitions, as often as it is called, and builds nothing."""
+    arguments = api.installed().arguments(settings.config, "dynamo")
+    cast = model.to(settings.dtype)
+    program, _ = _exported(cast, settings)
+    return functools.partial(_dry_run, program, cast, arguments)
+
+
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
     arguments = api.installed().arguments(settings.config, "dynamo")
@@ -54,8 +62,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
-    settings.phase("export")
-    program, export_s = settings.once("program", lambda: _export(model))
+    program, export_s = _exported(model, settings)
     settings.phase("partition")
     dry_run = functools.partial(_dry_run, program, model, arguments)
     size = arguments["min_block_size"]
@@ -68,6 +75,11 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     settings.keep(compiled)
     return program, compiled
+
+
+def _exported(model: Model, settings: Settings) -> tuple[torch.export.ExportedProgram, float]:
+    settings.phase("export")
+    return settings.once("program", lambda: _export(model))
 
 
 def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:

@@ -39,6 +39,11 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return _plan(model.to(settings.dtype), settings, arguments)
 
 
+def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
+    """What traces and partitions, as often as it is called, and builds nothing."""
+    return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
+
+
 def compile(model: Model, settings: Settings) -> Compiled:
     """Partition, then compile by the first call, which is the build."""
     arguments = _arguments(settings.config)

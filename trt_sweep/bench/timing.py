@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
 
 from trt_sweep import __main__ as app
 from trt_sweep import clocks, config, gpu, health, job, ranking, records, stats, timing
@@ -80,13 +79,10 @@ def _subjects(device: torch.device) -> list[tuple[str, int, str]]:
 
 def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str], builds: int = 1) -> job.Line:
     """A point of the sweep, built so many times, checked and warm."""
-    config.register()
-    app.register_resolver()
     model, batch_size, backend = subject
     precision = "fp16" if torch.cuda.is_available() else "fp32"
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
-    with initialize_config_dir(str(app.CONF), version_base="1.3"):
-        found = config.from_hydra(compose("config", [*axes, f"measure.rebuilds={builds}"]))
+    found = app.composed([*axes, f"measure.rebuilds={builds}"])
     point = point_of(effective(found)[0])
     print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id

@@ -23,14 +23,11 @@ FILE = "partition.json"
 # The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before
 # it partitions), and the partitioned graph whose engines are still graphs.
 Dry = tuple[Any, torch.fx.GraphModule]
-
-
+DryRun = Callable[[int], list[Dry]]  # by min_block_size
 Once = Callable[[str, Callable[[], list[int]]], list[int]]
 
 
-def plan(
-    dry_run: Callable[[int], list[Dry]], size: int, once: Once, frontend: str = "dynamo"
-) -> tuple[Partition, dict[str, Any]]:
+def plan(dry_run: DryRun, size: int, once: Once, frontend: str = "dynamo") -> tuple[Partition, dict[str, Any]]:
     """The partition of a model whose `dry_run(min_block_size)` gives its graphs: as asked for, and the advice at 1.
 
     The advice does not depend on `size`; `once` keeps it for other points of the model.
@@ -40,8 +37,8 @@ def plan(
     the row and the content of partition.json.
     """
     graphs = dry_run(size)
-    engine_ops = _engine_ops(graphs)
-    finest_ops = once("finest", lambda: engine_ops if size == 1 else _engine_ops(dry_run(1)))
+    found_ops = engine_ops(graphs)
+    finest_ops = once("finest", lambda: found_ops if size == 1 else engine_ops(dry_run(1)))
     # The library rounds the mean to two digits before it rounds up.
     moderate = math.ceil(round(sum(finest_ops) / len(finest_ops), 2)) if finest_ops else None
     unsupported: dict[str, int] = {}
@@ -56,11 +53,11 @@ def plan(
     partition = Partition(
         ops_total=total,
         ops_supported=supported,
-        engines=len(engine_ops),
-        engine_ops=engine_ops,
+        engines=len(found_ops),
+        engine_ops=found_ops,
         engine_inputs=sum(map(_engine_inputs, (graph for _, graph in graphs))),
         fallback_ops=len(fallback),
-        partition_id=_identity([graph for _, graph in graphs]),
+        partition_id=identity([graph for _, graph in graphs]),
         default_min_block_size=api.installed().parameters(frontend)["min_block_size"].default,
         advised_min_block_size=max(finest_ops, default=None),
         advised_min_block_size_moderate=moderate,
@@ -83,7 +80,8 @@ def partitioned(graph: torch.fx.GraphModule) -> bool:
     return any(isinstance(child, torch.fx.GraphModule) for child in graph.children())
 
 
-def _engine_ops(graphs: list[Dry]) -> list[int]:
+def engine_ops(graphs: list[Dry]) -> list[int]:
+    """The number of operators of each engine, in graph order."""
     return [data.subgraph_op_count for tracker, _ in graphs if tracker for data in tracker.per_subgraph_data]
 
 
@@ -114,12 +112,29 @@ def _operators(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
     return [node for node in graph.graph.nodes if node.op in ("call_function", "call_method", "call_module")]
 
 
+def inside(graph: torch.fx.GraphModule, node: torch.fx.Node) -> torch.fx.GraphModule | None:
+    """The graph that a node of a partitioned graph stands for, None where it is an operator."""
+    child = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return child if isinstance(child, torch.fx.GraphModule) else None
+
+
+def is_engine(name: str) -> bool:
+    """Whether the library would build an engine from the submodule of this name."""
+    return "_run_on_acc" in name
+
+
+def module_of(node: torch.fx.Node) -> str:
+    """The path of the innermost module that an operator was called in; empty for the model itself, or if unknown."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
 def _parts(graph: torch.fx.GraphModule) -> Iterator[tuple[str | None, torch.fx.Node]]:
     """Every operator with the name of its engine, None for those that stay in PyTorch."""
     for node in _operators(graph):
-        child = getattr(graph, str(node.target)) if node.op == "call_module" else None
-        if isinstance(child, torch.fx.GraphModule):
-            engine = str(node.target) if "_run_on_acc" in str(node.target) else None
+        child = inside(graph, node)
+        if child is not None:
+            engine = str(node.target) if is_engine(str(node.target)) else None
             yield from ((engine, inner) for inner in _operators(child))
         else:
             yield None, node
@@ -128,7 +143,7 @@ def _parts(graph: torch.fx.GraphModule) -> Iterator[tuple[str | None, torch.fx.N
 def _engine_inputs(graph: torch.fx.GraphModule) -> int:
     inputs = 0
     for name, child in graph.named_children():
-        if "_run_on_acc" in name and isinstance(child, torch.fx.GraphModule):
+        if is_engine(name) and isinstance(child, torch.fx.GraphModule):
             inputs += sum(node.op == "placeholder" for node in child.graph.nodes)
     return inputs
 
@@ -138,12 +153,12 @@ def _fallback(graph: torch.fx.GraphModule) -> list[dict[str, str]]:
     left = []
     for engine, node in _parts(graph):
         if engine is None and node.target is not operator.getitem:
-            stack = list((node.meta.get("nn_module_stack") or {}).values())
-            left.append({"op": str(node.target), "node": node.name, "module": stack[-1][0] if stack else ""})
+            left.append({"op": str(node.target), "node": node.name, "module": module_of(node)})
     return left
 
 
-def _identity(graphs: list[torch.fx.GraphModule]) -> str:
+def identity(graphs: list[torch.fx.GraphModule]) -> str:
+    """16 hexadecimal digits for which operator of which shape and type lies in which engine: `partition_id`."""
     rows = []
     for graph in graphs:
         for engine, node in _parts(graph):

@@ -1,0 +1,152 @@
+"""`python -m trt_sweep.partition model=NAME`: what would go into engines, what would not, and what crosses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from trt_sweep import __main__ as app
+from trt_sweep import backends, gpu, plan, records
+from trt_sweep.config import SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.partition import Dry, DryRun, show
+from trt_sweep.partition.report import Report, report
+from trt_sweep.progress import LOG, captured
+from trt_sweep.worker import Worker
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SweepError(message)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the report of one point, and write it where asked; exit code 1 with one line where that cannot be."""
+    parser = _Parser(
+        prog="python -m trt_sweep.partition",
+        description="Print what Torch-TensorRT would put into engines, without building any; needs no GPU.",
+    )
+    parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: model=googlenet min_block_size=1")
+    parser.add_argument("--config-dir", type=Path, help="a folder with configurations of your own, as for trt_sweep")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as data, too")
+    parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
+    try:
+        options = parser.parse_intermixed_args(arguments)
+        if options.multirun:
+            raise SweepError("--multirun asks for several points: leave it out, as this is of one point")
+        config, found = _reported(app.composed(options.overrides, options.config_dir))
+        print(_heading(config, found))
+        show.show(found, Console())
+        for line in _words(config, found):
+            print(f"· {line}")
+        if options.json is not None:
+            _write(options.json, _data(config, found))
+    except KeyboardInterrupt:
+        return 130
+    except (SweepError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {app.explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    try:
+        records.write_json(path, data)
+    except OSError as error:
+        raise SweepError(f"--json={path} cannot be written: {error.strerror}") from error
+    print("written:", path)
+
+
+def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
+    """The report, and the configuration that took effect; raises SweepError where there is no partition to report."""
+    able = [name for name in backends.names() if hasattr(backends.get(name), "dry_runs")]
+    if config.backend not in able:
+        raise SweepError(
+            f"backend={config.backend} has no partition that Torch-TensorRT could be asked for: use backend="
+            + " or backend=".join(able)
+        )
+    with TemporaryDirectory() as name, _progress(config.model.name) as hear:
+        folder = Path(name)
+        with captured(folder / LOG):
+            (config,) = plan.effective(dataclasses.replace(config, dryrun=True))
+        assert config.min_block_size is not None
+        try:
+            with Worker(folder, hear).aside(config) as (model, settings):
+                dry_run = backends.get(config.backend).dry_runs(model, settings)
+                return config, report(_heard(dry_run, hear), config.min_block_size, config.backend)
+        except SweepError:
+            raise
+        except Exception as error:
+            if "HYDRA_FULL_ERROR" in os.environ:
+                raise
+            raise SweepError(f"{config.model.name} cannot be partitioned: {one_line(error)}") from error
+
+
+def _heard(dry_run: DryRun, hear: Callable[[str], None]) -> DryRun:
+    def heard(size: int) -> list[Dry]:
+        hear(f"partition at min_block_size={size}")
+        return dry_run(size)
+
+    return heard
+
+
+@contextlib.contextmanager
+def _progress(label: str) -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what is being done; elsewhere nothing."""
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:  # `captured` holds the real one
+        console = Console(file=stream)
+        if not console.is_terminal:
+            yield lambda _: None
+            return
+        with console.status(label) as status:
+            yield lambda phase: status.update(f"{label}: {phase}")
+
+
+def _heading(config: SweepConfig, found: Report) -> str:
+    axes, partition = plan.axes(config), found.partition
+    point = " ".join(str(axes[name]) for name in ("model", "backend", "precision", "input_shapes"))
+    return (
+        f"{point}, min_block_size={found.min_block_size}: {sum(partition.engine_ops or [])} of {partition.ops_total} "
+        f"operators in {show.engines(partition.engines or 0)}"
+    )
+
+
+def _words(config: SweepConfig, found: Report) -> list[str]:
+    said = show.words(found)
+    excluded = [name for name in ("torch_executed_ops", "torch_executed_modules") if config.compile.get(name)]
+    if excluded:
+        said.append(f"What +compile.{' and '.join(excluded)} names counts as without a converter.")
+    if config.dynamic:
+        said.append(f"Sizes are those at {config.dynamic[1]}, which the range is optimized for.")
+    if any(boundary.bytes is None for graph in found.graphs for boundary in graph.boundaries):
+        said.append("A size of ? is decided by the data.")
+    if config.backend == "torch_compile":
+        said.append("torch.compile passes the weights in at each call: they count as input; it tells of no modules.")
+    if found.partition.assumed_compute_capability:
+        said.append(
+            f"There is no GPU here: compute capability {found.partition.assumed_compute_capability} is assumed."
+        )
+    return said
+
+
+def _data(config: SweepConfig, found: Report) -> dict[str, Any]:
+    return {
+        "axes": plan.axes(config),
+        "environment": dataclasses.asdict(gpu.environment(None)),
+        **dataclasses.asdict(found),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
