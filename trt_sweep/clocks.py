@@ -63,6 +63,11 @@ def _cycles_per_s(device: torch.device) -> float:
     return float(cycles / (start.elapsed_time(end) / 1e3))
 
 
+def spin(device: torch.device, seconds: float) -> None:
+    """Issue a kernel that keeps the GPU busy for about so long and does nothing."""
+    torch.cuda._sleep(int(seconds * _cycles_per_s(device)))
+
+
 class NotQueuedError(Exception):
     """The GPU began a batch before the host had issued all of it."""
 
@@ -109,7 +114,7 @@ class Blocked:
         events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * self._size if self._flush else 2)]
         host = np.empty(self._size)
         block_s = min(1.5 * self._host_s + 1e-3, 1.0)
-        torch.cuda._sleep(int(block_s * _cycles_per_s(self._device)))
+        spin(self._device, block_s)
         began = torch.cuda.Event()
         began.record()
         if not self._flush:

@@ -29,10 +29,11 @@ from trt_sweep.records import Profile, write_json
 log = logging.getLogger(__name__)
 
 WARMUP_CALLS, TRACED_CALLS = 5, 10
-DROPPED_CALLS, CALLS = 3, 50  # with layers reported; RTX compiles kernels in the first of them
+# With layers reported. The first calls are dropped: RTX compiles kernels, and the host's time is learned.
+LEARNED_CALLS, DROPPED_CALLS, CALLS = 2, 3, 50
 LAYERS_S = 20.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
 LEAST_CALLS = 10
-AWAKE_CYCLES = 2_000_000  # about 1 ms of a kernel before each call, so that clocks do not fall between them
+LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
 TRACE = "trace.json.gz"
 
 
@@ -125,19 +126,51 @@ def _layer_times(call: clocks.Call, probes: list[Probe], device: torch.device) -
     if not probes:
         return found
     with contextlib.ExitStack() as stack:
+        leads = []
         for probe in probes:
             probe.attach()
             stack.callback(probe.detach)
+            leads.append(_Lead(device))
+            if probe.module is not None:
+                stack.callback(probe.module.register_forward_pre_hook(leads[-1].before).remove)
+                stack.callback(probe.module.register_forward_hook(leads[-1].after).remove)
+        whole = leads[0] if _whole(probes) else None
         end = time.monotonic() + LAYERS_S
         for number in range(DROPPED_CALLS + CALLS):
             if number >= DROPPED_CALLS + LEAST_CALLS and time.monotonic() > end:
                 break
-            torch.cuda._sleep(AWAKE_CYCLES)
+            for lead in leads:
+                lead.learning = number < LEARNED_CALLS
+            if whole is not None:
+                whole.before()
             call()
+            if whole is not None:
+                whole.after()
             clocks.synchronize(device)
             for samples, probe in zip(found, probes, strict=True):
                 _add(samples, probe.reported() if number >= DROPPED_CALLS else _dropped(probe))
     return found
+
+
+class _Lead:
+    """Keeps the GPU busy while the host issues an engine's layers.
+
+    What a layer reports is the time between two events around it: where the GPU is ahead of the host, it includes the
+    host's gaps, and these differ between the runtimes by a factor of ten.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.learning = True
+        self._device, self._host_s, self._began = device, 0.0, 0.0
+
+    def before(self, *_: Any) -> None:
+        if not self.learning:
+            clocks.spin(self._device, min(LEAD * self._host_s, LEAD_S))
+        self._began = time.perf_counter()
+
+    def after(self, *_: Any) -> None:
+        if self.learning:
+            self._host_s = time.perf_counter() - self._began
 
 
 def _dropped(probe: Probe) -> LayerTimes:

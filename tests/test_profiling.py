@@ -1,0 +1,106 @@
+"""The pass that looks inside, on a CPU: marks, calls, files and columns; what a GPU reports is stood in for."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from trt_sweep import layers, profiling, trace
+from trt_sweep.backends import Compiled
+from trt_sweep.models import Inputs
+from trt_sweep.records import Build, Profile
+
+REAL = Path(__file__).parent / "data/layers/resnet18-cpp/0"
+ENGINE_ID = "0123456789abcdef"
+
+
+class Probe:
+    """Reports the layers of a real engine, each call longer than the one before."""
+
+    runtime = "cpp"
+
+    def __init__(self, module: torch.nn.Module | None, modules: dict[str, str] | None = None) -> None:
+        self.module, self.modules, self.calls, self.on = module, modules or {}, 0, False
+        self.names = list(json.loads((REAL / layers.LATENCY).read_text()))
+
+    def information(self) -> str:
+        return (REAL / layers.INFO).read_text()
+
+    def attach(self) -> None:
+        self.on = True
+
+    def detach(self) -> None:
+        self.on = False
+
+    def reported(self):
+        self.calls += 1
+        return [(name, float(self.calls)) for name in self.names]
+
+
+def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[Probe], list[float], list[int]]:
+    net, held, run = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)), [], []
+    net.register_forward_hook(lambda *_: run.append(1))
+    probes = [Probe(None, {"node_a": "0"})] if whole else [Probe(net[0]), Probe(net[2])]
+    compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), probes=probes)
+    with (
+        mock.patch.object(torch.cuda, "Stream", lambda device: None),
+        mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
+        mock.patch("trt_sweep.clocks.spin", lambda device, seconds: held.append(seconds)),
+        torch.no_grad(),
+    ):
+        inputs = Inputs((torch.randn(2, 8),), {})
+        found = profiling.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
+    return found, probes, held, run
+
+
+def test_the_files_are_what_layers_reads(tmp_path):
+    found, probes, held, run = look(tmp_path)
+    table = layers.load(tmp_path)
+    assert table["engine"].nunique() == 2 and table["samples"].map(len).eq(profiling.CALLS).all()
+    first = profiling.DROPPED_CALLS + 1  # the first calls are dropped
+    assert table["samples"][0][:2] == [first, first + 1] and not any(probe.on for probe in probes)
+    about = json.loads((tmp_path / layers.ENGINES / layers.PROFILE).read_text())
+    assert about == {"engine_id": ENGINE_ID, "engines": 2, "calls": profiling.CALLS, "runtime": "cpp"}
+    assert found.profile_engine_id == ENGINE_ID and found.layers == len(table)
+    assert found.layers_ms == pytest.approx(table["median_ms"].sum()) and 0 < found.moves_ms < found.layers_ms
+    assert found.layer_precisions == "fp16:" + str(2 * 23)
+    assert len(run) == profiling.WARMUP_CALLS + profiling.TRACED_CALLS + profiling.DROPPED_CALLS + profiling.CALLS
+    # The GPU is held up before each engine, once it is known for how long.
+    assert len(held) == 2 * (profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS)
+    assert all(0 < seconds <= profiling.LEAD_S for seconds in held)
+
+
+def test_the_trace_bears_the_marks(tmp_path):
+    look(tmp_path)
+    events = json.loads(gzip.decompress((tmp_path / profiling.TRACE).read_bytes()))["traceEvents"]
+    names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
+    assert names.count(trace.CALL) == profiling.TRACED_CALLS
+    assert names.count(f"{trace.ENGINE} 0") == names.count(f"{trace.ENGINE} 1") == profiling.TRACED_CALLS
+    assert json.loads((tmp_path / layers.TIME).read_text())["calls"] == profiling.TRACED_CALLS
+
+
+def test_an_engine_that_is_the_whole_call(tmp_path):
+    _, _, held, _ = look(tmp_path, whole=True)
+    assert json.loads((tmp_path / layers.ENGINES / "0" / layers.ONNX_MODULES).read_text()) == {"node_a": "0"}
+    events = json.loads(gzip.decompress((tmp_path / profiling.TRACE).read_bytes()))["traceEvents"]
+    assert sum(event["name"] == f"{trace.ENGINE} 0" for event in events) == profiling.TRACED_CALLS
+    assert len(held) == profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS
+
+
+def test_a_second_look_replaces_the_first(tmp_path):
+    look(tmp_path)
+    look(tmp_path, whole=True)
+    assert [path.name for path in sorted((tmp_path / layers.ENGINES).iterdir())] == ["0", "profile.json"]
+
+
+def test_a_name_that_comes_twice_in_a_call_counts_with_its_sum():
+    samples: dict[str, list[float]] = {}
+    profiling._add(samples, [("a", 1.0), ("b", 2.0), ("a", 0.5)])
+    profiling._add(samples, [("a", 1.0)])
+    assert samples == {"a": [1.5, 1.0], "b": [2.0]}
