@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import accuracy, backends, gpu, health, models, profiling, records, timing
+from trt_sweep import accuracy, backends, gpu, health, models, records, timing
 from trt_sweep.config import DETAILED, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
@@ -163,6 +163,8 @@ class Line:
         return self.write()
 
     def _look_inside(self) -> records.Profile:
+        from trt_sweep import profiling  # and pandas with it, which no other step needs
+
         config, compiled, device = self.config, self.compiled, self.device
         assert device is not None
         if compiled.probes is None:
