@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
+from trt_sweep import layers
 from trt_sweep.bench import __main__ as bench
-from trt_sweep.bench import sweep
+from trt_sweep.bench import profile, sweep
 
 
 @without_gpu
@@ -118,3 +121,40 @@ def test_parts_are_put_together(tmp_path):
 def test_another_run_is_expected_within_the_spread_of_the_runs():
     assert sweep._expected([1.0, 1.0, 1.0]) == 0
     assert sweep._expected([1.0, 1.1, 0.9, 1.0]) == pytest.approx(0.29, abs=0.02)  # t = 3.18, s = 0.082
+
+
+@without_gpu
+def test_profiles_are_benchmarked_where_there_is_a_gpu(tmp_path, capsys):
+    assert bench.main(["profile", f"--folder={tmp_path}"]) == 1
+    assert "error: the benchmark needs a GPU and Torch-TensorRT; there are none here" in capsys.readouterr().err
+
+
+LAYERS = Path(__file__).parent / "data/layers"
+
+
+def profiled(folder: Path, runtime: str, slower: float = 1.0) -> dict:
+    """A point with the real layers of squeezenet1_1, and fifty samples of each."""
+    point = folder / "points" / runtime
+    for engine in range(3):
+        place = point / layers.ENGINES / str(engine)
+        place.mkdir(parents=True)
+        shutil.copy(LAYERS / f"squeezenet1_1-cpp/{engine}" / layers.INFO, place)
+        times = json.loads((LAYERS / f"squeezenet1_1-cpp/{engine}" / layers.LATENCY).read_text())
+        first = next(iter(times))
+        samples = {
+            name: [ms[0] * (slower if name == first else 1) + n * 1e-5 for n in range(50)] for name, ms in times.items()
+        }
+        (place / layers.LATENCY).write_text(json.dumps(samples))
+    about = {"engine_id": "e", "engines": 3, "calls": 50, "runtime": runtime}
+    (point / layers.ENGINES / layers.PROFILE).write_text(json.dumps(about))
+    return {"model": "squeezenet1_1", "runtime": runtime, "profile_engine_id": "e", "folder": f"points/{runtime}"}
+
+
+@pytest.mark.parametrize("slower", [1.0, 2.0])
+def test_the_runtimes_are_compared_layer_by_layer(tmp_path, slower):
+    rows = pd.DataFrame([profiled(tmp_path, "cpp", slower), profiled(tmp_path, "python")])
+    (found,) = profile.agreement(tmp_path, rows)
+    assert found["same_layers"] and found["layers"] == 66
+    assert found["intervals_that_overlap"] == (66 if slower == 1 else 63)  # one layer of each engine is slower
+    assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_cpp_over_python"] > 1.01)
+    assert profile.agreement(tmp_path, rows[:1]) == []

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.bench NAME`: `timing`, `sweep` and `overhead`."""
+"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile` and `overhead`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     sweep.add_argument("--perf-run", type=Path, help="tools/perf/perf_run.py of a checkout of Torch-TensorRT")
     sweep.add_argument("--build-workers", type=int, default=2, help="processes that build ahead")
+    profile = benchmarks.add_parser("profile", help="whether looking into engines disturbs, and what it shows")
+    profile.add_argument("--folder", type=Path, default=Path("outputs/bench/profile"), help="a new one")
     overhead = benchmarks.add_parser("overhead", help="what trivial points and large tables cost; needs no GPU")
     overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
     overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")
@@ -47,6 +49,10 @@ def _run(options: argparse.Namespace) -> None:
             raise SweepError(f"{option}={value} is not allowed: use an integer of at least {LEAST[name]}")
     if options.benchmark == "sweep":
         _sweep(options)
+    elif options.benchmark == "profile":
+        from trt_sweep.bench import profile
+
+        profile.run(options.folder)
     elif options.benchmark == "overhead":
         from trt_sweep.bench import overhead
 

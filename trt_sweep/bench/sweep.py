@@ -206,6 +206,11 @@ PARTS: dict[str, Part] = {
 JOBLIB = ("one_gpu", "two_gpus")  # not run unless asked for: they need the extra [joblib], and the second two GPUs
 
 
+def timed(arguments: list[str]) -> float:
+    """Seconds that a sweep with these arguments takes, from the outside; raises SweepError where it fails."""
+    return _timed([sys.executable, "-m", "trt_sweep", "-m", *arguments])
+
+
 def _timed(command: list[str], where: Path | None = None) -> float:
     print(" ".join(command[1:]), flush=True)
     start = time.perf_counter()
@@ -218,8 +223,7 @@ def _timed(command: list[str], where: Path | None = None) -> float:
 
 def _swept(bench: Bench, name: str, way: str, what: tuple[str, ...], *more: str) -> dict[str, Any]:
     folder = bench.folder / name
-    command = [sys.executable, "-m", "trt_sweep", "-m", *what, *more, f"hydra.sweep.dir={folder}"]
-    took_s = _timed(command)
+    took_s = timed([*what, *more, f"hydra.sweep.dir={folder}"])
     rows = table.load(folder)
     points = rows[rows["jobs"].map(bool)]
     built = points[points["build_s"].notna()]
