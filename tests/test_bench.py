@@ -142,7 +142,8 @@ def profiled(folder: Path, runtime: str, slower: float = 1.0) -> dict:
         times = json.loads((LAYERS / f"squeezenet1_1-cpp/{engine}" / layers.LATENCY).read_text())
         first = next(iter(times))
         samples = {
-            name: [ms[0] * (slower if name == first else 1) + n * 1e-5 for n in range(50)] for name, ms in times.items()
+            name: [ms[0] * (slower if name == first else 1) + n * 37 % 50 * 1e-5 for n in range(50)]
+            for name, ms in times.items()
         }
         (place / layers.LATENCY).write_text(json.dumps(samples))
     about = {"engine_id": "e", "engines": 3, "calls": 50, "runtime": runtime}
