@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import torch
 
 from trt_sweep import layers, profiling, trace
-from trt_sweep.backends import Compiled
+from trt_sweep.backends import Compiled, Settings
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
 from trt_sweep.records import Build, Profile
 
@@ -104,3 +107,53 @@ def test_a_name_that_comes_twice_in_a_call_counts_with_its_sum():
     profiling._add(samples, [("a", 1.0), ("b", 2.0), ("a", 0.5)])
     profiling._add(samples, [("a", 1.0)])
     assert samples == {"a": [1.5, 1.0], "b": [2.0]}
+
+
+def settings(tmp_path: Path, **values) -> Settings:
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[8])])
+    config = SweepConfig(model=model, backend="dynamo", device="cpu", **values)
+    return Settings(config, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
+
+
+def of_point(tmp_path: Path, monkeypatch, how: Settings, key: str | None = None) -> tuple[Profile, list[Settings]]:
+    """Look into a point whose backend is stood in for; also the settings of the builds made for that."""
+    timed = Compiled(lambda inputs: lambda: None, build=Build(engine_id="timed"), probes=[Probe(None)])
+    other = dataclasses.replace(timed, build=Build(engine_id="other"))
+    built: list[Settings] = []
+    backend = mock.Mock(compile=lambda model, settings: built.append(settings) or other)
+    monkeypatch.setattr(profiling.backends, "get", lambda name: backend)
+    monkeypatch.setattr(
+        profiling, "look_inside", lambda compiled, *_: Profile(profile_engine_id=compiled.build.engine_id)
+    )
+    return profiling.of_point(mock.Mock(), timed, how, key), built
+
+
+@pytest.mark.parametrize(
+    ("values", "engine"),
+    [
+        ({"profiling_verbosity": "detailed"}, "timed"),
+        ({"profiling_verbosity": "layer_names_only"}, "other"),
+        ({"profiling_verbosity": "detailed", "cuda_graphs": True}, "other"),
+    ],
+)
+def test_engines_that_tell_nothing_are_built_again_for_it(tmp_path, monkeypatch, values, engine):
+    found, built = of_point(tmp_path, monkeypatch, settings(tmp_path, **values))
+    assert found.profile_engine_id == engine and len(built) == (engine == "other")
+    for how in built:
+        assert how.config.profiling_verbosity == "detailed" and not how.config.cuda_graphs
+        assert how.folder != tmp_path  # what was timed keeps its own files
+    # The row still says what was timed.
+    assert settings(tmp_path, **values).config.profiling_verbosity == values["profiling_verbosity"]
+
+
+def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):
+    how = settings(tmp_path)
+    first, _ = of_point(tmp_path, monkeypatch, how, "key")
+    second, built = of_point(tmp_path, monkeypatch, how, "key")
+    assert first.profile_from is None and not built
+    assert second == dataclasses.replace(first, profile_from=how.config.point_id)
+
+
+def test_engines_that_are_kept_back_are_unsupported(tmp_path):
+    with pytest.raises(Unsupported, match="backend=dynamo keeps its engines to itself"):
+        profiling.of_point(mock.Mock(), Compiled(None), settings(tmp_path), None)

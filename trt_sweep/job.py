@@ -11,14 +11,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
 from trt_sweep import accuracy, backends, gpu, health, models, records, timing
-from trt_sweep.config import DETAILED, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
@@ -154,55 +153,18 @@ class Line:
 
     def profile(self) -> Record:
         """Look into the engines and write the record anew; a failure of that is said in it, and spoils nothing."""
-        self._job.hear("profile")
+        from trt_sweep import profiling  # and pandas with it, which no other step needs
+
+        assert self.device is not None
+        build = self._job.builds[0]
         try:
-            self._inside = self._look_inside()
+            self._inside = profiling.of_point(
+                build.model, self.compiled, self._settings(self.device), engine_key(self.config, self.compiled)
+            )
         except Exception as error:
             log.exception("the engines could not be profiled")
             self._inside = records.Profile(profile_reason=one_line(error))
         return self.write()
-
-    def _look_inside(self) -> records.Profile:
-        from trt_sweep import profiling  # and pandas with it, which no other step needs
-
-        config, compiled, device = self.config, self.compiled, self.device
-        assert device is not None
-        if compiled.probes is None:
-            raise Unsupported(f"backend={config.backend} keeps its engines to itself")
-        key = engine_key(config, compiled)
-        found: tuple[str, records.Profile] | None = self._job.shared.get(("profile", key)) if key is not None else None
-        if found is not None:
-            return dataclasses.replace(found[1], profile_from=found[0])
-        inputs = models.inputs(config.timed, device)
-        with contextlib.ExitStack() as stack:
-            if not profiling.as_built(config):
-                compiled = self._detailed(stack)
-                self._job.hear("profile")
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(models.float32_mode(config.precision))
-            stack.enter_context(gpu.exclusive(device, self._job.hear))
-            stack.enter_context(compiled.running())
-            inside = profiling.look_inside(compiled, inputs, device, self.folder)
-        if key is not None:
-            self._job.shared.put(("profile", key), (config.point_id, inside))
-        return inside
-
-    def _detailed(self, stack: contextlib.ExitStack) -> backends.Compiled:
-        """A build that can be looked into; `stack` undoes it."""
-        config = dataclasses.replace(self.config, profiling_verbosity=DETAILED, cuda_graphs=False)
-        assert self.device is not None
-        settings = backends.Settings(
-            config,
-            self.device,
-            Path(stack.enter_context(TemporaryDirectory())),
-            self._job.hear,
-            lambda _: None,
-            stack,
-            self._job.shared,
-            store=self._job.store,
-        )
-        with torch.no_grad(), models.float32_mode(config.precision):
-            return backends.get(config.backend).compile(self._job.builds[0].model, settings)
 
     def report(self, record: Record) -> Report:
         """What a sweep needs to know of the point, once this record is written."""
@@ -266,6 +228,12 @@ class Line:
         self.phase = phase
         self._job.hear(phase)
 
+    def _settings(self, device: torch.device) -> backends.Settings:
+        config, job = self.config, self._job
+        store = dataclasses.replace(job.store, read=config.reuse and config.measure.rebuilds == 1)
+        hear, keep, reuse = self._enter, self._keep, self._built_before
+        return backends.Settings(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
+
     def _keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
         self.write()  # interrupted, unless more comes of it: what is known outlives a crash
@@ -301,9 +269,7 @@ class Line:
     def _build(self, backend: backends.Backend, device: torch.device) -> None:
         config = self.config
         shared = self._job.shared
-        hear, keep, reuse = self._enter, self._keep, self._built_before
-        store = dataclasses.replace(self._job.store, read=config.reuse and config.measure.rebuilds == 1)
-        settings = backends.Settings(config, device, self.folder, hear, keep, self._job.stack, shared, reuse, store)
+        settings = self._settings(device)
         self._enter("model")
         model = shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
         self._enter("reference")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 import logging
@@ -17,12 +18,12 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import clocks, layers, trace
-from trt_sweep.backends import Compiled
-from trt_sweep.config import DETAILED, SweepConfig
-from trt_sweep.errors import SweepError
+from trt_sweep import backends, clocks, gpu, layers, models, trace
+from trt_sweep.backends import Compiled, Settings
+from trt_sweep.config import DETAILED
+from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
-from trt_sweep.models import Inputs
+from trt_sweep.models import Inputs, Model
 from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.records import Profile, write_json
 
@@ -37,9 +38,44 @@ LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
 TRACE = "trace.json.gz"
 
 
-def as_built(config: SweepConfig) -> bool:
-    """Whether the timed engines can be looked into: they tell of their layers, and no CUDA graph hides them."""
-    return config.profiling_verbosity == DETAILED and not config.cuda_graphs
+def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | None) -> Profile:
+    """Look into the engines of a point that has been timed, or into others built for that.
+
+    That is where the timed ones do not tell of their layers, or CUDA graphs hide them. What is found under `key` is
+    shared with the points of the same engine, run in the same way. Raises Unsupported where a backend keeps its engines
+    to itself, and whatever goes wrong on the way.
+    """
+    config, device, shared = settings.config, settings.device, settings.shared
+    if compiled.probes is None:
+        raise Unsupported(f"backend={config.backend} keeps its engines to itself")
+    found: tuple[str, Profile] | None = shared.get(("profile", key)) if key is not None else None
+    if found is not None:
+        return dataclasses.replace(found[1], profile_from=found[0])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(models.float32_mode(config.precision))
+        if config.profiling_verbosity != DETAILED or config.cuda_graphs:
+            compiled = _detailed(model, settings, stack)
+        settings.phase("profile")
+        stack.enter_context(gpu.exclusive(device, settings.phase))
+        stack.enter_context(compiled.running())
+        inside = look_inside(compiled, models.inputs(config.timed, device), device, settings.folder)
+    if key is not None:
+        shared.put(("profile", key), (config.point_id, inside))
+    return inside
+
+
+def _detailed(model: Model, settings: Settings, stack: contextlib.ExitStack) -> Compiled:
+    """Another build, of engines that tell everything; `stack` undoes it."""
+    others = dataclasses.replace(
+        settings,
+        config=dataclasses.replace(settings.config, profiling_verbosity=DETAILED, cuda_graphs=False),
+        folder=Path(stack.enter_context(tempfile.TemporaryDirectory())),
+        keep=lambda _: None,
+        stack=stack,
+        reuse=lambda _: None,
+    )
+    return backends.get(settings.config.backend).compile(model, others)
 
 
 def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder: Path) -> Profile:

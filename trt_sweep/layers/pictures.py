@@ -49,7 +49,7 @@ def box_plot(table: pd.DataFrame) -> Figure:
     """Times of the layers that take most, in ms of a call: quartiles, whiskers to 1.5 of their distance, and beyond."""
     from matplotlib.figure import Figure
 
-    top = table.sort_values("share", ascending=False, kind="stable").head(MOST)
+    top = table[table["share"] > 0].sort_values("share", ascending=False, kind="stable").head(MOST)
     several = table["engine"].nunique() > 1
     figure = Figure(figsize=(9, 1.2 + 0.27 * len(top)))
     axes = figure.subplots()
