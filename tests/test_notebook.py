@@ -1,0 +1,84 @@
+"""`trt_sweep.run`: a sweep over a module in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import needs_tensorrt, without_gpu
+
+import trt_sweep
+from trt_sweep.errors import SweepError
+
+QUICK = {"measure.max_s": 0.2, "measure.warmup_s": 0.05, "measure.rounds": 2, "device": "cpu"}
+
+
+class Net(torch.nn.Module):
+    """Known to this module only, as one is that a notebook defines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor, *, ids: torch.Tensor | None = None) -> torch.Tensor:
+        y = self.fc(x)
+        return y if ids is None else y * ids[:, None].to(y.dtype)
+
+
+def test_a_module_in_memory_is_swept(tmp_path):
+    net = Net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    rows = trt_sweep.run(net, torch.rand(3, 8), {"backend": ["eager", "jit"], "batch_size": [3, 5]}, QUICK, tmp_path)
+    assert rows["status"].tolist() == ["ok"] * 4 and (rows["rel_l2_error"] < 1e-6).all() and (rows["rounds"] == 2).all()
+    assert rows["input_shapes"].tolist() == ["3x8", "5x8"] * 2 and set(rows["model"]) == {"Net"}
+    assert rows.attrs["folder"] == str(tmp_path) and (tmp_path / "results.csv").exists()
+    assert net.training and all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    # Its weights are what it is known by.
+    again = trt_sweep.run(net, torch.rand(3, 8), {"backend": ["eager"]}, QUICK, tmp_path / "again")
+    other = trt_sweep.run(Net(), torch.rand(3, 8), {"backend": ["eager"]}, QUICK, tmp_path / "other")
+    assert len({*rows["model_id"], *again["model_id"]}) <= 2 and other["model_id"].iloc[0] not in set(again["model_id"])
+
+
+def test_keywords_integers_and_no_batch(tmp_path):
+    given = {"x": torch.randn(2, 8), "ids": torch.tensor([1, 7])}
+    rows = trt_sweep.run(Net(), given, None, QUICK | {"backend": "eager"}, tmp_path / "a")
+    assert rows["status"].tolist() == ["ok"] and rows["input_shapes"].tolist() == ["2x8 2"]
+    alone = trt_sweep.run(torch.nn.Softplus(), torch.tensor(0.5), None, QUICK | {"backend": "eager"}, tmp_path / "b")
+    assert alone["status"].tolist() == ["run_failed"]  # one number has no variance, and the row says so
+    assert "no variance" in alone["reason"].iloc[0]
+
+
+@needs_tensorrt
+@without_gpu
+def test_it_is_planned_without_a_gpu(tmp_path):
+    sizes = {"min_block_size": [1, 9]}
+    rows = trt_sweep.run(Net(), torch.rand(3, 8), sizes, {"+compile.workspace_size": 1 << 20}, tmp_path)
+    assert rows["status"].tolist() == ["dryrun"] * 2 and rows["engines"].tolist() == [1, 0]
+    assert set(rows["compile"]) == {"workspace_size=1048576"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((lambda x: x, torch.rand(1, 8)), ["model=function", "torch.nn.Module"]),
+        ((Net(), [1]), ["inputs[None] is a int", "tensors"]),
+        ((Net(), torch.rand(1, 8), {"optimization_level": 3}), ["axes['optimization_level']=3", "a list of values"]),
+        ((Net(), torch.rand(1, 8), {"optimization_level": []}), ["axes['optimization_level']=[]", "a list of values"]),
+        ((Net(), torch.rand(1, 8), {"optimization_level": [9]}), ["optimization_level=9", "0 to 5"]),
+        ((Net(), torch.rand(1, 8), {"optimisation_level": [1]}), ["did you mean optimization_level"]),
+        ((Net(), torch.rand(1, 8), {"backend": ["eager"]}, {"backend": "jit"}), ["backend stands in axes and in"]),
+        ((Net(), torch.rand(1, 8), None, {"model": "resnet18,resnet50"}), ["resnet18,resnet50"]),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, words):
+    with pytest.raises(SweepError) as error:
+        trt_sweep.run(*arguments, folder=tmp_path / "sweep")
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), error.value
+    assert not (tmp_path / "sweep" / "points").exists()
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import trt_sweep, sys; assert 'torch' not in sys.modules; trt_sweep.run; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

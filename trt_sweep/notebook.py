@@ -1,0 +1,138 @@
+"""A sweep over a module that is in memory, from Python: `trt_sweep.run`, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import itertools
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from trt_sweep import __main__ as app
+from trt_sweep import config, table
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.sweep import Sweep
+
+Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
+_held: dict[str, torch.nn.Module] = {}
+
+
+def run(
+    model: torch.nn.Module,
+    inputs: Given,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> pd.DataFrame:
+    """Sweep `axes` over a module; the table of its records, as `trt_sweep.table.load` gives it.
+
+    `inputs` are a tensor, several by position, or several by keyword. The points are called with others like them,
+    drawn from `model.seed`: of the same shapes and types, with values in the same range. A first dimension that all
+    have in common is the batch, and `batch_size` an axis. `axes` holds the values of each axis, `settings` one value
+    for each of what is not swept, both by the names of the command line:
+
+        trt_sweep.run(net, x, {"optimization_level": [0, 3, 5]}, {"precision": "fp16", "measure.rounds": 5})
+
+    Points run in this process, where the module is (`isolation=none`): no limit holds, and one that crashes takes the
+    process along. Records go into `folder`, which is named in `DataFrame.attrs["folder"]`; by default a new one below
+    outputs/. A point that fails is a row; raises SweepError for what can be known to be wrong before.
+    """
+    described = _described(model, inputs)
+    swept = dict(axes or {})
+    for name, values in swept.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise SweepError(f"axes[{name!r}]={values!r} is not allowed: give a list of values")
+    fixed = {"isolation": "none", "device": _device(), **(settings or {})}
+    both = sorted(set(swept) & set(settings or {}))
+    if both:
+        raise SweepError(f"{', '.join(both)} stands in axes and in settings: give it once")
+    configs = {
+        number: _config(fixed | dict(zip(swept, values, strict=True)), described)
+        for number, values in enumerate(itertools.product(*swept.values()))
+    }
+    now = datetime.now()
+    place = Path(folder or f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S}-{secrets.token_hex(2)}").absolute()
+    with Sweep(configs, place) as sweep:
+        sweep.run()
+    rows = table.load(place)
+    rows.attrs["folder"] = str(place)
+    return rows
+
+
+def held(key: str) -> torch.nn.Module:
+    """A copy of a module that was given to `run`."""
+    return copy.deepcopy(_held[key])
+
+
+def _device() -> str:
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "auto"
+
+
+def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> SweepConfig:
+    model, batch_size = described
+    overrides = [f"{'+' * name.startswith('compile.')}{name}={_written(value)}" for name, value in values.items()]
+    try:
+        found = app.composed(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SweepError(app.explain(error)) from error
+    model = dataclasses.replace(model, seed=found.model.seed)
+    return dataclasses.replace(
+        found, model=model, batch_size=found.batch_size if "batch_size" in values else batch_size
+    )
+
+
+def _written(value: Any) -> str:
+    """A value as Hydra reads it on a command line."""
+    if isinstance(value, str):
+        return config.quoted(value)
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return json.dumps(value)
+
+
+def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int]:
+    """The module and what it is called with as a configuration, and the size of the batch."""
+    if not isinstance(module, torch.nn.Module):
+        raise SweepError(f"model={type(module).__name__} is not allowed: give a torch.nn.Module")
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
+    named: list[tuple[str | None, Any]]
+    named = [*inputs.items()] if isinstance(inputs, Mapping) else [(None, tensor) for tensor in inputs]
+    for name, tensor in named:
+        if not isinstance(tensor, torch.Tensor):
+            raise SweepError(f"inputs[{name}] is a {type(tensor).__name__}: give tensors")
+    sizes = {int(tensor.shape[0]) if tensor.dim() else 0 for _, tensor in named}
+    batched = len(sizes) == 1 and 0 not in sizes
+    specs = [_spec(name, tensor, batched) for name, tensor in named]
+    name = type(module).__name__
+    key = hashlib.sha256(f"{type(module).__module__}.{module}".encode())
+    for item, tensor in module.state_dict().items():
+        key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    _held[key.hexdigest()] = module
+    factory = {"_target_": f"{__name__}.held", "key": key.hexdigest()}
+    return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
+
+
+def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:
+    shape = list(tensor.shape[1:] if batched else tensor.shape)
+    dtype = "float" if tensor.dtype == torch.float32 else str(tensor.dtype).removeprefix("torch.")
+    low = high = None
+    if dtype != "bool" and tensor.numel():
+        low, high = float(tensor.min()), float(tensor.max())
+        if not tensor.dtype.is_floating_point:
+            high += 1
+        elif low >= high:  # a constant says nothing of a range
+            low = high = None
+    return InputConfig(shape=shape, dtype=dtype, low=low, high=high, name=name, batched=batched)
