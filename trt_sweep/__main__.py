@@ -44,7 +44,7 @@ def _run(composed: DictConfig) -> float | None:
         sweep.run()
         if sweep.only_shown:
             return None
-        return sweep.job(number).latency_ms
+        return sweep.objective(number)
 
 
 def main() -> None:

@@ -21,6 +21,13 @@ CACHES = ("cold", "warm", "frozen")
 PROFILING_VERBOSITIES = NONE, NAMES, DETAILED = ("none", "layer_names_only", "detailed")
 SPECIALIZATIONS = ("lazy", "eager", "none")
 TORCHSCRIPT_MODES = ("trace", "script")
+# What a job returns to Hydra's sweepers, by the column that it is read from.
+OBJECTIVES = {
+    "latency": "latency_ms",
+    "gpu": "gpu_ms",
+    "throughput": "throughput_per_s",
+    "energy": "energy_mj_per_call",
+}
 ISOLATIONS = ("worker", "job", "none")
 FAILURES = ("unsupported", "build_failed", "run_failed", "out_of_memory", "timeout", "crashed", "inaccurate")
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -37,7 +44,7 @@ SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
 NO_IDENTITY = (
     *("limits", "isolation", "plan", "resume", "retry", "allow_changed"),
-    *("reuse", "cache_dir", "build_workers", "profile"),
+    *("reuse", "cache_dir", "build_workers", "profile", "objective"),
 )
 
 
@@ -230,6 +237,7 @@ class SweepConfig:
     left, or a copy of the file `cache_snapshot`. Built engines are kept in `cache_dir` and taken from there, and
     `build_workers` processes build ahead of the one that times. `profile` looks into the engines of each point once it
     has been timed; what engines tell of their layers depends on `profiling_verbosity`, unless they are built for that.
+    `objective` is what a job returns to Hydra.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -263,11 +271,13 @@ class SweepConfig:
     cache_dir: str | None = None
     build_workers: int = 0
     profile: bool = False
+    objective: str = "latency"
 
     def __post_init__(self) -> None:
         for status in self.retry:
             _require_choice("retry", status, FAILURES)
         _require_choice("precision", self.precision, PRECISIONS)
+        _require_choice("objective", self.objective, tuple(OBJECTIVES))
         _require_size("batch_size", self.batch_size, self.batch_size)
         size, level = self.min_block_size, self.optimization_level
         require(

@@ -33,7 +33,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
     returns = []
-    with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute()) as sweep:
+    with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute(), goes_on=first > 0) as sweep:
         sweep.run()
         if sweep.only_shown:
             return []
@@ -41,7 +41,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             returns.append(
                 run_job(
                     hydra_context=context,
-                    task_function=partial(_latency, sweep, number),
+                    task_function=partial(_objective, sweep, number),
                     config=job_config,
                     job_dir_key="hydra.sweep.dir",
                     job_subdir_key="hydra.sweep.subdir",
@@ -61,8 +61,8 @@ def import_from(runtime: Any) -> None:
     sys.path += [path for path in (str(runtime.cwd), *beside) if path not in sys.path]
 
 
-def _latency(sweep: Sweep, number: int, _: DictConfig) -> float | None:
-    return sweep.job(number).latency_ms
+def _objective(sweep: Sweep, number: int, _: DictConfig) -> float | None:
+    return sweep.objective(number)
 
 
 def _compose(context: Any, config: DictConfig, number: int, overrides: list[str]) -> DictConfig:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from trt_sweep import claims, isolation, preview, records, resume, table
 from trt_sweep.ahead import Ahead
-from trt_sweep.config import SweepConfig
+from trt_sweep.config import OBJECTIVES, SweepConfig
 from trt_sweep.engine_store import PRIVATE
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
@@ -33,9 +33,12 @@ MISHAPS = 3  # in a row, after which it is no use to go on
 
 
 class Sweep:
-    """A folder and the points that belong into it; leaving the context prints and writes the table."""
+    """A folder and the points that belong into it; leaving the context prints and writes the table.
 
-    def __init__(self, configs: dict[int, SweepConfig], folder: Path) -> None:
+    A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again.
+    """
+
+    def __init__(self, configs: dict[int, SweepConfig], folder: Path, *, goes_on: bool = False) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")
@@ -46,7 +49,8 @@ class Sweep:
         self._settings = next(iter(configs.values()))
         self._held = contextlib.ExitStack()
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
-        before = resume.gpus_of(folder) if self._settings.resume is not None else []
+        goes_on = goes_on or self._settings.resume is not None
+        before = resume.gpus_of(folder) if goes_on else []
         self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
         self._host: isolation.Host | None = None
         self._ahead: Ahead | None = None
@@ -69,7 +73,7 @@ class Sweep:
                 self._spent.enter(HARNESS)
             except Lost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
-            if self._settings.resume is not None:
+            if goes_on:
                 self._records = resume.finished(folder, self._plan, self._settings)
         except BaseException:
             self._close()
@@ -348,6 +352,11 @@ class Sweep:
                     f"job {number} ({self._label(point)}): {record.status} in {record.phase}: {record.reason}"
                 )
         return self._records[found[0].id]
+
+    def objective(self, number: int) -> float | None:
+        """What a job returns to Hydra, likewise; null where nothing was timed."""
+        value: float | None = getattr(self.job(number), OBJECTIVES[self._settings.objective])
+        return value
 
     def _label(self, point: Point) -> str:
         values = point.axes

@@ -1,0 +1,62 @@
+"""The sweeper one_at_a_time through real multiruns, and what counts as help."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from trt_sweep.errors import SweepError
+from trt_sweep.one_at_a_time import helping
+
+# What is given before a choice is its default.
+DEFAULTS = ("hydra/sweeper=one_at_a_time", "model=patient", "backend=eager")
+BRIEF = ("device=cpu", "measure.max_s=0.6", "measure.warmup_s=0.05")
+
+
+def test_what_helps_alone_is_tried_together(sweep):
+    """A model that sleeps: another one helps, and so does a trace, which forgets the sleep."""
+    done = sweep(*DEFAULTS, "model=choice(scale)", "backend=choice(jit)", *BRIEF)
+    assert done.code == 0, done.out + done.err
+    assert "each alone: model=scale, backend=jit" in done.err
+    rows = done.rows
+    jobs = {job: (row["model"], row["backend"]) for _, row in rows.iterrows() for job in row["jobs"]}
+    assert jobs == {
+        0: ("patient", "eager"),
+        1: ("scale", "eager"),
+        2: ("patient", "jit"),
+        3: ("scale", "jit"),
+    }
+    assert (rows["status"] == "ok").all() and (rows["rounds"] == 3).all()
+    assert "3 points to do" in done.err and "1 point to do" in done.err  # what the first batch did is not done again
+
+
+def test_a_failed_value_stops_nothing(sweep):
+    done = sweep(*DEFAULTS, "model=choice(raises)", "backend=choice(jit)", *BRIEF)
+    assert done.code == 1 and "error: 1 of 3 jobs did not succeed" in done.err, done.err
+    assert "each alone: backend=jit" in done.err and len(done.rows) == 3
+
+
+def row(job: int, latency_ms: float, status: str = "ok", **values) -> dict:
+    spread = {"latency_ms_between_rounds": 0.001, "latency_ms_between_builds": None, "rounds": 3, "builds": 1}
+    return {"jobs": [job], "status": status, "latency_ms": latency_ms, "launch_bound": False, "reason": None} | (
+        spread | {"clock": "cuda_events"} | values
+    )
+
+
+def test_only_what_is_proved_helps():
+    rows = pd.DataFrame(
+        [
+            *(row(0, 1.0), row(1, 0.9), row(2, 0.9995), row(3, 1.1), row(4, 0.5, "inaccurate")),
+            row(5, 0.8, latency_ms_between_rounds=0.5),
+        ]
+    )
+    assert helping(rows, "latency", list("abcde")) == ["a"]
+    assert helping(rows, "throughput", list("abcde")) == ["a"]
+
+
+def test_without_the_defaults_nothing_can_be_said():
+    rows = pd.DataFrame([row(0, float("nan"), "build_failed", reason="no converter"), row(1, 1.0)])
+    with pytest.raises(SweepError, match="the defaults have no latency_ms: no converter"):
+        helping(rows, "latency", ["a"])
+    with pytest.raises(SweepError, match=r"objective=energy has no interval.*latency, throughput, gpu"):
+        helping(rows, "energy", ["a"])

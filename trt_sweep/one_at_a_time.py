@@ -1,0 +1,118 @@
+"""The sweeper `one_at_a_time`: the defaults, each value of each axis alone, then what helped, together.
+
+trtexec's tuner goes this way by the least time that it saw. Here a value has helped where it is proved to be faster
+than the defaults, by the intervals that a sweep gives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from trt_sweep import ranking, stats, table
+from trt_sweep.config import OBJECTIVES
+from trt_sweep.errors import SweepError
+
+CLOCKS = {"latency": "latency_ms", "throughput": "latency_ms", "gpu": "gpu_ms"}  # that have intervals
+
+
+class OneAtATime(BasicSweeper):
+    """Two batches: alone, and together. A job that fails stops neither; Hydra hears of it at the end."""
+
+    def setup(self, **given: Any) -> None:
+        super().setup(**given)
+        self._tolerant = _Tolerant(self.launcher)
+        self.launcher = self._tolerant
+
+    def sweep(self, arguments: list[str]) -> Any:
+        returns = super().sweep(arguments)
+        failed = self._tolerant.failed
+        if failed:
+            count = f"{len(failed)} of {self._tolerant.jobs} jobs did not succeed"
+            raise SweepError(f"{count}; the first: {failed[0]._return_value}")
+        return returns
+
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        """The first batch: what all jobs have in common, then that with each value."""
+        common, alone = [], []
+        for override in overrides:
+            key = override.get_key_element()
+            if not override.is_sweep_override():
+                common.append(f"{key}={override.get_value_element_as_str()}")
+            elif override.is_discrete_sweep():
+                alone += [f"{key}={value}" for value in override.sweep_string_iterator()]
+            else:
+                raise SweepError(f"{override.input_line} is not allowed: one_at_a_time takes lists of values, a=1,2,3")
+        return [[common, *([*common, value] for value in alone)]]
+
+    def is_done(self) -> bool:
+        """After the first batch there is a second, unless fewer than two axes have helped."""
+        assert self.overrides is not None
+        if self.batch_index == 1 and len(self.overrides) == 1 and self._tolerant.jobs:
+            together = self._together()
+            if together:
+                self.overrides = [*self.overrides, together]
+        return bool(super().is_done())
+
+    def _together(self) -> list[list[str]]:
+        assert self.overrides is not None and self.config is not None
+        common, *others = self.overrides[0]
+        alone = [job[-1] for job in others]
+        helped = helping(table.load(str(self.config.hydra.sweep.dir)), str(self.config.objective), alone)
+        print(f"proved to be better than the defaults, each alone: {', '.join(helped) or 'nothing'}", file=sys.stderr)
+        by_axis: dict[str, list[str | None]] = {}
+        for value in helped:
+            by_axis.setdefault(value.partition("=")[0], [None]).append(value)
+        combined = ([value for value in chosen if value is not None] for chosen in itertools.product(*by_axis.values()))
+        return [[*common, *chosen] for chosen in combined if len(chosen) > 1]
+
+
+class _Tolerant(Launcher):
+    """A launcher whose jobs that failed are kept apart from its returns, which would stop the sweeper."""
+
+    def __init__(self, launcher: Any) -> None:
+        self._launcher = launcher
+        self.jobs, self.failed = 0, list[JobReturn]()
+
+    def setup(self, **given: Any) -> None:
+        """The launcher was set up before."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        returns = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        self.jobs += len(returns)
+        self.failed += [job for job in returns if job.status != JobStatus.COMPLETED]
+        return [job for job in returns if job.status == JobStatus.COMPLETED]
+
+
+def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
+    """Which of the values are proved to be better than the defaults: `rows` has job 0 with these, then one job a value.
+
+    Raises SweepError for an objective without intervals, and where the defaults themselves did not succeed.
+    """
+    if objective not in CLOCKS:
+        raise SweepError(f"objective={objective} has no interval to judge by: use one of {', '.join(CLOCKS)}")
+    clock = CLOCKS[objective]
+    by_job = {job: row for _, row in rows.iterrows() for job in reversed(row["jobs"])}
+    usable = {job: row for job, row in by_job.items() if row["status"] == "ok" and not pd.isna(row[clock])}
+    if 0 not in usable:
+        why = f": {by_job[0]['reason']}" if 0 in by_job and by_job[0]["reason"] else ""
+        raise SweepError(
+            f"the defaults have no {OBJECTIVES[objective]}{why}; without them nothing can be said of values"
+        )
+    base = ranking.estimate(usable[0], clock)
+    found = []
+    for job, value in enumerate(alone, 1):
+        if job in usable:
+            other = ranking.estimate(usable[job], clock)
+            if other.value < base.value and stats.differ(base, other, len(alone)):
+                found.append(value)
+    return found
