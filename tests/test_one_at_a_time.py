@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep.errors import SweepError
 from trt_sweep.one_at_a_time import helping
@@ -60,3 +61,11 @@ def test_without_the_defaults_nothing_can_be_said():
         helping(rows, "latency", ["a"])
     with pytest.raises(SweepError, match=r"objective=energy has no interval.*latency, throughput, gpu"):
         helping(rows, "energy", ["a"])
+
+
+@needs_tensorrt
+@without_gpu
+def test_the_ready_sweep_is_planned_without_a_gpu(sweep):
+    done = sweep("+sweep=one_at_a_time", "model=scale")
+    assert done.code == 0 and "planned only: which values help is seen where there is a GPU" in done.err, done.err
+    assert "Traceback" not in done.err and set(done.rows["status"]) <= {"dryrun", "unsupported"}

@@ -67,7 +67,11 @@ class OneAtATime(BasicSweeper):
         assert self.overrides is not None and self.config is not None
         common, *others = self.overrides[0]
         alone = [job[-1] for job in others]
-        helped = helping(table.load(str(self.config.hydra.sweep.dir)), str(self.config.objective), alone)
+        rows = table.load(str(self.config.hydra.sweep.dir))
+        if (rows["status"] == "dryrun").any():
+            print("planned only: which values help is seen where there is a GPU", file=sys.stderr)
+            return []
+        helped = helping(rows, str(self.config.objective), alone)
         print(f"proved to be better than the defaults, each alone: {', '.join(helped) or 'nothing'}", file=sys.stderr)
         by_axis: dict[str, list[str | None]] = {}
         for value in helped:
@@ -104,7 +108,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
     by_job = {job: row for _, row in rows.iterrows() for job in reversed(row["jobs"])}
     usable = {job: row for job, row in by_job.items() if row["status"] == "ok" and not pd.isna(row[clock])}
     if 0 not in usable:
-        why = f": {by_job[0]['reason']}" if 0 in by_job and by_job[0]["reason"] else ""
+        why = f": {by_job[0]['reason']}" if 0 in by_job and not pd.isna(by_job[0]["reason"]) else ""
         raise SweepError(
             f"the defaults have no {OBJECTIVES[objective]}{why}; without them nothing can be said of values"
         )
