@@ -122,7 +122,8 @@ def _merged(table: pd.DataFrame) -> list[str]:
     for backend, rows in shared.groupby("backend", sort=False):
         jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
         axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
-        found.append(f"{backend} ran once for jobs {jobs}: {', '.join(axes)} made no difference to it")
+        why = f": {', '.join(axes)} made no difference to it" if axes else ", which ask for the same"
+        found.append(f"{backend} ran once for jobs {jobs}{why}")
     return found
 
 
