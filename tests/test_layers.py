@@ -380,3 +380,16 @@ def test_layers_that_take_no_time_have_no_share(tmp_path, capsys):
     assert all(map(math.isnan, layers.load(folder)["share"]))
     assert command.main([str(folder)]) == 0
     assert "sum of medians: 0 ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"profile_from": "abc"}, "runs the same engine in the same way as .*abc, which holds the profile of both"),
+        ({"engines": 0}, "has no engine to look into: all of the point runs in PyTorch, see time.json"),
+    ],
+)
+def test_where_a_profile_is_missing_for_a_reason_it_is_said(tmp_path, record, message):
+    put(tmp_path / "record.json", record)
+    with pytest.raises(SweepError, match=message):
+        layers.load(tmp_path)

@@ -157,3 +157,15 @@ def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):
 def test_engines_that_are_kept_back_are_unsupported(tmp_path):
     with pytest.raises(Unsupported, match="backend=dynamo keeps its engines to itself"):
         profiling.of_point(mock.Mock(), Compiled(None), settings(tmp_path), None)
+
+
+def test_a_point_without_engines_is_traced_only(tmp_path):
+    compiled = Compiled(lambda inputs: lambda: inputs.args[0] * 2, probes=[])
+    with (
+        mock.patch.object(torch.cuda, "Stream", lambda device: None),
+        mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
+    ):
+        inputs = Inputs((torch.randn(2, 8),), {})
+        found = profiling.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
+    assert found.profile_engine_id is None and found.layers is None and found.traced_span_ms == 0
+    assert (tmp_path / layers.TIME).exists() and not (tmp_path / layers.ENGINES).exists()

@@ -77,7 +77,7 @@ class CppProbe:
         if path is None:
             raise RuntimeError("Torch-TensorRT's C++ runtime wrote no profile of an engine")
         sums = {name: float(ms) for name, ms in _ROW.findall(path.read_text(encoding="utf-8", errors="replace"))}
-        times = [(name, ms - self._sums.get(name, 0.0)) for name, ms in sums.items()]
+        times = [(name, max(ms - self._sums.get(name, 0.0), 0.0)) for name, ms in sums.items()]
         self._sums = sums
         return times
 

@@ -101,11 +101,13 @@ def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder
         write_json(place / layers.INFO, json.loads(probe.information() or "{}"))
         if probe.modules:
             write_json(place / layers.ONNX_MODULES, probe.modules)
+    write_json(folder / layers.TIME, spent)
+    if not times:
+        return _columns(folder, None, spent)
     engine_id, calls = compiled.build.engine_id, max((len(each) for one in times for each in one.values()), default=0)
     about = {"engine_id": engine_id, "engines": len(times), "calls": calls}
-    about["runtime"] = compiled.probes[0].runtime if compiled.probes else None
+    about["runtime"] = compiled.probes[0].runtime
     write_json(folder / layers.ENGINES / layers.PROFILE, about)
-    write_json(folder / layers.TIME, spent)
     return _columns(folder, engine_id, spent)
 
 

@@ -81,13 +81,20 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 def _profile(folder: Path) -> dict[str, Any]:
     path = folder / ENGINES / PROFILE
+    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     if not path.exists():
+        if record.get("profile_from"):
+            other = folder.parent / str(record["profile_from"])
+            raise SweepError(
+                f"{folder} runs the same engine in the same way as {other}, which holds the profile of both"
+            )
+        if record.get("engines") == 0:
+            raise SweepError(f"{folder} has no engine to look into: all of the point runs in PyTorch, see {TIME}")
         raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")
     profile: dict[str, Any] = read_json(path)
     engines = profile.get("engines")
     if type(engines) is not int or engines < 0 or not isinstance(profile.get("engine_id"), str):
         raise SweepError(f"{path} is damaged (engines={engines}, engine_id={profile.get('engine_id')}): {AGAIN}")
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     expected = record.get("profile_engine_id")
     if expected not in (None, profile["engine_id"]):
         raise SweepError(f"{path} is of engine {profile['engine_id']}, the point's record of {expected}: {AGAIN}")
