@@ -104,18 +104,23 @@ def test_the_overhead_is_all_that_was_no_work_on_a_point():
     assert sweep.overhead(110.0, spent) == pytest.approx(20.0)  # of the 100 s after the start
 
 
+HERE = {"environment": {"gpu_uuid": "GPU-1"}}
+
+
 def test_parts_are_put_together(tmp_path):
     """Costs of a point beside those of the loop, where the points are the same."""
     ours = sweep._cost("a sweep", sweep.POINTS, 12, 48.0)
-    (tmp_path / "sweep.json").write_text(json.dumps({"costs": [ours], "environment": {}}))
+    (tmp_path / "sweep.json").write_text(json.dumps({"costs": [ours], "environment": {"gpu_uuid": "GPU-1"}}))
     other = sweep._cost("other points", sweep.BUILDS, 4, 48.0)
-    (tmp_path / "ahead.json").write_text(json.dumps({"costs": [other], "disturbance": [{"ratio": 1.25}]}))
-    assert "of_loop" not in sweep.report(tmp_path)
+    (tmp_path / "ahead.json").write_text(json.dumps({"costs": [other], "disturbance": [{"ratio": 1.25}]} | HERE))
+    assert "of_loop" not in sweep.report(tmp_path) and "differ in" not in sweep.report(tmp_path)
     loop = sweep._cost("perf_run.py", sweep.POINTS, 12, 480.0)
-    (tmp_path / "perf_run.json").write_text(json.dumps({"costs": [loop]}))
+    elsewhere = {"environment": {"gpu_uuid": "GPU-2"}}
+    (tmp_path / "perf_run.json").write_text(json.dumps({"costs": [loop]} | elsewhere))
     lines = sweep.report(tmp_path).splitlines()
     assert "of_loop" in lines[1]
     assert [line.split()[-1] for line in lines[2:5]] == ["1.0", "0.1", "NaN"] and "1.25" in lines[-1]
+    assert "these parts differ in gpu_uuid: GPU-1, GPU-2" in lines
 
 
 def test_another_run_is_expected_within_the_spread_of_the_runs():

@@ -70,6 +70,8 @@ def test_it_is_planned_without_a_gpu(tmp_path):
         ((Net(), torch.rand(1, 8), {"optimisation_level": [1]}), ["did you mean optimization_level"]),
         ((Net(), torch.rand(1, 8), {"backend": ["eager"]}, {"backend": "jit"}), ["backend stands in axes and in"]),
         ((Net(), torch.rand(1, 8), None, {"model": "resnet18,resnet50"}), ["resnet18,resnet50"]),
+        ((Net(), torch.rand(1, 8), None, {"isolation": "worker"}), ["isolation=worker is not allowed", "leave it out"]),
+        ((Net(), torch.rand(1, 8), {"build_workers": [0, 2]}), ["build_workers=0 is not allowed", "leave it out"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, words):
@@ -82,3 +84,20 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
 def test_importing_the_package_imports_no_torch():
     code = "import trt_sweep, sys; assert 'torch' not in sys.modules; trt_sweep.run; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_given_is_what_is_timed(tmp_path):
+    """A layer of zeros is the user's own, and a constant input stays one."""
+    net = Net()
+    torch.nn.init.zeros_(net.fc.weight)
+    seen: list[torch.Tensor] = []
+    net.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
+    rows = trt_sweep.run(net, torch.ones(3, 8), None, QUICK | {"backend": "eager"}, tmp_path)
+    assert rows["status"].tolist() == ["run_failed"]  # with zeros the output is the bias, whatever comes in
+    assert seen and all(torch.allclose(x, torch.ones(3, 8), atol=1e-5) for x in seen)
+
+
+def test_a_folder_may_be_used_again(tmp_path):
+    for size in (3, 5):
+        rows = trt_sweep.run(Net(), torch.rand(size, 8), {"backend": ["jit"]}, QUICK, tmp_path)
+        assert set(rows["batch_size"]) == {size} and sorted(rows["backend"]) == ["eager", "jit"]

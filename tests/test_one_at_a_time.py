@@ -39,9 +39,8 @@ def test_a_failed_value_stops_nothing(sweep):
 
 def row(job: int, latency_ms: float, status: str = "ok", **values) -> dict:
     spread = {"latency_ms_between_rounds": 0.001, "latency_ms_between_builds": None, "rounds": 3, "builds": 1}
-    return {"jobs": [job], "status": status, "latency_ms": latency_ms, "launch_bound": False, "reason": None} | (
-        spread | {"clock": "cuda_events"} | values
-    )
+    base = {"jobs": [job], "status": status, "latency_ms": latency_ms, "launch_bound": False, "reason": None}
+    return base | spread | {"clock": "cuda_events", "batch_size": 1} | values
 
 
 def test_only_what_is_proved_helps():
@@ -53,6 +52,18 @@ def test_only_what_is_proved_helps():
     )
     assert helping(rows, "latency", list("abcde")) == ["a"]
     assert helping(rows, "throughput", list("abcde")) == ["a"]
+    larger = pd.DataFrame([row(0, 1.0), row(1, 1.8, batch_size=8), row(2, 0.9, batch_size=1)])
+    assert helping(larger, "throughput", ["a", "b"]) == ["a", "b"] and helping(larger, "latency", ["a", "b"]) == ["b"]
+
+
+def test_two_methods_of_gpu_ms_are_not_set_against_each_other():
+    spread = {"gpu_ms_between_rounds": 0.001, "gpu_ms_between_builds": None, "gpu_ms_between_captures": None}
+    spread |= {"gpu_ms_captures": None}
+    listed = [("queued", 1.0), ("graph", 0.5), ("queued", 0.5)]
+    rows = pd.DataFrame(
+        [row(job, 1.0, gpu_ms=ms, gpu_ms_method=name, **spread) for job, (name, ms) in enumerate(listed)]
+    )
+    assert helping(rows, "gpu", ["a", "b"]) == ["b"]
 
 
 def test_without_the_defaults_nothing_can_be_said():

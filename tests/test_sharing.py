@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job
+from trt_sweep import backends, job, records
 from trt_sweep.backends import Compiled
 from trt_sweep.config import PRECISIONS, AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, SweepConfig
 from trt_sweep.job import Line
 from trt_sweep.plan import effective, point_of
 from trt_sweep.point import Point
-from trt_sweep.records import Build, Partition
+from trt_sweep.records import Build, Partition, Profile
 from trt_sweep.sharing import Shared
 from trt_sweep.worker import Worker
 
@@ -155,3 +155,31 @@ def test_a_point_fails_with_the_one_that_is_timed_for_it(tmp_path, monkeypatch):
     assert first.again().status == "run_failed"
     found = second.again()
     assert found.status == "run_failed" and "timed for this one too" in found.reason and "boom" in found.reason
+
+
+def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path, monkeypatch):
+    """And a later look changes nothing else of it, not even where its build fails."""
+    backend, (line,) = lines(tmp_path, monkeypatch, {"profile": True})
+    line.start()
+    before = line.again()
+    assert before.final and before.profile_engine_id is None
+    asked: list[str | None] = []
+
+    def of_point(model, compiled, settings, key):
+        asked.append(compiled.build.engine_id)
+        return Profile(profile_engine_id="inside", layers=2, layers_ms=3.0)
+
+    monkeypatch.setattr("trt_sweep.profiling.of_point", of_point)
+    (later,) = job.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    found = later.look(before)
+    assert asked == ["e"] and backend.built == 2
+    assert found == dataclasses.replace(before, profile_engine_id="inside", layers=2, layers_ms=3.0)
+    assert records.read(tmp_path / found.point_id / records.RECORD) == found
+
+    def fails(model, settings):
+        settings.keep(Compiled(None))  # a plan is there, and would be written down
+        raise RuntimeError("no engine")
+
+    backend.compile = fails
+    (third,) = job.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    assert third.look(before) == dataclasses.replace(before, profile_reason="RuntimeError: no engine")

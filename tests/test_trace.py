@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from trt_sweep import trace
 
@@ -94,3 +96,47 @@ def test_a_trace_without_calls_is_refused():
     with pytest.raises(ValueError, match="no marked call"):
         trace.where_time_goes(launched(1, 2, 3, 4))
     assert trace.where_time_goes(call())["busy_ms"] == 0
+
+
+def test_the_region_of_torch_compile_is_no_operator():
+    """It lies around the engines, and around operators that stay in PyTorch."""
+    events = call(
+        on_host("Torch-Compiled Region: 0/0", 5, 900),
+        on_host("aten::conv", 10, 50),
+        *launched(20, 100, 10, 1),
+        on_host(f"{trace.ENGINE} 2", 200, 300, "user_annotation"),
+        *launched(220, 600, 20, 2),
+    )
+    spent = trace.where_time_goes(events)
+    assert [(row["name"], row["engine"], row["gpu_ms"]) for row in spent["engines"]] == [("engine 2", 2, 0.02)]
+    assert [(row["op"], row["gpu_ms"]) for row in spent["fallback"]] == [("aten::conv", 0.01)]
+
+
+def test_a_real_compiled_call_is_taken_apart():
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.fc(x))
+
+    def backend(graph, inputs):
+        def run(*args):
+            with torch.profiler.record_function(f"{trace.ENGINE} 0"):
+                return graph(*args)
+
+        return run
+
+    module = torch.compile(Net(), backend=backend)
+    with torch.no_grad():
+        module(torch.randn(2, 4))
+        profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+        with profiler, torch.profiler.record_function(trace.CALL):
+            module(torch.randn(2, 4))
+    torch.compiler.reset()
+    with tempfile.TemporaryDirectory() as folder:
+        profiler.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
+    (marked,) = trace._named(events, trace.CALL)
+    assert f"{trace.ENGINE} 0" in [part.name for part in trace._parts(marked, events, {})]

@@ -18,7 +18,7 @@ from trt_sweep.point import Point
 
 LEAD = 4  # builds for each process that may be ahead of the timing: their engines fill the disk
 # While these last nothing else of ours runs on the machine.
-QUIET = ("accuracy", "warmup", "timing")
+QUIET = ("accuracy", "warmup", "timing", "profile")
 NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it waits
 
 

@@ -123,6 +123,7 @@ class Line:
         self._remeasured = 0
         self._created: str | None = None
         self._inside: records.Profile | None = None
+        self._before: Record | None = None  # the row of a point that is only looked into, which keeps what it says
         self._status = "interrupted"
         self._reason: str | None = None
         self.interleaved: bool | None = None
@@ -151,6 +152,19 @@ class Line:
         wanted = self.config.profile and self.device is not None and self.device.type == "cuda"
         return wanted and self._inside is None and self._status == "ok" and backends.get(self.config.backend).TENSORRT
 
+    def look(self, record: Record) -> Record:
+        """Build, and look into the engines of a point that was timed before: nothing else of its row changes."""
+        self._before = record
+        try:
+            self.device = gpu.resolve(self.config.device)
+            with torch.no_grad():
+                self._build(backends.get(self.config.backend), self.device)
+        except Exception as error:
+            log.exception("the engines could not be built again to be profiled")
+            self._inside = records.Profile(profile_reason=one_line(error))
+            return self.write()
+        return self.profile()
+
     def profile(self) -> Record:
         """Look into the engines and write the record anew; a failure of that is said in it, and spoils nothing."""
         from trt_sweep import profiling  # and pandas with it, which no other step needs
@@ -176,6 +190,10 @@ class Line:
     def write(self) -> Record:
         """Write the record as the point stands."""
         self._job.hear(RECORDING)
+        if self._before is not None:
+            record = dataclasses.replace(self._before, **vars(self._profile_columns(self._before.gpu_ms)))
+            records.write(self.folder, record)
+            return record
         self._created = self._created or records.now()
         rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
         record = Record(
@@ -187,8 +205,7 @@ class Line:
             status=self._status,
             phase=None if self._status in ("ok", "dryrun") else self.phase,
             reason=self._reason,
-            final=self._status != "interrupted"
-            and (self._status != "ok" or (rounds >= self.rounds and not self.to_profile)),
+            final=self._status != "interrupted" and (self._status != "ok" or rounds >= self.rounds),
             interleaved=self.interleaved,
             **self._columns(),
         )
@@ -412,6 +429,12 @@ class Line:
         temporary.replace(self.folder / SAMPLES)
         return "ok"
 
+    def _profile_columns(self, gpu_ms: float | None) -> records.Profile:
+        inside = self._inside or records.Profile()
+        if inside.layers_ms is None or gpu_ms is None:
+            return inside
+        return dataclasses.replace(inside, layers_over_gpu=inside.layers_ms / gpu_ms)
+
     def _columns(self) -> dict[str, Any]:
         """The record's columns, as far as the walk came."""
         config, compiled, measurement = self.config, self.compiled, self.measurement
@@ -422,9 +445,6 @@ class Line:
         }
         complete = measurement is not None and all(measurement.windows)
         timed = measurement.timing() if measurement is not None and complete else records.Timing()
-        inside = self._inside or records.Profile()
-        if inside.layers_ms is not None and timed.gpu_ms is not None:
-            inside = dataclasses.replace(inside, layers_over_gpu=inside.layers_ms / timed.gpu_ms)
         parts = (
             Axes(**(self.point.axes | reached)),
             gpu.environment(self.device),
@@ -433,6 +453,6 @@ class Line:
             timed,
             self.accuracy,
             health.summary(self._watches, self._remeasured),
-            inside,
+            self._profile_columns(timed.gpu_ms),
         )
         return {name: value for part in parts for name, value in vars(part).items()}

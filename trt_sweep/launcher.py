@@ -15,6 +15,8 @@ from trt_sweep.config import from_hydra
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import Sweep
 
+OURS = (".BasicSweeper", ".OneAtATimeSweeper")  # sweepers that can do without an answer
+
 
 def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Compose and check every job, then run their points one after another in this process.
@@ -36,6 +38,10 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute(), goes_on=first > 0) as sweep:
         sweep.run()
         if sweep.only_shown:
+            if not str(config.hydra.sweeper._target_).endswith(OURS):
+                raise SweepError(
+                    "plan=true has shown the first batch; this sweeper chooses the rest by what jobs return"
+                )
             return []
         for number, job_config in composed.items():
             returns.append(

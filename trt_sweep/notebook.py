@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import __main__ as app
-from trt_sweep import config, table
+from trt_sweep import config, models, table
 from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import Sweep
@@ -53,6 +53,10 @@ def run(
     for name, values in swept.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise SweepError(f"axes[{name!r}]={values!r} is not allowed: give a list of values")
+    for name, allowed in {"isolation": "none", "build_workers": 0}.items():
+        value = dict(settings or {}).get(name, allowed)
+        if value != allowed or name in swept:
+            raise SweepError(f"{name}={value} is not allowed here: the module is in this process only; leave it out")
     fixed = {"isolation": "none", "device": _device(), **(settings or {})}
     both = sorted(set(swept) & set(settings or {}))
     if both:
@@ -66,8 +70,9 @@ def run(
     with Sweep(configs, place) as sweep:
         sweep.run()
     rows = table.load(place)
-    rows.attrs["folder"] = str(place)
-    return rows
+    found = rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True)
+    found.attrs |= rows.attrs | {"folder": str(place)}
+    return found
 
 
 def held(key: str) -> torch.nn.Module:
@@ -121,7 +126,7 @@ def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int
         key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
         key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     _held[key.hexdigest()] = module
-    factory = {"_target_": f"{__name__}.held", "key": key.hexdigest()}
+    factory = {"_target_": models.HELD, "key": key.hexdigest()}
     return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
 
 
@@ -133,6 +138,6 @@ def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:
         low, high = float(tensor.min()), float(tensor.max())
         if not tensor.dtype.is_floating_point:
             high += 1
-        elif low >= high:  # a constant says nothing of a range
-            low = high = None
+        elif low == high:  # a range that holds the constant, but for the last digits
+            high = low + max(abs(low), 1.0) * 1e-6
     return InputConfig(shape=shape, dtype=dtype, low=low, high=high, name=name, batched=batched)

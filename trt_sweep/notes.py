@@ -130,9 +130,12 @@ def _merged(table: pd.DataFrame) -> list[str]:
 def _inside(table: pd.DataFrame) -> list[str]:
     """What the looks into the engines say of the host's part, and of layers that ran in another precision."""
     found = []
-    for row in table[table["profile_engine_id"].notna()].to_dict("records"):
-        label = f"{row['model']} {row['backend']} {row['precision']}"
-        label += f" min_block_size={row['min_block_size']}" if not pd.isna(row["min_block_size"]) else ""
+    profiled = table[table["profile_engine_id"].notna()]
+    always = ("model", "backend", "precision")
+    differ = [axis for axis in AXES if axis not in always and profiled[axis].nunique(dropna=False) > 1]
+    for row in profiled.to_dict("records"):
+        label = " ".join(str(row[axis]) for axis in always)
+        label += "".join(f" {axis}={row[axis]}" for axis in differ if not pd.isna(row[axis]))
         if row["launch_bound"] is True and not pd.isna(row["gpu_ms"]):
             engines = f"{row['engines']} engine" + "s" * (row["engines"] != 1)
             others = f" and {row['fallback_ops']} operators in PyTorch" if row["fallback_ops"] else ""
@@ -140,7 +143,8 @@ def _inside(table: pd.DataFrame) -> list[str]:
                 f"{label}: {engines}{others} cost {row['gpu_ms']:.2g} ms of GPU work and "
                 f"{max(row['latency_ms'] - row['gpu_ms'], 0):.2g} ms of launching"
             )
-        ran = dict(item.split(":") for item in (row["layer_precisions"] or "").split())
+        precisions = row["layer_precisions"]
+        ran = dict(item.split(":") for item in precisions.split()) if isinstance(precisions, str) else {}
         asked = WIDER.get(row["precision"])
         wider = {name: number for name, number in ran.items() if asked is not None and asked in name}
         if wider:

@@ -6,6 +6,7 @@ than the defaults, by the intervals that a sweep gives.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
@@ -112,11 +113,18 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
         raise SweepError(
             f"the defaults have no {OBJECTIVES[objective]}{why}; without them nothing can be said of values"
         )
-    base = ranking.estimate(usable[0], clock)
-    found = []
+    base, found = usable[0], []
     for job, value in enumerate(alone, 1):
-        if job in usable:
-            other = ranking.estimate(usable[job], clock)
-            if other.value < base.value and stats.differ(base, other, len(alone)):
+        # Times of the GPU by two methods are not set against each other.
+        if job in usable and (clock != "gpu_ms" or usable[job]["gpu_ms_method"] == base["gpu_ms_method"]):
+            before, after = (_estimate(row, objective) for row in (base, usable[job]))
+            if after.value < before.value and stats.differ(before, after, len(alone)):
                 found.append(value)
     return found
+
+
+def _estimate(row: pd.Series, objective: str) -> stats.Estimate:
+    """The time of a call, or for throughput that of one item of its batch."""
+    found = ranking.estimate(row, CLOCKS[objective])
+    items = int(row["batch_size"]) if objective == "throughput" else 1
+    return dataclasses.replace(found, value=found.value / items)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep import records
-from trt_sweep.config import MeasureConfig
+from trt_sweep.config import DETAILED, MeasureConfig, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Host
 from trt_sweep.point import Plan, Point, Preview
@@ -22,6 +22,7 @@ from trt_sweep.progress import HARNESS, Spent, clock
 from trt_sweep.records import Environment, Record
 
 EARLIER = 1000  # records that are looked at, the newest first
+PROFILE_S = (3.0, 30.0)  # to look into engines that are built
 CLOCKS = 4  # what a window reads at most: latency, the GPU's work in two ways, the host's
 
 
@@ -44,7 +45,8 @@ def show(
         found: Preview = host.call("preview", point)
         first = found.key not in builds
         if first:
-            builds[found.key] = _build_s(point, found, plan.environment(point), known)
+            once = _build_s(point, found, plan.environment(point), known)
+            builds[found.key] = None if once is None else once * _times(point.config)
         if first or found.key == point.config.build_id:  # several sizes of one build are timed each
             timed.append(point)
         seconds, number = builds[found.key], list(builds).index(found.key) + 1
@@ -83,6 +85,12 @@ def estimate(points: int, timed: list[Point], builds: list[float | None], spent:
     )
 
 
+def _times(config: SweepConfig) -> int:
+    """How often a build is made: for each rebuild, before that to fill a timing cache, and to be looked into."""
+    again = config.profile and not (config.profiling_verbosity == DETAILED and not config.cuda_graphs)
+    return config.measure.rebuilds * (2 if config.cache == "warm" else 1) + again
+
+
 def _windows(point: Point) -> tuple[float, float]:
     measure: MeasureConfig = point.config.measure
     if point.config.dryrun:
@@ -90,7 +98,8 @@ def _windows(point: Point) -> tuple[float, float]:
     warmup = measure.rounds * measure.rebuilds * measure.warmup_s
     least = measure.rounds * measure.rebuilds * CLOCKS * measure.min_s
     most = measure.rebuilds * CLOCKS * measure.max_s
-    return warmup + min(least, most), warmup + most
+    inside = PROFILE_S if point.config.profile and point.config.backend != records.BASELINE else (0.0, 0.0)
+    return warmup + min(least, most) + inside[0], warmup + most + inside[1]
 
 
 def _build_s(point: Point, found: Preview, here: Environment, known: list[Record]) -> float | None:

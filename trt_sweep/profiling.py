@@ -29,11 +29,11 @@ from trt_sweep.records import Profile, write_json
 
 log = logging.getLogger(__name__)
 
-WARMUP_CALLS, TRACED_CALLS = 5, 10
+WARMUP_CALLS, TRACED_CALLS, TRACED_S = 5, 10, 10.0  # fewer calls where these take longer
 # With layers reported. The first calls are dropped: RTX compiles kernels, and the host's time is learned.
 LEARNED_CALLS, DROPPED_CALLS, CALLS = 2, 3, 50
 LAYERS_S = 20.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
-LEAST_CALLS = 10
+LEAST_CALLS, LEAST_S = 10, 60.0  # and fewer than that where calls are so slow
 LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
 TRACE = "trace.json.gz"
 
@@ -141,11 +141,16 @@ def _hooks(module: torch.nn.Module, name: str) -> list[Any]:
 
 
 def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, Any]:
+    traced = TRACED_CALLS
     for _ in range(WARMUP_CALLS):
+        start = time.monotonic()
         call()
-    clocks.synchronize(device)
+        clocks.synchronize(device)
+        traced = min(TRACED_CALLS, max(int(TRACED_S / (time.monotonic() - start)), 1))
+        if traced < TRACED_CALLS:
+            break
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
-        for _ in range(TRACED_CALLS):
+        for _ in range(traced):
             with record_function(trace.CALL):
                 call()
         clocks.synchronize(device)
@@ -173,9 +178,12 @@ def _layer_times(call: clocks.Call, probes: list[Probe], device: torch.device) -
                 stack.callback(probe.module.register_forward_pre_hook(leads[-1].before).remove)
                 stack.callback(probe.module.register_forward_hook(leads[-1].after).remove)
         whole = leads[0] if _whole(probes) else None
-        end = time.monotonic() + LAYERS_S
+        start = time.monotonic()
         for number in range(DROPPED_CALLS + CALLS):
-            if number >= DROPPED_CALLS + LEAST_CALLS and time.monotonic() > end:
+            took_s = time.monotonic() - start
+            if number >= DROPPED_CALLS + LEAST_CALLS and took_s > LAYERS_S:
+                break
+            if number > DROPPED_CALLS and took_s > LEAST_S:
                 break
             for lead in leads:
                 lead.learning = number < LEARNED_CALLS

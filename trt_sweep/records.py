@@ -242,7 +242,7 @@ class Profile:
     layers_ms: float | None = metric("sum of the layers' median times", "ms")
     layers_over_gpu: float | None = metric("layers_ms over gpu_ms", "1")
     moves_ms: float | None = metric("of layers_ms, what only moves, converts or lays out data anew", "ms")
-    layer_precisions: str | None = metric("layers that compute, by the type of their outputs: Half:20 Float:1")
+    layer_precisions: str | None = metric("layers that compute, by what they read and write: fp16:20 fp16→fp32:1")
     engines_gpu_ms: float | None = metric("work of the GPU for engines in a traced call", "ms")
     fallback_gpu_ms: float | None = metric("likewise for operators that stay in PyTorch", "ms")
     traced_span_ms: float | None = metric("from the first to the last work of the GPU in a traced call", "ms")

@@ -98,8 +98,8 @@ def arguments_of(arguments: list[str]) -> list[str]:
     ]
     if other:
         raise SweepError(
-            f"{other[0]} is not allowed beside resume: the folder knows its points; add retry=, allow_changed=, "
-            "limits. or isolation. settings only, or start a new sweep"
+            f"{other[0]} is not allowed beside resume: the folder knows its points; add settings of how they are run "
+            f"only ({', '.join(name for name in NO_IDENTITY if name != 'resume')}), or start a new sweep"
         )
     os.chdir(where)
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]

@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import claims, isolation, preview, records, resume, table
+from trt_sweep import claims, isolation, preview, records, resume, rows, table
 from trt_sweep.ahead import Ahead
 from trt_sweep.config import OBJECTIVES, SweepConfig
 from trt_sweep.engine_store import PRIVATE
@@ -25,7 +25,7 @@ from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
 from trt_sweep.point import Plan, Point, Report, by_build
 from trt_sweep.progress import HARNESS, LOG, START, Progress, Spent
-from trt_sweep.records import SUCCESS, Axes, Record
+from trt_sweep.records import SUCCESS, Record
 
 Build = list[Point]
 SPENT = "seconds.json"  # where the time of a sweep went
@@ -75,13 +75,14 @@ class Sweep:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
             if goes_on:
                 self._records = resume.finished(folder, self._plan, self._settings)
+                self._count_jobs()
         except BaseException:
             self._close()
             raise
         if not self.only_shown:
             resume.keep_command(folder, self._settings)
-        rows = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
-        self._axes = [axis for axis in table.varied(rows) if axis not in ("model", "backend", "precision", "device")]
+        axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
+        self._axes = [axis for axis in table.varied(axes) if axis not in ("model", "backend", "precision", "device")]
 
     @property
     def only_shown(self) -> bool:
@@ -101,11 +102,11 @@ class Sweep:
         self._progress.__exit__()
         if self.only_shown:
             return
-        rows = table.load(self.folder)
-        if not rows.empty:
-            table.show(rows, Console(file=sys.stdout))
+        found = table.load(self.folder)
+        if not found.empty:
+            table.show(found, Console(file=sys.stdout))
             try:
-                print("results:", ", ".join(map(str, table.write(rows, self.folder))))
+                print("results:", ", ".join(map(str, table.write(found, self.folder))))
             except OSError as error:
                 print(f"results.csv and results.parquet cannot be written: {error.strerror}", file=sys.stderr)
         missing = sum(point.id not in self._records or not self._records[point.id].final for point in self._points())
@@ -149,6 +150,7 @@ class Sweep:
             while (fresh or lost) and not self._interrupts.signal:
                 self._group(lost or fresh, lost, fresh)
             self._agree()
+            self._look()
         self._interrupts.check()
 
     def _group(self, queue: deque[Build], lost: deque[Build], fresh: deque[Build]) -> None:
@@ -258,7 +260,28 @@ class Sweep:
                 return False
         return True
 
-    def _step(self, host: isolation.Host, method: str, point: Point) -> bool:
+    def _look(self) -> None:
+        """Look into the engines of points that were timed, and not looked into when they were in hand."""
+        assert self._progress is not None
+        for build in by_build(point for point in self._points() if rows.unseen(point, self._records.get(point.id))):
+            host = self._ready()
+            try:
+                host.call("open", build)
+            except Lost:
+                self._replace()
+                continue
+            for point in build:
+                if self._interrupts.signal:
+                    return
+                self._progress.inside(self._label(point))
+                if not self._step(host, "look", point, self._records[point.id]):
+                    self._replace()
+                    break
+            else:
+                if not self._closed(host):
+                    self._replace()
+
+    def _step(self, host: isolation.Host, method: str, point: Point, *more: Any) -> bool:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
         self._at_work = point.id
@@ -266,53 +289,29 @@ class Sweep:
             self._beside = self._ahead.pids
             host.call("beside", self._beside)
         try:
-            report = host.call(method, point.id, limits=point.config.limits, log=folder / LOG)
+            report = host.call(method, point.id, *more, limits=point.config.limits, log=folder / LOG)
         except Lost as lost:
-            if method == "profile":
-                record, known = self._unprofiled(point, folder, lost), self._reports[point.id].by_method
+            if method in ("profile", "look"):  # what was timed stays
+                record = dataclasses.replace(self._records[point.id], profile_reason=lost.reason)
+                report = dataclasses.replace(self._reports.get(point.id, Report(record)), record=record, fit=False)
             else:
-                record, known = self._lost(point, folder, lost), {}
-            report = Report(record, by_method=known, fit=False)
+                environment = self._plan.environment(point)
+                report = Report(rows.lost(point, folder, self.folder.name, environment, lost), fit=False)
+            records.write(folder, report.record)
         self._spent.enter(HARNESS)
         if self._ahead is not None:
             self._ahead.hear("")
         self._records[point.id], self._reports[point.id] = report.record, report
         return bool(report.fit)
 
-    def _lost(self, point: Point, folder: Path, lost: Lost) -> Record:
-        """The row of a point that took its process down, with what it had written by then."""
-        ends: dict[str, Any] = {"status": lost.status, "phase": lost.phase, "reason": lost.reason, "final": True}
-        ends |= vars(self._plan.environment(point))
-        try:
-            known = records.read(folder / records.RECORD)
-        except (OSError, ValueError, TypeError, SweepError):
-            known = Record(
-                point_id=point.id,
-                sweep_id=self.folder.name,
-                jobs=point.jobs,
-                merged_axes=point.merged,
-                created_utc=records.now(),
-                **vars(Axes(**point.axes)),
-            )
-        record = dataclasses.replace(known, **ends)
-        records.write(folder, record)
-        return record
-
-    def _unprofiled(self, point: Point, folder: Path, lost: Lost) -> Record:
-        """The row of a point that had been timed when the look into its engines took its process down."""
-        record = dataclasses.replace(self._records[point.id], final=True, profile_reason=lost.reason)
-        records.write(folder, record)
-        return record
-
     def _agree(self) -> None:
-        """Write the records anew where that gives all ranked points that have a `gpu_ms` one method of it."""
-        found = {key: report.by_method for key, report in self._reports.items() if report.by_method}
-        common = [name for name in records.METHODS if all(name in methods for methods in found.values())]
-        for key, methods in found.items():
-            if common and next(iter(methods)) != common[0]:
-                record = dataclasses.replace(self._records[key], **vars(methods[common[0]]))
-                records.write(self.folder / "points" / key, record)
-                self._records[key] = record
+        """Write the rows anew where that gives all ranked points that have a `gpu_ms` one method of it."""
+        for key, record in rows.agreed(self._records, self._reports).items():
+            self._keep(key, record)
+
+    def _keep(self, key: str, record: Record) -> None:
+        records.write(self.folder / "points" / key, record)
+        self._records[key] = record
 
     def _ready(self) -> isolation.Host:
         if self._host is None:
@@ -334,6 +333,18 @@ class Sweep:
             self._ahead.hear(phase)
         if self._progress is not None:
             self._progress.phase(phase)
+
+    def _count_jobs(self) -> None:
+        """Note in rows that are there already which further jobs lead to them."""
+        for point in self._points():
+            record = self._records.get(point.id)
+            if record is not None and not set(point.jobs) <= set(record.jobs):
+                self._keep(point.id, dataclasses.replace(record, jobs=sorted({*record.jobs, *point.jobs})))
+
+    @property
+    def point_ids(self) -> set[str]:
+        """Of all that belongs to the sweep, baselines too."""
+        return {point.id for point in self._points()}
 
     def _points(self) -> Iterable[Point]:
         return (point for build in self._plan.builds for point in build)

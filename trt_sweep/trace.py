@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -40,8 +40,8 @@ def where_time_goes(events: Iterable[Event]) -> dict[str, Any]:
     found = [_parts(call, complete, kernels) for call in calls]
     spans = [_span([kernel for part in parts for kernel in part.kernels]) for parts in found]
     engines, fallback = _by_name(found, engines=True), _by_name(found, engines=False)
-    for index, row in enumerate(engines):
-        row["engine"] = index
+    for row in engines:
+        row["engine"] = int(row["name"].rpartition(" ")[2])
     return {
         "calls": len(calls),
         "span_ms": median(span for span, _ in spans),
@@ -64,10 +64,13 @@ def _parts(call: Event, events: list[Event], kernels: dict[Any, Event]) -> list[
     marked = [event for event in within if event.get("cat") in ("user_annotation", "cpu_op") and event is not call]
     # The longer of two that begin together is around the other.
     marked.sort(key=lambda event: (event["ts"], -event["dur"]))
+    engines = [event["ts"] for event in marked if event["name"].startswith(ENGINE)]
     parts: list[_Part] = []
     for event in marked:
-        if event["cat"] == "user_annotation" and not event["name"].startswith(ENGINE):
-            continue  # the libraries' own marks
+        if not event["name"].startswith(ENGINE):
+            around = bisect_left(engines, event["ts"]) < bisect_left(engines, event["ts"] + event["dur"])
+            if event["cat"] == "user_annotation" or around:
+                continue  # the libraries' own marks; torch.compile's region, which is no operator
         if not parts or event["ts"] >= parts[-1].end:
             parts.append(_Part(event["name"], event["ts"], event["ts"] + event["dur"]))
     starts = [part.start for part in parts]

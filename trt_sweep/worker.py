@@ -125,6 +125,12 @@ class Worker:
         with captured(line.folder / LOG):
             return self._report(line, line.profile())
 
+    def look(self, point_id: str, record: Record) -> Report:
+        """Look into the engines of a point that another process has timed."""
+        line = self._lines[point_id]
+        with captured(line.folder / LOG):
+            return self._report(line, line.look(record))
+
     def has_room(self, device: str) -> bool:
         """Whether another build may be kept beside those in hand."""
         return gpu.has_room(torch.device(device))
@@ -169,7 +175,7 @@ class Worker:
         try:
             torch.cuda.synchronize()
         except Exception:  # an illegal access leaves no CUDA call working in this process
-            return Report(report.record, fit=False)
+            return dataclasses.replace(report, fit=False, to_profile=False)
         return report
 
 

@@ -81,6 +81,10 @@ def report(folder: Path) -> str:
             for row in costs.to_dict("records")
         ]
     texts = [f"costs\n{costs.to_string(index=False)}"]
+    for name in ("gpu_uuid", "code_id"):
+        different = {str(part["environment"].get(name)) for part in found.values()}
+        if len(different) > 1:
+            texts.append(f"these parts differ in {name}: {', '.join(sorted(different))}")
     for part in found.values():
         texts += [f"{name}\n{pd.DataFrame(part[name]).to_string(index=False)}" for name in part if name in OTHERS]
     return "\n\n".join(texts)

@@ -1,0 +1,54 @@
+"""Rows that the sweep itself writes: whom one method of gpu_ms serves, and who is still to be looked into."""
+
+from __future__ import annotations
+
+import pytest
+
+from trt_sweep import rows
+from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.point import Point, Report
+from trt_sweep.records import Record, Timing
+
+
+def row(**values) -> Record:
+    base = {"point_id": "p", "sweep_id": "s", "jobs": [0], "status": "ok", "device": "cuda:0", "engines": 1}
+    return Record(**(base | values))
+
+
+def point(**values) -> Point:
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.ReLU"}, inputs=[InputConfig(shape=[3])])
+    return Point(SweepConfig(**{"model": model, "backend": "dynamo", "profile": True} | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "unseen"),
+    [
+        ({}, True),
+        ({"engines": 0}, True),
+        ({"engines": None}, False),  # a backend that has none
+        ({"status": "inaccurate"}, False),
+        ({"device": "cpu"}, False),
+        ({"profile_engine_id": "e"}, False),
+        ({"profile_reason": "it crashed"}, False),  # once is enough
+        ({"traced_span_ms": 0.5}, False),  # no engine to look into
+    ],
+)
+def test_who_is_still_to_be_looked_into(values, unseen):
+    assert rows.unseen(point(), row(**values)) is unseen
+    assert not rows.unseen(point(profile=False), row(**values)) and not rows.unseen(point(), None)
+
+
+def report(key: str, *methods: str) -> Report:
+    found = {name: Timing(gpu_ms=len(name) * 1.0, gpu_ms_method=name, latency_ms=9.0) for name in methods}
+    return Report(row(point_id=key, gpu_ms_method=methods[0]), by_method=found)
+
+
+def test_all_points_get_a_method_that_all_have():
+    reports = {"a": report("a", "graph", "queued"), "b": report("b", "queued")}
+    known = {key: each.record for key, each in reports.items()}
+    (key,) = found = rows.agreed(known, reports)
+    assert key == "a" and found[key].gpu_ms_method == "queued" and found[key].gpu_ms == 6.0 and found[key].jobs == [0]
+    assert rows.agreed({"a": known["a"]}, {"a": reports["a"]}) == {}
+    # An earlier batch has one method only: the next one takes that, where it can.
+    later = {"a": known["a"], "z": row(point_id="z", gpu_ms_method="queued")}
+    assert rows.agreed(later, {"a": reports["a"]})["a"].gpu_ms_method == "queued"

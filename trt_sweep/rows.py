@@ -1,0 +1,54 @@
+"""Rows as the sweep changes them, without the process that timed the point; imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trt_sweep import records
+from trt_sweep.errors import SweepError
+from trt_sweep.isolation import Lost
+from trt_sweep.point import Point, Report
+from trt_sweep.records import Axes, Environment, Record
+
+
+def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: Lost) -> Record:
+    """The row of a point that took its process down, with what it had written by then into `folder`."""
+    ends: dict[str, Any] = {"status": why.status, "phase": why.phase, "reason": why.reason, "final": True}
+    ends |= vars(environment)
+    try:
+        known = records.read(folder / records.RECORD)
+    except (OSError, ValueError, TypeError, SweepError):
+        known = Record(
+            point_id=point.id,
+            sweep_id=sweep_id,
+            jobs=point.jobs,
+            merged_axes=point.merged,
+            created_utc=records.now(),
+            **vars(Axes(**point.axes)),
+        )
+    return dataclasses.replace(known, **ends)
+
+
+def unseen(point: Point, record: Record | None) -> bool:
+    """Whether a point was to be looked into (profile=true), and neither was nor has a word on why not."""
+    if not point.config.profile or record is None or record.status != "ok" or record.engines is None:
+        return False
+    seen = (record.profile_engine_id, record.profile_reason, record.traced_span_ms)
+    return (record.device or "").startswith("cuda") and all(value is None for value in seen)
+
+
+def agreed(rows: Mapping[str, Record], reports: Mapping[str, Report]) -> dict[str, Record]:
+    """The rows that must change for all ranked points to have one method of `gpu_ms`, as far as they can."""
+    found = {key: report.by_method for key, report in reports.items() if report.by_method}
+    # What an earlier batch of the sweep was measured by comes first, as its rows hold that alone.
+    before = {row.gpu_ms_method for key, row in rows.items() if key not in found}
+    order = sorted(records.METHODS, key=lambda name: name not in before)
+    common = [name for name in order if all(name in methods for methods in found.values())]
+    return {
+        key: dataclasses.replace(rows[key], **vars(methods[common[0]]))
+        for key, methods in found.items()
+        if common and rows[key].gpu_ms_method != common[0]
+    }
