@@ -213,13 +213,38 @@ def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> 
 
     Welch's test on the logarithms, with the allowance for placement on top. Without a known scatter nothing differs.
     """
+    return abs(math.log(a.value) - math.log(b.value)) > _reach_between(a, b, 1 - (1 - level) / 2 / comparisons)
+
+
+def ratio_interval(a: Estimate, b: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Confidence interval of the time of b over that of a, by the same test; (0, inf) without a known scatter."""
+    ratio, reach = b.value / a.value, _reach_between(a, b, (1 + level) / 2)
+    return (ratio / math.exp(reach), ratio * math.exp(reach)) if math.isfinite(reach) else (0.0, math.inf)
+
+
+def _reach_between(a: Estimate, b: Estimate, quantile: float) -> float:
     variance = a.variance + b.variance
     if not math.isfinite(variance):
-        return False
+        return math.inf
     loss = sum(item.variance**2 / item.freedom for item in (a, b))
     freedom = variance**2 / loss if loss > 0 else math.inf
-    reach = _reach(variance, freedom, math.hypot(a.placement, b.placement), 1 - (1 - level) / 2 / comparisons)
-    return abs(math.log(a.value) - math.log(b.value)) > reach
+    return _reach(variance, freedom, math.hypot(a.placement, b.placement), quantile)
+
+
+def step_down(pairs: Sequence[tuple[Estimate, Estimate]], level: float = LEVEL) -> list[bool]:
+    """Which of these pairs differ, such that with a chance of `level` not one is claimed wrongly.
+
+    S. Holm, A simple sequentially rejective multiple test procedure (1979): what is proved no longer counts among the
+    questions asked. It holds however the pairs depend on each other.
+    """
+    apart = [False] * len(pairs)
+    while True:
+        left = [index for index, found in enumerate(apart) if not found]
+        more = [index for index in left if differ(*pairs[index], len(left), level)]
+        if not more:
+            return apart
+        for index in more:
+            apart[index] = True
 
 
 def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[tuple[int, int]]:

@@ -1,0 +1,100 @@
+"""The points of two sweeps that are the same point, and whether the two may be set against each other at all."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep import table
+from trt_sweep.errors import SweepError
+from trt_sweep.notes import AXES
+
+Row = dict[Hashable, Any]
+# What a point is, whatever code or schema named it; the device is of the machine.
+IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "device")))
+VERSIONS = ("driver", "cuda", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python", "code_id")
+RAN = ("ok", "inaccurate")
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The records of a sweep, each with the path of its folder (`place`), the newest where a point is there twice.
+
+    What a sweep did not come to (`interrupted`) is left out, and counted in `attrs["unfinished"]`. Raises SweepError
+    for a folder that holds no record, for one of a newer schema, and for points of several GPUs.
+    """
+    rows = table.load(folder)
+    if rows.empty:
+        bad = next(iter(rows.attrs["unreadable"].items()), None)
+        why = f" that can be read ({bad[0]}: {bad[1]})" if bad else ""
+        raise SweepError(f"{folder} holds no record{why}: give the folder of a sweep, which has points/ in it")
+    machines = machines_of(rows)
+    if len(machines) > 1:
+        raise SweepError(
+            f"{folder} holds points of several GPUs ({', '.join(machines)}): give a folder with those of one"
+        )
+    done = rows[rows["status"] != "interrupted"].drop_duplicates("point_id", keep="last").copy()
+    done["place"] = [folder / str(name) for name in done["folder"]]
+    done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": int((rows["status"] == "interrupted").sum())}
+    return done
+
+
+def machines_of(rows: pd.DataFrame) -> list[str]:
+    """The GPUs that points ran on, or the machines where there was none: nothing more is known of a CPU."""
+    found = {}
+    for row in rows[rows["status"].isin(RAN)].to_dict("records"):
+        gpu = f"{row['gpu_name']} {row['gpu_uuid']}" if known(row["gpu_uuid"]) else f"the CPU of {row['hostname']}"
+        found[gpu] = None
+    if not found and (rows["status"] == "dryrun").any():
+        return ["no GPU, planned only"]
+    return list(found)
+
+
+def pairs(old: pd.DataFrame, new: pd.DataFrame) -> list[tuple[Row | None, Row | None]]:
+    """Rows of the same point, None where one side lacks it: by `point_id`, and where code changed it by `IDENTITY`."""
+    before, after = ({row["point_id"]: row for row in rows.to_dict("records")} for rows in (old, new))
+    found: list[tuple[Row | None, Row | None]] = [(before[name], after[name]) for name in before if name in after]
+    left, right = (
+        {key(row): row for name, row in rows.items() if name not in other}
+        for rows, other in ((before, after), (after, before))
+    )
+    return [
+        *found,
+        *((row, right.get(name)) for name, row in left.items()),
+        *((None, row) for name, row in right.items() if name not in left),
+    ]
+
+
+def key(row: Row) -> tuple[str | None, ...]:
+    """A point's identity by the axes' effective values."""
+    return tuple(str(row[axis]) if known(row[axis]) else None for axis in IDENTITY)
+
+
+def known(value: Any) -> bool:
+    """Whether a record has this value."""
+    return value is not None and (isinstance(value, list) or not pd.isna(value))
+
+
+def changes(before: Row, after: Row, columns: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """The columns, known on both sides, that differ."""
+    return {
+        name: (before[name], after[name])
+        for name in columns
+        if known(before[name]) and known(after[name]) and before[name] != after[name]
+    }
+
+
+def labels(rows: pd.DataFrame) -> list[str]:
+    """A name for each row that tells it from the others by the axes that differ."""
+    first = ("model", "backend", "precision")
+    axes = [axis for axis in table.varied(rows) if axis not in (*first, "device")]
+    names = []
+    for row in rows.to_dict("records"):
+        more = [f"{axis}={str(row[axis]).lower()}" for axis in axes if known(row[axis])]
+        names.append(" ".join([*(str(row[axis]) for axis in first), *more]))
+    return [
+        name if names.count(name) == 1 else f"{name} ({point[:6]})"
+        for name, point in zip(names, rows["point_id"], strict=True)
+    ]

@@ -1,0 +1,197 @@
+"""The times of one point in two nights: which clock, by which method, and by what factor they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import ranking, records, stats
+from trt_sweep.compare.matching import Row, known
+
+GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
+# Of nights whose host bounds a latency, from how far all such points moved; with fewer HOST_DRIFT alone is allowed for.
+CONTROLS = 5
+QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of all lies nearer
+
+
+@dataclass(frozen=True)
+class Times:
+    """A clock's two times, in ms; `ratio` is new over old, between `low` and `high` with 95 % confidence.
+
+    `apart` is whether they are proved to differ, all questions of the comparison together; `host` whether the host may
+    have moved them.
+    """
+
+    clock: str
+    method: str | None
+    old_ms: float
+    new_ms: float
+    ratio: float
+    low: float
+    high: float
+    apart: bool
+    host: bool
+
+    def within(self, effect: float) -> bool:
+        """Whether it is shown that the two differ by less than the share `effect`, either way.
+
+        Two one-sided tests (D. J. Schuirmann, 1987), by an interval that is wider than they need.
+        """
+        return self.low > 1 / (1 + effect) and self.high < 1 + effect
+
+    def blind(self, effect: float) -> bool:
+        """Whether even equal times would not have shown that."""
+        return self.reach > effect
+
+    @property
+    def reach(self) -> float:
+        """Half of the interval, as a share."""
+        return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class _Pair:
+    clock: str
+    method: str | None
+    old: stats.Estimate
+    new: stats.Estimate
+    host: bool
+
+
+def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
+    """The times of each pair of rows by each clock that both have; and the drift of the host that was allowed for.
+
+    Spreads are drawn towards those of their night and clock (`stats.moderated`). What several points share, since they
+    were timed once for all of them, is one question.
+    """
+    found = [_pairs(old, new) for old, new in pairs]
+    flat = [pair for pairs_of_point in found for pair in pairs_of_point]
+    drift = _host_drift(flat)
+    careful = _careful(flat, drift)
+    apart = _apart(careful)
+    times = iter(
+        Times(
+            pair.clock,
+            pair.method,
+            old.value,
+            new.value,
+            new.value / old.value,
+            *stats.ratio_interval(old, new),
+            apart[old, new],
+            pair.host,
+        )
+        for pair, (old, new) in zip(flat, careful, strict=True)
+    )
+    return [[next(times) for _ in pairs_of_point] for pairs_of_point in found], drift
+
+
+def _apart(pairs: Sequence[tuple[stats.Estimate, stats.Estimate]]) -> dict[tuple[stats.Estimate, stats.Estimate], bool]:
+    distinct = list(dict.fromkeys(pairs))
+    return dict(zip(distinct, stats.step_down(distinct), strict=True))
+
+
+def _careful(pairs: Sequence[_Pair], drift: float | None) -> list[tuple[stats.Estimate, stats.Estimate]]:
+    found: list[tuple[stats.Estimate, stats.Estimate]] = [(pair.old, pair.new) for pair in pairs]
+    for clock in CLOCKS:
+        where = [index for index, pair in enumerate(pairs) if pair.clock == clock]
+        nights = [stats.moderated([found[index][side] for index in where]) for side in (0, 1)]
+        for index, old, new in zip(where, *nights, strict=True):
+            found[index] = (old, new)
+    if drift is None:
+        return found
+    return [
+        (_wider(old, drift), _wider(new, drift)) if pair.host else (old, new)
+        for pair, (old, new) in zip(pairs, found, strict=True)
+    ]
+
+
+def _wider(estimate: stats.Estimate, drift: float) -> stats.Estimate:
+    return dataclasses.replace(estimate, placement=max(estimate.placement, drift))
+
+
+def _host_drift(pairs: Sequence[_Pair]) -> float | None:
+    """Relative standard deviation of a night's host, from the points that it may have moved; None without such.
+
+    From the median of how far they moved, not less a common factor: that is what a host does. One point that became
+    slower does not change a median, all of them becoming slower is not told from the host.
+    """
+    moved = [abs(math.log(pair.new.value / pair.old.value)) for pair in pairs if pair.host]
+    if not moved:
+        return None
+    seen = float(np.median(moved)) / QUARTILE / math.sqrt(2) if len(moved) >= CONTROLS else 0.0
+    return max(seen, stats.HOST_DRIFT)
+
+
+def _pairs(old: Row, new: Row) -> list[_Pair]:
+    rows = [(row, samples(row["place"])) for row in (old, new)]
+    found = []
+    for clock in CLOCKS:
+        if not all(known(row[clock]) for row, _ in rows) or (clock == LATENCY and old["clock"] != new["clock"]):
+            continue
+        method = None
+        if clock == GPU:
+            by = [_methods(*item) for item in rows]
+            method = next((name for name in records.METHODS if all(name in have for have in by)), None)
+            if method is None:
+                continue
+        estimates = [_estimate(row, kept, clock, method) for row, kept in rows]
+        if all(item is not None and item.value > 0 for item in estimates):
+            host = clock == LATENCY and any(_host(row) for row, _ in rows)
+            found.append(_Pair(clock, method, *estimates, host))  # type: ignore[arg-type]
+    return found
+
+
+def _host(row: Row) -> bool:
+    """Whether the host of that night may have moved the latency: a CPU is the host."""
+    return row["clock"] == "wall" or ranking.allowances(pd.Series(row), LATENCY)["drift"] > 0
+
+
+def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
+    return {name for name in records.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
+
+
+def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate | None:
+    """From the samples; where they cannot be read from the record's own numbers, of which one round says no spread."""
+    series = pd.Series(row)
+    windows = kept.get(f"{clock}_{method}" if method else clock)
+    if windows:
+        allowed = ranking.allowances(series, clock)
+        if clock == GPU and method != row["gpu_ms_method"]:
+            allowed = {}  # the captures are of the other method
+        return stats.estimate(windows, **allowed)
+    if method not in (None, row["gpu_ms_method"]):
+        return None
+    if known(row["rounds"]) and known(row["builds"]):
+        return ranking.estimate(series, clock)
+    return stats.Estimate(float(row[clock]), math.nan, 1, math.inf, 0.0)
+
+
+def samples(folder: Path) -> dict[str, list[list[np.ndarray]]]:
+    """The series of a point by clock, `[build][round]`, in ms; nothing where the file is missing or damaged."""
+    try:
+        with np.load(folder / records.SAMPLES) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        clocks = [name for name in arrays if not name.endswith(("_build", "_round"))]
+        return {name: _windows(arrays, name) for name in clocks}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def _windows(arrays: dict[str, np.ndarray], clock: str) -> list[list[np.ndarray]]:
+    values = arrays[clock].astype(float)
+    if not len(values) or not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"{clock} holds what is no time")
+    zeros = np.zeros(len(values), dtype=int)  # records of schema 1 hold one window
+    builds, rounds = (arrays.get(f"{clock}_{what}", zeros) for what in ("build", "round"))
+    return [
+        [values[(builds == build) & (rounds == number)] for number in np.unique(rounds[builds == build])]
+        for build in np.unique(builds)
+    ]
