@@ -1,4 +1,4 @@
-"""What became of a sweep's points from one night to another: proved changes, shown equality, and what cannot be told."""
+"""What became of a sweep's points from one night to another: proved changes, shown equality, what cannot be told."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], e
     improved = clocks[0].apart and clocks[0].ratio <= 1 / (1 + effect)
     if unhealthy:
         return Judged(label, NOT_APART, clocks, changed, old, new, unhealthy, suspect=regressed)
-    verdict = (
-        REGRESSED if regressed else IMPROVED if improved else UNCHANGED if clocks[0].within(effect) else NOT_APART
-    )
+    verdict = REGRESSED if regressed else IMPROVED if improved else UNCHANGED if clocks[0].within(effect) else NOT_APART
     blind = None
     if clocks[0].blind(effect) and verdict == NOT_APART:
         blind = f"{clocks[0].clock} is known to ±{clocks[0].reach:.1%} only"

@@ -36,14 +36,14 @@ def read(folder: Path) -> pd.DataFrame:
             f"{folder} holds points of several GPUs ({', '.join(machines)}): give a folder with those of one"
         )
     done = rows[rows["status"] != "interrupted"].drop_duplicates("point_id", keep="last").copy()
-    done["place"] = [folder / str(name) for name in done["folder"]]
+    done["place"] = [str(folder / str(name)) for name in done["folder"]]
     done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": int((rows["status"] == "interrupted").sum())}
     return done
 
 
 def machines_of(rows: pd.DataFrame) -> list[str]:
     """The GPUs that points ran on, or the machines where there was none: nothing more is known of a CPU."""
-    found = {}
+    found: dict[str, None] = {}
     for row in rows[rows["status"].isin(RAN)].to_dict("records"):
         gpu = f"{row['gpu_name']} {row['gpu_uuid']}" if known(row["gpu_uuid"]) else f"the CPU of {row['hostname']}"
         found[gpu] = None

@@ -131,7 +131,7 @@ def _host_drift(pairs: Sequence[_Pair]) -> float | None:
 
 
 def _pairs(old: Row, new: Row) -> list[_Pair]:
-    rows = [(row, samples(row["place"])) for row in (old, new)]
+    rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
     found = []
     for clock in CLOCKS:
         if not all(known(row[clock]) for row, _ in rows) or (clock == LATENCY and old["clock"] != new["clock"]):
@@ -142,10 +142,9 @@ def _pairs(old: Row, new: Row) -> list[_Pair]:
             method = next((name for name in records.METHODS if all(name in have for have in by)), None)
             if method is None:
                 continue
-        estimates = [_estimate(row, kept, clock, method) for row, kept in rows]
-        if all(item is not None and item.value > 0 for item in estimates):
-            host = clock == LATENCY and any(_host(row) for row, _ in rows)
-            found.append(_Pair(clock, method, *estimates, host))  # type: ignore[arg-type]
+        before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
+        host = clock == LATENCY and any(_host(row) for row, _ in rows)
+        found.append(_Pair(clock, method, before, after, host))
     return found
 
 
@@ -158,7 +157,7 @@ def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
     return {name for name in records.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
 
 
-def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate | None:
+def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate:
     """From the samples; where they cannot be read from the record's own numbers, of which one round says no spread."""
     series = pd.Series(row)
     windows = kept.get(f"{clock}_{method}" if method else clock)
@@ -167,8 +166,6 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
         if clock == GPU and method != row["gpu_ms_method"]:
             allowed = {}  # the captures are of the other method
         return stats.estimate(windows, **allowed)
-    if method not in (None, row["gpu_ms_method"]):
-        return None
     if known(row["rounds"]) and known(row["builds"]):
         return ranking.estimate(series, clock)
     return stats.Estimate(float(row[clock]), math.nan, 1, math.inf, 0.0)
