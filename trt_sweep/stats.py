@@ -93,7 +93,7 @@ class Estimate:
 
 
 def _t(freedom: float, quantile: float) -> float:
-    return float(stats.t.ppf(quantile, min(freedom, 1e6)))
+    return float(special.stdtrit(min(freedom, 1e6), quantile))
 
 
 def _reach(variance: float, freedom: float, placement: float, quantile: float) -> float:

@@ -133,8 +133,8 @@ def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], e
     if not clocks:
         return Judged(label, _by_status(old, new), [], changed, old, new, _untimed(old, new))
     unhealthy = _unhealthy(old, new, changed)
-    regressed = any(item.apart and item.ratio >= 1 + effect for item in clocks)
-    improved = clocks[0].apart and clocks[0].ratio <= 1 / (1 + effect)
+    regressed = any(item.longer(effect) for item in clocks)
+    improved = clocks[0].shorter(effect)
     if unhealthy:
         return Judged(label, NOT_APART, clocks, changed, old, new, unhealthy, suspect=regressed)
     verdict = REGRESSED if regressed else IMPROVED if improved else UNCHANGED if clocks[0].within(effect) else NOT_APART

@@ -40,6 +40,14 @@ class Times:
     apart: bool
     host: bool
 
+    def longer(self, effect: float) -> bool:
+        """Whether the new time is proved to be longer, and by at least the share `effect`."""
+        return self.apart and self.ratio >= 1 + effect
+
+    def shorter(self, effect: float) -> bool:
+        """Likewise shorter."""
+        return self.apart and self.ratio <= 1 / (1 + effect)
+
     def within(self, effect: float) -> bool:
         """Whether it is shown that the two differ by less than the share `effect`, either way.
 
@@ -58,7 +66,9 @@ class Times:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """A clock of one point in two nights, before it is judged."""
+
     clock: str
     method: str | None
     old: stats.Estimate
@@ -67,38 +77,32 @@ class _Pair:
 
 
 def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
-    """The times of each pair of rows by each clock that both have; and the drift of the host that was allowed for.
+    """The times of each pair of rows by each clock that both have; and the drift of the host that was allowed for."""
+    found = [_pairs(old, new) for old, new in pairs]
+    judged, drift = judge([pair for pairs_of_point in found for pair in pairs_of_point])
+    times = iter(judged)
+    return [[next(times) for _ in pairs_of_point] for pairs_of_point in found], drift
+
+
+def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
+    """All questions of a comparison, answered together; and the drift of the host that was allowed for.
 
     Spreads are drawn towards those of their night and clock (`stats.moderated`). What several points share, since they
     were timed once for all of them, is one question.
     """
-    found = [_pairs(old, new) for old, new in pairs]
-    flat = [pair for pairs_of_point in found for pair in pairs_of_point]
-    drift = _host_drift(flat)
-    careful = _careful(flat, drift)
-    apart = _apart(careful)
-    times = iter(
-        Times(
-            pair.clock,
-            pair.method,
-            old.value,
-            new.value,
-            new.value / old.value,
-            *stats.ratio_interval(old, new),
-            apart[old, new],
-            pair.host,
-        )
-        for pair, (old, new) in zip(flat, careful, strict=True)
-    )
-    return [[next(times) for _ in pairs_of_point] for pairs_of_point in found], drift
+    drift = _host_drift(pairs)
+    careful = _careful(pairs, drift)
+    distinct = list(dict.fromkeys(careful))
+    apart = dict(zip(distinct, stats.step_down(distinct), strict=True))
+    times = []
+    for pair, (old, new) in zip(pairs, careful, strict=True):
+        ratio, interval = new.value / old.value, stats.ratio_interval(old, new)
+        proved = apart[old, new]
+        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, *interval, proved, pair.host))
+    return times, drift
 
 
-def _apart(pairs: Sequence[tuple[stats.Estimate, stats.Estimate]]) -> dict[tuple[stats.Estimate, stats.Estimate], bool]:
-    distinct = list(dict.fromkeys(pairs))
-    return dict(zip(distinct, stats.step_down(distinct), strict=True))
-
-
-def _careful(pairs: Sequence[_Pair], drift: float | None) -> list[tuple[stats.Estimate, stats.Estimate]]:
+def _careful(pairs: Sequence[Pair], drift: float | None) -> list[tuple[stats.Estimate, stats.Estimate]]:
     found: list[tuple[stats.Estimate, stats.Estimate]] = [(pair.old, pair.new) for pair in pairs]
     for clock in CLOCKS:
         where = [index for index, pair in enumerate(pairs) if pair.clock == clock]
@@ -117,7 +121,7 @@ def _wider(estimate: stats.Estimate, drift: float) -> stats.Estimate:
     return dataclasses.replace(estimate, placement=max(estimate.placement, drift))
 
 
-def _host_drift(pairs: Sequence[_Pair]) -> float | None:
+def _host_drift(pairs: Sequence[Pair]) -> float | None:
     """Relative standard deviation of a night's host, from the points that it may have moved; None without such.
 
     From the median of how far they moved, not less a common factor: that is what a host does. One point that became
@@ -130,7 +134,7 @@ def _host_drift(pairs: Sequence[_Pair]) -> float | None:
     return max(seen, stats.HOST_DRIFT)
 
 
-def _pairs(old: Row, new: Row) -> list[_Pair]:
+def _pairs(old: Row, new: Row) -> list[Pair]:
     rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
     found = []
     for clock in CLOCKS:
@@ -144,7 +148,7 @@ def _pairs(old: Row, new: Row) -> list[_Pair]:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
         host = clock == LATENCY and any(_host(row) for row, _ in rows)
-        found.append(_Pair(clock, method, before, after, host))
+        found.append(Pair(clock, method, before, after, host))
     return found
 
 
