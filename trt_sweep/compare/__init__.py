@@ -11,7 +11,6 @@ import pandas as pd
 from trt_sweep.compare import matching, times
 from trt_sweep.compare.matching import Row, known
 from trt_sweep.compare.times import Times
-from trt_sweep.records import CLOCK_RANGE
 
 MIN_EFFECT = 0.02
 REGRESSED, FAILING, FIXED, IMPROVED = "regressed", "newly failing", "fixed", "improved"
@@ -21,7 +20,6 @@ NOT_TIMED, NEW, GONE = "not timed", "new", "gone"
 VERDICTS = (REGRESSED, FAILING, NOT_APART, GONE, NEW, STILL_FAILING, FIXED, IMPROVED, NOT_TIMED, UNCHANGED)
 ALARMS = (REGRESSED, FAILING)
 FINE, ALARM, NOT_COMPARABLE = range(3)  # exit codes
-ERROR_FACTOR = 2.0  # by which an error must grow to be worth a line
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _labels(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, str]:
 def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], effect: float) -> Judged:
     if old is None or new is None:
         return Judged(label, GONE if new is None else NEW, [], {}, old, new)
-    changed = _changed(old, new)
+    changed = matching.changed(old, new)
     if not clocks:
         return Judged(label, _by_status(old, new), [], changed, old, new, _untimed(old, new))
     unhealthy = _unhealthy(old, new, changed)
@@ -161,17 +159,6 @@ def _untimed(old: Row, new: Row) -> str | None:
 
 def _clock(row: Row) -> str:
     return f"{row['clock'] or 'none'}, gpu_ms by {row['gpu_ms_method'] if known(row['gpu_ms_method']) else 'none'}"
-
-
-def _changed(old: Row, new: Row) -> dict[str, tuple[object, object]]:
-    found = matching.changes(old, new, ("engine_id", "partition_id", *matching.VERSIONS))
-    clocks = matching.changes(old, new, ["sm_clock_mhz"]).get("sm_clock_mhz")
-    if clocks and max(clocks) > min(clocks) * (1 + CLOCK_RANGE):
-        found["sm_clock_mhz"] = clocks
-    errors = matching.changes(old, new, ["rel_l2_error"]).get("rel_l2_error")
-    if errors and errors[1] > errors[0] * ERROR_FACTOR:
-        found["rel_l2_error"] = errors
-    return found
 
 
 def _unhealthy(old: Row, new: Row, changed: dict[str, tuple[object, object]]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import pandas as pd
 from trt_sweep import table
 from trt_sweep.errors import SweepError
 from trt_sweep.notes import AXES
+from trt_sweep.records import CLOCK_RANGE
 
 Row = dict[Hashable, Any]
 # What a point is, whatever code or schema named it; the device is of the machine.
 IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "device")))
 VERSIONS = ("driver", "cuda", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python", "code_id")
 RAN = ("ok", "inaccurate")
+ERROR_FACTOR = 2.0  # by which an error must grow to be worth a line
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -77,13 +79,24 @@ def known(value: Any) -> bool:
     return value is not None and (isinstance(value, list) or not pd.isna(value))
 
 
-def changes(before: Row, after: Row, columns: Iterable[str]) -> dict[str, tuple[Any, Any]]:
-    """The columns, known on both sides, that differ."""
-    return {
+def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
+    """What else is different, known on both sides, and may be why a time is: GPU, engine, versions, clocks, error.
+
+    Clocks count from `records.CLOCK_RANGE` on, an error where it grew by more than `ERROR_FACTOR`.
+    """
+    columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", "rel_l2_error")
+    found = {
         name: (before[name], after[name])
         for name in columns
         if known(before[name]) and known(after[name]) and before[name] != after[name]
     }
+    clocks = found.get("sm_clock_mhz", (1.0, 1.0))
+    if max(clocks) <= min(clocks) * (1 + CLOCK_RANGE):
+        found.pop("sm_clock_mhz", None)
+    errors = found.get("rel_l2_error", (1.0, 1.0))
+    if errors[1] <= errors[0] * ERROR_FACTOR:
+        found.pop("rel_l2_error", None)
+    return found
 
 
 def labels(rows: pd.DataFrame) -> list[str]:

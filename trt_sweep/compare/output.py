@@ -30,7 +30,7 @@ def words(comparison: Comparison) -> list[str]:
     found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict == "improved"]
     found += comparison.problems
     if comparison.common:
-        found.append(f"changed for every point: {_changed(comparison.common)}")
+        found.append(f"changed for every point: {describe(comparison.common)}")
     blind = [point for point in comparison.points if point.blind]
     if blind and not comparison.problems:
         found.append(
@@ -53,7 +53,7 @@ def sentence(point: Judged) -> str:
         parts.append(f"{point.new['status']} in {point.new['phase']}: {point.new['reason']}")
     parts += [_time(item) for item in point.times]
     if point.changed:
-        parts.append(f"changed: {_changed(point.changed)}")
+        parts.append(f"changed: {describe(point.changed)}")
     return clean("; ".join(parts))
 
 
@@ -68,7 +68,8 @@ def _ratio(item: Times) -> str:
     return f"{item.ratio:.3f}×{interval}"
 
 
-def _changed(changed: dict[str, tuple[object, object]]) -> str:
+def describe(changed: dict[str, tuple[object, object]]) -> str:
+    """What is different, with both values."""
     shown = []
     for name, (old, new) in changed.items():
         if name.endswith("_id"):
@@ -98,7 +99,7 @@ def cells(comparison: Comparison) -> list[dict[str, str]]:
             row[f"{name} × [95 %]"] = _ratio(item) if item else "–"
         row["build s"] = _both(point, "build_s", ".1f")
         row["rel. error"] = _both(point, "rel_l2_error", ".1e")
-        row["changed"] = _changed(point.changed) or "–"
+        row["changed"] = describe(point.changed) or "–"
         rows.append({name: clean(value) for name, value in row.items()})
     for name in ("build s", "rel. error", "changed"):
         if all(row[name] == "–" for row in rows):

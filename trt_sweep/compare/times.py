@@ -147,12 +147,12 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
             if method is None:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
-        host = clock == LATENCY and any(_host(row) for row, _ in rows)
+        host = clock == LATENCY and any(host_counts(row) for row, _ in rows)
         found.append(Pair(clock, method, before, after, host))
     return found
 
 
-def _host(row: Row) -> bool:
+def host_counts(row: Row) -> bool:
     """Whether the host of that night may have moved the latency: a CPU is the host."""
     return row["clock"] == "wall" or ranking.allowances(pd.Series(row), LATENCY)["drift"] > 0
 
