@@ -158,7 +158,8 @@ def _untimed(old: Row, new: Row) -> str | None:
 
 
 def _clock(row: Row) -> str:
-    return f"{row['clock'] or 'none'}, gpu_ms by {row['gpu_ms_method'] if known(row['gpu_ms_method']) else 'none'}"
+    clock, method = (row[name] if known(row[name]) else "none" for name in ("clock", "gpu_ms_method"))
+    return f"{clock}, gpu_ms by {method}"
 
 
 def _unhealthy(old: Row, new: Row, changed: dict[str, tuple[object, object]]) -> str | None:

@@ -79,17 +79,18 @@ def known(value: Any) -> bool:
     return value is not None and (isinstance(value, list) or not pd.isna(value))
 
 
+def differs(before: Row, after: Row, column: str) -> bool:
+    """Whether both rows have this value, and it is another one."""
+    return known(before[column]) and known(after[column]) and bool(before[column] != after[column])
+
+
 def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
     """What else is different, known on both sides, and may be why a time is: GPU, engine, versions, clocks, error.
 
     Clocks count from `records.CLOCK_RANGE` on, an error where it grew by more than `ERROR_FACTOR`.
     """
     columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", "rel_l2_error")
-    found = {
-        name: (before[name], after[name])
-        for name in columns
-        if known(before[name]) and known(after[name]) and before[name] != after[name]
-    }
+    found = {name: (before[name], after[name]) for name in columns if differs(before, after, name)}
     clocks = found.get("sm_clock_mhz", (1.0, 1.0))
     if max(clocks) <= min(clocks) * (1 + CLOCK_RANGE):
         found.pop("sm_clock_mhz", None)

@@ -160,7 +160,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "point_id_new": point.new and point.new["point_id"],
                 "status_old": point.old and point.old["status"],
                 "status_new": point.new and point.new["status"],
-                "reason": point.row["reason"],
+                "reason": _number(point.row["reason"]),
                 "changed": point.changed,
                 "build_s": [_number(row and row["build_s"]) for row in (point.old, point.new)],
                 "rel_l2_error": [_number(row and row["rel_l2_error"]) for row in (point.old, point.new)],

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep import ranking, records, stats
+from trt_sweep.compare import matching
 from trt_sweep.compare.matching import Row, known
 
 GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
@@ -138,7 +139,7 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
     rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
     found = []
     for clock in CLOCKS:
-        if not all(known(row[clock]) for row, _ in rows) or (clock == LATENCY and old["clock"] != new["clock"]):
+        if not all(known(row[clock]) for row, _ in rows) or (clock == LATENCY and matching.differs(old, new, "clock")):
             continue
         method = None
         if clock == GPU:

@@ -9,13 +9,14 @@ from html import escape
 from trt_sweep.compare.output import clean, describe
 from trt_sweep.history import ALONE, Night, Series, Shift, Value
 
-WIDTH, HEIGHT, MARGIN = 720, 140, 12  # of a chart, in its own units
+WIDTH, HEIGHT, MARGIN = 720, 180, 30  # of a chart, in its own units
 STYLE = """
 :root { color-scheme: light dark; --line: #0b62a8; --shift: #b3430b; --faint: #777 }
 @media (prefers-color-scheme: dark) { :root { --line: #6fb6f2; --shift: #f59a5b; --faint: #999 } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.4rem } h2 { font-size: 1rem; margin: 2rem 0 0 }
-svg { width: 100%; height: auto } text { fill: currentColor; font-size: 12px }
+svg { width: 100%; height: auto } text { fill: currentColor; font-size: 13px }
+@media (max-width: 40rem) { text { font-size: 24px } }
 circle { fill: var(--line) } circle.left-out { fill: none; stroke: var(--faint) }
 .spread { stroke: var(--line); opacity: .5 } .level { stroke: var(--line); stroke-width: 2 }
 .shift { stroke: var(--shift); stroke-dasharray: 4 3 } .faint { color: var(--faint) }
@@ -77,7 +78,7 @@ def _chart(series: Series, nights: Sequence[Night]) -> str:
 
     def y(ms: float) -> str:
         share = math.log(high / ms) / (math.log(high / low) or 1.0)
-        return f"{MARGIN + 8 + share * (HEIGHT - 4 * MARGIN):.1f}"
+        return f"{MARGIN + share * (HEIGHT - 2 * MARGIN):.1f}"
 
     parts = []
     for value, reach in bars:
@@ -93,11 +94,11 @@ def _chart(series: Series, nights: Sequence[Night]) -> str:
             parts.append(f'<line class="level" {ends} y1="{middle}" y2="{middle}"/>')
     for shift in series.shifts:
         place = x(shift.night - 0.5)
-        parts.append(f'<line class="shift" x1="{place}" x2="{place}" y1="{MARGIN}" y2="{HEIGHT - 2 * MARGIN}"/>')
-    parts.append(f'<text x="{MARGIN}" y="{MARGIN}">{high:.4g} ms</text>')
-    parts.append(f'<text x="{MARGIN}" y="{HEIGHT - MARGIN}">{low:.4g} ms, {escape(nights[0].created[:10])}</text>')
+        parts.append(f'<line class="shift" x1="{place}" x2="{place}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}"/>')
+    parts.append(f'<text x="{MARGIN}" y="{MARGIN - 6}">{high:.4g} ms</text>')
+    parts.append(f'<text x="{MARGIN}" y="{HEIGHT - 6}">{low:.4g} ms, {escape(nights[0].created[:10])}</text>')
     last = escape(nights[-1].created[:10])
-    parts.append(f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - MARGIN}" text-anchor="end">{last}</text>')
+    parts.append(f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 6}" text-anchor="end">{last}</text>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n' + "\n".join(parts) + "\n</svg>"
 
 
