@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_table import put as put_record
 
-from trt_sweep import records
+from trt_sweep import records, stats
 from trt_sweep.compare import __main__ as command
 from trt_sweep.compare import compare, output, times
 
@@ -120,7 +120,7 @@ def test_a_latency_that_the_host_bounds_claims_little(nights):
     (point,) = found.points
     gpu, latency = point.times
     assert (point.verdict, gpu.clock, latency.host, latency.apart) == ("unchanged", "gpu_ms", True, False)
-    assert found.host_drift == 0.1 and any("host" in line for line in output.words(found))
+    assert found.host_drift == stats.NIGHT_DRIFT and any("host" in line for line in output.words(found))
     put(nights[1], "a", latency_ms=5.0, launch_bound=True)
     assert verdicts(nights) == {"a": "regressed"}
 
@@ -131,7 +131,7 @@ def test_the_host_of_all_points_at_once_is_not_taken_for_a_change(nights):
             put(night, str(number), None, latency_ms=latency_ms, clock="wall", gpu_uuid=None, gpu_ms_method=None)
     found = compare(*nights)
     assert found.exit_code == 2 and found.host_drift > 0.5
-    assert "too noisy: 8 of 8 points" in found.problems[0]
+    assert "too noisy for --min-effect=0.02: 8 of 8 points" in found.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_too_noisy_says_so(nights):
     for night in nights:
         put(night, "a", scatter=0.03)
     found = compare(*nights)
-    assert found.exit_code == 2 and found.problems[0].startswith("too noisy: 1 of 1 points")
+    assert found.exit_code == 2 and found.problems[0].startswith("too noisy for --min-effect=0.02: 1 of 1 points")
     assert compare(*nights, 0.3).exit_code == 0
 
 

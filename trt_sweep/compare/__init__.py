@@ -195,12 +195,9 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     blind = [point for point in timed if point.blind]
     found = []
     if len(blind) * 2 > len(timed):
-        reach = [point.times[0].reach for point in blind if point.times]
-        seen = f"; a change of {max(reach):.0%} would be seen at each" if reach and max(reach) < 10 else ""
         found.append(
-            f"too noisy: {len(blind)} of {len(timed)} points could not have shown a change of {effect:.0%} (first: "
-            f"{blind[0].label}: {blind[0].blind}){seen}. More measure.rounds, a machine of its own, or a larger "
-            "--min-effect"
+            f"too noisy for --min-effect={effect:g}: {len(blind)} of {len(timed)} points could not have shown it, "
+            f"such as {blind[0].label} ({blind[0].blind}); time on an idle machine, with more measure.rounds, or ask for more"
         )
     for point in points:
         if point.suspect:

@@ -39,9 +39,9 @@ def words(comparison: Comparison) -> list[str]:
         )
     if comparison.host_drift is not None:
         found.append(
-            "a latency that the host bounds is allowed to differ by its drift between nights "
-            f"({comparison.host_drift:.0%} of it, as a standard deviation): only large changes show there, and one of "
-            "all such points at once is taken for the host's"
+            "latencies that the host bounds drift between nights, which is allowed for (standard deviation up to "
+            f"{comparison.host_drift:.0%}): only large changes show there, and one of all such points at once is taken "
+            "for the host's"
         )
     return [clean(line) for line in found + comparison.notes]
 

@@ -18,8 +18,7 @@ from trt_sweep.compare import matching
 from trt_sweep.compare.matching import Row, known
 
 GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
-# Of nights whose host bounds a latency, from how far all such points moved; with fewer HOST_DRIFT alone is allowed for.
-CONTROLS = 5
+CONTROLS = 5  # points whose latency the host bounds, from which its drift between the two nights is told
 QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of all lies nearer
 
 
@@ -68,13 +67,13 @@ class Times:
 
 @dataclass(frozen=True)
 class Pair:
-    """A clock of one point in two nights, before it is judged."""
+    """A clock of one point in two nights, before it is judged; `drift` is of a night's host, 0 where it has no part."""
 
     clock: str
     method: str | None
     old: stats.Estimate
     new: stats.Estimate
-    host: bool
+    drift: float
 
 
 def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
@@ -91,48 +90,41 @@ def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
     Spreads are drawn towards those of their night and clock (`stats.moderated`). What several points share, since they
     were timed once for all of them, is one question.
     """
-    drift = _host_drift(pairs)
-    careful = _careful(pairs, drift)
+    drifts = _drifts(pairs)
+    careful = _careful(pairs, drifts)
     distinct = list(dict.fromkeys(careful))
     apart = dict(zip(distinct, stats.step_down(distinct), strict=True))
     times = []
     for pair, (old, new) in zip(pairs, careful, strict=True):
         ratio, interval = new.value / old.value, stats.ratio_interval(old, new)
         proved = apart[old, new]
-        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, *interval, proved, pair.host))
-    return times, drift
+        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, *interval, proved, pair.drift > 0))
+    return times, max(drifts, default=0.0) or None
 
 
-def _careful(pairs: Sequence[Pair], drift: float | None) -> list[tuple[stats.Estimate, stats.Estimate]]:
+def _careful(pairs: Sequence[Pair], drifts: Sequence[float]) -> list[tuple[stats.Estimate, stats.Estimate]]:
     found: list[tuple[stats.Estimate, stats.Estimate]] = [(pair.old, pair.new) for pair in pairs]
     for clock in CLOCKS:
         where = [index for index, pair in enumerate(pairs) if pair.clock == clock]
         nights = [stats.moderated([found[index][side] for index in where]) for side in (0, 1)]
         for index, old, new in zip(where, *nights, strict=True):
             found[index] = (old, new)
-    if drift is None:
-        return found
-    return [
-        (_wider(old, drift), _wider(new, drift)) if pair.host else (old, new)
-        for pair, (old, new) in zip(pairs, found, strict=True)
-    ]
+    return [(_wider(old, drift), _wider(new, drift)) for (old, new), drift in zip(found, drifts, strict=True)]
 
 
 def _wider(estimate: stats.Estimate, drift: float) -> stats.Estimate:
     return dataclasses.replace(estimate, placement=max(estimate.placement, drift))
 
 
-def _host_drift(pairs: Sequence[Pair]) -> float | None:
-    """Relative standard deviation of a night's host, from the points that it may have moved; None without such.
+def _drifts(pairs: Sequence[Pair]) -> list[float]:
+    """What is allowed each pair for its nights' hosts: what is known of such, or more where all of them moved by more.
 
-    From the median of how far they moved, not less a common factor: that is what a host does. One point that became
-    slower does not change a median, all of them becoming slower is not told from the host.
+    That is from the median of how far they moved, not less a common factor: that is what a host does. One point that
+    became slower does not change a median; all of them becoming slower is not told from the host.
     """
-    moved = [abs(math.log(pair.new.value / pair.old.value)) for pair in pairs if pair.host]
-    if not moved:
-        return None
+    moved = [abs(math.log(pair.new.value / pair.old.value)) for pair in pairs if pair.drift]
     seen = float(np.median(moved)) / QUARTILE / math.sqrt(2) if len(moved) >= CONTROLS else 0.0
-    return max(seen, stats.HOST_DRIFT)
+    return [max(seen, pair.drift) if pair.drift else 0.0 for pair in pairs]
 
 
 def _pairs(old: Row, new: Row) -> list[Pair]:
@@ -148,14 +140,16 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
             if method is None:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
-        host = clock == LATENCY and any(host_counts(row) for row, _ in rows)
-        found.append(Pair(clock, method, before, after, host))
+        drift = max(host_drift(row) for row, _ in rows) if clock == LATENCY else 0.0
+        found.append(Pair(clock, method, before, after, drift))
     return found
 
 
-def host_counts(row: Row) -> bool:
-    """Whether the host of that night may have moved the latency: a CPU is the host."""
-    return row["clock"] == "wall" or ranking.allowances(pd.Series(row), LATENCY)["drift"] > 0
+def host_drift(row: Row) -> float:
+    """How far a night's host may have moved this latency, as a relative standard deviation; a CPU is the host."""
+    if row["clock"] == "wall":
+        return stats.HOST_DRIFT
+    return stats.NIGHT_DRIFT if ranking.allowances(pd.Series(row), LATENCY)["drift"] else 0.0
 
 
 def _methods(row: Row, kept: dict[str, Any]) -> set[str]:

@@ -126,7 +126,7 @@ def _series(nights: Sequence[Night]) -> list[Series]:
 def _value(night: int, row: Row, clock: str) -> Value:
     estimate = ranking.estimate(pd.Series(row), clock)
     within = 0.0 if math.isnan(estimate.spread) else estimate.spread / math.sqrt(estimate.units)
-    host = stats.HOST_DRIFT if clock == times.LATENCY and times.host_counts(row) else 0.0
+    host = times.host_drift(row) if clock == times.LATENCY else 0.0
     spread = math.hypot(within, max(estimate.placement, host))
     healthy = not known(row["health"]) or row["health"] == "ok"
     return Value(night, float(row[clock]), spread, row, None if healthy else f"{row['health']}: {row['health_reason']}")
