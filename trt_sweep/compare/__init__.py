@@ -197,7 +197,7 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     if len(blind) * 2 > len(timed):
         found.append(
             f"too noisy for --min-effect={effect:g}: {len(blind)} of {len(timed)} points could not have shown it, "
-            f"such as {blind[0].label} ({blind[0].blind}); time on an idle machine, with more measure.rounds, or ask for more"
+            f"such as {blind[0].label} ({blind[0].blind}); use an idle machine, more measure.rounds, or ask for more"
         )
     for point in points:
         if point.suspect:
@@ -212,4 +212,8 @@ def _notes(folder: Path, rows: pd.DataFrame) -> list[str]:
     found = [f"unreadable: {path} ({why})" for path, why in rows.attrs["unreadable"].items()]
     if rows.attrs["unfinished"]:
         found.append(f"{folder}: {rows.attrs['unfinished']} points are not finished (resume={folder})")
+    if rows.attrs["older"]:
+        found.append(
+            f"{folder} holds several sweeps: of each point the newest record counts, {rows.attrs['older']} do not"
+        )
     return found

@@ -24,7 +24,8 @@ ERROR_FACTOR = 2.0  # by which an error must grow to be worth a line
 def read(folder: Path) -> pd.DataFrame:
     """The records of a sweep, each with the path of its folder (`place`), the newest where a point is there twice.
 
-    What a sweep did not come to (`interrupted`) is left out, and counted in `attrs["unfinished"]`. Raises SweepError
+    What a sweep did not come to (`interrupted`) is left out, and counted in `attrs["unfinished"]`, older records of a
+    point in `attrs["older"]`. Raises SweepError
     for a folder that holds no record, for one of a newer schema, and for points of several GPUs.
     """
     rows = table.load(folder)
@@ -39,7 +40,9 @@ def read(folder: Path) -> pd.DataFrame:
         )
     done = rows[rows["status"] != "interrupted"].drop_duplicates("point_id", keep="last").copy()
     done["place"] = [str(folder / str(name)) for name in done["folder"]]
-    done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": int((rows["status"] == "interrupted").sum())}
+    unfinished = int((rows["status"] == "interrupted").sum())
+    older = len(rows) - unfinished - len(done)
+    done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": unfinished, "older": older}
     return done
 
 

@@ -22,13 +22,14 @@ ALONE = "it stands alone: no new level yet"
 
 @dataclass(frozen=True)
 class Night:
-    """A sweep's folder and its rows; `created` is when its first point was timed, ISO 8601."""
+    """A sweep's folder and its rows."""
 
     folder: Path
     rows: pd.DataFrame
 
     @property
     def created(self) -> str:
+        """When its first point was timed, ISO 8601."""
         return str(self.rows["created_utc"].min())
 
 

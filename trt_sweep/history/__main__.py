@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="a night each, or one above all of them"
     )
-    parser.add_argument("--html", type=Path, default=Path("history.html"), help="where the page goes (history.html)")
+    parser.add_argument(
+        "--html", type=Path, default=Path("history.html"), metavar="FILE", help="where the page goes (history.html)"
+    )
     parser.add_argument(
         "--min-effect",
         type=float,
