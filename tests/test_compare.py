@@ -184,6 +184,23 @@ def test_samples_that_are_no_times_are_not_used(nights):
         assert times.samples(path) == {}
 
 
+def test_a_record_without_a_sensible_time_is_not_judged_by_it(nights):
+    put(nights[0], "a")
+    put(nights[1], "a")
+    path = nights[1] / "points" / "a" / "record.json"
+    path.write_text(path.read_text().replace('"gpu_ms": 1.0', '"gpu_ms": 0.0'))
+    (point,) = compare(*nights).points
+    assert [item.clock for item in point.times] == ["latency_ms"]
+
+
+def test_several_sweeps_in_one_folder_count_by_their_newest_records(nights):
+    for night in nights:
+        put(night, "a", 1.0)
+    put(nights[1] / "later", "a", 2.0, created_utc="2026-02-01T00:00")
+    found = compare(*nights)
+    assert found.points[0].verdict == "regressed" and "the newest record counts, 1 do not" in found.notes[0]
+
+
 def test_methods_are_compared_with_their_like(nights):
     """Where the rows' own methods differ, the samples may hold one that both have."""
     old, new = nights

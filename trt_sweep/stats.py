@@ -175,7 +175,7 @@ def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
     Bayes after G. K. Smyth, Linear models and empirical Bayes methods (2004), sections 3 and 6.
     """
     # Equal ones are one measurement, of points that were timed once for all of them.
-    known = [item for item in dict.fromkeys(estimates) if item.spread > 0 and 0 < item.freedom < math.inf]
+    known = dict.fromkeys(item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf)
     if len(known) < 3:
         return list(estimates)
     freedom = np.array([item.freedom for item in known])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def key(row: Row) -> tuple[str | None, ...]:
 def known(value: Any) -> bool:
     """Whether a record has this value."""
     return value is not None and (isinstance(value, list) or not pd.isna(value))
+
+
+def is_time(value: Any) -> bool:
+    """Whether a record's time is one."""
+    return known(value) and 0 < value < math.inf
 
 
 def differs(before: Row, after: Row, column: str) -> bool:

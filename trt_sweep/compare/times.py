@@ -131,7 +131,9 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
     rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
     found = []
     for clock in CLOCKS:
-        if not all(known(row[clock]) for row, _ in rows) or (clock == LATENCY and matching.differs(old, new, "clock")):
+        if not all(matching.is_time(row[clock]) for row, _ in rows) or (
+            clock == LATENCY and matching.differs(old, new, "clock")
+        ):
             continue
         method = None
         if clock == GPU:

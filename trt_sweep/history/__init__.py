@@ -115,7 +115,7 @@ def _series(nights: Sequence[Night]) -> list[Series]:
         for row in night.rows[night.rows["status"] == "ok"].to_dict("records"):
             last[matching.key(row)] = row
             for clock in times.CLOCKS:
-                if known(row[clock]) and known(row["rounds"]) and known(row["builds"]):
+                if matching.is_time(row[clock]) and known(row["rounds"]) and known(row["builds"]):
                     method = row["gpu_ms_method"] if clock == times.GPU else None
                     values.setdefault((matching.key(row), clock, method), []).append(_value(number, row, clock))
     if not last:
