@@ -176,6 +176,19 @@ def test_damaged_samples_leave_the_records_own_numbers(nights, damage):
     assert verdicts(nights) == {"a": "regressed"}
 
 
+def test_any_damage_to_samples_is_survived(nights):
+    put(nights[0], "a")
+    path = nights[0] / "points" / "a" / records.SAMPLES
+    np.savez_compressed(path, **dict(np.load(path)))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+        for place in rng.integers(0, len(damaged), 8):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        times.samples(path.parent)
+
+
 def test_samples_that_are_no_times_are_not_used(nights):
     put(nights[0], "a")
     path = nights[0] / "points" / "a"

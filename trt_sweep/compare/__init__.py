@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,10 +184,12 @@ def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple
         for name, values in first.items()
         if name in matching.VERSIONS and all(point.changed.get(name) == values for point in matched)
     }
-    for point in matched:
-        for name in common:
-            del point.changed[name]
-    return points, common
+    return [
+        dataclasses.replace(
+            point, changed={name: values for name, values in point.changed.items() if name not in common}
+        )
+        for point in points
+    ], common
 
 
 def _problems(points: list[Judged], effect: float) -> list[str]:
