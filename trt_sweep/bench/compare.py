@@ -86,7 +86,7 @@ def simulate(pairs: int, seed: int = SEED) -> Table:
         rng, false, found = np.random.default_rng(seed), 0, 0
         for _ in range(pairs):
             old, new = (_simulated_night(rng, added if last else 0.0) for last in (False, True))
-            questions = [times.Pair(times.GPU, "graph", *pair, drift=0.0) for pair in zip(old, new, strict=True)]
+            questions = [times.Pair(times.GPU, "graph", *pair) for pair in zip(old, new, strict=True)]
             first, *rest = times.judge(questions)[0]
             rest = rest if added else [first, *rest]
             effect = compare.MIN_EFFECT

@@ -66,13 +66,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Pair:
-    """A clock of one point in two nights, before it is judged; `drift` is of a night's host, 0 where it has no part."""
+    """A clock of one point in two nights, before it is judged; `drift` and `delays` are of the hosts, 0 without."""
 
     clock: str
     method: str | None
     old: stats.Estimate
     new: stats.Estimate
-    drift: float
+    drift: float = 0.0
+    delays: tuple[float, float] = (0.0, 0.0)
 
 
 def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
@@ -95,9 +96,11 @@ def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
     apart = dict(zip(distinct, stats.step_down(distinct), strict=True))
     times = []
     for pair, (old, new) in zip(pairs, careful, strict=True):
-        ratio, interval = new.value / old.value, stats.ratio_interval(old, new)
-        proved = apart[old, new]
-        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, *interval, proved, pair.drift > 0))
+        ratio, (low, high) = new.value / old.value, stats.ratio_interval(old, new)
+        # Without the delays of one night, and with those of the other.
+        low, high = min(low, ratio / math.exp(pair.delays[1])), max(high, ratio * math.exp(pair.delays[0]))
+        proved = apart[old, new] and not low <= 1 <= high
+        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, low, high, proved, pair.drift > 0))
     return times, max(drifts, default=0.0) or None
 
 
@@ -142,7 +145,8 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
         drift = max(host_drift(row) for row, _ in rows) if clock == LATENCY else 0.0
-        found.append(Pair(clock, method, before, after, drift))
+        delays = (delay(old), delay(new)) if drift else (0.0, 0.0)
+        found.append(Pair(clock, method, before, after, drift, delays))
     return found
 
 
@@ -151,6 +155,14 @@ def host_drift(row: Row) -> float:
     if row["clock"] == "wall":
         return stats.HOST_DRIFT
     return stats.NIGHT_DRIFT if ranking.allowances(pd.Series(row), LATENCY)["drift"] else 0.0
+
+
+def delay(row: Row) -> float:
+    """By how much the host may have delayed all of a row's calls: from the fastest to the median, as a logarithm.
+
+    On a busy machine the rounds of a night may be delayed alike, by three times what a call takes; nothing hurries one.
+    """
+    return math.log(row[LATENCY] / row["latency_ms_min"]) if matching.is_time(row["latency_ms_min"]) else 0.0
 
 
 def _methods(row: Row, kept: dict[str, Any]) -> set[str]:

@@ -128,7 +128,7 @@ def _value(night: int, row: Row, clock: str) -> Value:
     estimate = ranking.estimate(pd.Series(row), clock)
     within = 0.0 if math.isnan(estimate.spread) else estimate.spread / math.sqrt(estimate.units)
     host = times.host_drift(row) if clock == times.LATENCY else 0.0
-    spread = math.hypot(within, max(estimate.placement, host))
+    spread = math.hypot(within, max(estimate.placement, host, times.delay(row) if host else 0.0))
     healthy = not known(row["health"]) or row["health"] == "ok"
     return Value(night, float(row[clock]), spread, row, None if healthy else f"{row['health']}: {row['health_reason']}")
 
