@@ -11,7 +11,7 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep.bench import __main__ as bench
-from trt_sweep.bench import compare, sweep
+from trt_sweep.bench import sweep
 
 
 @without_gpu
@@ -118,41 +118,3 @@ def test_parts_are_put_together(tmp_path):
 def test_another_run_is_expected_within_the_spread_of_the_runs():
     assert sweep._expected([1.0, 1.0, 1.0]) == 0
     assert sweep._expected([1.0, 1.1, 0.9, 1.0]) == pytest.approx(0.29, abs=0.02)  # t = 3.18, s = 0.082
-
-
-def test_simulated_nights_raise_few_alarms_and_find_three_percent():
-    """The README has the same for 1,000 pairs: no more than 5 % of nights may claim what is not there."""
-    rows = pd.DataFrame(compare.simulate(150, seed=1)).set_index("added_percent")
-    assert rows["false_percent"].max() <= 5
-    assert rows["found_percent"].tolist()[1:] == sorted(rows["found_percent"].tolist()[1:])
-    assert rows["found_percent"][3.0] >= 85 and rows["found_percent"][5.0] >= 99
-
-
-def nights_of(folder, **arguments):
-    options = [f"--{name}={value}" for name, value in arguments.items()]
-    command = [sys.executable, "-m", "trt_sweep.bench", "compare", f"--folder={folder}", "--simulated=1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return pd.DataFrame(json.loads((folder / "compare.json").read_text())["nights"])
-
-
-@without_gpu
-@pytest.mark.slow
-def test_nights_on_a_cpu_raise_no_alarm_and_what_was_added_is_found(tmp_path):
-    rows = nights_of(tmp_path, pairs=2, slower=5)
-    assert rows["alarms"][:2].tolist() == [0, 0] and set(rows["exit_code"][:2]) <= {0, 2}
-    assert rows["exit_code"][2] == 1 and rows["found"][2] and rows["false"][2] == 0
-
-
-@pytest.mark.gpu
-@pytest.mark.slow
-def test_nights_on_a_gpu_find_three_percent(tmp_path):
-    rows = nights_of(tmp_path, pairs=3)
-    assert rows["alarms"][:3].tolist() == [0, 0, 0] and set(rows["exit_code"][:3]) == {0}
-    assert rows["exit_code"][3] == 1 and rows["found"][3] and rows["false"][3] == 0
-
-
-@pytest.mark.parametrize("argument", ["--pairs=0", "--simulated=0", "--slower=0"])
-def test_nights_without_sense_are_refused(argument, capsys):
-    assert bench.main(["compare", argument]) == 1
-    assert f"error: {argument}" in capsys.readouterr().err
