@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -132,3 +133,10 @@ def test_from_hydra():
     assert from_hydra(OmegaConf.merge(composed, {"model": given})) == sweep()
     with pytest.raises(SweepError, match=r"^batch_size=0 is not allowed"):
         from_hydra(OmegaConf.merge(composed, {"model": given, "batch_size": 0}))
+
+
+def test_the_nightly_sweep_names_axes_and_models_that_exist():
+    conf = Path(__file__).parents[1] / "conf"
+    params = OmegaConf.load(conf / "sweep" / "nightly.yaml").hydra.sweeper.params
+    assert set(params) <= {item.name for item in dataclasses.fields(SweepConfig)}
+    assert all((conf / "model" / f"{name}.yaml").exists() for name in params.model.split(","))

@@ -161,6 +161,28 @@ def test_ranks_overlap_where_only_the_ends_differ():
     assert stats.rank_sets(points, range(3)) == [(1, 2), (1, 3), (2, 3)]
 
 
+def test_ratio_interval_by_hand():
+    """Placement alone: 1.96 times sqrt(2) of it on either side."""
+    low, high = stats.ratio_interval(exact(2.0, 0.01), exact(3.0, 0.01))
+    reach = math.exp(1.95996 * math.sqrt(2) * 0.01)
+    assert (low, high) == pytest.approx((1.5 / reach, 1.5 * reach), rel=1e-4)
+    unknown = dataclasses.replace(exact(9.0), spread=math.nan)
+    assert stats.ratio_interval(exact(1.0), unknown) == (0.0, math.inf)
+
+
+def test_step_down_asks_less_of_the_next_as_holm_does():
+    """Two pairs: 2.24 standard deviations for the first (0.05 / 2), 1.96 for the second once that is proved."""
+    one = stats.Estimate(1.0, 0.0, 1, math.inf, 0.01)
+
+    def pair(deviations: float) -> tuple[Estimate, Estimate]:
+        return one, dataclasses.replace(one, value=math.exp(deviations * math.sqrt(2) * 0.01))
+
+    assert stats.step_down([pair(2.3), pair(2.1)]) == [True, True]
+    assert stats.step_down([pair(2.2), pair(2.1)]) == [False, False]
+    assert stats.step_down([pair(-2.3), pair(1.9)]) == [True, False]
+    assert stats.step_down([]) == []
+
+
 def test_a_group_is_never_ranked_apart():
     points = [exact(1.0), exact(1.1), exact(2.0), exact(0.5)]
     assert stats.rank_sets(points, ["a", "a", "b", "c"]) == [(2, 3), (2, 3), (4, 4), (1, 1)]

@@ -12,7 +12,7 @@ import numpy as np
 import pynvml
 import torch
 
-from trt_sweep.records import Health
+from trt_sweep.records import CLOCK_RANGE, Health
 
 OK, UNSTABLE, SHARED, THROTTLED = VERDICTS = ("ok", "unstable", "shared", "throttled")  # from good to bad
 # Why clocks are lower than they could be. The other bits are no harm to a measurement: an idle GPU, or clocks that
@@ -25,7 +25,6 @@ REASONS = {
     "hw_thermal_slowdown": pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
     "hw_power_brake": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
 }
-CLOCK_RANGE = 0.03  # of the SM clock within a window, above which its times belong to no one clock
 OURS: set[int] = set()  # processes that build for the same sweep
 ENERGY_S = 1.0  # the counter moves every 0.1 s: a shorter time says little
 

@@ -22,12 +22,11 @@ from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
-from trt_sweep.records import Axes, Record
+from trt_sweep.records import SAMPLES, Axes, Record
 from trt_sweep.sharing import Shared
 
 log = logging.getLogger(__name__)
 
-SAMPLES = "samples.npz"
 # As torch, CUDA, TensorRT and the C++ library say it.
 NO_MEMORY = re.compile(
     r"out of memory|outofmemory|can't allocate memory|bad_alloc|cannot allocate memory", re.IGNORECASE

@@ -29,19 +29,21 @@ CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 def estimate(row: pd.Series, clock: str) -> stats.Estimate:
     """The figure of a row that was timed more than once, with what the record says of its scatter."""
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
-    allowed = {}
-    if clock == "gpu_ms":
-        captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
-        allowed["unseen"] = stats.unseen_gpu(
-            None if pd.isna(captures) else float(captures), None if pd.isna(number) else int(number)
-        )
-    else:
-        bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
-        allowed["drift"] = stats.drift(bound, row["clock"] == "cuda_events")
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
     rounds_alone = math.nan if pd.isna(between_rounds) else float(between_rounds)
     of_builds = None if pd.isna(between_builds) else float(between_builds)
+    allowed = allowances(row, clock)
     return stats.of_rounds(value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed)
+
+
+def allowances(row: pd.Series, clock: str) -> dict[str, float]:
+    """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
+    if clock == "gpu_ms":
+        captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
+        between = None if pd.isna(captures) else float(captures)
+        return {"unseen": stats.unseen_gpu(between, None if pd.isna(number) else int(number))}
+    bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
+    return {"drift": stats.drift(bound, row["clock"] == "cuda_events")}
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,9 +15,11 @@ from trt_sweep.errors import SweepError
 
 SCHEMA_VERSION = 2
 RECORD = "record.json"
+SAMPLES = "samples.npz"
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 BASELINE = "eager"  # the backend that others are set against
 SUCCESS = ("ok", "dryrun", "unsupported")
+CLOCK_RANGE = 0.03  # of the SM clock, above which times belong to no one clock
 
 
 def metric(description: str, unit: str = "") -> Any:

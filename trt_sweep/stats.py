@@ -20,6 +20,8 @@ PLACEMENT = 0.004
 # A call that the host bounds is as fast as the host just now, which changes by the minute: windows that follow one
 # another are alike, and lie 15 to 30 % apart over ten minutes.
 HOST_DRIFT = 0.1
+# Sweeps of different hours lie further apart: one resnet18 engine took 0.29 to 0.69 ms, launch-bound as it is.
+NIGHT_DRIFT = 0.3
 CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
 
@@ -93,7 +95,7 @@ class Estimate:
 
 
 def _t(freedom: float, quantile: float) -> float:
-    return float(stats.t.ppf(quantile, min(freedom, 1e6)))
+    return float(special.stdtrit(min(freedom, 1e6), quantile))
 
 
 def _reach(variance: float, freedom: float, placement: float, quantile: float) -> float:
@@ -173,7 +175,7 @@ def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
     Bayes after G. K. Smyth, Linear models and empirical Bayes methods (2004), sections 3 and 6.
     """
     # Equal ones are one measurement, of points that were timed once for all of them.
-    known = [item for item in dict.fromkeys(estimates) if item.spread > 0 and 0 < item.freedom < math.inf]
+    known = dict.fromkeys(item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf)
     if len(known) < 3:
         return list(estimates)
     freedom = np.array([item.freedom for item in known])
@@ -213,13 +215,38 @@ def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> 
 
     Welch's test on the logarithms, with the allowance for placement on top. Without a known scatter nothing differs.
     """
+    return abs(math.log(a.value) - math.log(b.value)) > _reach_between(a, b, 1 - (1 - level) / 2 / comparisons)
+
+
+def ratio_interval(a: Estimate, b: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Confidence interval of the time of b over that of a, by the same test; (0, inf) without a known scatter."""
+    ratio, reach = b.value / a.value, _reach_between(a, b, (1 + level) / 2)
+    return (ratio / math.exp(reach), ratio * math.exp(reach)) if math.isfinite(reach) else (0.0, math.inf)
+
+
+def _reach_between(a: Estimate, b: Estimate, quantile: float) -> float:
     variance = a.variance + b.variance
     if not math.isfinite(variance):
-        return False
+        return math.inf
     loss = sum(item.variance**2 / item.freedom for item in (a, b))
     freedom = variance**2 / loss if loss > 0 else math.inf
-    reach = _reach(variance, freedom, math.hypot(a.placement, b.placement), 1 - (1 - level) / 2 / comparisons)
-    return abs(math.log(a.value) - math.log(b.value)) > reach
+    return _reach(variance, freedom, math.hypot(a.placement, b.placement), quantile)
+
+
+def step_down(pairs: Sequence[tuple[Estimate, Estimate]], level: float = LEVEL) -> list[bool]:
+    """Which of these pairs differ, such that with a chance of `level` not one is claimed wrongly.
+
+    S. Holm, A simple sequentially rejective multiple test procedure (1979): what is proved no longer counts among the
+    questions asked. It holds however the pairs depend on each other.
+    """
+    apart = [False] * len(pairs)
+    while True:
+        left = [index for index, found in enumerate(apart) if not found]
+        more = [index for index in left if differ(*pairs[index], len(left), level)]
+        if not more:
+            return apart
+        for index in more:
+            apart[index] = True
 
 
 def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[tuple[int, int]]:

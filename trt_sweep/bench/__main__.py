@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile` and `overhead`."""
+"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile`, `compare` and `overhead`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trt_sweep.errors import SweepError
 
-LEAST = {"repeats": 2, "windows": 10, "points": 4, "build_workers": 1}
+LEAST = {"repeats": 2, "windows": 10, "points": 4, "build_workers": 1, "pairs": 1, "simulated": 1}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
     overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")
     overhead.add_argument("--records", type=int, nargs="+", default=[1000, 100_000], help="records of a table")
+    compare = benchmarks.add_parser("compare", help="alarms between nights with nothing changed, and one with")
+    compare.add_argument("--folder", type=Path, default=Path("outputs/bench/compare"), help="where the nights are kept")
+    compare.add_argument("--pairs", type=int, default=10, help="pairs of nights in which nothing changes")
+    compare.add_argument("--slower", type=float, metavar="SHARE", help="of one model's work, added in the last night")
+    compare.add_argument("--simulated", type=int, default=1000, help="simulated pairs of nights")
     options = parser.parse_args(arguments)
     try:
         _run(options)
@@ -61,6 +66,12 @@ def _run(options: argparse.Namespace) -> None:
             if least < 1:
                 raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
         overhead.run(options.folder, options.plans, options.records)
+    elif options.benchmark == "compare":
+        if options.slower is not None and not options.slower > 0:
+            raise SweepError(f"--slower={options.slower} is not allowed: use a share above 0, such as 0.03")
+        from trt_sweep.bench import compare
+
+        compare.run(options.folder, options.pairs, options.slower, options.simulated)
     else:
         if options.repeats > options.windows:
             raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")

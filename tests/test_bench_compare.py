@@ -1,0 +1,52 @@
+"""The benchmark of `compare`: simulated nights, and real ones where they are asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import without_gpu
+
+from trt_sweep.bench import __main__ as bench
+from trt_sweep.bench import compare
+
+
+def test_simulated_nights_raise_few_alarms_and_find_three_percent():
+    """The README has the same for 1,000 pairs: no more than 5 % of nights may claim what is not there."""
+    rows = pd.DataFrame(compare.simulate(150, seed=1)).set_index("added_percent")
+    assert rows["false_percent"].max() <= 5
+    assert rows["found_percent"].tolist()[1:] == sorted(rows["found_percent"].tolist()[1:])
+    assert rows["found_percent"][3.0] >= 85 and rows["found_percent"][5.0] >= 99
+
+
+def nights_of(folder, **arguments):
+    options = [f"--{name}={value}" for name, value in arguments.items()]
+    command = [sys.executable, "-m", "trt_sweep.bench", "compare", f"--folder={folder}", "--simulated=1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return pd.DataFrame(json.loads((folder / "compare.json").read_text())["nights"])
+
+
+@without_gpu
+@pytest.mark.slow
+def test_nights_on_a_cpu_raise_no_alarm_and_what_was_added_is_found(tmp_path):
+    rows = nights_of(tmp_path, pairs=2, slower=5)
+    assert rows["alarms"][:2].tolist() == [0, 0] and set(rows["exit_code"][:2]) <= {0, 2}
+    assert rows["exit_code"][2] == 1 and rows["found"][2] and rows["false"][2] == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_nights_on_a_gpu_find_three_percent(tmp_path):
+    rows = nights_of(tmp_path, pairs=3)
+    assert rows["alarms"][:3].tolist() == [0, 0, 0] and set(rows["exit_code"][:3]) == {0}
+    assert rows["exit_code"][3] == 1 and rows["found"][3] and rows["false"][3] == 0
+
+
+@pytest.mark.parametrize("argument", ["--pairs=0", "--simulated=0", "--slower=0"])
+def test_nights_without_sense_are_refused(argument, capsys):
+    assert bench.main(["compare", argument]) == 1
+    assert f"error: {argument}" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+"""Nights to compare: one sweep after the other, each a process of its own, and one in which a model takes longer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from trt_sweep import gpu
+from trt_sweep.errors import SweepError
+
+MODELS = 4
+BLOCKS = 33  # in each model: one more is 3 % of its work
+SLOWER = "slower.json"
+# A shared CPU: threads that wait for each other are at the mercy of whatever else runs, and a warm-up never settles.
+ON_CPU = {"OMP_NUM_THREADS": "1"}, ["measure.max_s=1", "measure.warmup_max_s=1"]
+MODULE = f'''
+import json
+from pathlib import Path
+
+import torch
+
+SLOWER = Path(__file__).with_name("{SLOWER}")  # blocks to add, by model: no part of a point's identity
+
+
+class Block(torch.nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.work = torch.nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return x + 0.1 * torch.relu(self.work(x))
+
+
+class Tower(torch.nn.Module):
+    def __init__(self, name, channels):
+        super().__init__()
+        more = json.loads(SLOWER.read_text()).get(name, 0)
+        self.blocks = torch.nn.Sequential(*(Block(channels) for _ in range({BLOCKS} + more)))
+
+    def forward(self, x):
+        return self.blocks(x)
+'''
+
+
+class Nights:
+    """The same sweep as often as asked for, in folders `night<n>` below `folder`: four models, each in two ways.
+
+    Raises SweepError where a sweep fails.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._config = folder, folder / "conf"
+        on_gpu = torch.cuda.is_available()
+        backends = "jit" if not on_gpu else "dynamo" if gpu.flavor() else "inductor"
+        self._axes = [f"backend={backends}", f"precision={'fp16' if on_gpu else 'fp32'}"]
+        more, settings = ({}, []) if on_gpu else ON_CPU
+        self._axes += settings
+        self._environment = os.environ | more
+        size = 56 if on_gpu else 12
+        (self._config / "model").mkdir(parents=True, exist_ok=True)
+        (self._config / "towers.py").write_text(MODULE)
+        self.models = [f"tower{number}" for number in range(MODELS)]
+        for number, name in enumerate(self.models):
+            channels = 8 * (number + 1) * (4 if on_gpu else 1)
+            factory = f"factory: {{_target_: towers.Tower, name: {name}, channels: {channels}}}"
+            inputs = f"inputs: [{{shape: [{channels}, {size}, {size}]}}]"
+            (self._config / "model" / f"{name}.yaml").write_text(f"name: {name}\n{factory}\n{inputs}\n")
+
+    def run(self, name: str, slower: dict[str, float] | None = None) -> Path:
+        """One night's sweep in a process of its own; `slower` adds that share of its work to a model."""
+        more = {model: round(share * BLOCKS) for model, share in (slower or {}).items()}
+        (self._config / SLOWER).write_text(json.dumps(more))
+        place = self.folder / name
+        command = [sys.executable, "-m", "trt_sweep", "--config-dir", str(self._config), "-m", *self._axes]
+        command += [f"model={','.join(self.models)}", f"hydra.sweep.dir={place}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment)
+        if done.returncode:
+            raise SweepError(f"the sweep in {place} failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+        return place

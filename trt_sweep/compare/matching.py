@@ -1,0 +1,123 @@
+"""The points of two sweeps that are the same point, and whether the two may be set against each other at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep import table
+from trt_sweep.errors import SweepError
+from trt_sweep.notes import AXES
+from trt_sweep.records import CLOCK_RANGE
+
+Row = dict[Hashable, Any]
+# What a point is, whatever code or schema named it; the device is of the machine.
+IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "device")))
+VERSIONS = ("driver", "cuda", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python", "code_id")
+RAN = ("ok", "inaccurate")
+ERROR_FACTOR = 2.0  # by which an error must grow to be worth a line
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The records of a sweep, each with the path of its folder (`place`), the newest where a point is there twice.
+
+    What a sweep did not come to (`interrupted`) is left out, and counted in `attrs["unfinished"]`, older records of a
+    point in `attrs["older"]`. Raises SweepError
+    for a folder that holds no record, for one of a newer schema, and for points of several GPUs.
+    """
+    rows = table.load(folder)
+    if rows.empty:
+        bad = next(iter(rows.attrs["unreadable"].items()), None)
+        why = f" that can be read ({bad[0]}: {bad[1]})" if bad else ""
+        raise SweepError(f"{folder} holds no record{why}: give the folder of a sweep, which has points/ in it")
+    machines = machines_of(rows)
+    if len(machines) > 1:
+        raise SweepError(
+            f"{folder} holds points of several GPUs ({', '.join(machines)}): give a folder with those of one"
+        )
+    done = rows[rows["status"] != "interrupted"].drop_duplicates("point_id", keep="last").copy()
+    done["place"] = [str(folder / str(name)) for name in done["folder"]]
+    unfinished = int((rows["status"] == "interrupted").sum())
+    older = len(rows) - unfinished - len(done)
+    done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": unfinished, "older": older}
+    return done
+
+
+def machines_of(rows: pd.DataFrame) -> list[str]:
+    """The GPUs that points ran on, or the machines where there was none: nothing more is known of a CPU."""
+    found: dict[str, None] = {}
+    for row in rows[rows["status"].isin(RAN)].to_dict("records"):
+        gpu = f"{row['gpu_name']} {row['gpu_uuid']}" if known(row["gpu_uuid"]) else f"the CPU of {row['hostname']}"
+        found[gpu] = None
+    if not found and (rows["status"] == "dryrun").any():
+        return ["no GPU, planned only"]
+    return list(found)
+
+
+def pairs(old: pd.DataFrame, new: pd.DataFrame) -> list[tuple[Row | None, Row | None]]:
+    """Rows of the same point, None where one side lacks it: by `point_id`, and where code changed it by `IDENTITY`."""
+    before, after = ({row["point_id"]: row for row in rows.to_dict("records")} for rows in (old, new))
+    found: list[tuple[Row | None, Row | None]] = [(before[name], after[name]) for name in before if name in after]
+    left, right = (
+        {key(row): row for name, row in rows.items() if name not in other}
+        for rows, other in ((before, after), (after, before))
+    )
+    return [
+        *found,
+        *((row, right.get(name)) for name, row in left.items()),
+        *((None, row) for name, row in right.items() if name not in left),
+    ]
+
+
+def key(row: Row) -> tuple[str | None, ...]:
+    """A point's identity by the axes' effective values."""
+    return tuple(str(row[axis]) if known(row[axis]) else None for axis in IDENTITY)
+
+
+def known(value: Any) -> bool:
+    """Whether a record has this value."""
+    return value is not None and (isinstance(value, list) or not pd.isna(value))
+
+
+def is_time(value: Any) -> bool:
+    """Whether a record's time is one."""
+    return known(value) and 0 < value < math.inf
+
+
+def differs(before: Row, after: Row, column: str) -> bool:
+    """Whether both rows have this value, and it is another one."""
+    return known(before[column]) and known(after[column]) and bool(before[column] != after[column])
+
+
+def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
+    """What else is different, known on both sides, and may be why a time is: GPU, engine, versions, clocks, error.
+
+    Clocks count from `records.CLOCK_RANGE` on, an error where it grew by more than `ERROR_FACTOR`.
+    """
+    columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", "rel_l2_error")
+    found = {name: (before[name], after[name]) for name in columns if differs(before, after, name)}
+    clocks = found.get("sm_clock_mhz", (1.0, 1.0))
+    if max(clocks) <= min(clocks) * (1 + CLOCK_RANGE):
+        found.pop("sm_clock_mhz", None)
+    errors = found.get("rel_l2_error", (1.0, 1.0))
+    if errors[1] <= errors[0] * ERROR_FACTOR:
+        found.pop("rel_l2_error", None)
+    return found
+
+
+def labels(rows: pd.DataFrame) -> list[str]:
+    """A name for each row that tells it from the others by the axes that differ."""
+    first = ("model", "backend", "precision")
+    axes = [axis for axis in table.varied(rows) if axis not in (*first, "device")]
+    names = []
+    for row in rows.to_dict("records"):
+        more = [f"{axis}={str(row[axis]).lower()}" for axis in axes if known(row[axis])]
+        names.append(" ".join([*(str(row[axis]) for axis in first), *more]))
+    return [
+        name if names.count(name) == 1 else f"{name} ({point[:6]})"
+        for name, point in zip(names, rows["point_id"], strict=True)
+    ]

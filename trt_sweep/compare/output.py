@@ -1,0 +1,209 @@
+"""A comparison in words, as a table, Markdown, JSON and JUnit XML. Names and reasons are untrusted text."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from trt_sweep import stats
+from trt_sweep.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
+from trt_sweep.compare.matching import known
+from trt_sweep.compare.times import Times
+from trt_sweep.layers.evidence import printable
+
+SHOWN = {"code_id": "trt_sweep's code", "engine_id": "engine", "partition_id": "partition", "python": "Python"}
+OUTCOMES = {0: "no alarm", 1: "alarm", 2: "not comparable"}
+
+
+def words(comparison: Comparison) -> list[str]:
+    """The verdict, then what led to it, one sentence each."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
+    found = [f"{OUTCOMES[comparison.exit_code]}: {counts or 'nothing was compared'}"]
+    found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict in ALARMS]
+    found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict == "improved"]
+    found += comparison.problems
+    if comparison.common:
+        found.append(f"changed for every point: {describe(comparison.common)}")
+    blind = [point for point in comparison.points if point.blind]
+    if blind and not comparison.problems:
+        found.append(
+            f"{len(blind)} points could not have shown a change of {comparison.min_effect:.0%}, "
+            f"first {blind[0].label}: {blind[0].blind}"
+        )
+    if comparison.host_drift is not None:
+        found.append(
+            "latencies that the host bounds drift between nights, which is allowed for (standard deviation up to "
+            f"{comparison.host_drift:.0%}): only large changes show there, and one of all such points at once is taken "
+            "for the host's"
+        )
+    return [clean(line) for line in found + comparison.notes]
+
+
+def sentence(point: Judged) -> str:
+    """What became of a point, with the numbers behind it."""
+    parts = [point.verdict]
+    if point.verdict == FAILING and point.new is not None:
+        parts.append(f"{point.new['status']} in {point.new['phase']}: {point.new['reason']}")
+    parts += [_time(item) for item in point.times]
+    if point.changed:
+        parts.append(f"changed: {describe(point.changed)}")
+    return clean("; ".join(parts))
+
+
+def _time(item: Times) -> str:
+    method = f" ({item.method})" if item.method else ""
+    proved = "" if item.apart else ", not proved"
+    return f"{item.clock}{method} {item.old_ms:.4g} to {item.new_ms:.4g} ms, {_ratio(item)}{proved}"
+
+
+def _ratio(item: Times) -> str:
+    interval = f" [{item.low:.3f}, {item.high:.3f}]" if math.isfinite(item.high) else ""
+    return f"{item.ratio:.3f}×{interval}"
+
+
+def describe(changed: dict[str, tuple[object, object]]) -> str:
+    """What is different, with both values."""
+    shown = []
+    for name, (old, new) in changed.items():
+        if name.endswith("_id"):
+            shown.append(f"{SHOWN[name]} ({str(old)[:6]} to {str(new)[:6]})")
+        elif isinstance(old, float) and isinstance(new, float):
+            shown.append(f"{name} {old:.3g} to {new:.3g}")
+        else:
+            shown.append(f"{SHOWN.get(name, name)} {old} to {new}")
+    return ", ".join(shown)
+
+
+def clean(text: str) -> str:
+    """On one line, without what a terminal or a parser would take for more than text."""
+    return printable(" ".join(text.split()))
+
+
+def cells(comparison: Comparison) -> list[dict[str, str]]:
+    """The table: a row a point, the gravest first; clocks that none has are left out."""
+    rows = []
+    clocks = list(dict.fromkeys(item.clock for point in comparison.points for item in point.times))
+    for point in comparison.points:
+        row = {"point": point.label, "verdict": point.verdict}
+        by_clock = {item.clock: item for item in point.times}
+        for clock in sorted(clocks):
+            item, name = by_clock.get(clock), clock.removesuffix("_ms")
+            row[f"{name} ms"] = f"{item.old_ms:.4g} → {item.new_ms:.4g}" if item else "–"
+            row[f"{name} × [95 %]"] = _ratio(item) if item else "–"
+        row["build s"] = _both(point, "build_s", ".1f")
+        row["rel. error"] = _both(point, "rel_l2_error", ".1e")
+        row["changed"] = describe(point.changed) or "–"
+        rows.append({name: clean(value) for name, value in row.items()})
+    for name in ("build s", "rel. error", "changed"):
+        if all(row[name] == "–" for row in rows):
+            for row in rows:
+                del row[name]
+    return rows
+
+
+def _both(point: Judged, column: str, spec: str) -> str:
+    values = [row[column] for row in (point.old, point.new) if row is not None and known(row[column])]
+    return " → ".join(dict.fromkeys(format(value, spec) for value in values)) or "–"
+
+
+def render(comparison: Comparison) -> Table:
+    """The table for a terminal."""
+    rows = cells(comparison)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0] if rows else ():
+        shown.add_column(name, justify="left" if name in ("point", "verdict", "changed") else "right")
+    for row in rows:
+        shown.add_row(*map(Text, row.values()))
+    return shown
+
+
+def markdown(comparison: Comparison) -> str:
+    """The same for a pull request or a job's summary."""
+    first, *rest = (_escaped(line) for line in words(comparison))
+    rows = [{name: _escaped(value) for name, value in row.items()} for row in cells(comparison)]
+    lines = [f"**{first}**", "", *(f"- {line}" for line in rest), ""]
+    if rows:
+        lines += [" | ".join(["", *rows[0], ""]).strip(), "|---" * len(rows[0]) + "|"]
+        lines += [" | ".join(["", *row.values(), ""]).strip() for row in rows]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", html.escape(text, quote=False))
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The same as data; what is not known is null."""
+    return {
+        "exit_code": comparison.exit_code,
+        "counts": comparison.counts,
+        "min_effect": comparison.min_effect,
+        "level": stats.LEVEL,
+        "host_drift": comparison.host_drift,
+        "changed": comparison.common,
+        "problems": comparison.problems,
+        "notes": comparison.notes,
+        "words": words(comparison),
+        "points": [
+            {
+                "label": point.label,
+                "verdict": point.verdict,
+                "blind": point.blind,
+                "point_id_old": point.old and point.old["point_id"],
+                "point_id_new": point.new and point.new["point_id"],
+                "status_old": point.old and point.old["status"],
+                "status_new": point.new and point.new["status"],
+                "reason": _number(point.row["reason"]),
+                "changed": point.changed,
+                "build_s": [_number(row and row["build_s"]) for row in (point.old, point.new)],
+                "rel_l2_error": [_number(row and row["rel_l2_error"]) for row in (point.old, point.new)],
+                "times": [{name: _number(value) for name, value in vars(item).items()} for item in point.times],
+            }
+            for point in comparison.points
+        ],
+    }
+
+
+def _number(value: Any) -> Any:
+    return None if not known(value) or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+def junit(comparison: Comparison) -> str:
+    """JUnit XML: a test case a point, failed where it is an alarm, skipped where nothing could be told.
+
+    What stands in the way of the whole comparison is an error of a case of its own, so that CI does not take it for
+    success.
+    """
+    cases = [_case(point) for point in comparison.points]
+    if comparison.exit_code not in (FINE, 1):
+        case = ET.Element("testcase", classname="trt_sweep.compare", name="comparable", time="0")
+        ET.SubElement(case, "error", message=clean("; ".join(comparison.problems)))
+        cases.insert(0, case)
+    counted = {"tests": str(len(cases))}
+    for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        counted[name] = str(sum(case.find(tag) is not None for case in cases))
+    root = ET.Element("testsuites", {"name": "trt_sweep.compare"} | counted)
+    suite = ET.SubElement(root, "testsuite", {"name": "trt_sweep.compare", "time": "0"} | counted)
+    suite.extend(cases)
+    ET.SubElement(suite, "system-out").text = "\n".join(words(comparison))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(point: Judged) -> ET.Element:
+    model, name = clean(str(point.row["model"])), clean(point.label)
+    case = ET.Element("testcase", classname=f"trt_sweep.compare.{model}", name=name, time="0")
+    if point.verdict in ALARMS:
+        kind = "slower" if point.verdict == REGRESSED else "failing"
+        ET.SubElement(case, "failure", type=kind, message=point.verdict).text = sentence(point)
+    elif point.verdict == NOT_APART or point.new is None or not point.times:
+        ET.SubElement(case, "skipped", message=clean(point.blind or point.verdict))
+    ET.SubElement(case, "system-out").text = sentence(point)
+    return case

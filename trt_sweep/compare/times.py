@@ -1,0 +1,207 @@
+"""The times of one point in two nights: which clock, by which method, and by what factor they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import ranking, records, stats
+from trt_sweep.compare import matching
+from trt_sweep.compare.matching import Row, known
+
+GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
+CONTROLS = 5  # points whose latency the host bounds, from which its drift between the two nights is told
+QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of all lies nearer
+
+
+@dataclass(frozen=True)
+class Times:
+    """A clock's two times, in ms; `ratio` is new over old, between `low` and `high` with 95 % confidence.
+
+    `apart` is whether they are proved to differ, all questions of the comparison together; `host` whether the host may
+    have moved them.
+    """
+
+    clock: str
+    method: str | None
+    old_ms: float
+    new_ms: float
+    ratio: float
+    low: float
+    high: float
+    apart: bool
+    host: bool
+
+    def longer(self, effect: float) -> bool:
+        """Whether the new time is proved to be longer, and by at least the share `effect`."""
+        return self.apart and self.ratio >= 1 + effect
+
+    def shorter(self, effect: float) -> bool:
+        """Likewise shorter."""
+        return self.apart and self.ratio <= 1 / (1 + effect)
+
+    def within(self, effect: float) -> bool:
+        """Whether it is shown that the two differ by less than the share `effect`, either way.
+
+        Two one-sided tests (D. J. Schuirmann, 1987), by an interval that is wider than they need.
+        """
+        return self.low > 1 / (1 + effect) and self.high < 1 + effect
+
+    def blind(self, effect: float) -> bool:
+        """Whether even equal times would not have shown that."""
+        return self.reach > effect
+
+    @property
+    def reach(self) -> float:
+        """Half of the interval, as a share."""
+        return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clock of one point in two nights, before it is judged; `drift` and `delays` are of the hosts, 0 without."""
+
+    clock: str
+    method: str | None
+    old: stats.Estimate
+    new: stats.Estimate
+    drift: float = 0.0
+    delays: tuple[float, float] = (0.0, 0.0)
+
+
+def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
+    """The times of each pair of rows by each clock that both have; and the drift of the host that was allowed for."""
+    found = [_pairs(old, new) for old, new in pairs]
+    judged, drift = judge([pair for pairs_of_point in found for pair in pairs_of_point])
+    times = iter(judged)
+    return [[next(times) for _ in pairs_of_point] for pairs_of_point in found], drift
+
+
+def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
+    """All questions of a comparison, answered together; and the drift of the host that was allowed for.
+
+    Spreads are drawn towards those of their night and clock (`stats.moderated`). What several points share, since they
+    were timed once for all of them, is one question.
+    """
+    drifts = _drifts(pairs)
+    careful = _careful(pairs, drifts)
+    distinct = list(dict.fromkeys(careful))
+    apart = dict(zip(distinct, stats.step_down(distinct), strict=True))
+    times = []
+    for pair, (old, new) in zip(pairs, careful, strict=True):
+        ratio, (low, high) = new.value / old.value, stats.ratio_interval(old, new)
+        # Without the delays of one night, and with those of the other.
+        low, high = min(low, ratio / math.exp(pair.delays[1])), max(high, ratio * math.exp(pair.delays[0]))
+        proved = apart[old, new] and not low <= 1 <= high
+        times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, low, high, proved, pair.drift > 0))
+    return times, max(drifts, default=0.0) or None
+
+
+def _careful(pairs: Sequence[Pair], drifts: Sequence[float]) -> list[tuple[stats.Estimate, stats.Estimate]]:
+    found: list[tuple[stats.Estimate, stats.Estimate]] = [(pair.old, pair.new) for pair in pairs]
+    for clock in CLOCKS:
+        where = [index for index, pair in enumerate(pairs) if pair.clock == clock]
+        nights = [stats.moderated([found[index][side] for index in where]) for side in (0, 1)]
+        for index, old, new in zip(where, *nights, strict=True):
+            found[index] = (old, new)
+    return [(_wider(old, drift), _wider(new, drift)) for (old, new), drift in zip(found, drifts, strict=True)]
+
+
+def _wider(estimate: stats.Estimate, drift: float) -> stats.Estimate:
+    return dataclasses.replace(estimate, placement=max(estimate.placement, drift))
+
+
+def _drifts(pairs: Sequence[Pair]) -> list[float]:
+    """What is allowed each pair for its nights' hosts: what is known of such, or more where all of them moved by more.
+
+    That is from the median of how far they moved, not less a common factor: that is what a host does. One point that
+    became slower does not change a median; all of them becoming slower is not told from the host.
+    """
+    moved = [abs(math.log(pair.new.value / pair.old.value)) for pair in pairs if pair.drift]
+    seen = float(np.median(moved)) / QUARTILE / math.sqrt(2) if len(moved) >= CONTROLS else 0.0
+    return [max(seen, pair.drift) if pair.drift else 0.0 for pair in pairs]
+
+
+def _pairs(old: Row, new: Row) -> list[Pair]:
+    rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
+    found = []
+    for clock in CLOCKS:
+        if not all(matching.is_time(row[clock]) for row, _ in rows) or (
+            clock == LATENCY and matching.differs(old, new, "clock")
+        ):
+            continue
+        method = None
+        if clock == GPU:
+            by = [_methods(*item) for item in rows]
+            method = next((name for name in records.METHODS if all(name in have for have in by)), None)
+            if method is None:
+                continue
+        before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
+        drift = max(host_drift(row) for row, _ in rows) if clock == LATENCY else 0.0
+        delays = (delay(old), delay(new)) if drift else (0.0, 0.0)
+        found.append(Pair(clock, method, before, after, drift, delays))
+    return found
+
+
+def host_drift(row: Row) -> float:
+    """How far a night's host may have moved this latency, as a relative standard deviation; a CPU is the host."""
+    if row["clock"] == "wall":
+        return stats.HOST_DRIFT
+    return stats.NIGHT_DRIFT if ranking.allowances(pd.Series(row), LATENCY)["drift"] else 0.0
+
+
+def delay(row: Row) -> float:
+    """By how much the host may have delayed all of a row's calls: from the fastest to the median, as a logarithm.
+
+    On a busy machine the rounds of a night may be delayed alike, by three times what a call takes; nothing hurries one.
+    """
+    return math.log(row[LATENCY] / row["latency_ms_min"]) if matching.is_time(row["latency_ms_min"]) else 0.0
+
+
+def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
+    return {name for name in records.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
+
+
+def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate:
+    """From the samples; where they cannot be read from the record's own numbers, of which one round says no spread."""
+    series = pd.Series(row)
+    windows = kept.get(f"{clock}_{method}" if method else clock)
+    if windows:
+        allowed = ranking.allowances(series, clock)
+        if clock == GPU and method != row["gpu_ms_method"]:
+            # How far captures lay apart is not on record: as little is known as of one.
+            allowed = {"unseen": stats.unseen_gpu(None, 1 if method == records.GRAPH else None)}
+        return stats.estimate(windows, **allowed)
+    if known(row["rounds"]) and known(row["builds"]):
+        return ranking.estimate(series, clock)
+    return stats.Estimate(float(row[clock]), math.nan, 1, math.inf, 0.0)
+
+
+def samples(folder: Path) -> dict[str, list[list[np.ndarray]]]:
+    """The series of a point by clock, `[build][round]`, in ms; nothing where the file is missing or damaged."""
+    try:
+        with np.load(folder / records.SAMPLES) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        clocks = [name for name in arrays if not name.endswith(("_build", "_round"))]
+        return {name: _windows(arrays, name) for name in clocks}
+    except Exception:  # numpy, zipfile, zlib and struct each have errors of their own for a damaged file
+        return {}
+
+
+def _windows(arrays: dict[str, np.ndarray], clock: str) -> list[list[np.ndarray]]:
+    values = arrays[clock].astype(float)
+    if not len(values) or not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"{clock} holds what is no time")
+    zeros = np.zeros(len(values), dtype=int)  # records of schema 1 hold one window
+    builds, rounds = (arrays.get(f"{clock}_{what}", zeros) for what in ("build", "round"))
+    return [
+        [values[(builds == build) & (rounds == number)] for number in np.unique(rounds[builds == build])]
+        for build in np.unique(builds)
+    ]
