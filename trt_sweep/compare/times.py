@@ -98,7 +98,7 @@ def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
     for pair, (old, new) in zip(pairs, careful, strict=True):
         ratio, (low, high) = new.value / old.value, stats.ratio_interval(old, new)
         # Without the delays of one night, and with those of the other.
-        low, high = min(low, ratio / math.exp(pair.delays[1])), max(high, ratio * math.exp(pair.delays[0]))
+        low, high = low / math.exp(pair.delays[1]), high * math.exp(pair.delays[0])
         proved = apart[old, new] and not low <= 1 <= high
         times.append(Times(pair.clock, pair.method, old.value, new.value, ratio, low, high, proved, pair.drift > 0))
     return times, max(drifts, default=0.0) or None
