@@ -107,7 +107,10 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["cuda_graphs=maybe"], ["cuda_graphs", "maybe"]),
         (["runtime_cache=lukewarm"], ["runtime_cache=lukewarm", "cold, warm"]),
         (["compile.max_aux_streams=1"], ["compile.max_aux_streams", "+compile.max_aux_streams"]),
-        (["precision=fp8"], ["precision=fp8", "fp32, tf32, fp16, bf16"]),
+        (["precision=fp9"], ["precision=fp9", "fp32, tf32, fp16, bf16"]),
+        (["precision=int8"], ["precision=int8 needs quantization.method", "modelopt_int8_default"]),
+        (["precision=int8", "quantization.method=modelopt_int"], ["quantization.method=modelopt_int", "did you"]),
+        (["+quantization.calibration.samples=3"], ["quantization.calibration", "_target_"]),
         (["model=resnet19"], ["model=resnet19", "resnet18", "model.name"]),
         (["model.name=resnet19"], ["model.name=resnet19", "resnet18"]),
         (["backend=tensorflow"], ["backend=tensorflow", "dynamo", "eager", "inductor"]),
@@ -126,6 +129,39 @@ def test_mistakes_are_one_line_before_anything_runs(sweep, arguments, words):
     for word in words:
         assert word in lines[0]
     assert not list(done.folder.glob("points/*")) and done.out == ""
+
+
+DIGITS = ("model=digits_transformer", "batch_size=8", "+quantization.calibration._target_=digits.calibration")
+
+
+def test_quantized_models_in_pytorch_are_evaluated_by_ones_own_function(sweep):
+    pytest.importorskip("modelopt")
+    evaluate = "+accuracy.evaluate._target_=digits.top1"
+    methods = "quantization.method=null,modelopt_int8_default"
+    done = sweep(*DIGITS, "backend=eager", "device=cpu", "precision=auto", methods, evaluate, "measure.rounds=1", *FAST)
+    assert done.code == 0, done.err
+    rows = done.rows.set_index("precision")
+    assert rows["status"].to_dict() == {"fp32": "ok", "fp16": "ok", "int8": "ok"}
+    row = rows.loc["int8"]
+    assert row["quantization_method"] == "modelopt_int8_default" and row["calibration"] == "digits.calibration"
+    assert row["quantized_layers"] == 10 and row["base_precision"] == "fp32"
+    assert row["fake_quant_rel_l2_error"] == pytest.approx(row["rel_l2_error"])
+    assert rows["evaluation"].between(0, 1).all() and set(rows["evaluation_name"]) == {"digits.top1"}
+    assert row["speedup"] == pytest.approx(rows.loc["fp32", "latency_ms"] / row["latency_ms"])
+    assert "random calibration" not in done.out and "evaluation" in done.out
+
+
+@needs_tensorrt
+@without_gpu
+def test_quantized_models_are_planned(sweep):
+    pytest.importorskip("modelopt")
+    methods = "quantization.method=modelopt_int8_weight_only,modelopt_int4_weight_only"
+    done = sweep("model=digits_transformer", "precision=auto", methods)
+    assert done.code == 0, done.err
+    weights, four = (row for _, row in done.rows.iterrows())
+    assert (weights["status"], weights["base_precision"], weights["fallback_ops"]) == ("dryrun", "fp16", 0)
+    assert weights["fake_quant_rel_l2_error"] > 0 and weights["engines"] == 1
+    assert four["status"] == "unsupported" and "only accept INT8 or FP8" in four["reason"]
 
 
 @needs_tensorrt

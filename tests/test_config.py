@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trt_sweep.config import AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, SweepConfig, from_hydra
+from trt_sweep.config import (
+    AccuracyConfig,
+    InputConfig,
+    MeasureConfig,
+    ModelConfig,
+    QuantizationConfig,
+    SweepConfig,
+    from_hydra,
+)
 from trt_sweep.errors import SweepError
 
 
@@ -18,7 +26,7 @@ def sweep(**values) -> SweepConfig:
     return SweepConfig(**{"model": model, "backend": "eager", **values})
 
 
-TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
+TOLERANCES = AccuracyConfig().rel_l2
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,10 @@ TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
             "nan",
             "above 0",
         ),
-        (sweep, {"precision": "int8"}, "precision", "int8", "fp32, tf32, fp16, bf16"),
+        (sweep, {"precision": "int2"}, "precision", "int2", "fp32, tf32, fp16, bf16, int8, fp8, int4, auto"),
+        (AccuracyConfig, {"evaluate": {"n": 1}}, "accuracy.evaluate", "{'n': 1}", "accuracy.evaluate._target_="),
+        (QuantizationConfig, {"calibration": {"n": 1}}, "quantization.calibration", "{'n': 1}", "_target_="),
+        (QuantizationConfig, {"samples": 0}, "quantization.samples", "0", "at least 1"),
         (sweep, {"batch_size": 0}, "batch_size", "0", "at least 1"),
         (sweep, {"min_block_size": 0}, "min_block_size", "0", "at least 1, or null"),
         (sweep, {"optimization_level": 6}, "optimization_level", "6", "from 0 to 5, or null"),

@@ -173,6 +173,29 @@ def test_notes_about_failures_and_plans(tmp_path):
     ]
 
 
+def test_quantized_rows_are_set_against_what_stands_beside_their_quantized_parts(tmp_path):
+    put(tmp_path, "eager16", 6.0, backend="eager", precision="fp16", base_precision="fp16", jobs=[])
+    eager = {"backend": "eager", "quantization_method": "a"}
+    put(tmp_path, "fake", 60.0, precision="int8", base_precision="fp16", **eager)
+    put(tmp_path, "int8", 2.0, precision="int8", base_precision="fp16", quantization_method="a")
+    put(tmp_path, "old16", 3.0, precision="fp16")  # from before there was a base precision
+    rows = load(tmp_path)
+    assert rows["speedup"].to_dict() == {"eager16": 1.0, "fake": 0.1, "int8": 3.0, "old16": 2.0}
+
+
+def test_notes_about_quantization(tmp_path):
+    how = {"precision": "int8", "base_precision": "fp16", "status": "inaccurate", "phase": "accuracy"}
+    of = {"fake_quant_finite": True, "fake_quant_rel_l2_error": 0.07}
+    put(tmp_path, "a", quantization_method="m_a", calibration="random", finite=False, **how, **of)
+    put(tmp_path, "b", quantization_method="m_b", calibration="mine", finite=True, rel_l2_error=0.08, **how, **of)
+    put(tmp_path, "c", quantization_method="m_c", finite=False, **how, fake_quant_finite=False)
+    notes = table.notes(table.load(tmp_path))
+    assert any("random calibration: m_a chose" in note for note in notes)
+    assert any("m dynamo m_a: the engine is wrong" in note and "7.0e-02" in note for note in notes)
+    assert any("m dynamo m_b: the method is wrong" in note for note in notes)
+    assert any("m m_c: the fake-quantized model's output is not finite" in note for note in notes)
+
+
 def test_main(tmp_path, capsys):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
     put(tmp_path, "trt", 5.0, rel_l2_error=1.5e-4)

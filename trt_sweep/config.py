@@ -14,7 +14,9 @@ from omegaconf import MISSING, OmegaConf
 
 from trt_sweep.errors import SweepError, require
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *QUANTIZED)
+AUTO = "auto"
 RUNTIMES = ("cpp", "python")
 RUNTIME_CACHES = ("cold", "warm")
 CACHES = ("cold", "warm", "frozen")
@@ -51,6 +53,11 @@ NO_IDENTITY = (
 def _require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
     ok = value in choices or (optional and value is None)
     require(ok, name, value, "one of " + ", ".join(choices) + (", or null for the library's default" * optional))
+
+
+def _require_target(name: str, value: dict[str, Any]) -> None:
+    ok = not value or isinstance(value.get("_target_"), str)
+    require(ok, name, value, f"{name}._target_=module.function and its arguments, or {{}} for none")
 
 
 def _require_size(name: str, size: object, value: object) -> None:
@@ -155,9 +162,20 @@ class MeasureConfig:
 
 @dataclass
 class AccuracyConfig:
-    """The largest relative L2 error against the FP32 eager reference that still counts as accurate, by precision."""
+    """What counts as accurate, and what else is asked of the outputs.
 
-    rel_l2: dict[str, float] = field(default_factory=lambda: {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1})
+    `rel_l2` is the largest relative L2 error against the FP32 eager reference, by precision. `evaluate` names a
+    function of one's own (`_target_` and its arguments) that is called with the compiled model and the device and gives
+    a number, see `evaluation`.
+    """
+
+    rel_l2: dict[str, float] = field(
+        default_factory=lambda: {
+            **{"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1},
+            **{"int8": 1e-1, "fp8": 2e-1, "int4": 3e-1},
+        }
+    )
+    evaluate: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(
@@ -168,6 +186,27 @@ class AccuracyConfig:
         )
         for precision, value in self.rel_l2.items():
             require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
+        _require_target("accuracy.evaluate", self.evaluate)
+
+
+@dataclass
+class QuantizationConfig:
+    """How a model comes to precision int8, fp8 or int4; not used in the others.
+
+    `method` is a file of `trt_sweep.quantization`. Methods that look at data are given `samples` of them: from
+    `calibration`, which names (`_target_` and its arguments) an iterable of batches for the model (tensors, tuples or
+    dicts of them), or else random ones like the model's inputs. `skip` holds patterns of modules that are left as they
+    are, with all that is in them: `fc`, `layer4.*`.
+    """
+
+    method: str | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    samples: int = 64
+    skip: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _require_target("quantization.calibration", self.calibration)
+        require(self.samples >= 1, "quantization.samples", self.samples, "an integer of at least 1")
 
 
 @dataclass
@@ -227,7 +266,8 @@ class IsolationConfig:
 class SweepConfig:
     """One point: the axes at the root, under Torch-TensorRT's names, and what is not swept as a rule in groups.
 
-    null means the library's default; the record holds the value that took effect. `batch_size` may be [min, opt, max]:
+    null means the library's default; the record holds the value that took effect. `precision` auto is the one that
+    `quantization.method` goes with, fp16 without a method. `batch_size` may be [min, opt, max]:
     it is then built once for that range and timed at each size of `time_at` (default: these three). `compile` holds
     further compilation arguments of the installed Torch-TensorRT. `plan` shows what the sweep would do, and does
     none of it. `resume` is the folder of a sweep whose points that
@@ -257,6 +297,7 @@ class SweepConfig:
     compile: dict[str, Any] = field(default_factory=dict)
     torchscript: TorchScriptConfig = field(default_factory=TorchScriptConfig)
     inductor: InductorConfig = field(default_factory=InductorConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     device: str = "auto"
     dryrun: bool = False
     measure: MeasureConfig = field(default_factory=MeasureConfig)
@@ -276,7 +317,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         for status in self.retry:
             _require_choice("retry", status, FAILURES)
-        _require_choice("precision", self.precision, PRECISIONS)
+        _require_choice("precision", self.precision, (*PRECISIONS, AUTO))
         _require_choice("objective", self.objective, tuple(OBJECTIVES))
         _require_size("batch_size", self.batch_size, self.batch_size)
         size, level = self.min_block_size, self.optimization_level
@@ -320,6 +361,21 @@ class SweepConfig:
         ok = bool(self.time_at) and all(least <= size <= most for size in self.time_at)
         allowed = f"sizes from {least} to {most}" if self.dynamic else "it with a range, as in batch_size=[1,8,32]"
         require(ok, "time_at", self.time_at, allowed)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether `quantization` is used."""
+        return self.precision in QUANTIZED
+
+    @property
+    def base_precision(self) -> str:
+        """What stands beside the quantized parts: FP16, and FP32 where a CPU computes, which is slow in FP16.
+
+        For other precisions, the precision itself.
+        """
+        if not self.quantized:
+            return self.precision
+        return "fp32" if self.device == "cpu" and not self.dryrun else "fp16"
 
     @property
     def dynamic(self) -> Range | None:
@@ -385,6 +441,12 @@ class SweepConfig:
     def source_key(self) -> str:
         """Likewise for the module with its example inputs on the device, as the backends see it."""
         return _digest({"model": dataclasses.asdict(self.model), "batch_size": self.batch_size, "device": self.device})
+
+    @property
+    def quantized_key(self) -> str:
+        """Likewise for the module as `quantization` leaves it, in its base precision."""
+        how = dataclasses.asdict(self.quantization) if self.quantized else None
+        return _digest({"source": self.source_key, "precision": [self.precision, self.base_precision], "how": how})
 
     @property
     def model_id(self) -> str:

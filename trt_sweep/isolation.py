@@ -32,6 +32,7 @@ GUARD = 'read -r _; kill -9 -"$0"'
 LIMITED = {
     "export": "export_s",
     "partition": "export_s",
+    "quantization": "build_s",
     "build": "build_s",
     "warmup": "timing_s",
     "timing": "timing_s",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import accuracy, backends, gpu, health, models, records, timing
+from trt_sweep import accuracy, backends, evaluation, gpu, health, models, quantization, records, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported, one_line
@@ -37,6 +37,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 PHASES = {
     "model": "build_failed",
     "reference": "run_failed",
+    "quantization": "build_failed",
     "export": "build_failed",
     "partition": "build_failed",
     "build": "build_failed",
@@ -118,6 +119,7 @@ class Line:
         self.timers: list[timing.Timer] = []
         self.measurement: timing.Measurement | None = None
         self.accuracy = records.Accuracy()
+        self.quantization = records.Quantization()
         self._watches: list[health.Watch] = []
         self._remeasured = 0
         self._created: str | None = None
@@ -228,7 +230,7 @@ class Line:
             self._status, self._reason = PHASES[self.phase], one_line(error)
             if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY.search(str(error)):
                 self._status = "out_of_memory"
-            low = self.config.precision in ("fp16", "bf16") and self.phase not in ("model", "reference")
+            low = self.config.base_precision in ("fp16", "bf16") and self.phase not in ("model", "reference")
             if isinstance(error, NotImplementedError) and self.config.device == "cpu" and low:
                 self._status = "unsupported"
                 self._reason = (
@@ -275,6 +277,8 @@ class Line:
         with torch.no_grad():
             if self._job.builds:
                 self._reuse(self._job.builds)
+                if config.quantized:
+                    self._quantize(self._source(device), device)
             for _ in range(len(self._job.builds), 1 if config.dryrun else config.measure.rebuilds):
                 self._build(backend, device)
             if config.dryrun:
@@ -287,12 +291,15 @@ class Line:
         shared = self._job.shared
         settings = self._settings(device)
         self._enter("model")
-        model = shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+        model = self._source(device)
         self._enter("reference")
-        if config.dryrun:
+        if config.dryrun and not config.quantized:
             model()
         else:
             self._reference(model, device)  # a reference that proves nothing is worth no build
+        if config.quantized:
+            self._enter("quantization")
+            model = self._quantize(model, device)
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         error: Exception | None = None
         try:
@@ -306,6 +313,11 @@ class Line:
         key = engine_key(config, self.compiled)
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, self)
+
+    def _source(self, device: torch.device) -> models.Model:
+        """The model in FP32, as nothing has changed it yet."""
+        key = ("model", self.config.source_key, str(device))
+        return self._job.shared.once(key, lambda: models.build(self.config, device))
 
     def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
         key = engine_key(self.config, planned)
@@ -337,6 +349,26 @@ class Line:
         accuracy.require_dependence(spread)
         return reference, spread
 
+    def _quantize(self, model: models.Model, device: torch.device) -> models.Model:
+        """The quantized model; what its own outputs are worth is kept, so that an engine is not blamed for it."""
+        config, shared = self.config, self._job.shared
+        quantized, facts = quantization.prepared(model, config, device, shared)
+
+        def error() -> records.Accuracy:
+            reference, _ = self._reference(model, device)
+            inputs = models.inputs(config.timed, device).to(models.DTYPE[config.base_precision])
+            with models.float32_mode("fp32"), gpu.building(device, self._enter, self.phase):
+                outputs = quantized.module(*inputs.args, **inputs.kwargs)
+            found = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
+            self._enter("quantization")
+            return found
+
+        found = shared.once(("fake_quant", config.quantized_key, config.timed.source_key, str(device)), error)
+        self.quantization = dataclasses.replace(
+            facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error
+        )
+        return quantized
+
     def _reuse(self, builds: list[_Built]) -> None:
         first = builds[0]
         build = dataclasses.replace(first.compiled.build, build_s=None, engine_reused_from=first.point_id)
@@ -350,7 +382,7 @@ class Line:
         """Bind each build and compare its outputs; "ok", or "inaccurate" with the reason kept."""
         config = self.config
         self._enter("accuracy")
-        reference, spread = self._reference(self._job.builds[0].model, device)
+        reference, spread = self._reference(self._source(device), device)
         inputs = models.inputs(config.timed, device)
         tolerance = config.accuracy.rel_l2[config.precision]
         found: list[records.Accuracy] = []
@@ -363,8 +395,14 @@ class Line:
                 outputs, took_ms = timer.first()
             self.timers.append(timer)
             first_ms.append(took_ms)
-            found.append(accuracy.check(outputs, reference, tolerance))
+            checked = accuracy.check(outputs, reference, tolerance)
             del outputs
+            if config.accuracy.evaluate:
+                model = evaluation.Batched(built.compiled.bind, config)
+                with self.running(index), gpu.building(device, self._enter, "accuracy"):
+                    value = evaluation.run(model, config, device)
+                checked = dataclasses.replace(checked, evaluation=value, evaluation_name=evaluation.name(config))
+            found.append(checked)
         # NaN is worse than any number.
         worst = max(found, key=lambda item: (not item.finite, item.rel_l2_error))
         self.accuracy = dataclasses.replace(worst, reference_spread=spread)
@@ -448,6 +486,7 @@ class Line:
             Axes(**(self.point.axes | reached)),
             gpu.environment(self.device),
             compiled.partition,
+            self.quantization,
             compiled.build,
             timed,
             self.accuracy,

@@ -6,7 +6,8 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,22 +55,27 @@ class Model:
     """A module in eval mode with inputs for it.
 
     `dynamic` says which dimensions of which inputs have a range: the number of a positional input or the name of a
-    keyword, then the dimension, then (min, opt, max). The inputs have the size opt there.
+    keyword, then the dimension, then (min, opt, max). The inputs have the size opt there. A `typed` module has the
+    types that it is to have, and is not cast. `lowering` gives what torch.export and Torch-TensorRT need around them.
     """
 
     module: torch.nn.Module
     inputs: Inputs
     dynamic: dict[int | str, dict[int, Range]] = field(default_factory=dict)
+    typed: bool = False
+    lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     def __call__(self) -> Any:
         return self.module(*self.inputs.args, **self.inputs.kwargs)
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
         """A copy whose FP32 weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
-        module = copy.deepcopy(self.module).to(dtype)
-        if channels_last:
-            module = module.to(memory_format=torch.channels_last)
-        return Model(module, self.inputs.to(dtype, channels_last), self.dynamic)
+        module = self.module
+        if not self.typed:
+            module = copy.deepcopy(module).to(dtype)
+            if channels_last:
+                module = module.to(memory_format=torch.channels_last)
+        return dataclasses.replace(self, module=module, inputs=self.inputs.to(dtype, channels_last))
 
 
 def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:
@@ -129,8 +135,11 @@ def build(config: SweepConfig, device: torch.device) -> Model:
     return Model(module.to(device), inputs(fixed, device), dynamic)
 
 
-def inputs(config: SweepConfig, device: torch.device, other: bool = False) -> Inputs:
-    """The inputs of a point whose sizes are all fixed, on `device`, drawn from the model's seed; or `other` ones."""
+def inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
+    """The inputs of a point whose sizes are all fixed, on `device`, drawn from the model's seed.
+
+    Each number `other` gives other ones.
+    """
     generator = torch.Generator().manual_seed(config.model.seed + other)
     args, kwargs = [], {}
     for spec in config.model.inputs:
@@ -145,6 +154,39 @@ def inputs(config: SweepConfig, device: torch.device, other: bool = False) -> In
 def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
     """The inputs at min, opt and max of the dynamic dimension; those of the point where it has none."""
     return [inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
+
+
+def samples(inputs: Inputs, config: SweepConfig) -> int:
+    """How many samples these inputs hold; 1 where none has a batch dimension."""
+    return next((len(tensor) for _, tensor, batched in _by_spec(inputs, config) if batched), 1)
+
+
+def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
+    """The first `most` samples as inputs of the size that the point is timed at, each with the samples that count.
+
+    The last one is filled up with its own first sample.
+    """
+    number, size = min(samples(inputs, config), most or sys.maxsize), config.timed.batch_size
+    for start in range(0, number, size):
+        keep = min(size, number - start)
+        cut = {
+            key: torch.cat(
+                [tensor[start : start + keep], tensor[start : start + 1].expand(size - keep, *tensor[0].shape)]
+            )
+            if batched
+            else tensor
+            for key, tensor, batched in _by_spec(inputs, config)
+        }
+        args = tuple(tensor for key, tensor in cut.items() if isinstance(key, int))
+        yield Inputs(args, {key: tensor for key, tensor in cut.items() if isinstance(key, str)}), keep
+
+
+def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
+    """Each tensor, by its position or name, with whether it has a batch dimension."""
+    positions = itertools.count()
+    for spec in config.model.inputs:
+        key: int | str = next(positions) if spec.name is None else spec.name
+        yield key, inputs.args[key] if isinstance(key, int) else inputs.kwargs[key], spec.batched
 
 
 @contextlib.contextmanager

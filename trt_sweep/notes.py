@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from trt_sweep import ranking
+from trt_sweep.records import RANDOM
 
 AXES = (
     "model",
     "backend",
     "mode",
     "precision",
+    "quantization_method",
+    "quantization_skip",
+    "calibration",
     "batch_size",
     "dynamic_range",
     "time_at",
@@ -39,6 +45,7 @@ RUNTIME_AXES = {
     "dynamic_shapes_kernel_specialization_strategy",
     "cold_cache",
 }
+SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
 # Types of layers that a point did not ask for.
 WIDER = {"fp16": "fp32", "bf16": "fp32"}
 
@@ -106,6 +113,7 @@ def notes(table: pd.DataFrame) -> list[str]:
             f"{row['model']} {row['precision']}: other inputs move the reference by {row['reference_spread']:.1e} "
             "only, so errors of that size prove little; trained weights would say more"
         )
+    found += _quantized(table)
     found += _inside(table)
     failed = table[~table["status"].isin(("ok", "dryrun"))]
     for (status, phase, reason), rows in failed.groupby(["status", "phase", "reason"], sort=False):
@@ -113,6 +121,33 @@ def notes(table: pd.DataFrame) -> list[str]:
         found.append(f"{status} in {phase} ({where}): {reason}")
     found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
     return list(dict.fromkeys(found))
+
+
+def _quantized(table: pd.DataFrame) -> list[str]:
+    """Whose accuracy means little, and whether the method or the engine is to blame for what is wrong."""
+    found = []
+    random = table[table["calibration"] == RANDOM]
+    if len(random):
+        methods = ", ".join(random["quantization_method"].unique())
+        found.append(
+            f"accuracy from random calibration: {methods} chose scales for random inputs; "
+            "quantization.calibration names data of your own"
+        )
+    overflown = table[table["fake_quant_finite"].eq(False)]
+    for row in overflown.drop_duplicates(["model", "quantization_method"]).to_dict("records"):
+        found.append(
+            f"{row['model']} {row['quantization_method']}: the fake-quantized model's output is not finite in PyTorch "
+            f"either (beside {row['base_precision']}), so the method is wrong, whatever the engine does"
+        )
+    broken = table[(table["status"] == "inaccurate") & table["fake_quant_rel_l2_error"].notna()]
+    for row in broken.drop_duplicates(["model", "backend", "quantization_method"]).to_dict("records"):
+        error = row["rel_l2_error"] if row["finite"] else math.inf
+        wrong = "method" if row["fake_quant_rel_l2_error"] > SAME * error else "engine"
+        found.append(
+            f"{row['model']} {row['backend']} {row['quantization_method']}: the {wrong} is wrong, as the "
+            f"fake-quantized model's error in PyTorch is {row['fake_quant_rel_l2_error']:.1e}"
+        )
+    return found
 
 
 def _merged(table: pd.DataFrame) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, gpu, models, records
-from trt_sweep.config import SweepConfig
+from trt_sweep import backends, calibration, gpu, models, quantization, records
+from trt_sweep.config import QuantizationConfig, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.point import Plan, Point, by_build
 from trt_sweep.records import BASELINE, Axes
@@ -53,11 +53,11 @@ def _differences(configs: list[SweepConfig]) -> list[str]:
 
 
 def _baselines(config: SweepConfig) -> list[SweepConfig]:
-    """Eager in the precision of a point and in FP32; none for a point that is only planned."""
-    if config.dryrun or (config.backend == BASELINE and not config.cuda_graphs):
+    """Eager in the precision of a point, the one beside quantized parts, and in FP32; none for one only planned."""
+    if config.dryrun or (config.backend == BASELINE and not config.cuda_graphs and not config.quantized):
         return []
-    at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False)
-    precisions = dict.fromkeys((config.precision, "fp32"))
+    at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False, quantization=QuantizationConfig())
+    precisions = dict.fromkeys((config.base_precision, "fp32"))
     return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
 
 
@@ -69,6 +69,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     """
     backend = backends.get(config.backend)
     models.check(config.model)
+    config = quantization.effective(config)
     fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
     unset: dict[str, Any] = {}
     for name in backends.OPTIONAL_AXES - backend.AXES:
@@ -92,12 +93,18 @@ def axes(config: SweepConfig) -> dict[str, Any]:
     """The columns that a configuration decides by itself, before anything has run."""
     timed = config.timed
     modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}
+    how = config.quantization
+    calibrates = how.method is not None and quantization.get(how.method).CALIBRATES
     shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
     same = {name: getattr(config, name) for name in records.columns(Axes) if hasattr(config, name)}
     return same | {
         "model": config.model.name,
         "weights": config.model.weights,
         "seed": config.model.seed,
+        "quantization_method": how.method,
+        "quantization_skip": " ".join(how.skip) or None,
+        "calibration": calibration.name(config) if calibrates else None,
+        "calibration_samples": how.samples if calibrates else None,
         "mode": next((getattr(config, name).mode for name in modes), None),
         "batch_size": timed.batch_size,
         "input_shapes": " ".join("x".join(map(str, shape)) or "()" for shape in shapes),

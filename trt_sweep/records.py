@@ -17,6 +17,7 @@ SCHEMA_VERSION = 2
 RECORD = "record.json"
 SAMPLES = "samples.npz"
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
+RANDOM = "random"  # calibration without the user's data
 BASELINE = "eager"  # the backend that others are set against
 SUCCESS = ("ok", "dryrun", "unsupported")
 CLOCK_RANGE = 0.03  # of the SM clock, above which times belong to no one clock
@@ -53,7 +54,12 @@ class Axes:
     weights: str | None = metric("name or file of the weights; null for random ones")
     seed: int | None = metric("seed of random weights and inputs")
     backend: str = metric("compile path")
-    precision: str = metric("fp32 (TF32 off), tf32, fp16 or bf16")
+    precision: str = metric("fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4")
+    base_precision: str | None = metric("the type beside quantized parts; for other points, the precision")
+    quantization_method: str | None = metric("what quantized the model: library and recipe")
+    quantization_skip: str | None = metric("patterns of modules that were left as they are")
+    calibration: str | None = metric("random, or the name of the user's data; null where the method looks at none")
+    calibration_samples: int | None = metric("samples that the method was to look at, at most")
     mode: str | None = metric("torchscript.mode or inductor.mode, where the backend has one")
     batch_size: int = metric("size of the batch dimension")
     input_shapes: str | None = metric("shapes of the inputs as timed, or as planned for")
@@ -118,6 +124,18 @@ class Partition:
     )
     advised_min_block_size_moderate: int | None = metric("its advice for moderate segmentation, likewise")
     assumed_compute_capability: str | None = metric("compute capability that planning assumed, where there was no GPU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """What quantizing the model did, before any backend saw it; null for other points."""
+
+    quantized_layers: int | None = metric("layers whose weights are quantized")
+    quantization_s: float | None = metric("calibration and quantization. Points may share it", "s")
+    fake_quant_finite: bool | None = metric("whether the fake-quantized model's outputs in PyTorch are finite")
+    fake_quant_rel_l2_error: float | None = metric(
+        "their rel_l2_error: of the method alone, whatever the engine does; null where they are not finite"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +244,8 @@ class Accuracy:
         "share of rows whose largest entry along the last dimension is the reference's"
     )
     accurate: bool | None = metric("finite, and rel_l2_error within the tolerance of the precision")
+    evaluation: float | None = metric("what the user's accuracy.evaluate says of the compiled model")
+    evaluation_name: str | None = metric("name of that function")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +272,7 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Profile, Health, Accuracy, Timing, Build, Partition, Environment, Axes, Identity):
+class Record(Profile, Health, Accuracy, Timing, Build, Quantization, Partition, Environment, Axes, Identity):
     """One row of the table: every field above, flat."""
 
 

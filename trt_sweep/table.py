@@ -24,7 +24,8 @@ HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
 def load(folder: str | Path) -> pd.DataFrame:
     """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
 
-    `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device),
+    `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device;
+    for quantized models in the precision beside their quantized parts),
     `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `latency_rank`, `gpu_rank` and their
     `_worst` are of `ranking.ranked`. `DataFrame.attrs["unreadable"]` names files that are no records, with the reason.
     Raises SweepError for a folder that is not there and for a record of a newer schema.
@@ -54,9 +55,11 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
     """Against the eager row of the same precision, or of the one named."""
     keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
-    eager = ok[(ok["backend"] == BASELINE) & ~ok["cuda_graphs"].fillna(False).astype(bool)]
+    ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
+    plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
+    eager = ok[(ok["backend"] == BASELINE) & plain]
     if precision is None:
-        keys = [*keys, "precision"]
+        keys = [*keys, "base_precision"]
     else:
         eager = eager[eager["precision"] == precision]
     eager = eager.drop_duplicates(keys)[[*keys, "latency_ms"]]
@@ -131,11 +134,15 @@ def render(table: pd.DataFrame) -> Table:
         "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
         "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
         "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
+        "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
         "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
+        "evaluation": lambda row: _number(row["evaluation"], ".4g"),
         "health": lambda row: _number(row["health"], ""),
     }
-    if not table["load_s"].notna().any():
-        del columns["load s"]
+    optional = {"load s": "load_s", "fake-quant error": "fake_quant_rel_l2_error", "evaluation": "evaluation"}
+    for name, column in optional.items():
+        if not table[column].notna().any():
+            del columns[name]
     if not table["gpu_ms"].notna().any():
         for name in ("gpu ms [95 %]", "gpu rank", "enqueue ms"):
             del columns[name]

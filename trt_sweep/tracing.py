@@ -37,7 +37,8 @@ def export(model: Model) -> torch.export.ExportedProgram:
         shapes = dict.fromkeys(names)
         for key, axes in model.dynamic.items():
             shapes[names[key] if isinstance(key, int) else key] = dict.fromkeys(axes, dim)
-    return torch.export.export(model.module, model.inputs.args, model.inputs.kwargs, dynamic_shapes=shapes)
+    with model.lowering():
+        return torch.export.export(model.module, model.inputs.args, model.inputs.kwargs, dynamic_shapes=shapes)
 
 
 class _ByPosition(torch.nn.Module):

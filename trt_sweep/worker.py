@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, gpu, health, models, plan
+from trt_sweep import backends, gpu, health, models, plan, quantization
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
@@ -62,12 +62,12 @@ class Worker:
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
         config, backend = point.config, backends.get(point.config.backend)
-        with self.aside(config) as (model, settings):
-            try:
+        try:
+            with self.aside(config) as (model, settings):
                 backend.compile(model, settings)
-            except Exception:
-                if torch.cuda.is_initialized():
-                    torch.cuda.synchronize()  # raises where no CUDA call works in this process any more
+        except Exception:
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # raises where no CUDA call works in this process any more
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -98,6 +98,7 @@ class Worker:
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
             model = self._shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+            model, _ = quantization.prepared(model, config, device, self._shared)
             with torch.no_grad(), models.float32_mode(config.precision):
                 yield model, settings
 

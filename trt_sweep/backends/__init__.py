@@ -49,6 +49,7 @@ OPTIONAL_AXES = frozenset(
         "compile",
         "torchscript",
         "inductor",
+        "quantization",
     }
 )
 
@@ -85,7 +86,7 @@ class Settings:
         config = self.config
         if config.compile:
             return make()
-        return self.shared.once((what, config.backend, config.precision, config.source_key), make)
+        return self.shared.once((what, config.backend, config.quantized_key), make)
 
     def building(self) -> contextlib.AbstractContextManager[None]:
         """What a build of engines needs around it: the GPU to itself, where it times kernels there."""
@@ -93,8 +94,8 @@ class Settings:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type of the precision."""
-        return DTYPE[self.config.precision]
+        """The floating-point type of the precision, or the one beside quantized parts."""
+        return DTYPE[self.config.base_precision]
 
 
 @dataclass(frozen=True)

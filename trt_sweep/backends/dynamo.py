@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import time
 from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, partition, torchtrt, tracing
+from trt_sweep import api, loading, partition, refusal, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.records import Build, write_json
 
-AXES = torchtrt.AXES
+AXES = torchtrt.AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True
@@ -25,9 +27,21 @@ def effective(config: SweepConfig) -> SweepConfig:
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
-    """Export and partition; build nothing."""
+    """Export and partition; build nothing, but in a dry run of a quantized model where the builder needs no GPU.
+
+    The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
+    builder alone.
+    """
     arguments = api.installed().arguments(settings.config, "dynamo")
-    return _plan(model.to(settings.dtype), settings, arguments)[1]
+    cast = model.to(settings.dtype)
+    program, planned = _plan(cast, settings, arguments)
+    if not (settings.config.quantized and settings.config.dryrun and api.installed().rtx):
+        return planned
+    settings.phase("build")
+    with refusal.explained(_method(settings)), cast.lowering(), refusal.building_on_the_cpu() as engines:
+        _compile(program, cast, arguments)
+    build = dataclasses.replace(planned.build, engine_bytes=sum(map(len, engines)))
+    return dataclasses.replace(planned, build=build)
 
 
 def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
@@ -49,16 +63,25 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     settings.phase("build")
     arguments |= torchtrt.further_arguments(settings, "dynamo")
-    dynamo = loading.load().dynamo
 
     def build() -> torch.nn.Module:
-        made: torch.nn.Module = dynamo.compile(
-            program, arg_inputs=cast.inputs.args, kwarg_inputs=cast.inputs.kwargs, **arguments
-        )
+        explained = refusal.explained(_method(settings)) if settings.config.quantized else contextlib.nullcontext()
+        with explained, cast.lowering():
+            made: torch.nn.Module = _compile(program, cast, arguments)
         return made
 
     module, built = torchtrt.built(build, settings)
     return torchtrt.finish([module], module, planned, settings, arguments=arguments, built=built)
+
+
+def _method(settings: Settings) -> str:
+    return f"quantization.method={settings.config.quantization.method}"
+
+
+def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> Any:
+    return loading.load().dynamo.compile(
+        program, arg_inputs=model.inputs.args, kwarg_inputs=model.inputs.kwargs, **arguments
+    )
 
 
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
@@ -91,11 +114,6 @@ def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
 def _dry_run(
     program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any], size: int
 ) -> list[partition.Dry]:
-    with partition.trackers() as found:
-        graph = loading.load().dynamo.compile(
-            program,
-            arg_inputs=model.inputs.args,
-            kwarg_inputs=model.inputs.kwargs,
-            **(arguments | {"min_block_size": size, "dryrun": True}),
-        )
+    with partition.trackers() as found, model.lowering():
+        graph = _compile(program, model, arguments | {"min_block_size": size, "dryrun": True})
     return [(found[0] if found else None, graph)]

@@ -7,7 +7,7 @@ from trt_sweep.config import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.records import Build
 
-AXES: frozenset[str] = frozenset()
+AXES = frozenset({"quantization"})
 TENSORRT = False
 DYNAMIC = False
 STORED = False
@@ -19,10 +19,11 @@ def effective(config: SweepConfig) -> SweepConfig:
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
-    module = model.to(settings.dtype, channels_last=True).module
+    channels_last = not model.typed  # a quantized module stays as its method left it
+    module = model.to(settings.dtype, channels_last=channels_last).module
     build = Build(
-        channels_last=True,
+        channels_last=channels_last,
         cudnn_benchmark=settings.device.type == "cuda",
         cuda_graphs_method=captured(settings),
     )
-    return Compiled(binding(module, settings, channels_last=True), build)
+    return Compiled(binding(module, settings, channels_last=channels_last), build)

@@ -1,0 +1,94 @@
+"""What a quantization method looks at to choose its scales: batches of the user's, or random ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from trt_sweep import models
+from trt_sweep.config import InputConfig, SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.models import Inputs
+from trt_sweep.records import RANDOM
+
+
+def name(config: SweepConfig) -> str:
+    """The column `calibration`: what the user's data is called, or "random"."""
+    given = config.quantization.calibration
+    return str(given["_target_"]) if given else RANDOM
+
+
+def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
+    """`quantization.samples` samples in FP32 on `device`, in batches of the size that the point is timed at.
+
+    Random ones are rounded up to whole batches, and are none of the point's inputs. Raises SweepError for data of the
+    user's that the model cannot be called with, that are not finite, or none.
+    """
+    timed, left = config.timed, config.quantization.samples
+    if not config.quantization.calibration:
+        number = math.ceil(left / models.samples(models.inputs(timed, device), timed))
+        return [models.inputs(timed, device, other=2 + index) for index in range(number)]  # 0 and 1 are the point's
+    found: list[Inputs] = []
+    for number, batch in enumerate(_iterable(config.quantization.calibration)):
+        inputs = _checked(batch, timed, f"quantization.calibration={name(config)} batch {number}", device)
+        for piece, keep in models.pieces(inputs, timed, left):
+            found.append(piece)
+            left -= keep
+        if left <= 0:
+            break
+    if not found:
+        raise SweepError(f"quantization.calibration={name(config)} gives no batch: it must give at least one")
+    return found
+
+
+def _iterable(calibration: dict[str, Any]) -> Iterable[Any]:
+    shown = f"quantization.calibration={calibration['_target_']}"
+    try:
+        made = instantiate(calibration, _convert_="all")
+    except InstantiationException as error:
+        raise SweepError(f"{shown} cannot be built: {one_line(error.__cause__ or error)}") from error
+    if not isinstance(made, Iterable) or isinstance(made, torch.Tensor | str | dict):
+        raise SweepError(f"{shown} gives a {type(made).__name__}: it must give an iterable of batches")
+    return made
+
+
+def _checked(batch: Any, config: SweepConfig, where: str, device: torch.device) -> Inputs:
+    """A batch as the model's inputs; raises SweepError for one that does not fit them."""
+    specs = config.model.inputs
+    positional = [spec for spec in specs if spec.name is None]
+    named = {spec.name: spec for spec in specs if spec.name is not None}
+    args = (batch,) if isinstance(batch, torch.Tensor) else () if isinstance(batch, dict) else batch
+    kwargs = batch if isinstance(batch, dict) else {}
+    if not isinstance(args, tuple | list) or len(args) != len(positional) or set(kwargs) != set(named):
+        wanted = [f"{len(positional)} by position"] * bool(positional) + [str(key) for key in named]
+        raise SweepError(f"{where} does not fit the model's inputs: give tensors for {', '.join(wanted)}")
+    tensors = [_tensor(value, spec, where, device) for value, spec in zip(args, positional, strict=True)]
+    return Inputs(tuple(tensors), {key: _tensor(kwargs[key], spec, where, device) for key, spec in named.items()})
+
+
+def _tensor(value: Any, spec: InputConfig, where: str, device: torch.device) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise SweepError(f"{where} holds a {type(value).__name__}: give tensors")
+    own = list(value.shape)
+    wanted = [None] * spec.batched + spec.shape
+    fits = len(own) == len(wanted) and 0 not in own
+    for size, allowed in zip(own, wanted, strict=False):
+        fits &= allowed is None or (allowed[0] <= size <= allowed[2] if isinstance(allowed, list) else size == allowed)
+    if not fits:
+        shown = ", ".join("batch" if size is None else str(size) for size in wanted)
+        raise SweepError(f"{where} has shape {own}: the model takes [{shown}]")
+    if value.is_floating_point():
+        value = value.float()
+        if not bool(torch.isfinite(value).all()):
+            raise SweepError(
+                f"{where} holds NaN or infinity: scales made of it would be useless; leave such samples out"
+            )
+    elif spec.dtype in ("float", "float64", "float16", "bfloat16"):
+        raise SweepError(f"{where} is of {value.dtype}: the model takes floating-point numbers")
+    moved: torch.Tensor = value.to(device)
+    return moved

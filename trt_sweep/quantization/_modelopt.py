@@ -1,0 +1,86 @@
+"""What the recipes of NVIDIA Model Optimizer have in common. Its quantizers compute in PyTorch what an engine would."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+
+from trt_sweep.models import Inputs, Model
+from trt_sweep.quantization import Quantized
+
+# modelopt 0.47 imports the other two without asking for them.
+PACKAGES = ("modelopt", "requests", "huggingface_hub")
+
+
+def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
+    """Quantize by one of the library's own recipes, in FP32; then cast what is not quantized."""
+    mtq = importlib.import_module("modelopt.torch.quantization")
+    module = copy.deepcopy(model.module)
+    config = copy.deepcopy(getattr(mtq, recipe))
+    config["quant_cfg"] += [{"quantizer_name": f"{name}.*", "enable": False} for name in sorted(skipped)]
+
+    def feed(fed: torch.nn.Module) -> None:
+        for inputs in data:
+            fed(*inputs.args, **inputs.kwargs)
+
+    try:
+        mtq.quantize(module, config, feed if data else None)
+    except RuntimeError as error:
+        if "nothing would be quantized" not in str(error):
+            raise
+        return Quantized(module, 0)
+    layers = _used(module, model.inputs)
+    return Quantized(_cast(module, dtype), layers, _lowering)
+
+
+def _used(module: torch.nn.Module, inputs: Inputs) -> int:
+    """Layers whose weights are quantized in a call: attention, for one, may take weights past their quantizers."""
+    used: set[str] = set()
+    with contextlib.ExitStack() as stack:
+        for name, child in module.named_modules():
+            if name.endswith("weight_quantizer") and getattr(child, "is_enabled", False):
+                hook = child.register_forward_hook(lambda *_, name=name: used.add(name))
+                stack.callback(hook.remove)
+        module(*inputs.args, **inputs.kwargs)
+    return len(used)
+
+
+def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """In `dtype`, apart from the ranges that scales are made of: over 448 they would leave FP16's normal numbers."""
+    ranges = {name: buffer for name, buffer in module.named_buffers() if name.endswith("._amax")}
+    module = module.to(dtype)
+    for name, buffer in ranges.items():
+        owner, _, own = name.rpartition(".")
+        setattr(module.get_submodule(owner), own, buffer.float())
+    return module
+
+
+@contextlib.contextmanager
+def _lowering() -> Iterator[None]:
+    """Inside, quantizers are exported as the operator that Torch-TensorRT has a converter for.
+
+    On a CPU the library would spell INT8 out in PyTorch's operators, and compute the operator, which Torch-TensorRT
+    does while it folds constants, by a CUDA extension. Here both work on a CPU too, without the extension.
+    """
+    functions: Any = importlib.import_module("modelopt.torch.quantization.tensor_quant")
+    utils = importlib.import_module("modelopt.torch.quantization.utils")
+    spelled_out = functions._tensor_quant
+
+    def operator(inputs: Any, amax: Any, num_bits: int = 8, unsigned: bool = False, narrow_range: bool = True) -> Any:
+        return torch.ops.tensorrt.quantize_op(inputs, amax, num_bits, 0, unsigned, narrow_range)
+
+    def kernel(inputs: Any, amax: Any, num_bits: int = 8, unsigned: bool = False, narrow_range: bool = True) -> Any:
+        return spelled_out(inputs, amax, num_bits, unsigned, narrow_range)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(utils.export_torch_mode())
+        if not torch.cuda.is_available():
+            stack.enter_context(mock.patch.object(functions, "_tensor_quant", operator))
+            stack.enter_context(mock.patch.object(functions, "fake_quant_impl", kernel))
+        yield

@@ -1,0 +1,30 @@
+"""What the recipes of torchao's `quantize_` have in common: linear layers only, by subclasses of their weights."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from typing import Any
+
+import torch
+
+from trt_sweep.models import Model
+from trt_sweep.quantization import Quantized
+
+PACKAGES = ("torchao",)
+
+
+def quantize(recipe: str, model: Model, dtype: torch.dtype, skipped: set[str]) -> Quantized:
+    """Quantize by one of the library's own recipes; the weights' scales are of `dtype`, so the cast comes first."""
+    library = importlib.import_module("torchao.quantization")
+    module = copy.deepcopy(model.module).to(dtype)
+    layers: list[str] = []
+
+    def chosen(child: torch.nn.Module, name: Any) -> bool:
+        # Attention reads the weights of NonDynamicallyQuantizableLinear without calling it.
+        take = type(child) is torch.nn.Linear and name not in skipped
+        layers.extend([name] * take)
+        return take
+
+    library.quantize_(module, getattr(library, recipe)(), filter_fn=chosen)
+    return Quantized(module, len(layers))

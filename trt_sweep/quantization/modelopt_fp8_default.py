@@ -1,0 +1,12 @@
+"""FP8 (E4M3) weights and activations, both by tensor."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "fp8"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = True
+quantize = functools.partial(_modelopt.quantize, "FP8_DEFAULT_CFG")

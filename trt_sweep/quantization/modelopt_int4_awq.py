@@ -1,0 +1,12 @@
+"""Likewise, with weights scaled by what activations make of them first (Lin et al., AWQ, 2023)."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "int4"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = True
+quantize = functools.partial(_modelopt.quantize, "INT4_AWQ_CFG")

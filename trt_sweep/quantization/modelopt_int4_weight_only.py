@@ -1,0 +1,12 @@
+"""INT4 weights in blocks of 128; activations stay as they are."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "int4"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = False
+quantize = functools.partial(_modelopt.quantize, "INT4_BLOCKWISE_WEIGHT_ONLY_CFG")

@@ -1,0 +1,12 @@
+"""INT8 weights by channel and activations by tensor, their largest value as the range."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "int8"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = True
+quantize = functools.partial(_modelopt.quantize, "INT8_DEFAULT_CFG")

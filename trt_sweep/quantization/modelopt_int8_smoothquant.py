@@ -1,0 +1,12 @@
+"""Likewise, with the outliers of activations moved into the weights of linear layers first (Xiao et al., 2022)."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "int8"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = True
+quantize = functools.partial(_modelopt.quantize, "INT8_SMOOTHQUANT_CFG")

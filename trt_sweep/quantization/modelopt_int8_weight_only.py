@@ -1,0 +1,12 @@
+"""INT8 weights by channel; activations stay as they are."""
+
+from __future__ import annotations
+
+import functools
+
+from trt_sweep.quantization import _modelopt
+
+PRECISION = "int8"
+PACKAGES = _modelopt.PACKAGES
+CALIBRATES = False
+quantize = functools.partial(_modelopt.quantize, "INT8_WEIGHT_ONLY_CFG")

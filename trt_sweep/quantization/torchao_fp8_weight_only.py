@@ -1,0 +1,16 @@
+"""FP8 weights of linear layers by channel; activations stay as they are."""
+
+from __future__ import annotations
+
+import torch
+
+from trt_sweep.models import Inputs, Model
+from trt_sweep.quantization import Quantized, _torchao
+
+PRECISION = "fp8"
+PACKAGES = _torchao.PACKAGES
+CALIBRATES = False
+
+
+def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
+    return _torchao.quantize("Float8WeightOnlyConfig", model, dtype, skipped)

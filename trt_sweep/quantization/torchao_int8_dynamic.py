@@ -1,0 +1,16 @@
+"""INT8 weights of linear layers, and activations by scales that each call computes."""
+
+from __future__ import annotations
+
+import torch
+
+from trt_sweep.models import Inputs, Model
+from trt_sweep.quantization import Quantized, _torchao
+
+PRECISION = "int8"
+PACKAGES = _torchao.PACKAGES
+CALIBRATES = False
+
+
+def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
+    return _torchao.quantize("Int8DynamicActivationInt8WeightConfig", model, dtype, skipped)
