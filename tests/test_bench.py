@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import needs_tensorrt, without_gpu
+from test_report import sweep as made_up
 
 from trt_sweep import layers
 from trt_sweep.bench import __main__ as bench
@@ -126,6 +127,29 @@ def test_parts_are_put_together(tmp_path):
 def test_another_run_is_expected_within_the_spread_of_the_runs():
     assert sweep._expected([1.0, 1.0, 1.0]) == 0
     assert sweep._expected([1.0, 1.1, 0.9, 1.0]) == pytest.approx(0.29, abs=0.02)  # t = 3.18, s = 0.082
+
+
+def test_report_of_made_up_records(tmp_path, capsys):
+    made_up(tmp_path / "real")
+    arguments = [
+        "report",
+        "--folder",
+        str(tmp_path / "new"),
+        "--records-of",
+        str(tmp_path / "real"),
+        "--records",
+        "300",
+    ]
+    assert bench.main(arguments) == 0
+    (row,) = json.loads((tmp_path / "new/report.json").read_text())
+    assert row["records"] == 300 and row["report_s"] < 60 and row["html_mb"] > 1
+    assert not (tmp_path / "new/300").exists()
+    capsys.readouterr()
+    assert bench.main(arguments) == 1
+    assert "is not empty" in capsys.readouterr().err
+    nothing = ["report", "--folder", str(tmp_path / "other"), "--records-of", str(tmp_path / "none")]
+    assert bench.main(nothing) == 1
+    assert "holds no record of a timed engine" in capsys.readouterr().err
 
 
 @without_gpu

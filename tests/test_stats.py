@@ -203,3 +203,37 @@ def test_one_measurement_of_many_points_is_one():
     assert many[:3] == stats.moderated(distinct) and many[3:] == [many[0]] * 20
     ranks = stats.rank_sets([*distinct, distinct[0]], ["a", "b", "c", "a"])
     assert ranks[0] == ranks[3] and ranks[0][1] >= 2  # two rows share the first place
+
+
+def test_all_pairs_at_once_are_judged_as_each_alone():
+    random = np.random.default_rng(0)
+    estimates = [
+        stats.Estimate(1 + 0.05 * random.random(), 0.01 * random.random(), 3, freedom, placement)
+        for freedom in (1, 2, 2.5, 40, math.inf)
+        for placement in (0.0, 0.004)
+        for _ in range(6)
+    ]
+    estimates.append(stats.Estimate(2.0, math.nan, 1, 0, 0.004))  # timed once
+    pairs = len(estimates) * (len(estimates) - 1) // 2
+    alone = [[a is not b and stats.differ(a, b, pairs) for b in estimates] for a in estimates]
+    assert stats._apart(estimates).tolist() == alone
+    assert any(map(any, alone)) and not any(alone[-1])
+
+
+def test_times_are_alike_only_where_that_is_proved():
+    def pair(ratio, spread):
+        return stats.difference((1, -1), [stats.Estimate(value, spread, 3, 20, 0.0) for value in (ratio, 1.0)])
+
+    assert pair(1.001, 0.002).within(0.02)
+    assert not pair(1.001, 0.02).within(0.02)  # nothing is proved by not seeing a difference
+    assert not pair(1.05, 0.002).within(0.02)
+    assert not pair(1.0, math.nan).within(0.02)
+
+
+def test_a_mean_of_differences_knows_more_than_one():
+    one, two = (stats.Estimate(value, 0.01, 3, 20, 0.004) for value in (1.1, 1.0))
+    single = stats.difference((1, -1), (one, two))
+    mean = stats.difference((0.5, -0.5, 0.5, -0.5), (one, two, one, two))
+    assert mean.value == pytest.approx(single.value) == pytest.approx(math.log(1.1))
+    assert mean.variance == pytest.approx(single.variance / 2)
+    assert mean.interval()[0] > single.interval()[0]

@@ -53,9 +53,11 @@ WIDER = {"fp16": "fp32", "bf16": "fp32"}
 def notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know: shared engines, ignored axes, plans, failures with their reasons."""
     found = []
-    engines = table[table["engine_id"].notna()].groupby("engine_id", sort=False)
+    shared = table[table["engine_id"].notna() & table.duplicated("engine_id", keep=False)]
+    engines = shared.groupby("engine_id", sort=False)
+    different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index") if len(shared) else {}
     for engine, group in engines:
-        differ = [axis for axis in AXES if group[axis].nunique(dropna=False) > 1]
+        differ = [axis for axis in AXES if different[engine][axis]]
         if "time_at" in differ:
             differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
         if differ:

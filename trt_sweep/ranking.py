@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -23,10 +25,11 @@ RUNNING = (
 )
 # With these it was built; a row's engine follows from them.
 BUILDING = ("min_block_size", "optimization_level", "cache", "dynamic_range", "time_at")
+ENDS = ("low", "high")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
-def estimate(row: pd.Series, clock: str) -> stats.Estimate:
+def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> stats.Estimate:
     """The figure of a row that was timed more than once, with what the record says of its scatter."""
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
@@ -36,7 +39,7 @@ def estimate(row: pd.Series, clock: str) -> stats.Estimate:
     return stats.of_rounds(value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed)
 
 
-def allowances(row: pd.Series, clock: str) -> dict[str, float]:
+def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
     """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
@@ -44,6 +47,30 @@ def allowances(row: pd.Series, clock: str) -> dict[str, float]:
         return {"unseen": stats.unseen_gpu(between, None if pd.isna(number) else int(number))}
     bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
     return {"drift": stats.drift(bound, row["clock"] == "cuda_events")}
+
+
+def _estimate(row: Mapping[Hashable, Any], clock: str) -> stats.Estimate:
+    """The figure of any row: that of one window has its interval to go by, and where there is none nothing."""
+    scatter = row[f"{clock}_between_rounds"], row[f"{clock}_between_builds"]
+    if not all(map(pd.isna, scatter)) and not pd.isna(row["rounds"]) and not pd.isna(row["builds"]):
+        return estimate(row, clock)
+    low, high = (math.nan if pd.isna(row[f"{clock}_ci_{end}"]) else float(row[f"{clock}_ci_{end}"]) for end in ENDS)
+    return stats.of_window(float(row[clock]), low, high, **allowances(row, clock))
+
+
+def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list[object]]:
+    """The estimates of rows by `latency_ms` or `gpu_ms`, and what each runs: equal for one engine run in one way."""
+    scatter = [f"{clock}_{name}" for name in ("between_rounds", "between_builds", *(f"ci_{end}" for end in ENDS))]
+    if clock == "gpu_ms":
+        scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
+    # A row of all columns takes ten times as long to make as to judge.
+    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound"]].to_dict("records")
+    alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
+    runs: list[object] = [
+        ("not known", index) if unknown else ("engine", number)
+        for index, unknown, number in zip(rows.index, rows["engine_id"].isna(), alike, strict=True)
+    ]
+    return [_estimate(row, clock) for row in content], runs
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
@@ -59,16 +86,12 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
             table[column] = pd.array([pd.NA] * len(table), dtype="Int64")
         keys = [*COMPARABLE, *([method] if method else [])]
         known = table[f"{clock}_between_rounds"].notna() | table[f"{clock}_between_builds"].notna()
-        usable = table[(table["status"] == "ok") & table[clock].notna() & known]
+        timed = table[clock].astype(float).between(0, math.inf, inclusive="neither")
+        usable = table[(table["status"] == "ok") & timed & known]
         for _, rows in usable.groupby(keys, dropna=False):
             if len(rows) < 2:
                 continue
-            estimates = [estimate(row, clock) for _, row in rows.iterrows()]
-            groups = [
-                (row["engine_id"], *(str(row[axis]) for axis in RUNNING)) if not pd.isna(row["engine_id"]) else index
-                for index, row in rows.iterrows()
-            ]
-            found = stats.rank_sets(estimates, groups)
+            found = stats.rank_sets(*measured(rows, clock))
             table.loc[rows.index, f"{name}_rank"] = [best for best, _ in found]
             table.loc[rows.index, f"{name}_rank_worst"] = [worst for _, worst in found]
     return table
@@ -110,22 +133,19 @@ def _launch_bound(table: pd.DataFrame) -> list[str]:
     # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
     # with cuda_graphs.
     keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
-    with_graphs = table[table["cuda_graphs"].fillna(False).astype(bool) & (table["status"] == "ok")]
-    for row in bound[~bound["cuda_graphs"].fillna(False).astype(bool)].to_dict("records"):
-        same = with_graphs
-        for key in keys:
-            same = same[same[key].isna()] if _missing(row[key]) else same[same[key] == row[key]]
-        if len(same):
-            before, after = (float(item["latency_ms"]) for item in (row, same.iloc[0]))
-            low, high = (same.iloc[0][f"latency_ms_ci_{end}"] for end in ("low", "high"))
-            apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
-            gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
-            shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
-            gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
+    graphs = table["cuda_graphs"].fillna(False).astype(bool)
+    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
+    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
+    both = bound[~graphs[bound.index]][[*keys, "model", *figures]].merge(
+        with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after")
+    )
+    for row in both.to_dict("records"):
+        before, after = row["latency_ms"], row["latency_ms_after"]
+        low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
+        apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
+        gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
+        shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
+        gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
     advice = "cuda_graphs=true or a larger batch_size may help"
     found[0] += f"with cuda_graphs=true: {', '.join(dict.fromkeys(gains))}" if gains else advice
     return found
-
-
-def _missing(value: object) -> bool:
-    return value is None or bool(pd.isna(value))  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -288,11 +289,17 @@ def columns(part: type = Record) -> list[str]:
 
 def integer_columns() -> list[str]:
     """The columns that hold whole numbers, or null."""
-    return _columns_of("int")
+    return list(_columns_of("int"))
 
 
-def _columns_of(kind: str) -> list[str]:
-    return [item.name for item in dataclasses.fields(Record) if item.type in (kind, f"{kind} | None")]
+@functools.cache
+def _names() -> tuple[str, ...]:
+    return tuple(columns())
+
+
+@functools.cache
+def _columns_of(kind: str) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(Record) if item.type in (kind, f"{kind} | None"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -333,9 +340,9 @@ def read(path: Path) -> Record:
             f"{path}: schema_version={version} is newer than the {SCHEMA_VERSION} that this trt_sweep reads: "
             "update trt_sweep, or point it at another folder"
         )
-    row = {item.name: content[item.name] for item in dataclasses.fields(Record) if item.name in content}
-    for name in (*integer_columns(), *_columns_of("float")):
-        allowed = int if name in integer_columns() else (int, float)
-        if row.get(name) is not None and not isinstance(row[name], allowed):
-            raise ValueError(f"{name} is {row[name]!r}")
+    row = {name: content[name] for name in _names() if name in content}
+    for kind, allowed in (("int", int), ("float", (int, float))):
+        for name in _columns_of(kind):
+            if row.get(name) is not None and not isinstance(row[name], allowed):
+                raise ValueError(f"{name} is {row[name]!r}")
     return Record(**row)

@@ -118,7 +118,13 @@ def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0, drift
         return of_rounds(
             value, rounds, scatter, builds=len(windows), between_builds=between_builds, unseen=unseen, drift=drift
         )
-    low, high = median_interval(windows[0][0])
+    return of_window(value, *median_interval(windows[0][0]), unseen=unseen, drift=drift)
+
+
+def of_window(value: float, low: float, high: float, *, unseen: float = 0.0, drift: float = 0.0) -> Estimate:
+    """The estimate behind the only window of a point, which has no more than its median's interval to go by."""
+    if not 0 < low <= high < math.inf:
+        return Estimate(value, math.nan, 1, math.inf, math.hypot(PLACEMENT, unseen, drift))
     spread = (math.log(high) - math.log(low)) / 2 / _t(math.inf, (1 + LEVEL) / 2)
     return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen, drift))
 
@@ -188,8 +194,10 @@ def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
     else:
         common = math.exp(float(shifted.mean() + special.digamma(prior / 2) - math.log(prior / 2)))
 
+    among = set(known)
+
     def drawn(item: Estimate) -> Estimate:
-        if item not in known:
+        if item not in among:
             return item
         total = item.freedom + prior
         spread = math.sqrt((item.freedom * item.spread**2 + prior * common) / total)
@@ -210,27 +218,66 @@ def _inverse_trigamma(value: float) -> float:
     return float(x)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """A weighted sum of the logarithms of times, 0 where they are alike; the rest as in `Estimate`."""
+
+    value: float
+    variance: float
+    freedom: float
+    placement: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Both ends, as logarithms; (nan, nan) where nothing is known of the scatter."""
+        if not math.isfinite(self.variance):
+            return math.nan, math.nan
+        reach = _reach(self.variance, self.freedom, self.placement, (1 + level) / 2)
+        return self.value - reach, self.value + reach
+
+    def within(self, delta: float, level: float = LEVEL) -> bool:
+        """Whether the times are proved to be alike to within a relative `delta`, either way.
+
+        Two one-sided tests (D. J. Schuirmann, A comparison of the two one-sided tests procedure and the power approach
+        for assessing the equivalence of average bioavailability, 1987). Without a known scatter nothing is alike.
+        """
+        low, high = self.interval(2 * level - 1)
+        return -math.log1p(delta) < low and high < math.log1p(delta)
+
+
+def difference(weights: Sequence[float], estimates: Sequence[Estimate]) -> Difference:
+    """The sum of the logarithms of independent times, each with its weight: 1 and -1 for the difference of two.
+
+    The degrees of freedom are Welch's.
+    """
+    columns = [(math.log(item.value), item.variance, item.freedom, item.placement) for item in estimates]
+    return combined(np.array(weights, dtype=float), *np.array(columns).T)
+
+
+def combined(
+    weights: np.ndarray, logs: np.ndarray, variances: np.ndarray, freedom: np.ndarray, placements: np.ndarray
+) -> Difference:
+    """`difference` of what is at hand as arrays."""
+    scaled = weights**2 * variances
+    variance = float(scaled.sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = float((scaled**2 / freedom).sum())
+    placement = math.sqrt(float((weights**2 * placements**2).sum()))
+    return Difference(float(weights @ logs), variance, variance**2 / loss if loss > 0 else math.inf, placement)
+
+
 def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> bool:
     """Whether two times differ by more than chance, one of `comparisons` such questions (Bonferroni).
 
     Welch's test on the logarithms, with the allowance for placement on top. Without a known scatter nothing differs.
     """
-    return abs(math.log(a.value) - math.log(b.value)) > _reach_between(a, b, 1 - (1 - level) / 2 / comparisons)
+    low, high = difference((1, -1), (a, b)).interval(1 - (1 - level) / comparisons)
+    return low > 0 or high < 0
 
 
 def ratio_interval(a: Estimate, b: Estimate, level: float = LEVEL) -> tuple[float, float]:
     """Confidence interval of the time of b over that of a, by the same test; (0, inf) without a known scatter."""
-    ratio, reach = b.value / a.value, _reach_between(a, b, (1 + level) / 2)
-    return (ratio / math.exp(reach), ratio * math.exp(reach)) if math.isfinite(reach) else (0.0, math.inf)
-
-
-def _reach_between(a: Estimate, b: Estimate, quantile: float) -> float:
-    variance = a.variance + b.variance
-    if not math.isfinite(variance):
-        return math.inf
-    loss = sum(item.variance**2 / item.freedom for item in (a, b))
-    freedom = variance**2 / loss if loss > 0 else math.inf
-    return _reach(variance, freedom, math.hypot(a.placement, b.placement), quantile)
+    low, high = difference((-1, 1), (a, b)).interval(level)
+    return (0.0, math.inf) if math.isnan(low) else (math.exp(low), math.exp(high))
 
 
 def step_down(pairs: Sequence[tuple[Estimate, Estimate]], level: float = LEVEL) -> list[bool]:
@@ -255,32 +302,54 @@ def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[t
     Best is one more than the number of times that are proved to be less, worst likewise from the other side (M. Mogstad
     and others, Inference for Ranks, 2024). Members of one group (one engine, say) are taken together and never apart.
     """
-    names = list(dict.fromkeys(groups))
-    careful = moderated(estimates)
-    members = {name: [item for item, group in zip(careful, groups, strict=True) if group == name] for name in names}
-    sizes = [len(members[name]) for name in names]
-    together = [_pooled(members[name]) for name in names]
-    apart = _apart(together)
+    members: dict[object, list[Estimate]] = {}
+    for item, group in zip(moderated(estimates), groups, strict=True):
+        members.setdefault(group, []).append(item)
+    together = [items[0] if len(items) == 1 else pooled(items) for items in members.values()]
+    sizes = np.array([len(items) for items in members.values()])
+    values = np.array([item.value for item in together])
     found = {}
-    for index, name in enumerate(names):
-        less = [together[other].value < together[index].value for other in range(len(names))]
-        below = sum(size for size, sure, is_less in zip(sizes, apart[index], less, strict=True) if sure and is_less)
-        above = sum(size for size, sure, is_less in zip(sizes, apart[index], less, strict=True) if sure and not is_less)
-        found[name] = (1 + below, sum(sizes) - above)
+    for index, (name, apart) in enumerate(zip(members, _apart(together), strict=True)):
+        less = values < values[index]
+        below, above = int(sizes[apart & less].sum()), int(sizes[apart & ~less].sum())
+        found[name] = (1 + below, int(sizes.sum()) - above)
     return [found[name] for name in groups]
 
 
 def proved(estimates: Sequence[Estimate]) -> list[list[bool]]:
     """`[i][j]`: whether two of these times differ, corrected for the number of pairs."""
-    return _apart(moderated(estimates))
+    found: list[list[bool]] = _apart(moderated(estimates)).tolist()
+    return found
 
 
-def _apart(estimates: Sequence[Estimate]) -> list[list[bool]]:
-    pairs = max(len(estimates) * (len(estimates) - 1) // 2, 1)
-    return [[a is not b and differ(a, b, pairs) for b in estimates] for a in estimates]
+def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
+    """`differ` for every pair of many, as a matrix.
+
+    Welch's degrees of freedom lie between the smaller of the two and infinity: most pairs are decided by one of these,
+    and only the others need a quantile of their own.
+    """
+    count = len(estimates)
+    quantile = 1 - (1 - LEVEL) / 2 / max(count * (count - 1) // 2, 1)
+    logs = np.log([item.value for item in estimates])
+    variances = np.array([item.variance for item in estimates])
+    freedom = np.minimum([item.freedom for item in estimates], 1e6)
+    placements = np.array([item.placement for item in estimates]) ** 2
+    largest, least = special.stdtrit(freedom, quantile) ** 2, _t(math.inf, quantile) ** 2
+    losses = variances**2 / np.where(freedom > 0, freedom, math.nan)
+    apart = np.zeros((count, count), dtype=bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for index in range(count):
+            variance = variances[index] + variances
+            beyond = (logs[index] - logs) ** 2 - least * (placements[index] + placements)
+            apart[index] = beyond > np.maximum(largest[index], largest) * variance
+            (open_,) = np.nonzero(~apart[index] & (beyond > least * variance))
+            welch = np.minimum(variance[open_] ** 2 / (losses[index] + losses[open_]), 1e6)
+            apart[index, open_] = beyond[open_] > special.stdtrit(welch, quantile) ** 2 * variance[open_]
+    np.fill_diagonal(apart, False)
+    return apart
 
 
-def _pooled(members: list[Estimate]) -> Estimate:
+def pooled(members: list[Estimate]) -> Estimate:
     """One estimate for several of the same thing: their geometric mean, with the scatter of the widest of them."""
     value = math.exp(float(np.mean([math.log(item.value) for item in members])))
     widest = max(members, key=lambda item: item.variance if math.isfinite(item.variance) else math.inf)

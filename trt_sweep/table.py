@@ -36,7 +36,7 @@ def load(folder: str | Path) -> pd.DataFrame:
             f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
         )
     rows, unreadable = [], {}
-    for path in sorted(folder.rglob(f"points/*/{records.RECORD}")):
+    for path in sorted(folder.rglob(f"points/*/{records.RECORD}"), key=str):
         try:
             rows.append(vars(records.read(path)) | {"folder": str(path.parent.relative_to(folder))})
         except (OSError, ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile`, `compare` and `overhead`."""
+"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile`, `compare`, `overhead` and `report`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
     overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")
     overhead.add_argument("--records", type=int, nargs="+", default=[1000, 100_000], help="records of a table")
+    report = benchmarks.add_parser("report", help="what a report of many records costs; needs no GPU")
+    report.add_argument("--folder", type=Path, default=Path("outputs/bench/report"), help="a new one")
+    report.add_argument(
+        "--records-of", type=Path, default=Path("outputs/reference"), help="real ones to make others of"
+    )
+    report.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], help="records of a report")
     compare = benchmarks.add_parser("compare", help="alarms between nights with nothing changed, and one with")
     compare.add_argument("--folder", type=Path, default=Path("outputs/bench/compare"), help="where the nights are kept")
     compare.add_argument("--pairs", type=int, default=10, help="pairs of nights in which nothing changes")
@@ -61,11 +67,13 @@ def _run(options: argparse.Namespace) -> None:
     elif options.benchmark == "overhead":
         from trt_sweep.bench import overhead
 
-        for name in ("plans", "records"):
-            least = min(getattr(options, name))
-            if least < 1:
-                raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
+        _require_counts(options, "plans", "records")
         overhead.run(options.folder, options.plans, options.records)
+    elif options.benchmark == "report":
+        from trt_sweep.bench import report
+
+        _require_counts(options, "records")
+        report.run(options.folder, options.records_of, options.records)
     elif options.benchmark == "compare":
         if options.slower is not None and not options.slower > 0:
             raise SweepError(f"--slower={options.slower} is not allowed: use a share above 0, such as 0.03")
@@ -78,6 +86,13 @@ def _run(options: argparse.Namespace) -> None:
         from trt_sweep.bench import timing
 
         timing.run(options.folder, options.repeats, options.windows, options.points)
+
+
+def _require_counts(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        least = min(getattr(options, name))
+        if least < 1:
+            raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
 
 
 def _sweep(options: argparse.Namespace) -> None:

@@ -1,0 +1,240 @@
+"""The report as a whole: from folders of all kinds to a page and a Markdown file, and what is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_ranking import TIMED
+from test_table import put
+
+from trt_sweep import report, table
+from trt_sweep.report import markdown, readme
+from trt_sweep.report.__main__ import main
+from trt_sweep.report.document import Bullets, Code, Grid, Heading, Link, Text
+
+ROOT = Path(__file__).parent.parent
+EVIL = "<script>alert(1)</script>"
+
+
+def sweep(folder: Path, **values) -> Path:
+    put(folder, "eager", 4.0, **TIMED, backend="eager", jobs=[], **values)
+    for size in (1, 5):
+        engine = {"engines": 3, "engine_id": f"engine{size}", "build_s": 2.0, "rel_l2_error": 1e-3}
+        put(
+            folder, f"b{size}", 2.0 + size, **TIMED, **engine, min_block_size=size, default_min_block_size=5,
+            advised_min_block_size=1, gpu_ms=1.0 + 0.01 * size, **values,
+        )  # fmt: skip
+    return folder
+
+
+class Page(HTMLParser):
+    """Headings, list items and the JSON of a page; every address that it names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.texts: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "data")]
+
+    def handle_data(self, data):
+        if self.tags:
+            self.texts.append((self.tags[-1], data))
+
+    def of(self, tag: str) -> str:
+        return "\n".join(text for name, text in self.texts if name == tag)
+
+
+def test_both_files_are_written_and_say_the_same(tmp_path, capsys):
+    folder = sweep(tmp_path / "s")
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    page, text = tmp_path / "out/report.html", (tmp_path / "out/report.md").read_text()
+    assert capsys.readouterr().out == f"written: {page}, {tmp_path / 'out/report.md'}\n"
+    said = Page(page).of("li")
+    for words in (
+        "3 points of m in 1 sweep: 3 ok; axes and how many values: backend (2), min_block_size (2).",
+        "m, batch 1 (s): dynamo fp32 min_block_size=1 has the least latency, 3 ms (proved).",
+        "backend had an effect: latency",
+    ):
+        assert words in said
+        assert markdown.escaped(words) in text
+    assert "| 1 (recommended for fewest segments) | 3 |" in text
+    assert "[files](../s/points/b1/)" in text
+
+
+def test_nothing_is_asked_of_the_network(tmp_path):
+    sweep(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    addresses = Page(tmp_path / "report.html").addresses
+    assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
+
+
+def test_text_from_records_is_text(tmp_path):
+    sweep(tmp_path, model=EVIL, gpu_name=EVIL)
+    reason = f"{EVIL} | [x](javascript:alert(1)) `` \n# no heading"
+    put(tmp_path, "lost", status="build_failed", phase="build", reason=reason, model=EVIL)
+    assert main([str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.md").read_text()
+    assert "<script>alert" not in page and "\\u003cscript\\u003ealert" in page
+    assert "&lt;script&gt;alert(1)" in page and "[x](javascript" not in text
+    outside = re.sub(r"```python.*?```", "", text, flags=re.S)
+    assert "<script" not in outside and "\n# no heading" not in outside
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; \\| \\[x\\](javascript" in outside
+
+
+def test_markdown_of_each_block():
+    blocks = [
+        Heading("a *b*", 3), Text("1 < 2"), Bullets(["x", "y | z"]), Grid(("p|q",), [[Link("l", "a b/c")]]),
+        Code("x = '```'"),
+    ]  # fmt: skip
+    assert markdown.render(blocks).split("\n\n") == [
+        "### a \\*b\\*", "1 &lt; 2", "- x\n- y \\| z", "| p\\|q |\n| --- |\n| [l](a%20b/c) |",
+        "````python\nx = '```'\n````\n",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is not a folder: give the folder of a sweep"),
+        (["."], ". holds no record: give the folder of a sweep, which has points/ in it"),
+        (["s", "--delta", "0"], "--delta=0 is not allowed: use a number of percent between 0 and 100"),
+        (["s", "--max-memory", "1"], "--max-memory=1.0 cannot be judged: these records have no peak_gpu_bytes"),
+        (["s", "--objective", "beauty"], "argument --objective: invalid choice: 'beauty'"),
+        (["s", "--out", "file"], "file/report.html cannot be written: File exists"),
+        (["s", "--readme", "file"], "file: no section to renew: put <!--"),
+        (["s", "--readme", "none"], "--readme=none cannot be read and written: No such file or directory"),
+        ([], "the following arguments are required: folder"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if arguments[:1] == ["s"]:
+        sweep(tmp_path / "s")
+    (tmp_path / "file").write_text("plain")
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_unreadable_records(tmp_path, capsys):
+    bad = tmp_path / "points/x/record.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{")
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} holds 1 unreadable ones only, such as {bad}: give the folder of a sweep, which has points/ "
+        "in it\n"
+    )
+    sweep(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    assert f"unreadable: {bad}" in Page(tmp_path / "report.html").of("li")
+
+
+def test_several_gpus_flavors_and_schemas_stand_apart(tmp_path):
+    for number, (name, uuid, flavor, device) in enumerate(
+        [("H200", "GPU-aaaa-1", "rtx", "cuda:0"), ("H200", "GPU-bbbb-2", "rtx", "cuda:0"),
+         ("H100", "GPU-c", "standard", "cuda:0"), (None, None, "standard", "cpu")]
+    ):  # fmt: skip
+        where = {"gpu_name": name, "gpu_uuid": uuid, "tensorrt_flavor": flavor, "device": device}
+        sweep(tmp_path / str(number), sweep_id=f"s{number}", schema_version=1 + number % 2, **where)
+    # Failed before it had a device: it belongs to its sweep's.
+    put(tmp_path / "3", "lost", status="crashed", sweep_id="s3", device=None, gpu_uuid=None, tensorrt_flavor="standard")
+    assert main([str(tmp_path)]) == 0
+    headings = Page(tmp_path / "report.html").of("h2").splitlines()
+    assert [line for line in headings if "TensorRT" in line] == [
+        "H200 (GPU-aaaa-1), TensorRT-RTX", "H200 (GPU-bbbb-2), TensorRT-RTX", "H100, TensorRT", "CPU, TensorRT",
+    ]  # fmt: skip
+    assert "4 points of m in 1 sweep: 3 ok, 1 crashed" in Page(tmp_path / "report.html").of("li")
+
+
+def test_only_failures(tmp_path):
+    put(tmp_path, "lost", status="build_failed", phase="build", reason="no kernel")
+    assert main([str(tmp_path)]) == 0
+    said = Page(tmp_path / "report.html").of("li")
+    assert "1 build_failed in build: no kernel" in said
+    assert "No point was timed with success: nothing can be compared." in said
+    assert "Nothing can be recommended" in (tmp_path / "report.md").read_text()
+
+
+def test_a_single_point(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED)
+    assert main([str(tmp_path)]) == 0
+    said = Page(tmp_path / "report.html").of("li")
+    assert "has the least latency, 1 ms (the only point)." in said
+    assert "dynamo with nothing set is not among these points" in said
+
+
+def test_numbers_that_are_missing_everywhere(tmp_path):
+    for name in "ab":
+        put(tmp_path, name, precision="fp16" if name == "a" else "fp32")
+    assert main([str(tmp_path)]) == 0
+    said = Page(tmp_path / "report.html").of("li")
+    assert "No point has a time: nothing can be compared." in said
+    assert "no point qualifies (2 with no latency_ms)" in said
+    for name in "ab":
+        content = json.loads((tmp_path / f"points/{name}/record.json").read_text())
+        (tmp_path / f"points/{name}/record.json").write_text(json.dumps(content | {"latency_ms": 1.0}))
+    assert main([str(tmp_path)]) == 0
+    assert "precision cannot be told" in Page(tmp_path / "report.html").of("li")
+
+
+def test_plans_answer_what_they_can(tmp_path):
+    for size, engines in ((5, 10), (45, 3)):
+        put(
+            tmp_path, f"p{size}", status="dryrun", min_block_size=size, engines=engines, engine_ops=[4] * engines,
+            ops_total=50, default_min_block_size=5, advised_min_block_size=45, partition_id=str(size),
+        )  # fmt: skip
+    blocks = report.answers(table.load(tmp_path))
+    (grid,) = [block for block in blocks if isinstance(block, Grid)]
+    assert [row[0] for row in grid.rows] == ["5 (default)", "45 (recommended for fewest segments)"]
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert said == [
+        "min_block_size=45 (recommended for fewest segments): 3 engines instead of 10; no time was measured."
+    ]
+
+
+def test_answers_compare_with_the_default(tmp_path):
+    blocks = report.answers(table.load(sweep(tmp_path)))
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert re.fullmatch(
+        r"min_block_size=1 \(recommended for fewest segments\): 3 engines instead of 3; the GPU's work -3\.8 % \[.*\]: "
+        r"faster\.",
+        said[0],
+    )
+    assert any(isinstance(block, Text) and "Not measured: no two" in block.text for block in blocks)
+
+
+def test_one_engine_is_never_faster_than_itself(tmp_path):
+    for level, latency in ((0, 1.0), (3, 1.5)):
+        put(tmp_path, f"l{level}", latency, **TIMED, optimization_level=level, engine_id="same", engines=1)
+    blocks = report.answers(table.load(tmp_path))
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert said == ["optimization_level=0: the same engines, byte for byte; differences between their times are noise."]
+
+
+def test_readme_says_what_the_published_records_say():
+    rows = table.load(ROOT / "outputs/reference")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.renewed(text, rows) == text, "python -m trt_sweep.report outputs/reference --readme README.md"
+
+
+def test_readme_section_is_renewed(tmp_path, capsys):
+    sweep(tmp_path / "s")
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    assert main([str(tmp_path / "s"), "--readme", str(path)]) == 0
+    text = path.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{readme.END}\nafter\n")
+    assert "old" not in text and "recommended min" in text.replace("\\", "")
+    assert capsys.readouterr().out == f"written: {path}\n"

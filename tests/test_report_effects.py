@@ -1,0 +1,190 @@
+"""Pairs, effects with their intervals and interactions, and the verdict on each axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from test_ranking import TIMED
+from test_table import put
+
+from trt_sweep import table
+from trt_sweep.report import audit, effects, pairs
+from trt_sweep.report.pairs import Scatter
+
+EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
+
+
+def judged(folder, axes, delta=0.02):
+    rows = table.load(folder)
+    scatters = {clock: Scatter(rows, clock) for clock in pairs.TIMES}
+    found = effects.effects(rows, axes, scatters, delta)
+    return found, {verdict.axis: verdict for verdict in audit.audit(rows, found, scatters, delta)}
+
+
+def effect(axes, axis, metric="latency_ms", level=None):
+    (found,) = [
+        item
+        for one in axes
+        if one.name == axis
+        for item in one.effects
+        if item.metric == metric and level in (None, item.level)
+    ]
+    return found
+
+
+def grid(folder, latency, **values):
+    """Points over two axes, with the latency that the function gives."""
+    for size in (1, 5, 9):
+        for precision in ("fp32", "fp16"):
+            put(
+                folder, f"{size}{precision}", latency(size, precision), **EXACT | values,
+                min_block_size=size, precision=precision, default_min_block_size=5, engine_id=f"{size}{precision}",
+            )  # fmt: skip
+
+
+def test_an_effect_is_the_mean_over_pairs_with_all_else_alike(tmp_path):
+    grid(tmp_path, lambda size, precision: (2.0 if precision == "fp16" else 4.0) * (1.1 if size == 9 else 1.0))
+    axes, verdicts = judged(tmp_path, ["precision", "min_block_size"])
+    halved = effect(axes, "precision")
+    assert (halved.base, halved.level, halved.pairs) == ("fp32", "fp16", 3)
+    assert halved.value == pytest.approx(math.log(0.5))
+    assert halved.low < math.log(0.5) < halved.high < math.log(0.52)
+    ninth = effect(axes, "min_block_size", level="9")
+    assert (ninth.base, ninth.pairs) == ("5", 2)  # the library's default
+    assert ninth.value == pytest.approx(math.log(1.1))
+    assert not halved.interactions and not ninth.interactions
+    assert verdicts["precision"].kind == verdicts["min_block_size"].kind == "effect"
+    assert verdicts["precision"].evidence.startswith("latency -50.0 % [")
+
+
+def test_an_interaction_is_named(tmp_path):
+    grid(tmp_path, lambda size, precision: 4.0 if precision == "fp32" else {1: 1.0, 5: 2.0, 9: 4.0}[size])
+    axes, _ = judged(tmp_path, ["precision", "min_block_size"])
+    (found,) = effect(axes, "precision").interactions
+    assert found.axis == "min_block_size"
+    assert {level: round(math.exp(mean), 2) for level, mean in found.means.items()} == {"1": 0.25, "5": 0.5, "9": 1.0}
+    assert effects.words(found) == "changes with min_block_size: -75.0 % at 1, -50.0 % at 5, 0.0 % at 9"
+
+
+def test_a_point_that_several_pairs_share_counts_once(tmp_path):
+    put(tmp_path, "eager", 4.0, **EXACT, backend="eager")
+    for size in range(1, 7):
+        put(tmp_path, f"p{size}", 2.0, **EXACT, min_block_size=size)
+    rows = table.load(tmp_path)
+    scatter = Scatter(rows, "latency_ms")
+    (found,) = pairs.pairs(rows, "backend")
+    assert (found.base, found.level, len(found.a)) == ("eager", "dynamo", 6)  # eager has no min_block_size
+    mean = scatter.mean(found.a, found.b)
+    assert mean.variance == pytest.approx(scatter.variance[0] + scatter.variance[1] / 6)
+    assert mean.placement**2 == pytest.approx(0.004**2 * (1 + 1 / 6))
+
+
+def test_other_figures_have_an_interval_from_three_pairs_on(tmp_path):
+    grid(tmp_path, lambda *_: 1.0, build_s=2.0)
+    for number, build in enumerate((3.0, 4.0, 5.0)):
+        for level in (0, 5):
+            put(
+                tmp_path, f"b{number}{level}", 1.0, **EXACT, batch_size=number + 2, optimization_level=level,
+                build_s=build * (2 if level else 1) * (1 + 0.01 * number * (level > 0)), rel_l2_error=1e-3,
+            )  # fmt: skip
+    axes, _ = judged(tmp_path, ["optimization_level", "precision"])
+    build = effect(axes, "optimization_level", "build_s")
+    differences = np.log([2.0, 2.02, 2.04])
+    assert build.value == pytest.approx(differences.mean())
+    half = 4.302653 * differences.std(ddof=1) / math.sqrt(3)  # Student's t of two degrees of freedom at 97.5 %
+    assert (build.low, build.high) == pytest.approx((build.value - half, build.value + half))
+    assert effect(axes, "optimization_level", "rel_l2_error").value == 0
+
+
+def test_sweeps_gpus_and_methods_are_not_set_against_each_other(tmp_path):
+    put(tmp_path, "a", 1.0, **EXACT, precision="fp32", gpu_ms=1.0)
+    put(tmp_path, "b", 1.0, **EXACT, precision="fp16", sweep_id="other", gpu_ms=1.0)
+    put(tmp_path, "c", 1.0, **EXACT, precision="fp16", gpu_uuid="GPU-2", gpu_ms=1.0)
+    put(tmp_path, "d", 1.0, **EXACT, precision="fp16", status="inaccurate", gpu_ms=1.0)
+    assert pairs.pairs(table.load(tmp_path), "precision") == []
+    put(tmp_path, "e", 1.0, **EXACT | {"gpu_ms_method": "queued"}, precision="fp16", gpu_ms=1.0)
+    axes, _ = judged(tmp_path, ["precision"])
+    assert {item.metric for item in axes[0].effects} == {"latency_ms"}
+
+
+def test_no_effect_has_to_be_proved(tmp_path):
+    grid(tmp_path, lambda size, precision: 1.0 if precision == "fp16" else 1.001)
+    assert judged(tmp_path, ["precision"])[1]["precision"].kind == "none"
+    assert judged(tmp_path, ["precision"], delta=0.004)[1]["precision"].kind == "not told apart"
+    wide = tmp_path / "wide"
+    grid(wide, lambda *_: 1.0, launch_bound=True)  # the host drifts by more than that
+    verdict = judged(wide, ["precision"])[1]["precision"]
+    assert verdict.kind == "not told apart" and "neither a difference nor less than ±2 % is proved" in verdict.evidence
+
+
+def test_effects_that_cancel_out_are_effects(tmp_path):
+    grid(tmp_path, lambda size, precision: 1.0 if precision == "fp32" else {1: 1.2, 5: 1.0, 9: 1 / 1.2}[size])
+    verdict = judged(tmp_path, ["precision"])[1]["precision"]
+    assert verdict.kind == "effect" and "2 of 3 pairs differ, -16.7 % to +20.0 %" in verdict.evidence
+
+
+def test_same_engines_have_no_effect_whatever_their_times(tmp_path):
+    for level, latency in ((0, 1.0), (5, 1.5)):
+        put(tmp_path, f"l{level}", latency, **EXACT, optimization_level=level, engine_id="same")
+    axes, verdicts = judged(tmp_path, ["optimization_level"])
+    assert verdicts["optimization_level"].kind == "none"
+    assert verdicts["optimization_level"].evidence == "the same engines in 1 pair"
+    assert effect(axes, "optimization_level").value == 0  # one measurement
+
+
+def test_one_engine_may_be_run_in_two_ways(tmp_path):
+    for runtime, latency in (("cpp", 1.0), ("python", 1.5)):
+        put(tmp_path, runtime, latency, **EXACT, runtime=runtime, engine_id="same")
+    assert judged(tmp_path, ["runtime"])[1]["runtime"].kind == "effect"
+
+
+def test_what_was_timed_once_for_both_has_no_effect(tmp_path):
+    put(tmp_path, "a", 1.0, **EXACT, min_block_size=1, engine_id="x")
+    put(tmp_path, "b", 1.0, **EXACT, min_block_size=5, engine_id="x", timed_with="a")
+    assert judged(tmp_path, ["min_block_size"])[1]["min_block_size"].kind == "none"
+
+
+def test_ignored_axes_are_evidence(tmp_path):
+    known = {"tensorrt_flavor": "rtx", "tensorrt": "1.4.0", "ignored_axes": ["optimization_level"]}
+    for level in (0, 5):
+        put(tmp_path, f"l{level}", 1.0 + level, **EXACT | known, optimization_level=level, engine_id="same")
+    verdict = judged(tmp_path, ["optimization_level"])[1]["optimization_level"]
+    assert verdict.kind == "ignored"
+    assert verdict.evidence == (
+        "TensorRT-RTX 1.4.0 accepts it without effect (ignored_axes); 1 of 1 pairs have byte-identical engines"
+    )
+
+
+def test_nothing_is_said_without_pairs_times_or_scatter(tmp_path):
+    put(tmp_path, "a", 1.0, **EXACT, precision="fp16", min_block_size=1)
+    put(tmp_path, "b", 1.0, **EXACT, precision="fp32", min_block_size=5)
+    assert judged(tmp_path, ["precision"])[1]["precision"].kind == "cannot be said"
+    plans, once = tmp_path / "plans", tmp_path / "once"
+    for size, partition in ((1, "x"), (2, "x"), (5, "y")):
+        put(plans, f"p{size}", status="dryrun", min_block_size=size, partition_id=partition, default_min_block_size=1)
+    verdict = judged(plans, ["min_block_size"])[1]["min_block_size"]
+    assert verdict.kind == "cannot be said"
+    assert verdict.evidence == "nothing was timed; 1 of 2 pairs have the same partition"
+    for precision in ("fp32", "fp16"):
+        nothing = dict.fromkeys(("latency_ms_ci_low", "latency_ms_ci_high"))
+        put(once, precision, 1.0 if precision == "fp32" else 9.0, **nothing, precision=precision)
+    assert judged(once, ["precision"])[1]["precision"].kind == "not told apart"
+
+
+def test_size_and_what_follows_from_it_move_together(tmp_path):
+    for size in (1, 8):
+        put(tmp_path, f"b{size}", 1.0 * size, **EXACT, batch_size=size, input_shapes=f"{size}x3", time_at=size)
+    axes, _ = judged(tmp_path, ["batch_size", "model"])
+    assert [axis.name for axis in axes] == ["batch_size"]  # models are not set against each other
+    assert effect(axes, "batch_size").value == pytest.approx(math.log(8))
+
+
+def test_null_is_a_value_where_the_backend_has_others(tmp_path):
+    put(tmp_path, "eager", 5.0, **EXACT, backend="eager")
+    put(tmp_path, "fixed", 1.0, **EXACT, dynamic_range=None)
+    put(tmp_path, "range", 2.0, **EXACT, dynamic_range="1:8:32", time_at=1)
+    axes, verdicts = judged(tmp_path, ["dynamic_range"])
+    assert effect(axes, "dynamic_range").pairs == 1
+    assert "from unset to 1:8:32" in verdicts["dynamic_range"].evidence

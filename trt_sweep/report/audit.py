@@ -1,0 +1,135 @@
+"""One verdict for each swept axis: it had an effect, had none, was ignored, or nothing can be said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep import stats
+from trt_sweep.notes import RUNTIME_AXES
+from trt_sweep.report import text
+from trt_sweep.report.effects import Axis, Effect, measured
+from trt_sweep.report.pairs import TIMES, Pairs, Scatter
+
+Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
+FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
+SHOWN = 3  # values of an axis that a verdict names
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of an axis, and the evidence in words."""
+
+    axis: str
+    kind: Kind
+    evidence: str
+
+
+def audit(rows: pd.DataFrame, axes: list[Axis], scatters: dict[str, Scatter], delta: float) -> list[Verdict]:
+    """The verdicts; no effect means less than the relative `delta` either way, which must be proved.
+
+    It is for the mean at each value (no correction for their number, as all of them must pass: R. L. Berger,
+    Multiparameter hypothesis testing and acceptance sampling, 1982), while no single pair speaks against it. That
+    nothing was seen proves nothing.
+    """
+    rows = rows.reset_index(drop=True)
+    return [_verdict(rows, axis, scatters, delta) for axis in axes]
+
+
+def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta: float) -> Verdict:
+    if not axis.pairs:
+        return Verdict(axis.name, "cannot be said", "no two successful points of one sweep differ in it alone")
+    same, pairs = _same_engines(rows, axis.pairs)
+    ignored = _ignored(rows, axis)
+    if ignored:
+        proof = f"; {same} of {pairs} pairs have byte-identical engines" if same else ""
+        return Verdict(axis.name, "ignored", ignored + proof)
+    runs_differently = axis.name in RUNTIME_AXES
+    once = sum(int((_source(rows)[pair.a] == _source(rows)[pair.b]).sum()) for pair in axis.pairs)
+    if once == pairs or (same == pairs and not runs_differently):
+        return Verdict(axis.name, "none", f"the same engines in {text.count(pairs, 'pair')}")
+    clock = next((clock for clock in TIMES if any(effect.metric == clock for effect in axis.effects)), None)
+    if clock is None:
+        return Verdict(axis.name, "cannot be said", _untimed(rows, axis.pairs))
+    timed = [measured(rows, clock, pair) for pair in axis.pairs]
+    timed = [pair for pair in timed if len(pair.a)]
+    return _of_times(axis, clock, timed, scatters[clock], delta)
+
+
+def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delta: float) -> Verdict:
+    what, bound = text.CLOCKS[clock], f"±{100 * delta:.3g} %"
+    total = sum(len(pair.a) for pair in timed)
+    said = _said([effect for effect in axis.effects if effect.metric == clock])
+    means = [scatter.mean(pair.a, pair.b) for pair in timed]
+    each, reach = (np.concatenate(ends) for ends in zip(*(scatter.each(pair.a, pair.b) for pair in timed), strict=True))
+    strict = 1 - (1 - stats.LEVEL) / total
+    apart = np.concatenate([np.abs(d) > r for d, r in (scatter.each(pair.a, pair.b, strict) for pair in timed)])
+    if all(mean.within(delta) for mean in means) and not (apart & (np.abs(each) > math.log1p(delta))).any():
+        alone = int((np.abs(each) + reach < math.log1p(delta)).sum())
+        proved = f" ({alone} of them proved alone)" if total > 1 else ""
+        return Verdict(axis.name, "none", f"{what} within {bound} over {text.count(total, 'pair')}{proved}: {said}")
+    intervals = [mean.interval(1 - (1 - stats.LEVEL) / len(means)) for mean in means]
+    if any(low > 0 or high < 0 for low, high in intervals):
+        return Verdict(axis.name, "effect", f"{what} {said}")
+    if apart.any():
+        ends = f"{text.change(float(each.min()))} to {text.change(float(each.max()))}"
+        return Verdict(
+            axis.name, "effect", f"{what}: {int(apart.sum())} of {total} pairs differ, {ends}; on average {said}"
+        )
+    return Verdict(axis.name, "not told apart", f"{what} {said}; neither a difference nor less than {bound} is proved")
+
+
+def _said(shown: list[Effect]) -> str:
+    """The largest of these effects in words."""
+    largest = sorted(shown, key=lambda effect: -abs(effect.value))
+    said = [
+        f"{text.change(effect.value, effect.low, effect.high)} from {text.named(effect.base)} "
+        + f"to {text.named(effect.level)}"
+        + (f" ({effect.pairs} pairs)" if effect.pairs > 1 else "")
+        for effect in largest[:SHOWN]
+    ]
+    more = f"; {text.count(len(largest) - SHOWN, 'further value')}" if len(largest) > SHOWN else ""
+    return ", ".join(said) + more
+
+
+def _ignored(rows: pd.DataFrame, axis: Axis) -> str | None:
+    """What is known of the library that ran, where it is known to ignore this axis in every pair."""
+    used = np.concatenate([side for pair in axis.pairs for side in (pair.a, pair.b)])
+    among = rows.iloc[np.unique(used)]
+    among = among[among[axis.name].notna()]
+    names = {axis.name} | {f"compile.{item.split('=')[0]}" for item in _arguments(among, axis.name)}
+    if among.empty or not all(names & set(ignored or []) for ignored in among["ignored_axes"]):
+        return None
+    first = among.iloc[0]
+    library = FLAVORS.get(str(first["tensorrt_flavor"]), "the installed library")
+    return f"{library} {text.level(first['tensorrt'])} accepts it without effect (ignored_axes)"
+
+
+def _arguments(rows: pd.DataFrame, axis: str) -> list[str]:
+    return [item for value in rows[axis].unique() for item in str(value).split()] if axis == "compile" else []
+
+
+def _same_engines(rows: pd.DataFrame, pairs: list[Pairs]) -> tuple[int, int]:
+    """How many pairs have one engine on both sides, and how many pairs there are."""
+    engines = rows["engine_id"].astype(object).where(rows["engine_id"].notna(), None).to_numpy()
+    same = sum(int(((engines[pair.a] == engines[pair.b]) & (engines[pair.a] != None)).sum()) for pair in pairs)  # noqa: E711
+    return same, sum(len(pair.a) for pair in pairs)
+
+
+def _source(rows: pd.DataFrame) -> np.ndarray:
+    """The point whose calls were timed for each row."""
+    return np.asarray(rows["timed_with"].where(rows["timed_with"].notna(), rows["point_id"]))
+
+
+def _untimed(rows: pd.DataFrame, pairs: list[Pairs]) -> str:
+    """What the plans of points that were not timed tell."""
+    partition = rows["partition_id"].to_numpy()
+    same = sum(int((partition[pair.a] == partition[pair.b]).sum()) for pair in pairs)
+    total = sum(len(pair.a) for pair in pairs)
+    if rows["partition_id"].isna().all():
+        return "nothing was timed"
+    return f"nothing was timed; {same} of {text.count(total, 'pair')} have the same partition"

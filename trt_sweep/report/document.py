@@ -1,0 +1,80 @@
+"""What a report consists of, whatever it is written as: each renderer knows these blocks and nothing of sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Heading:
+    """`level` 1 is the report's own title."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file; `target` is relative to where the report is written."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table that is read as a whole; cells are text, or links."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | Link]]
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+    language: str = "python"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of `Points`: `shown` is what stands in its cells, `keys` what they are sorted by where that is not the text.
+
+    `choices` says whether the reader may pick one of its values.
+    """
+
+    name: str
+    shown: Sequence[str]
+    keys: Sequence[float | None] | None = None
+    choices: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """The table of all points, to be sorted and filtered; `targets` are the folders of their artifacts."""
+
+    columns: Sequence[Column]
+    targets: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure as plotly.js takes it (`data` and `layout`), and what it shows, in words."""
+
+    caption: str
+    data: Sequence[dict[str, Any]]
+    layout: dict[str, Any] = field(default_factory=dict)
+
+
+Block = Heading | Text | Bullets | Grid | Code | Points | Plot

@@ -1,0 +1,164 @@
+"""What each axis did to time, build, size and error: differences between points that differ in that axis only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy import special
+from scipy import stats as distributions
+
+from trt_sweep import stats
+from trt_sweep.report import text
+from trt_sweep.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
+
+# Column and heading; all of them are better when less.
+METRICS = {
+    "gpu_ms": "gpu ms",
+    "latency_ms": "latency ms",
+    "build_s": "build s",
+    "engine_bytes": "engine size",
+    "rel_l2_error": "rel. error",
+}
+SEVERAL = 3  # pairs that an interval needs where the records tell nothing of a figure's scatter
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """The effect differs with another axis: its mean, as a difference of logarithms, at each value of that."""
+
+    axis: str
+    means: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What `level` changes against `base`: differences of logarithms, mean over `pairs` pairs and its 95 % interval.
+
+    `least` and `most` are the ends of the single differences. The interval is nan where there is none: of times it
+    follows from their own scatter, of other figures from that of the differences.
+    """
+
+    metric: str
+    base: str
+    level: str
+    pairs: int
+    value: float
+    low: float
+    high: float
+    least: float
+    most: float
+    interactions: list[Interaction] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis with its pairs, by value, and its effects."""
+
+    name: str
+    pairs: list[Pairs]
+    effects: list[Effect]
+
+
+def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter], delta: float) -> list[Axis]:
+    """The effects of each of these axes but `model`: models are different work, and are not set against each other.
+
+    An interaction, with the model too, is named where it is proved and exceeds the relative `delta`.
+    """
+    rows = rows.reset_index(drop=True)
+    found, numbers = [], codes(rows)
+    for axis in axes:
+        if axis == "model":
+            continue
+        every = pairs(rows, axis, numbers)
+        others = {other: levels(rows, other).to_numpy() for other in axes if other != axis} if every else {}
+        made = [
+            effect
+            for metric in METRICS
+            for pair in every
+            for effect in _effect(rows, metric, pair, scatters=scatters, others=others, delta=delta)
+        ]
+        found.append(Axis(axis, every, made))
+    return found
+
+
+def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
+    """The pairs of which both have this figure, above zero; the GPU's work only where one method measured both."""
+    values = rows[metric].to_numpy(dtype=float, na_value=math.nan)
+    keep = (values[pair.a] > 0) & (values[pair.b] > 0) & (rows["status"].to_numpy()[pair.a] == "ok")
+    if metric == "gpu_ms":
+        method = rows["gpu_ms_method"].to_numpy()
+        keep &= method[pair.a] == method[pair.b]
+    return pair.where(keep)
+
+
+def _effect(
+    rows: pd.DataFrame,
+    metric: str,
+    pair: Pairs,
+    *,
+    scatters: dict[str, Scatter],
+    others: dict[str, np.ndarray],
+    delta: float,
+) -> list[Effect]:
+    """The effect on one figure in a list, or none where no pair has it."""
+    pair = measured(rows, metric, pair)
+    if not len(pair.a):
+        return []
+    interactions: list[Interaction] = []
+    if metric in TIMES:
+        scatter = scatters[metric]
+        each, reach = scatter.each(pair.a, pair.b)
+        mean = scatter.mean(pair.a, pair.b)
+        value, (low, high) = mean.value, mean.interval()
+        interactions = _interactions(each, reach, pair, others, delta)
+    else:
+        values = rows[metric].to_numpy(dtype=float, na_value=math.nan)
+        each = np.log(values[pair.b]) - np.log(values[pair.a])
+        value, low, high = float(each.mean()), math.nan, math.nan
+        if len(each) >= SEVERAL:
+            half = float(
+                special.stdtrit(len(each) - 1, (1 + stats.LEVEL) / 2) * each.std(ddof=1) / math.sqrt(len(each))
+            )
+            low, high = value - half, value + half
+    ends = float(each.min()), float(each.max())
+    return [Effect(metric, pair.base, pair.level, len(pair.a), value, low, high, *ends, interactions)]
+
+
+def _interactions(
+    each: np.ndarray, reach: np.ndarray, pair: Pairs, others: dict[str, np.ndarray], delta: float
+) -> list[Interaction]:
+    """The other axes with which the effect changes, the clearest first.
+
+    Cochran's Q between the groups of pairs that each axis makes (W. G. Cochran, The combination of estimates from
+    different experiments, 1954), with the variance of each difference from its interval; corrected for the number of
+    axes. Pairs count as independent, which those that share a point are not quite.
+    """
+    known = np.isfinite(reach) & (reach > 0)
+    if known.sum() < 2:
+        return []
+    weights = (special.ndtri((1 + stats.LEVEL) / 2) / reach[known]) ** 2
+    found = []
+    for axis, values in others.items():
+        names, group = np.unique(values[pair.b][known], return_inverse=True)
+        if len(names) < 2:
+            continue
+        weight = np.bincount(group, weights)
+        means = np.bincount(group, weights * each[known]) / weight
+        spread = float((weight * (means - np.average(means, weights=weight)) ** 2).sum())
+        chance = float(distributions.chi2.sf(spread, len(names) - 1))
+        if chance < (1 - stats.LEVEL) / len(others) and np.ptp(means) > math.log1p(delta):
+            found.append((chance, Interaction(axis, dict(zip(names.tolist(), means.tolist(), strict=True)))))
+    return [interaction for _, interaction in sorted(found, key=lambda item: item[0])]
+
+
+def words(interaction: Interaction, most: int = 4) -> str:
+    """`changes with precision: -40.1 % at fp16, -5.0 % at fp32`; the ends where there are many."""
+    means = sorted(interaction.means.items(), key=lambda item: item[1])
+    shown = means if len(means) <= most else [means[0], means[-1]]
+    return f"changes with {interaction.axis}: " + ", ".join(
+        f"{text.change(mean)} at {text.named(name)}" for name, mean in shown
+    )

@@ -1,0 +1,171 @@
+"""The report's tables: environment, verdicts, effects, the front of trade-offs, and all points."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from trt_sweep import ranking, records
+from trt_sweep.report import pareto, text
+from trt_sweep.report.audit import Verdict
+from trt_sweep.report.document import Block, Column, Grid, Points, Text
+from trt_sweep.report.effects import METRICS, Effect, words
+from trt_sweep.report.pairs import TIMES, levels
+from trt_sweep.report.sections import Section
+
+ENVIRONMENT = (
+    *("gpu_name", "gpu_uuid", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt"),
+    *("tensorrt_flavor", "python", "hostname", "trt_sweep", "git_sha"),
+)
+HEALTH = {
+    "sm_clock_mhz": "MHz",
+    "memory_clock_mhz": "MHz",
+    "temperature_c": "°C",
+    "power_w": "W",
+    "foreign_processes": "",
+}
+FRONT = 40  # rows of a front
+NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", "peak_gpu_bytes": "memory"}
+
+
+def environment_grid(rows: pd.DataFrame) -> Grid:
+    """Versions and machines, and the range of what the GPU reported while it was timed."""
+    lines = [["sweeps", text.listed([str(name) for name in rows["sweep_id"].unique()], 10)]]
+    lines.append(["recorded", f"{rows['created_utc'].min()} to {rows['created_utc'].max()}"])
+    for column in ENVIRONMENT:
+        values = [str(value) for value in rows[column].dropna().unique()]
+        if values:
+            lines.append([column, text.listed(values, 4)])
+    for column, unit in HEALTH.items():
+        found = rows[column].dropna().astype(float)
+        if len(found):
+            lines.append([column, f"{found.min():.4g} to {found.max():.4g} {unit}".strip()])
+    timed = rows[rows["status"] == "ok"]
+    verdicts = timed["health"].fillna("not known").value_counts()
+    lines.append(["health", ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items()) or text.NONE])
+    return Grid(("", "of these records"), lines)
+
+
+def verdict_grid(verdicts: list[Verdict]) -> Grid:
+    return Grid(("axis", "effect", "evidence"), [[item.axis, item.kind, item.evidence] for item in verdicts])
+
+
+def effect_grid(place: Section) -> Block:
+    """A row for each value of an axis, a column for each figure that was measured."""
+    lines, metrics = (
+        [],
+        [name for name in METRICS if any(e.metric == name for axis in place.effects for e in axis.effects)],
+    )
+    for axis in place.effects:
+        for value in dict.fromkeys(effect.level for effect in axis.effects):
+            of_value = {effect.metric: effect for effect in axis.effects if effect.level == value}
+            first = next(iter(of_value.values()))
+            pairs = max(effect.pairs for effect in of_value.values())
+            interacting = {words(item): None for effect in of_value.values() for item in effect.interactions}
+            cells = [_change(of_value.get(metric)) for metric in metrics]
+            lines.append([axis.name, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
+    if not lines:
+        return Text("No two timed points differ in one axis only.")
+    return Grid(("axis", "change", "pairs", *(METRICS[name] for name in metrics), "interactions"), lines)
+
+
+def _change(effect: Effect | None) -> str:
+    return text.NONE if effect is None else text.change(effect.value, effect.low, effect.high)
+
+
+def front_grid(place: Section) -> list[Block]:
+    """For each piece of work the points that no other beats in everything."""
+    found: list[Block] = []
+    lines = []
+    ok = place.rows[place.rows["status"] == "ok"].assign(build_s=pareto.build_seconds(place.rows))
+    if ok.empty:
+        return [Text("No point was timed with success.")]
+    metrics = pareto.metrics(ok)
+    for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
+        on = group[pareto.front(group, metrics)].sort_values(metrics[0], kind="stable")
+        for row in on.to_dict("records"):
+            axes = ["model", *(axis for axis in place.axes if axis != "model")]
+            lines.append(
+                [f"{text.label(row, axes)} ({row['sweep_id']})", *(_figure(row[name], name) for name in metrics)]
+            )
+    told = "No other point of the same work is as good in all of these and better in one"
+    missing = "" if pareto.MEMORY in metrics else "; the GPU's memory was not recorded"
+    found.append(Text(f"{told}{missing}. Figures are taken as they are: where intervals overlap nothing is proved."))
+    found.append(Grid(("point", *(NAMES.get(name, name) for name in metrics)), lines[:FRONT]))
+    if len(lines) > FRONT:
+        found.append(Text(f"{len(lines) - FRONT} more are marked “front” in the table of points."))
+    return found
+
+
+def _figure(value: float, name: str) -> str:
+    if name == pareto.MEMORY and not text.missing(value):
+        return f"{value / 2**20:.4g} MiB"
+    return text.number(value, ".1e" if name == "rel_l2_error" else ".4g")
+
+
+def fronts(place: Section) -> pd.Series:
+    """Whether each row is on the front of its piece of work."""
+    rows = place.rows.assign(build_s=pareto.build_seconds(place.rows))
+    ok = rows[rows["status"] == "ok"]
+    found = pd.Series(False, index=rows.index)
+    if len(ok):
+        metrics = pareto.metrics(ok)
+        for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
+            found[group.index] = pareto.front(group, metrics)
+    return found
+
+
+def points(place: Section, prefix: str) -> Points:
+    """Every point with its figures; `prefix` leads from the report to the folder of records."""
+    rows = place.rows
+    needed = ["folder", "status", "reason", "health", "engine_id"]
+    needed += [f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")]
+    content = rows[needed].to_dict("records")
+    columns = [
+        Column(axis, list(levels(rows, axis)), _numbers(rows[axis]), choices=True)
+        for axis in dict.fromkeys(("model", *place.axes))
+    ]
+
+    def figures(name: str, column: str, spec: str) -> None:
+        if rows[column].notna().any():
+            columns.append(Column(name, [text.number(value, spec) for value in rows[column]], _numbers(rows[column])))
+
+    figures("engines", "engines", "d")
+    if rows["engine_id"].notna().any():
+        columns.append(Column("engine", [text.level(row["engine_id"])[:6] for row in content]))
+    figures("build s", "build_s", ".1f")
+    for clock, rank in zip(TIMES, ("gpu", "latency"), strict=True):
+        if rows[clock].notna().any():
+            shown = [text.time(row, clock) for row in content]
+            columns.append(Column(f"{clock.replace('_', ' ')} [95 %]", shown, _numbers(rows[clock])))
+        best, worst = rows[f"{rank}_rank"], rows[f"{rank}_rank_worst"]
+        if best.notna().any():
+            ranks = [_rank(low, high) for low, high in zip(best, worst, strict=True)]
+            columns.append(Column(f"{rank} rank", ranks, _numbers(best)))
+    figures("vs eager", "speedup", ".2f")
+    figures("memory B", "peak_gpu_bytes", ".4g") if "peak_gpu_bytes" in rows else None
+    figures("rel. error", "rel_l2_error", ".1e")
+    columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True))
+    if rows["health"].notna().any():
+        columns.append(Column("health", [text.level(row["health"]) for row in content], choices=True))
+    columns.append(Column("status", [str(row["status"]) for row in content], choices=True))
+    reasons = [text.level(row["reason"]) if row["status"] not in records.SUCCESS[:2] else "" for row in content]
+    if any(reasons):
+        columns.append(Column("reason", reasons))
+    return Points(columns, [f"{prefix}/{row['folder']}/" for row in content])
+
+
+def _rank(best: object, worst: object) -> str:
+    if text.missing(best):
+        return text.NONE
+    return str(best) if best == worst else f"{best}–{worst}"
+
+
+def _numbers(values: pd.Series) -> list[float | None] | None:
+    """What a column is sorted by; null where it holds no numbers."""
+    known = values.dropna()
+    if not len(known) or not all(isinstance(value, int | float) for value in known.head(5)):
+        return None
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    return [None if not math.isfinite(value) else value for value in numbers]

@@ -1,0 +1,42 @@
+"""The report as one HTML page that needs no network: styles, scripts, data and plotly.js stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from trt_sweep.report.document import Block, Heading, Plot, Points
+
+
+def render(blocks: Sequence[Block]) -> str:
+    """The page. Text is escaped by Jinja2; data for scripts stand as JSON that cannot leave its element."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("trt_sweep.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    plots = any(isinstance(block, Plot) for block in blocks)
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        title=next((block.text for block in blocks if isinstance(block, Heading)), "Report"),
+        blocks=[(type(block).__name__, block) for block in blocks],
+        contents=[
+            (index, block.text) for index, block in enumerate(blocks) if isinstance(block, Heading) and block.level == 2
+        ],
+        plotly=get_plotlyjs() if plots else "",
+        table_data=_table_data,
+    )
+
+
+def _table_data(points: Points) -> dict[str, Any]:
+    """The table as the page's script takes it: columns with the texts of their cells and what they are sorted by."""
+    columns = [
+        {"name": column.name, "shown": column.shown, "keys": column.keys, "choices": column.choices}
+        for column in points.columns
+    ]
+    return {"columns": columns, "targets": points.targets}

@@ -1,0 +1,184 @@
+"""Points that differ in one axis only, and what is known of the differences between their figures."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from trt_sweep import ranking, records, stats
+from trt_sweep.notes import AXES
+from trt_sweep.report import text
+
+# Columns that follow from an axis and move along with it.
+FOLLOW = {
+    "batch_size": ("input_shapes", "time_at"),
+    "time_at": ("batch_size", "input_shapes"),
+    "input_shapes": ("batch_size", "time_at"),
+    "dynamic_range": ("time_at",),
+}
+# What a person who sets nothing gets; for other axes null, where a row has it.
+FIRST = {"backend": records.BASELINE, "precision": "fp32", "cuda_graphs": "false", "runtime": "cpp", "cache": "cold"}
+FIRST["optimization_level"] = "3"  # of TensorRT's builder
+OFF = ("cuda_graphs", "cold_cache")  # null is false
+TIMES = ("gpu_ms", "latency_ms")
+
+
+class Scatter:
+    """What is known of the times of `rows` by one clock, as arrays in the rows' order; nan where there is no time.
+
+    As for the ranks: spreads of points that are ranked together are drawn towards what they have in common, and rows
+    that run one engine in one way are one measurement.
+    """
+
+    def __init__(self, rows: pd.DataFrame, clock: str) -> None:
+        self.logs, self.variance, self.freedom, self.placement = (np.full(len(rows), math.nan) for _ in range(4))
+        self.measurement = np.arange(len(rows))  # equal for rows of one measurement
+        values = rows[clock].astype(float)
+        usable = np.flatnonzero((rows["status"] == "ok") & values.between(0, math.inf, inclusive="neither"))
+        timed = rows.iloc[usable].reset_index(drop=True)
+        keys = [*ranking.COMPARABLE, *(["gpu_ms_method"] if clock == "gpu_ms" else [])]
+        for places in map(np.asarray, timed.groupby(keys, dropna=False).indices.values()):
+            estimates, runs = ranking.measured(timed.iloc[places], clock)
+            members: dict[object, list[int]] = {}
+            for index, run in enumerate(runs):
+                members.setdefault(run, []).append(index)
+            careful = stats.moderated(estimates)
+            for indices in members.values():
+                one = careful[indices[0]] if len(indices) == 1 else stats.pooled([careful[index] for index in indices])
+                where = usable[places[indices]]
+                self.measurement[where] = where[0]
+                self.logs[where], self.variance[where] = math.log(one.value), one.variance
+                self.freedom[where], self.placement[where] = one.freedom, one.placement
+
+    def mean(self, a: np.ndarray, b: np.ndarray) -> stats.Difference:
+        """How much more `b` take than `a`, on average over these pairs: points that several pairs share count once."""
+        rows, signs = np.concatenate([a, b]), np.repeat([-1 / len(a), 1 / len(a)], len(a))
+        places, first, number = np.unique(self.measurement[rows], return_index=True, return_inverse=True)
+        weights, used = np.bincount(number, signs, len(places)), rows[first]
+        known = np.abs(weights) > 1e-9 / len(a)
+        weights, used = weights[known], used[known]
+        columns = (self.logs, self.variance, self.freedom, self.placement)
+        return stats.combined(weights, *(column[used] for column in columns))
+
+    def each(self, a: np.ndarray, b: np.ndarray, level: float = stats.LEVEL) -> tuple[np.ndarray, np.ndarray]:
+        """The difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
+        variance = self.variance[a] + self.variance[b]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss = sum(self.variance[side] ** 2 / self.freedom[side] for side in (a, b))
+            freedom = np.minimum(np.where(loss > 0, variance**2 / loss, math.inf), 1e6)
+        student, normal = special.stdtrit(freedom, (1 + level) / 2), special.ndtri((1 + level) / 2)
+        placement = self.placement[a] ** 2 + self.placement[b] ** 2
+        reach = np.sqrt(student**2 * variance + normal**2 * placement)
+        reach = np.where(np.isnan(reach), math.inf, reach)
+        return self.logs[b] - self.logs[a], np.where(self.measurement[a] == self.measurement[b], 0.0, reach)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Row `a[i]` has `base` and row `b[i]` has `level` of the axis, and all else alike; positions in the table."""
+
+    axis: str
+    base: str
+    level: str
+    a: np.ndarray
+    b: np.ndarray
+
+    def where(self, keep: np.ndarray) -> Pairs:
+        return Pairs(self.axis, self.base, self.level, self.a[keep], self.b[keep])
+
+
+def levels(rows: pd.DataFrame, axis: str) -> pd.Series:
+    """The values of an axis as text."""
+    column = rows[axis].fillna(False) if axis in OFF else rows[axis]
+    numbers, found = pd.factorize(column.astype(object))
+    names = np.array([*(text.level(value) for value in found), text.NONE], dtype=object)  # -1, the last, is null
+    return pd.Series(names[numbers], index=rows.index, dtype=object)
+
+
+def bases(rows: pd.DataFrame, axis: str) -> list[str]:
+    """The values that others may be set against, the best first: the default where it is known, null, the least."""
+    found = list(dict.fromkeys(levels(rows, axis)))
+    defaults = Counter(rows["default_min_block_size"].dropna())
+    first = text.level(defaults.most_common(1)[0][0]) if axis == "min_block_size" and defaults else FIRST.get(axis)
+    least = sorted(found, key=lambda value: (value == text.NONE, order(value)))[:1]
+    return [value for value in dict.fromkeys((first, text.NONE, *least)) if value in found]
+
+
+def order(value: str) -> tuple[float, str]:
+    """Sorts values of an axis, numbers by their size."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
+
+
+def codes(rows: pd.DataFrame) -> pd.DataFrame:
+    """All that must be alike in rows that are set against each other, as numbers; null is -1."""
+    keys = dict.fromkeys((*ranking.COMPARABLE, *AXES, "status"))
+    return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # model_id says it better
+
+
+def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) -> list[Pairs]:
+    """All pairs of successful points of one sweep that differ in this axis only, by its values; the base is in each.
+
+    What a backend does not use says nothing of it: between backends such axes may differ. `numbers` are `codes(rows)`,
+    where they are at hand.
+    """
+    numbers = codes(rows) if numbers is None else numbers
+    good = rows[["status", "backend", axis, "default_min_block_size"]].loc[:, lambda t: ~t.columns.duplicated()]
+    good = good.reset_index(drop=True)
+    good = good[good["status"].isin(("ok", "dryrun"))]
+    good = good[good["backend"].isin(good.loc[good[axis].notna(), "backend"])]  # which use the axis
+    if good.empty:
+        return []
+    values, alike = levels(good, axis), _others(numbers.iloc[good.index], good["backend"], axis)
+    by_value = {value: alike[(values == value).to_numpy()] for value in dict.fromkeys(values)}
+    for base in bases(good, axis):
+        found = [
+            pair
+            for value in sorted(set(by_value) - {base}, key=order)
+            if len((pair := _pairs(axis, (base, value), by_value[base], by_value[value])).a)
+        ]
+        if found:
+            return found
+    return []
+
+
+def _pairs(axis: str, ends: tuple[str, str], left: pd.DataFrame, right: pd.DataFrame) -> Pairs:
+    """Those of rows with the one value and rows with the other, given as the numbers of all that must be alike."""
+    on = list(left)
+    if axis == "backend":
+        on = [key for key in on if not any((side[key] == _NULL).all() for side in (left, right))]
+    both = left[on].reset_index().merge(right[on].reset_index(), on=on, suffixes=("_a", "_b"))
+    return Pairs(axis, *ends, *(both[f"index_{side}"].to_numpy(dtype=int) for side in "ab"))
+
+
+def contexts(rows: pd.DataFrame, axis: str) -> list[np.ndarray]:
+    """The positions of rows that are alike in all but this axis, group by group."""
+    if rows.empty:
+        return []
+    alike = _others(codes(rows), rows["backend"], axis)
+    groups = alike.groupby(list(alike), sort=False).indices.values()
+    return [np.asarray(places) for places in groups]
+
+
+def _others(numbers: pd.DataFrame, backends: pd.Series, axis: str) -> pd.DataFrame:
+    """What of `codes` must be alike in rows that differ in this axis only."""
+    alike = numbers.drop(columns=[axis, *FOLLOW.get(axis, ())])
+    if axis == "cuda_graphs":  # inductor's mode follows from it
+        alike["mode"] = np.where(backends == "inductor", _NULL, alike["mode"])
+    return alike
+
+
+_NULL = -1
+
+
+def _codes(rows: pd.DataFrame, key: str) -> np.ndarray:
+    """A number for each value, -1 for null."""
+    column = rows[key].fillna(False) if key in OFF else rows[key]
+    return np.asarray(pd.factorize(column.astype(object))[0])

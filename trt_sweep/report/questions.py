@@ -1,0 +1,161 @@
+"""The open questions about two axes, answered from records: what is the default, what is recommended, what it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep.notes import AXES
+from trt_sweep.report import text
+from trt_sweep.report.audit import FLAVORS
+from trt_sweep.report.document import Block, Bullets, Grid, Heading, Text
+from trt_sweep.report.pairs import FIRST, TIMES, Scatter, bases, contexts, levels, order
+from trt_sweep.report.sections import Section
+
+QUESTIONS = {
+    "min_block_size": "How does the recommended min_block_size differ from the default, and what does it do to speed?",
+    "optimization_level": "How does the best optimization_level differ from the default, and what does it do to speed?",
+}
+MOST = 12  # answers in full
+NEEDED = (
+    *AXES,
+    *("default_min_block_size", "advised_min_block_size", "advised_min_block_size_moderate"),
+    *("point_id", "status", "timed_with", "partition_id", "gpu_ms_method"),
+    *("engines", "engine_ops", "ops_total", "engine_id"),
+    *(f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")),
+)
+COLUMNS = ("", "engines", "operators", "engine", "gpu ms [95 %]", "latency ms [95 %]", "change [95 %]")
+
+
+def answers(sections: list[Section], level: int = 3) -> list[Block]:
+    """Each question, as a heading of this level, with its answers by flavour and GPU; what no record tells is said."""
+    found: list[Block] = []
+    for axis, question in QUESTIONS.items():
+        found.append(Heading(question, level))
+        every = [(section, places) for section in sections for places in _varied(section.rows, axis)]
+        every.sort(key=lambda item: -len(item[1]))  # of several sweeps of the same the one with most values
+        named = {
+            f"{_label(section.rows.iloc[places[0]].to_dict(), axis)} ({section.title})": (section, places)
+            for section, places in reversed(every)
+        }
+        asked = list(reversed(named.values()))
+        if not asked:
+            found.append(
+                Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
+            )
+        for section, places in asked[:MOST]:
+            found += _answer(section, section.rows.iloc[places], axis, level + 1)
+        if len(asked) > MOST:
+            found.append(Text(f"{len(asked) - MOST} further combinations of the other axes are in the table."))
+        if len(every) > len(asked):
+            found.append(Text(f"{text.count(len(every) - len(asked), 'further sweep')} of the same: see the table."))
+        flavors = {section.title.rpartition(", ")[2] for section, _ in asked}
+        missing = [name for name in FLAVORS.values() if name not in flavors]
+        if asked and missing:
+            found.append(Text(f"Not measured with {' and '.join(missing)}."))
+    return found
+
+
+def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
+    """The positions of rows that differ in this axis only, where there are several values of it."""
+    using = np.flatnonzero(rows["status"].isin(("ok", "dryrun")) & rows[axis].notna())
+    values = rows[axis].to_numpy()[using]
+    for places in contexts(rows.iloc[using], axis):
+        if len(set(values[places])) > 1:
+            yield using[places]
+
+
+def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int) -> Iterator[Block]:
+    """A heading, a table of the values and what it says."""
+    rows = rows[list(NEEDED)].assign(value=levels(rows, axis), place=rows.index)
+    rows = rows.sort_values("value", key=lambda column: column.map(order), kind="stable").drop_duplicates("value")
+    start = bases(rows, axis)[0]
+    first = rows[rows["value"] == start].iloc[0].to_dict()
+    yield Heading(f"{_label(first, axis)} ({section.title})", level)
+    marks = _marks(first, axis, start)
+    one_method = rows["gpu_ms"].notna().all() and rows["gpu_ms_method"].nunique() == 1
+    clock = "gpu_ms" if one_method else "latency_ms"
+    lines, said = [], []
+    for _, group in rows.groupby(_measurement(rows), sort=False):  # values of one partition, timed once, share a line
+        content = group.to_dict("records")
+        found = _change(section.scatters[clock], first, content[0])
+        names = [
+            f"{row['value']} ({marks[row['value']]})" if row["value"] in marks else row["value"] for row in content
+        ]
+        lines.append(
+            [", ".join(names), *_cells(content[0]), text.NONE if math.isnan(found[0]) else text.change(*found)]
+        )
+        for name, row in zip(names, content, strict=True):
+            if row["value"] != start and (row["value"] in marks or axis == "optimization_level"):
+                said.append(f"{axis}={name}: {_sentence(first, row, text.CLOCKS[clock], found)}")
+    yield Grid((axis, *COLUMNS[1:]), lines)
+    missing = [f"{value} ({mark})" for value, mark in marks.items() if value not in set(rows["value"])]
+    if missing:
+        said.append(f"Not among these values: {', '.join(missing)}.")
+    yield Bullets(said)
+
+
+def _label(row: dict[Any, Any], axis: str) -> str:
+    axes = ("model", "backend", "precision", "batch_size", "cuda_graphs", "runtime")
+    return text.label(row, [name for name in axes if name != axis])
+
+
+def _measurement(rows: pd.DataFrame) -> pd.Series:
+    """Equal for rows of one partition that were timed once, or not at all."""
+    source = rows["timed_with"].where(rows["timed_with"].notna(), rows["point_id"]).where(rows["status"] == "ok", "")
+    return rows["partition_id"].fillna(rows["value"]).astype(str) + " " + source.astype(str)
+
+
+def _change(scatter: Scatter, first: dict[Any, Any], row: dict[Any, Any]) -> tuple[float, float, float]:
+    """How much more this row takes than the first, with the interval; nan for the first itself."""
+    if row["place"] == first["place"]:
+        return math.nan, math.nan, math.nan
+    mean = scatter.mean(np.array([first["place"]]), np.array([row["place"]]))
+    return mean.value, *mean.interval()
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    operators = text.NONE
+    if isinstance(row["engine_ops"], list) and not text.missing(row["ops_total"]):
+        operators = f"{sum(row['engine_ops'])}/{row['ops_total']}"
+    engine = text.NONE if text.missing(row["engine_id"]) else str(row["engine_id"])[:6]
+    return [text.level(row["engines"]), operators, engine, *(text.time(row, clock) for clock in TIMES)]
+
+
+def _marks(row: dict[Any, Any], axis: str, start: str) -> dict[str, str]:
+    """What is said of which value: the default, and for `min_block_size` the library's advice.
+
+    Where the default is not among the values, others are set against `start`.
+    """
+    advised: dict[str, Any] = {"default": FIRST[axis]} if axis == "optimization_level" else {}
+    if start == text.NONE:
+        advised = {"default": text.NONE}
+    if axis == "min_block_size":
+        advised = {
+            "default": row["default_min_block_size"],
+            "recommended for fewest segments": row["advised_min_block_size"],
+            "recommended as moderate": row["advised_min_block_size_moderate"],
+        }
+    found: dict[str, list[str]] = {}
+    for mark, value in advised.items():
+        if not text.missing(value):
+            found.setdefault(text.level(value), []).append(mark)
+    if start not in found:
+        found[start] = ["others are set against this"]
+    return {value: ", ".join(marks) for value, marks in found.items()}
+
+
+def _sentence(default: dict[Any, Any], row: dict[Any, Any], what: str, found: tuple[float, float, float]) -> str:
+    """What this row does differently from the default's."""
+    change, low, high = found
+    if not text.missing(row["engine_id"]) and row["engine_id"] == default["engine_id"]:
+        return "the same engines, byte for byte; differences between their times are noise."
+    engines = f"{text.level(row['engines'])} engines instead of {text.level(default['engines'])}"
+    if math.isnan(change):
+        return f"{engines}; no time was measured."
+    speed = "slower" if low > 0 else "faster" if high < 0 else "not told apart"
+    return f"{engines}; {what} {text.change(change, low, high)}: {speed}."

@@ -1,0 +1,35 @@
+"""The section of a README that is made from records, between two markers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from trt_sweep import report
+from trt_sweep.errors import SweepError
+from trt_sweep.report import markdown
+
+BEGIN, END = "<!-- answers: made by python -m trt_sweep.report, do not edit -->", "<!-- end of answers -->"
+
+
+def renewed(text: str, rows: pd.DataFrame, delta: float = report.DELTA) -> str:
+    """The text with the section between the markers made anew. Raises SweepError where it lacks one."""
+    before, found, rest = text.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise SweepError(f"no section to renew: put {BEGIN} and {END} where it belongs")
+    section = markdown.render(report.answers(rows, delta))
+    return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
+
+
+def renew(path: Path, rows: pd.DataFrame, delta: float) -> None:
+    """Write the file with its section made anew. Raises SweepError where that cannot be."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        new = renewed(text, rows, delta)
+        path.write_text(new, encoding="utf-8")
+    except OSError as error:
+        raise SweepError(f"--readme={path} cannot be read and written: {error.strerror}") from error
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from error

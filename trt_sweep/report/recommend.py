@@ -1,0 +1,152 @@
+"""Which point to use under constraints, which others are as good as far as is known, and what the defaults cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep import ranking, stats
+from trt_sweep.errors import SweepError
+from trt_sweep.report import pareto, text
+
+Row = dict[Hashable, Any]
+# The column, whether more is better, and its unit.
+OBJECTIVES = {
+    "latency": ("latency_ms", False, "ms"),
+    "gpu": ("gpu_ms", False, "ms"),
+    "throughput": ("throughput_per_s", True, "/s"),
+    "energy": ("energy_mj_per_call", False, "mJ"),
+}
+DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for; null is no limit. `max_memory` in GiB of the GPU, `max_error` of `rel_l2_error`."""
+
+    objective: str = "latency"
+    max_build_s: float | None = None
+    max_error: float | None = None
+    max_memory: float | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What is recommended for one piece of work.
+
+    `winner` is the best row as measured, `ties` the others that nothing proves to be worse, `judged` whether that could
+    be told at all, `left_out` how many rows do not qualify, by reason. `defaults` is the row that a user who sets
+    nothing gets, and `cost` how much more it takes: a difference of logarithms.
+    """
+
+    rows: pd.DataFrame
+    winner: Row | None
+    ties: pd.DataFrame
+    judged: bool
+    left_out: dict[str, int]
+    defaults: Row | None = None
+    cost: stats.Difference | None = None
+
+
+def check(wanted: Wanted, rows: pd.DataFrame) -> None:
+    """Raise SweepError for what these records cannot be asked."""
+    for name in ("max_build_s", "max_error", "max_memory"):
+        value = getattr(wanted, name)
+        if value is not None and not (value >= 0 and math.isfinite(value)):
+            raise SweepError(f"--{name.replace('_', '-')}={value} is not allowed: use a number of at least 0")
+    if wanted.max_memory is not None and (pareto.MEMORY not in rows or rows[pareto.MEMORY].isna().all()):
+        raise SweepError(f"--max-memory={wanted.max_memory} cannot be judged: these records have no {pareto.MEMORY}")
+    column = OBJECTIVES[wanted.objective][0]
+    ok = rows[rows["status"] == "ok"]
+    # What nobody asked for may be missing: the report then says so.
+    if wanted.objective != Wanted.objective and len(ok) and ok[column].isna().all():
+        raise SweepError(f"--objective={wanted.objective} cannot be judged: no successful record has {column}")
+
+
+def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
+    """The rows by what may be set against each other: one sweep, model and device; for throughput any batch size."""
+    free = ("batch_size", "input_shapes") if objective == "throughput" else ()
+    keys = [key for key in ranking.COMPARABLE if key not in free]
+    groups = rows.groupby(keys, dropna=False, sort=False)
+    return [group for _, group in groups if (group["status"] == "ok").any()]
+
+
+def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
+    """The recommendation for the rows of one task."""
+    column, more, _ = OBJECTIVES[wanted.objective]
+    left_out: dict[str, int] = {}
+    ok = rows[rows["status"] == "ok"].assign(build=pareto.build_seconds(rows))
+    fit = ok
+
+    def without(keep: pd.Series, why: str) -> None:
+        nonlocal fit
+        keep = keep.reindex(fit.index).fillna(False).astype(bool)
+        if not keep.all():
+            left_out[why] = int((~keep).sum())
+            fit = fit[keep]
+
+    without(ok[column].astype(float) > 0, f"no {column}")
+    if wanted.objective == "throughput":
+        without(ok["latency_ms"].astype(float) > 0, "no latency_ms")
+    if wanted.objective == "gpu" and fit["gpu_ms_method"].nunique() > 1:
+        method = fit["gpu_ms_method"].value_counts().index[0]
+        without(ok["gpu_ms_method"] == method, f"gpu_ms not by {method}")
+    for name, limit in (("build", wanted.max_build_s), ("rel_l2_error", wanted.max_error)):
+        if limit is not None:
+            without(ok[name].astype(float) <= limit, f"{name.replace('build', 'build s')} above {limit:g} or not known")
+    if wanted.max_memory is not None:
+        allowed = ok[pareto.MEMORY].astype(float) <= wanted.max_memory * 2**30
+        without(allowed, f"memory above {wanted.max_memory:g} GiB or not known")
+    if fit.empty:
+        return Advice(rows, None, fit, False, left_out)
+    fit = fit.sort_values(column, ascending=not more, kind="stable")
+    estimates, runs = _estimates(fit, wanted.objective)
+    judged = [math.isfinite(item.variance) for item in estimates]
+    winner: Row = fit.iloc[0].to_dict()
+    ties = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]].iloc[1:]
+    defaults = _defaults(ok, winner)
+    cost = None
+    if defaults is not None and not text.missing(defaults[column]):
+        pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
+        cost = stats.difference((1, -1), pair)
+    return Advice(rows, winner, ties, all(judged), left_out, defaults, cost)
+
+
+def _estimates(rows: pd.DataFrame, objective: str) -> tuple[list[stats.Estimate], list[object]]:
+    """What is to be little, with its scatter, and what each row runs; energy is recorded without scatter."""
+    if objective == "energy":
+        return [stats.Estimate(value, math.nan, 1, math.inf, 0.0) for value in rows["energy_mj_per_call"]], list(
+            rows.index
+        )
+    found, runs = ranking.measured(rows, "gpu_ms" if objective == "gpu" else "latency_ms")
+    if objective == "throughput":
+        sizes = rows["batch_size"].astype(int)
+        found = [
+            stats.Estimate(item.value / size, item.spread, item.units, item.freedom, item.placement)
+            for item, size in zip(found, sizes, strict=True)
+        ]
+        runs = list(zip(runs, sizes, strict=True))
+    return found, runs
+
+
+def _defaults(rows: pd.DataFrame, winner: Row) -> Row | None:
+    """The row of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
+    plain = rows[
+        (rows["backend"] == "dynamo")
+        & (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
+        & rows["optimization_level"].fillna(DEFAULT_LEVEL).eq(DEFAULT_LEVEL)
+        & ~rows["cuda_graphs"].fillna(False).astype(bool)
+        & rows["compile"].isna()
+        & rows["runtime_cache"].isin((None, "cold"))
+        & rows["batch_size"].eq(winner["batch_size"])
+    ]
+    for precision in ("fp32", winner["precision"]):
+        found = plain[plain["precision"] == precision].sort_values("runtime", kind="stable")  # cpp first
+        if len(found):
+            row: Row = found.iloc[0].to_dict()
+            return row
+    return None

@@ -1,0 +1,72 @@
+"""Records by where they were made: what is of several GPUs, flavours or devices is never set against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trt_sweep import table
+from trt_sweep.report import audit, effects, text
+from trt_sweep.report.pairs import TIMES, Scatter
+
+NOWHERE = "no device (planned, or failed before it was known)"
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one GPU (or CPU) and flavour of TensorRT, and what is known of their axes."""
+
+    title: str
+    rows: pd.DataFrame
+    axes: list[str]
+    scatters: dict[str, Scatter]
+    effects: list[effects.Axis]
+    verdicts: list[audit.Verdict]
+
+
+def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
+    """One section for each place, with effects and verdicts; less than the relative `delta` counts as no effect."""
+    # Text is taken one value at a time from here on, for which pandas' own strings are several times slower.
+    strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
+    rows = rows.astype(dict.fromkeys(strings, object)).copy()
+    places = _places(rows)
+    for place, index in rows.groupby(places, sort=False).indices.items():
+        these = rows.iloc[index].reset_index(drop=True)
+        these.attrs = {}
+        axes = _axes(these)
+        scatters = {clock: Scatter(these, clock) for clock in TIMES}
+        several = [axis for axis in axes if these[axis].nunique(dropna=False) > 1]
+        found = effects.effects(these, several, scatters, delta)
+        verdicts = audit.audit(these, found, scatters, delta)
+        yield Section(str(place), these, axes, scatters, found, verdicts)
+
+
+def _axes(rows: pd.DataFrame) -> list[str]:
+    """The axes that vary, but for what only repeats another."""
+    found = table.varied(rows)
+    return [axis for axis in found if not ("batch_size" in found and axis in ("time_at", "input_shapes"))]
+
+
+def _places(rows: pd.DataFrame) -> pd.Series:
+    """The name of each row's place. A row that failed before it had a device is of its sweep's only one, if so."""
+    uuids = rows.groupby("gpu_name")["gpu_uuid"].nunique()
+    several = set(uuids[uuids > 1].index)
+
+    def hardware(row: dict[object, object]) -> str | None:
+        if str(row["device"] or "").startswith("cpu"):
+            return "CPU"
+        name = row["gpu_name"]
+        if text.missing(name):
+            return None
+        return f"{name} ({str(row['gpu_uuid'])[:12]})" if name in several else str(name)
+
+    columns = ["device", "gpu_name", "gpu_uuid"]
+    where = pd.Series([hardware(row) for row in rows[columns].to_dict("records")], index=rows.index, dtype=object)
+    only = where.groupby(rows["sweep_id"]).transform(
+        lambda names: names.dropna().iloc[0] if names.nunique() == 1 else None
+    )
+    where = where.fillna(only).fillna(NOWHERE)
+    flavors = rows["tensorrt_flavor"].map(audit.FLAVORS).fillna("no TensorRT")
+    return where + ", " + flavors

@@ -1,0 +1,163 @@
+"""The report's sentences: what was swept, who won, what each axis did, what failed, and what to be careful of."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from trt_sweep.notes import AXES, notes
+from trt_sweep.report import recommend, text
+from trt_sweep.report.sections import Section
+
+NAMES = {"gpu": "GPU time"}
+TIES = 6  # of them that are named
+MOST = 8  # of a kind of sentence in the summary
+DRIFT = 0.05  # relative standard deviation between rounds that is worth a word
+VERDICTS = {
+    "effect": "had an effect",
+    "none": "had no effect",
+    "ignored": "was ignored",
+    "not told apart": "cannot be told",
+    "cannot be said": "cannot be said",
+}
+
+
+def swept(section: Section) -> str:
+    """What was swept, and how it ended."""
+    rows = section.rows
+    statuses = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
+    models = text.listed([str(name) for name in rows["model"].unique()], 5)
+    axes = ", ".join(f"{axis} ({rows[axis].nunique()})" for axis in section.axes if rows[axis].nunique() > 1)
+    what = f"; axes and how many values: {axes}" if axes else ""
+    sweeps = text.count(rows["sweep_id"].nunique(), "sweep")
+    return f"{text.count(len(rows), 'point')} of {models} in {sweeps}: {statuses}{what}."
+
+
+def task(rows: pd.DataFrame, objective: str) -> str:
+    """Which piece of work this is: model, sizes and sweep."""
+    row = rows.iloc[0]
+    size = "" if objective == "throughput" else f", batch {row['batch_size']}"
+    return f"{row['model']}{size} ({row['sweep_id']})"
+
+
+def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
+    """The recommendation in one sentence."""
+    where = task(advice.rows, objective)
+    if advice.winner is None:
+        return f"{where}: no point qualifies ({_left_out(advice)})."
+    column, more, unit = recommend.OBJECTIVES[objective]
+    label = text.label(advice.winner, [axis for axis in axes if axis in differing(objective)])
+    figure = f"{text.number(advice.winner[column])} {unit}"
+    best = "most" if more else "least"
+    if not advice.judged:
+        tie = "not proved, as nothing is known of the scatter of every figure"
+    elif len(advice.ties):
+        tie = f"one of {len(advice.ties) + 1} that nothing measured tells apart"
+    else:
+        tie = "proved" if len(advice.rows) > 1 else "the only point"
+    return f"{where}: {label} has the {best} {NAMES.get(objective, objective)}, {figure} ({tie})."
+
+
+def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | None:
+    """The others of the winner's group."""
+    column, _, unit = recommend.OBJECTIVES[objective]
+    if advice.ties.empty:
+        return None
+    axes = [axis for axis in axes if axis in differing(objective)]
+    first = advice.ties.head(TIES).to_dict("records")
+    labels = [f"{text.label(row, axes)} ({text.number(row[column])} {unit})" for row in first]
+    more = f" and {len(advice.ties) - TIES} more" if len(advice.ties) > TIES else ""
+    return f"As good as far as is known: {', '.join(labels)}{more}."
+
+
+def differing(objective: str) -> list[str]:
+    """The axes that tell the points of one piece of work apart."""
+    of_the_task = {"model", "time_at", "input_shapes"} | ({"batch_size"} if objective != "throughput" else set())
+    return [axis for axis in AXES if axis not in of_the_task]
+
+
+def cost(advice: recommend.Advice, objective: str) -> str | None:
+    """What it costs to set nothing."""
+    if advice.winner is None:
+        return None
+    if advice.defaults is None or advice.cost is None:
+        return "The cost of staying with the defaults is not known: dynamo with nothing set is not among these points."
+    precision = advice.defaults["precision"]
+    if advice.defaults["point_id"] == advice.winner["point_id"]:
+        return f"These are the defaults, in {precision}."
+    low, high = advice.cost.interval()
+    change = text.change(advice.cost.value, low, high)
+    told = "" if math.isnan(low) or low > 0 or high < 0 else "; the two are not told apart"
+    what = "time per item" if objective == "throughput" else NAMES.get(objective, objective)
+    return f"Staying with the defaults (dynamo with nothing set, {precision}): {change} {what}{told}."
+
+
+def left_out(advice: recommend.Advice) -> str | None:
+    return f"Left out: {_left_out(advice)}." if advice.left_out else None
+
+
+def _left_out(advice: recommend.Advice) -> str:
+    return ", ".join(f"{number} with {why}" for why, number in advice.left_out.items()) or "none is ok"
+
+
+def axes(section: Section) -> list[str]:
+    """Each verdict as a sentence."""
+    return [f"{found.axis} {VERDICTS[found.kind]}: {found.evidence}." for found in section.verdicts]
+
+
+def failed(rows: pd.DataFrame) -> list[str]:
+    """What did not succeed, by reason, the most frequent first."""
+    lost = rows[~rows["status"].isin(("ok", "dryrun"))]
+    if lost.empty:
+        return []
+    groups = lost.groupby(["status", "phase", "reason"], dropna=False).size().sort_values(ascending=False)
+    return [
+        f"{number} {status}" + ("" if text.missing(phase) else f" in {phase}") + f": {text.level(reason)}"
+        for (status, phase, reason), number in zip(groups.index.to_list(), groups, strict=True)
+    ]
+
+
+def caveats(rows: pd.DataFrame) -> list[str]:
+    """What the numbers cannot carry: host-bound points, bad health, drift, old records, changed versions."""
+    found = []
+    ok = rows[rows["status"] == "ok"]
+    if ok.empty:
+        return ["No point was timed with success: nothing can be compared."]
+    bound = int(ok["launch_bound"].fillna(False).astype(bool).sum())
+    if bound:
+        found.append(f"{bound} of {len(ok)} timed points are launch-bound: their latency times the host, see gpu_ms.")
+    ill = ok["health"].dropna()
+    ill = ill[ill != "ok"]
+    if len(ill):
+        found.append(f"{len(ill)} of {len(ok)} timed points have bad health: {_counts(ill)}.")
+    unstable = int((ok["latency_ms_between_rounds"].astype(float) > DRIFT).sum())
+    if unstable:
+        found.append(f"{unstable} of {len(ok)} timed points drifted by more than {DRIFT:.0%} between their rounds.")
+    once = int((ok["latency_ms_between_rounds"].isna() & ok["latency_ms_between_builds"].isna()).sum())
+    if once:
+        found.append(
+            f"{once} of {len(ok)} timed points have one window only: their intervals say little, no rank is given."
+        )
+    if ok["gpu_ms"].isna().any():
+        found.append(f"{int(ok['gpu_ms'].isna().sum())} of {len(ok)} timed points have no gpu_ms.")
+    if ok["latency_ms"].isna().all():
+        found.append("No point has a time: nothing can be compared.")
+    schemas = sorted(rows["schema_version"].dropna().unique())
+    if len(schemas) > 1:
+        found.append(f"Records of schema versions {', '.join(map(str, schemas))}: older ones lack columns.")
+    for column in ("torch", "torch_tensorrt", "tensorrt", "driver", "code_id"):
+        values = rows[column].dropna().unique()
+        if len(values) > 1:
+            found.append(f"Several values of {column}: {text.listed([str(value) for value in values], 4)}.")
+    return found
+
+
+def _counts(values: pd.Series) -> str:
+    return ", ".join(f"{number} {value}" for value, number in values.value_counts().items())
+
+
+def remarks(rows: pd.DataFrame) -> list[str]:
+    """The notes below the table, failures apart, which have a section of their own."""
+    good = rows[rows["status"].isin(("ok", "dryrun"))]
+    return notes(good) if len(good) else []
