@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep import ranking, records, stats
-from trt_sweep.compare import matching
-from trt_sweep.compare.matching import Row, known
+from trt_sweep.compare.matching import Row, differs, is_time, known
 
 GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
 CONTROLS = 5  # points whose latency the host bounds, from which its drift between the two nights is told
@@ -133,9 +132,7 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
     rows = [(row, samples(Path(row["place"]))) for row in (old, new)]
     found = []
     for clock in CLOCKS:
-        if not all(matching.is_time(row[clock]) for row, _ in rows) or (
-            clock == LATENCY and matching.differs(old, new, "clock")
-        ):
+        if not all(is_time(row[clock]) for row, _ in rows) or (clock == LATENCY and differs(old, new, "clock")):
             continue
         method = None
         if clock == GPU:
@@ -162,7 +159,7 @@ def delay(row: Row) -> float:
 
     On a busy machine the rounds of a night may be delayed alike, by three times what a call takes; nothing hurries one.
     """
-    return math.log(row[LATENCY] / row["latency_ms_min"]) if matching.is_time(row["latency_ms_min"]) else 0.0
+    return math.log(row[LATENCY] / row["latency_ms_min"]) if is_time(row["latency_ms_min"]) else 0.0
 
 
 def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
