@@ -11,8 +11,8 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep import report, table
-from trt_sweep.report import markdown, readme
+from trt_sweep import table
+from trt_sweep.report import assembly, markdown, readme
 from trt_sweep.report.__main__ import main
 from trt_sweep.report.document import Bullets, Code, Grid, Heading, Link, Text
 
@@ -195,7 +195,7 @@ def test_plans_answer_what_they_can(tmp_path):
             tmp_path, f"p{size}", status="dryrun", min_block_size=size, engines=engines, engine_ops=[4] * engines,
             ops_total=50, default_min_block_size=5, advised_min_block_size=45, partition_id=str(size),
         )  # fmt: skip
-    blocks = report.answers(table.load(tmp_path))
+    blocks = assembly.answers(table.load(tmp_path))
     (grid,) = [block for block in blocks if isinstance(block, Grid)]
     assert [row[0] for row in grid.rows] == ["5 (default)", "45 (recommended for fewest segments)"]
     (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
@@ -205,7 +205,7 @@ def test_plans_answer_what_they_can(tmp_path):
 
 
 def test_answers_compare_with_the_default(tmp_path):
-    blocks = report.answers(table.load(sweep(tmp_path)))
+    blocks = assembly.answers(table.load(sweep(tmp_path)))
     (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
     assert re.fullmatch(
         r"min_block_size=1 \(recommended for fewest segments\): 3 engines instead of 3; the GPU's work -3\.8 % \[.*\]: "
@@ -218,7 +218,7 @@ def test_answers_compare_with_the_default(tmp_path):
 def test_one_engine_is_never_faster_than_itself(tmp_path):
     for level, latency in ((0, 1.0), (3, 1.5)):
         put(tmp_path, f"l{level}", latency, **TIMED, optimization_level=level, engine_id="same", engines=1)
-    blocks = report.answers(table.load(tmp_path))
+    blocks = assembly.answers(table.load(tmp_path))
     (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
     assert said == ["optimization_level=0: the same engines, byte for byte; differences between their times are noise."]
 

@@ -2,6 +2,11 @@
 
 import re
 
+# Memory has run out, as torch, CUDA, TensorRT and the C++ library say it.
+NO_MEMORY = re.compile(
+    r"out of memory|outofmemory|can't allocate memory|bad_alloc|cannot allocate memory", re.IGNORECASE
+)
+
 
 class SweepError(Exception):
     """A mistake that the user can mend; printed as one line, never with a traceback.

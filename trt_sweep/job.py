@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import errno
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from trt_sweep import accuracy, backends, evaluation, gpu, health, models, quantization, records, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
-from trt_sweep.errors import Unsupported, one_line
+from trt_sweep.errors import NO_MEMORY, Unsupported, one_line
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.records import SAMPLES, Axes, Record
@@ -27,10 +26,6 @@ from trt_sweep.sharing import Shared
 
 log = logging.getLogger(__name__)
 
-# As torch, CUDA, TensorRT and the C++ library say it.
-NO_MEMORY = re.compile(
-    r"out of memory|outofmemory|can't allocate memory|bad_alloc|cannot allocate memory", re.IGNORECASE
-)
 # A point is not to blame for these, and its row would not find room either.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 # The phases of a point in their order, and the status of a row whose point ends in them.

@@ -237,8 +237,8 @@ def _draw(folder: Path, table: pd.DataFrame) -> None:
     """Pictures, where what draws them is installed; the numbers do not depend on them."""
     try:
         pictures.write(folder, table)
-    except SweepError:
-        log.info("no pictures: matplotlib is not installed")
+    except SweepError as error:
+        log.info("no pictures: %s", error)
     except Exception:
         log.exception("the pictures could not be drawn")
 

@@ -12,9 +12,7 @@ from unittest import mock
 import torch
 
 from trt_sweep import api, partition
-from trt_sweep.errors import Unsupported, one_line
-
-MEMORY = ("out of memory", "outofmemory", "bad_alloc")
+from trt_sweep.errors import NO_MEMORY, Unsupported, one_line
 
 
 class _Errors(logging.Handler):
@@ -41,7 +39,7 @@ def explained(what: str) -> Iterator[None]:
         reason, converting, _ = str(error).partition("While executing")
         refused = converting or "build_serialized_network" in reason or isinstance(error, AssertionError)
         said = errors.said[-1] if errors.said else reason
-        if not refused or any(word in f"{said} {error}".lower() for word in MEMORY):
+        if not refused or NO_MEMORY.search(f"{said} {error}"):
             raise
         raise Unsupported(f"{what}: {api.installed().name} refuses it: {one_line(Unsupported(said), 400)}") from error
     finally:

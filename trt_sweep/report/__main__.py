@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pandas as pd
 
-from trt_sweep import report, table
+from trt_sweep import table
 from trt_sweep.errors import SweepError
-from trt_sweep.report import html, markdown, readme, recommend
+from trt_sweep.report import assembly, html, markdown, readme, recommend
 
 HTML, MARKDOWN = "report.html", "report.md"
 
@@ -35,7 +35,7 @@ def _parser() -> _Parser:
     parser.add_argument("--max-error", type=float, metavar="E", help="largest rel_l2_error")
     parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
     parser.add_argument(
-        "--delta", type=float, default=100 * report.DELTA, metavar="PERCENT",
+        "--delta", type=float, default=100 * assembly.DELTA, metavar="PERCENT",
         help="a difference that does not matter: less, if proved, is no effect (default: 2)",
     )  # fmt: skip
     parser.add_argument("--readme", type=Path, metavar="FILE", help="renew the generated section of this file instead")
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         out = options.out or options.folder
         wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
-        blocks = report.document(rows, options.folder, out, wanted, options.delta / 100)
+        blocks = assembly.document(rows, options.folder, out, wanted, options.delta / 100)
         written = _write(out, {HTML: html.render(blocks), MARKDOWN: markdown.render(blocks)})
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep import report
 from trt_sweep.errors import SweepError
-from trt_sweep.report import markdown
+from trt_sweep.report import assembly, markdown
 
 BEGIN, END = "<!-- answers: made by python -m trt_sweep.report, do not edit -->", "<!-- end of answers -->"
 
 
-def renewed(text: str, rows: pd.DataFrame, delta: float = report.DELTA) -> str:
+def renewed(text: str, rows: pd.DataFrame, delta: float = assembly.DELTA) -> str:
     """The text with the section between the markers made anew. Raises SweepError where it lacks one."""
     before, found, rest = text.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise SweepError(f"no section to renew: put {BEGIN} and {END} where it belongs")
-    section = markdown.render(report.answers(rows, delta))
+    section = markdown.render(assembly.answers(rows, delta))
     return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
 
 

@@ -9,18 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import ranking, stats
+from trt_sweep import config, ranking, stats
 from trt_sweep.errors import SweepError
 from trt_sweep.report import pareto, text
 
 Row = dict[Hashable, Any]
 # The column, whether more is better, and its unit.
-OBJECTIVES = {
-    "latency": ("latency_ms", False, "ms"),
-    "gpu": ("gpu_ms", False, "ms"),
-    "throughput": ("throughput_per_s", True, "/s"),
-    "energy": ("energy_mj_per_call", False, "mJ"),
-}
+# By objective: the column, whether more of it is better, and the unit.
+_BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
+OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in config.OBJECTIVES.items()}
 DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
 
 

@@ -1,0 +1,117 @@
+"""Answers from records: `document(table.load(folder), …)` is the report as blocks, which html and markdown write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from trt_sweep.report import code, questions, recommend, sections, words
+from trt_sweep.report.document import Block, Bullets, Code, Heading, Text
+from trt_sweep.report.grids import effect_grid, environment_grid, front_grid, points, verdict_grid
+from trt_sweep.report.plots import effect_plot, front_plot, time_plot
+from trt_sweep.report.recommend import Wanted
+from trt_sweep.report.sections import Section
+
+DELTA = 0.02  # a relative difference that does not matter
+TASKS = 12  # recommendations in full
+
+
+def document(rows: pd.DataFrame, folder: Path, out: Path, wanted: Wanted, delta: float = DELTA) -> list[Block]:
+    """The report of `table.load(folder)`, as it is written into the folder `out`.
+
+    Raises SweepError for constraints that these records cannot be asked about.
+    """
+    recommend.check(wanted, rows)
+    places = list(sections.split(rows, delta))
+    advices = [
+        [recommend.advise(task, wanted) for task in recommend.tasks(place.rows, wanted.objective)] for place in places
+    ]
+    found: list[Block] = [Heading("Sweep report", 1), Heading("Summary")]
+    several = len(places) > 1
+    if several:
+        found.append(
+            Text("Records of several GPUs, devices or flavours stand apart and are not set against each other.")
+        )
+    for place, advice in zip(places, advices, strict=True):
+        found += [Heading(place.title, 3), *_summary(place, advice, wanted.objective)]
+    unreadable = rows.attrs.get("unreadable", {})
+    if unreadable:
+        found.append(Bullets([f"unreadable: {path} ({reason})" for path, reason in unreadable.items()]))
+    prefix = os.path.relpath(folder, out)
+    for place, advice in zip(places, advices, strict=True):
+        found.append(Heading(place.title if several else "In detail"))
+        found += _details(place, advice, wanted.objective, folder=folder, prefix=prefix, delta=delta)
+    return [*found, Heading("Open questions"), *questions.answers(places)]
+
+
+def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
+    """The open questions alone, as headings below one of the third level."""
+    return questions.answers(list(sections.split(rows, delta)), level=4)
+
+
+def _summary(place: Section, advices: list[recommend.Advice], objective: str) -> list[Block]:
+    winners = [words.winner(advice, place.axes, objective) for advice in advices]
+    said = [words.swept(place), *_some(winners, "recommendation"), *words.axes(place)]
+    failures = _some(words.failed(place.rows), "kind of failure")
+    return [Bullets([*said, *failures, *words.caveats(place.rows)])]
+
+
+def _some(sentences: list[str], what: str) -> list[str]:
+    more = len(sentences) - words.MOST
+    return sentences if more <= 0 else [*sentences[: words.MOST], f"{more} more of this kind below ({what})."]
+
+
+def _details(
+    place: Section, advices: list[recommend.Advice], objective: str, *, folder: Path, prefix: str, delta: float
+) -> list[Block]:
+    rows = place.rows
+    found: list[Block] = [Heading("Recommendation", 3)]
+    for advice in advices[:TASKS]:
+        found += _advice(place, advice, objective, folder)
+    if not advices:
+        found.append(Text("Nothing can be recommended: no point was timed with success."))
+    elif len(advices) > TASKS:
+        found.append(Text(f"{len(advices) - TASKS} further pieces of work: report a folder with fewer of them."))
+    found += [
+        Heading("What each axis did", 3),
+        verdict_grid(place.verdicts),
+        Text(
+            f"No effect means: within ±{100 * delta:.3g} % is proved, or the engines are the same. Where nothing is "
+            "proved either way, nothing is claimed."
+        ),
+        Heading("Effects", 3),
+        Text(
+            "Change from the first value of each axis, all others held fixed: mean over the pairs of points that "
+            "differ in this axis only, with its 95 % interval. Intervals of times follow from their scatter, those of "
+            "other figures from that of the pairs, where there are three."
+        ),
+        *effect_plot(place),
+        effect_grid(place),
+        Heading("Trade-offs", 3),
+        *front_plot(place),
+        *front_grid(place),
+        Heading("Points", 3),
+        *time_plot(place),
+        points(place, prefix),
+        Heading("Failures", 3),
+        Bullets(words.failed(rows) or ["None."]),
+        Heading("Environment and health", 3),
+        environment_grid(rows),
+        Bullets(words.remarks(rows) or ["Nothing to remark."]),
+    ]
+    return found
+
+
+def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> list[Block]:
+    said = [
+        words.winner(advice, place.axes, objective),
+        words.ties(advice, place.axes, objective),
+        words.cost(advice, objective),
+        words.left_out(advice),
+    ]
+    found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
+    if advice.winner is not None:
+        found.append(Code(code.source(advice.winner, folder / str(advice.winner["folder"]))))
+    return found
