@@ -14,8 +14,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.report import pareto, text
 
 Row = dict[Hashable, Any]
-# The column, whether more is better, and its unit.
-# By objective: the column, whether more of it is better, and the unit.
+# Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
 OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in config.OBJECTIVES.items()}
 DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
