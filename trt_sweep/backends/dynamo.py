@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from typing import Any
 
@@ -49,7 +48,7 @@ def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
     arguments = api.installed().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, _ = _exported(cast, settings)
-    return functools.partial(_dry_run, program, cast, arguments)
+    return _lowered(program, cast, arguments).dry_run
 
 
 def compile(model: Model, settings: Settings) -> Compiled:
@@ -87,12 +86,13 @@ def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dic
 def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
     program, export_s = _exported(model, settings)
     settings.phase("partition")
-    dry_run = functools.partial(_dry_run, program, model, arguments)
     size = arguments["min_block_size"]
+
+    def dry_run(size: int) -> list[partition.Dry]:
+        return settings.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
+
     # No other axis reaches the partitioner.
-    planned, details = settings.once(
-        f"partition {size} {settings.config.runtime}", lambda: partition.plan(dry_run, size, settings.once)
-    )
+    planned, details = settings.once(f"partition {size}", lambda: partition.plan(dry_run, size, settings.once))
     write_json(settings.folder / partition.FILE, details)
     ignored = api.installed().ignored(settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
@@ -111,9 +111,8 @@ def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
     return program, time.perf_counter() - start
 
 
-def _dry_run(
-    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any], size: int
-) -> list[partition.Dry]:
-    with partition.trackers() as found, model.lowering():
-        graph = _compile(program, model, arguments | {"min_block_size": size, "dryrun": True})
-    return [(found[0] if found else None, graph)]
+def _lowered(
+    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
+) -> partition.Lowered:
+    with model.lowering():
+        return partition.Lowered(lambda: _compile(program, model, arguments | {"dryrun": True}))

@@ -106,8 +106,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
         return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
 
     # No other axis reaches the partitioner.
-    what = f"partition {arguments['min_block_size']} {settings.config.runtime}"
-    planned, details, build = settings.once(what, plan)
+    planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
     write_json(settings.folder / partition.FILE, details)
     ignored = api.installed().ignored(settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
