@@ -21,18 +21,20 @@ from conftest import EXAMPLE, Done, without_gpu
 from trt_sweep import isolation, records, table
 from trt_sweep.config import LimitsConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
+from trt_sweep.progress import LOG
 
 pytestmark = without_gpu
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """What runs for the sweep in this folder: its processes carry the name."""
+    """What runs for the sweep in this folder: its processes write to its log."""
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        command = process.info["cmdline"] or []
-        if str(folder) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            files = [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+            if str(folder / LOG) in files:
+                found.append(process)
     return found
 
 

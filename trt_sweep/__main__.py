@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import config, resume
+from trt_sweep import config, isolation, resume
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
 from trt_sweep.launcher import import_from
@@ -57,6 +57,8 @@ def main() -> None:
     try:
         sys.argv[1:] = resume.arguments_of(sys.argv[1:])
         resume.called_with = sys.argv[1:]
+        if _runs_points(sys.argv[1:]):
+            isolation.prepare()
         _run()
     except Interrupted as interrupt:
         sys.exit(interrupt.exit_code)
@@ -67,6 +69,13 @@ def main() -> None:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _runs_points(arguments: list[str]) -> bool:
+    """Whether this process is about to need another for points, as far as a glance tells."""
+    options = {argument for argument in arguments if argument.startswith("-")}
+    elsewhere = any(argument.startswith(("hydra/launcher=", "isolation")) for argument in arguments)
+    return options <= {"-m", "--multirun"} and not elsewhere
 
 
 def register_resolver() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,10 +23,8 @@ from trt_sweep.progress import LOG
 
 GRACE_S = 2.0  # between asking a process to end and making it
 START_S = 600.0  # to import everything, on a slow disk, and for all that belongs to no point
-SERVE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from pathlib import Path; from trt_sweep import worker; "
-)
-SERVE += "worker.serve(int(sys.argv[1]), Path(sys.argv[2]))"
+SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from trt_sweep import worker; "
+SERVE += "worker.serve(int(sys.argv[1]))"
 # Kills a process group once whoever holds the other end of its stdin has gone, however that came about.
 GUARD = 'read -r _; kill -9 -"$0"'
 # Which limit a phase counts against; all count against the total.
@@ -76,26 +75,47 @@ class Local:
         self._worker.close()
 
 
+class _Importing:
+    """A process in a session of its own that imports what points need, and then waits to hear whose they are."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115  (until there is a log)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, str(theirs.fileno()), json.dumps(sys.path)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self.said,
+                stderr=self.said,
+                start_new_session=True,
+            )
+        self.guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, str(self.process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+
+_prepared: list[_Importing] = []
+
+
+def prepare() -> None:
+    """Begin to import for the next `Child`, which takes seconds, while this process finds out what it is to do."""
+    if hasattr(os, "pidfd_open"):
+        _prepared.append(_Importing())
+
+
 class Child:
     """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
     def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
         self._hear, self._log = hear, folder / LOG
-        self._connection, theirs = Pipe()
         folder.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log, theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(theirs.fileno()), str(folder), json.dumps(sys.path)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-                start_new_session=True,
-            )
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
-        )
+        self._log.touch()
+        begun = _prepared.pop() if _prepared else _Importing()
+        self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
+        self._said = begun.said
+        with contextlib.suppress(BrokenPipeError):  # `ready` tells more
+            self._connection.send((folder, sys.path, dict(environment)))
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
 
@@ -110,10 +130,19 @@ class Child:
 
     def ready(self) -> None:
         """Wait until it has started; raises SweepError where it does not."""
+        size = _size(self._log)
         try:
-            self._answer(_Clock(None), self._log)
+            self._answer(_Clock(None), None)
         except Lost as lost:
-            raise SweepError(f"the process for the points does not start: {lost.reason}; see {self._log}") from lost
+            self._keep_said()
+            reason = lost.reason + _last_words(self._log, size)
+            raise SweepError(f"the process for the points does not start: {reason}; see {self._log}") from lost
+        self._keep_said()
+
+    def _keep_said(self) -> None:
+        with self._said, self._log.open("ab") as log:
+            self._said.seek(0)
+            log.write(self._said.read())
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it and to all it has started; may be called by another thread than the one it works for."""

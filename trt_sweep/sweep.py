@@ -168,7 +168,8 @@ class Sweep:
                 raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
         else:
             self._mishaps = 0
-        if not fit or alone or self._builds_in_host >= self._most or not self._closed(host):
+        over = not (alone or lost or fresh)
+        if over or not fit or alone or self._builds_in_host >= self._most or not self._closed(host):
             self._replace()
         # The point that took the process down is final; were it not, it would do so again.
         again = [p for p in held if not fit and not self._records[p.id].final and p.id != self._at_work] + alone

@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -45,19 +46,26 @@ class Worker:
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
         with captured(self._folder / LOG):
-            return plan.plan(configs)
+            found = plan.plan(configs)
+            for device in {build[0].config.device for build in found.builds}:
+                self._note_free(torch.device(device))
+        return found
 
     def open(self, build: list[Point]) -> None:
         """Take the points of a build in hand."""
         device = torch.device(build[0].config.device)
         with captured(self._folder / LOG):
-            if device.type == "cuda" and device not in self._free:
-                with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
-                    self._free[device] = torch.cuda.mem_get_info(device)[0]
+            self._note_free(device)
             store = self._store_of(build[0].config)
             job = Job(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
             self._held.enter_context(job)
         self._lines |= {line.point.id: line for line in job.lines}
+
+    def _note_free(self, device: torch.device) -> None:
+        """What there is before anything is made; the first look makes the process's CUDA context."""
+        if device.type == "cuda" and device not in self._free:
+            with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
+                self._free[device] = torch.cuda.mem_get_info(device)[0]
 
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
@@ -180,14 +188,23 @@ class Worker:
         return report
 
 
-def serve(descriptor: int, folder: Path) -> None:
+def serve(descriptor: int) -> None:
     """Be the child process, until the connection ends.
 
-    Each (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
+    First comes whose it is: the folder of the sweep, `sys.path`, and what is new in the environment. Each
+    (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
     ("failed", text); until then ("phase", name) says what goes on.
     """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
+    try:
+        folder, sys.path[:], environment = connection.recv()
+    except EOFError:  # nobody's
+        return
+    os.environ.update(environment)  # before CUDA looks
+    with (folder / LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
     faulthandler.enable()
 
     def send(kind: str, content: object) -> None:

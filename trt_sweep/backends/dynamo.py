@@ -111,8 +111,6 @@ def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
     return program, time.perf_counter() - start
 
 
-def _lowered(
-    program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]
-) -> partition.Lowered:
+def _lowered(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> partition.Lowered:
     with model.lowering():
         return partition.Lowered(lambda: _compile(program, model, arguments | {"dryrun": True}))

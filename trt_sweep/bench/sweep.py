@@ -32,7 +32,7 @@ PARTITIONS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20, 22, 24, 25, 26, 30, 40, 45, 46, 
 BRIEF = ("measure.max_s=0.3", "measure.rounds=1")
 CLOCKS = ("gpu_ms", "latency_ms")
 # What a point needs whoever does it; the rest is the harness's own.
-WORK = ("export", "partition", "build", "accuracy", "warmup", "timing")
+WORK = ("reference", "export", "partition", "build", "accuracy", "warmup", "timing")
 
 
 @dataclasses.dataclass(frozen=True)
