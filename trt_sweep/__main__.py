@@ -1,4 +1,7 @@
-"""`python -m trt_sweep`: Hydra's entry point, and the one place where errors become a line."""
+"""`python -m trt_sweep`: Hydra's entry point, and the one place where errors become a line.
+
+Little is imported before another process has begun to import what points need, which takes longest.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,6 @@ from omegaconf.errors import OmegaConfBaseException
 from trt_sweep import config, isolation, resume
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
-from trt_sweep.launcher import import_from
-from trt_sweep.sweep import Sweep
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -34,6 +35,9 @@ _RANDOM = secrets.token_hex(2)
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
+    from trt_sweep.launcher import import_from
+    from trt_sweep.sweep import Sweep
+
     runtime = HydraConfig.get().runtime
     import_from(runtime)
     if HydraConfig.get().mode is not RunMode.RUN:
@@ -102,6 +106,8 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> config.Swe
         found = compose("config", overrides, return_hydra_config=True)
     if found.hydra.sweeper.get("params"):
         raise SweepError("a sweep= asks for several points: leave it out, as this is of one point")
+    from trt_sweep.launcher import import_from
+
     import_from(found.hydra.runtime)
     with open_dict(found):
         del found["hydra"]

@@ -63,13 +63,14 @@ class Sweep:
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
         self._spent = Spent()
+        self._plan = Plan([], {})
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
             print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
             try:
                 host = self._ready()
                 self._spent.enter(START)
-                self._plan: Plan = host.call("plan", configs)
+                self._plan = host.call("plan", configs)
                 self._spent.enter(HARNESS)
             except Lost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
@@ -156,10 +157,10 @@ class Sweep:
     def _group(self, queue: deque[Build], lost: deque[Build], fresh: deque[Build]) -> None:
         """Take builds from the queue for as long as there is room for them, and time them in rounds."""
         assert self._progress is not None
-        host = self._ready()
         held: list[Point] = []
         alone: list[Point] = []
         try:
+            host = self._ready()
             fit = self._fill(host, queue, fresh, held, alone) and self._rounds(host, held)
             fit = fit and self._profiles(host, held)
         except Lost as mishap:  # between points, so that none is to blame
@@ -265,8 +266,8 @@ class Sweep:
         """Look into the engines of points that were timed, and not looked into when they were in hand."""
         assert self._progress is not None
         for build in by_build(point for point in self._points() if rows.unseen(point, self._records.get(point.id))):
-            host = self._ready()
             try:
+                host = self._ready()
                 host.call("open", build)
             except Lost:
                 self._replace()
@@ -318,6 +319,8 @@ class Sweep:
         if self._host is None:
             self._spent.enter(START)
             self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed)
+            if self._plan.builds:
+                self._host.call("prepare", self._plan.builds)
             self._builds_in_host = 0
             self._spent.enter(HARNESS)
         return self._host

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, gpu, health, models, plan, quantization
+from trt_sweep import backends, gpu, health, loading, models, plan, quantization
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
@@ -47,9 +47,20 @@ class Worker:
         """See `plan.plan`; raises SweepError."""
         with captured(self._folder / LOG):
             found = plan.plan(configs)
-            for device in {build[0].config.device for build in found.builds}:
-                self._note_free(torch.device(device))
+        self.prepare(found.builds)
         return found
+
+    def prepare(self, builds: list[list[Point]]) -> None:
+        """Import what these need and make the CUDA context, so that the first of them does not wait for it."""
+        configs = [build[0].config for build in builds]
+        with captured(self._folder / LOG):
+            if any(backends.get(config.backend).TENSORRT for config in configs):
+                with contextlib.suppress(SweepError):  # the point will say so
+                    loading.load()
+            for device in {config.device for config in configs}:
+                self._note_free(torch.device(device))
+        gc.collect()
+        gc.freeze()  # what is there by now stays; a collection before each window need not go through it
 
     def open(self, build: list[Point]) -> None:
         """Take the points of a build in hand."""
