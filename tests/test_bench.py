@@ -13,7 +13,7 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_report import sweep as made_up
 
-from trt_sweep import layers
+from trt_sweep import layers, table
 from trt_sweep.bench import __main__ as bench
 from trt_sweep.bench import profile, sweep
 
@@ -61,6 +61,8 @@ def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
         (["sweep", "--build-workers=0"], ["--build-workers=0 is not allowed", "at least 1"]),
         (["sweep", "--part=loop"], ["--part=loop is not known", "perf_run, sweep, again"]),
         (["sweep", "--part=report"], ["holds no part"]),
+        (["profile", "--part=with,inside"], ["--part=inside is not known", "without, with, large, onnx, verbosity"]),
+        (["profile", "--part=report"], ["holds no part"]),
         (["overhead", "--plans", "0"], ["--plans=0 is not allowed", "at least 1"]),
     ],
 )
@@ -122,6 +124,16 @@ def test_parts_are_put_together(tmp_path):
     assert "of_loop" in lines[1]
     assert [line.split()[-1] for line in lines[2:5]] == ["1.0", "0.1", "NaN"] and "1.25" in lines[-1]
     assert "these parts differ in gpu_uuid: GPU-1, GPU-2" in lines
+
+
+@pytest.mark.parametrize("name", ["with", "with.json"])
+@pytest.mark.parametrize("asked", [[], ["--part=large,with"]])
+def test_a_part_that_is_there_is_not_run_again(name, asked, tmp_path, capsys):
+    (tmp_path / name).mkdir()
+    assert bench.main(["profile", *asked, f"--folder={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {tmp_path / name} is there already: give another --folder, or remove it\n"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_another_run_is_expected_within_the_spread_of_the_runs():
@@ -188,3 +200,58 @@ def test_the_runtimes_are_compared_layer_by_layer(tmp_path, slower):
     assert found["intervals_that_overlap"] == (66 if slower == 1 else 63)  # one layer of each engine is slower
     assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_cpp_over_python"] > 1.01)
     assert profile.agreement(tmp_path, rows[:1]) == []
+
+
+def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
+    rows = pd.DataFrame([profiled(tmp_path, "cpp"), profiled(tmp_path, "python")])
+    for name, renamed in ((layers.LATENCY, "other"), (layers.INFO, None)):
+        path = tmp_path / "points/python" / layers.ENGINES / "0" / name
+        content = json.loads(path.read_text())
+        if renamed:
+            content[renamed] = content.pop(next(iter(content)))
+        path.write_text(json.dumps(content if renamed else {}))
+    (found,) = profile.agreement(tmp_path, rows)
+    assert not found["same_layers"] and found["layers"] == 66 and found["intervals_that_overlap"] == 65
+
+
+def test_the_layers_that_take_most_are_shown(tmp_path):
+    rows = pd.DataFrame([profiled(tmp_path, "cpp", 200.0)]).assign(backend="dynamo")
+    found = profile.shares(tmp_path, rows)
+    assert [row["share"] for row in found] == sorted((row["share"] for row in found), reverse=True)
+    assert {row["layer"] for row in found[:3]} == {"0.0", "1.0", "2.0"} and len(found) == profile.LARGEST
+    assert found[0]["runtime"] == "cpp" and found[0]["ci_low"] <= found[0]["median_ms"] <= found[0]["ci_high"]
+
+
+def test_profiles_are_put_together_from_the_parts_that_are_there(tmp_path, capsys):
+    """What one machine timed without and another with a look inside, and a point whose GPU's time is missing."""
+    lost = rows(runtime=[None, "cpp"], gpu_ms=[2.0, None])
+    here = {"times": profile._times(lost), "took_s": 60.0} | HERE
+    (tmp_path / "without.json").write_text(json.dumps(here))
+    assert bench.main(["profile", "--part=report", f"--folder={tmp_path}"]) == 0
+    assert set(json.loads((tmp_path / "profile.json").read_text())) == {"parts"}  # one sweep alone says nothing
+    inside = [{"model": "m", "layers_over_gpu": 1.05}]
+    there = {"times": profile._times(rows(runtime=[None, "cpp"], gpu_ms=3.0)), "inside": inside, "took_s": 90.0}
+    (tmp_path / "with.json").write_text(json.dumps(there | {"environment": {"gpu_uuid": "GPU-2"}}))
+    (tmp_path / "large.json").write_text(json.dumps({"inside": inside, "took_s": 30.0} | HERE))
+    assert bench.main(["profile", "--part=report", f"--folder={tmp_path}"]) == 0
+    written = json.loads((tmp_path / "profile.json").read_text())
+    assert [(row["point"], row["clock"], row["ratio"]) for row in written["disturbance"]] == [
+        ("m eager fp16", "gpu_ms", 1.5),
+        ("m eager fp16", "latency_ms", 1.0),
+        ("m dynamo fp16 cpp", "latency_ms", 1.0),
+    ]
+    assert written["inside"] == inside * 2
+    assert {name: part["took_s"] for name, part in written["parts"].items()} == {"without": 60, "with": 90, "large": 30}
+    assert "these parts differ in gpu_uuid: GPU-1, GPU-2" in capsys.readouterr().out
+
+
+REFERENCE = Path(__file__).parents[1] / "outputs/reference/h100/profile"
+
+
+def test_a_real_sweep_is_what_a_part_keeps():
+    """Both runtimes of resnet18, looked into on an H100."""
+    found = profile._looked_into(REFERENCE, table.load(REFERENCE))
+    assert [row["runtime"] for row in found["inside"]] == ["cpp", "python"]
+    assert all(row["layers"] == 36 and row["layers_over_gpu"] > 1 for row in found["inside"])
+    assert found["agreement"][0]["same_layers"] and len(found["shares"]) == 2 * profile.LARGEST
+    assert len(profile._times(table.load(REFERENCE))) == 4 and profile.verbosity(table.load(REFERENCE))

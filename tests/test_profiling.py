@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -96,6 +97,27 @@ def test_an_engine_that_is_the_whole_call(tmp_path):
     assert len(held) == profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS
 
 
+def test_slow_calls_are_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "TRACED_S", 0.0)
+    monkeypatch.setattr(profiling, "LAYERS_S", 0.0)
+    _, _, _, run = look(tmp_path)
+    assert json.loads((tmp_path / layers.TIME).read_text())["calls"] == 1
+    assert layers.load(tmp_path)["samples"].map(len).eq(profiling.LEAST_CALLS).all()
+    assert len(run) == 2 + 1 + profiling.DROPPED_CALLS + profiling.LEAST_CALLS
+
+
+def test_a_slow_first_call_makes_the_trace_no_shorter(tmp_path, monkeypatch):
+    """It compiles what it needs, and says nothing of those to come."""
+    monkeypatch.setattr(profiling, "TRACED_S", 0.2)
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(1)
+        time.sleep(0.3 if len(calls) == 1 else 0.0)
+
+    assert profiling._trace(call, torch.device("cpu"), tmp_path)["calls"] == profiling.TRACED_CALLS
+
+
 def test_a_second_look_replaces_the_first(tmp_path):
     look(tmp_path)
     look(tmp_path, whole=True)
@@ -144,6 +166,29 @@ def test_engines_that_tell_nothing_are_built_again_for_it(tmp_path, monkeypatch,
         assert how.folder != tmp_path  # what was timed keeps its own files
     # The row still says what was timed.
     assert settings(tmp_path, **values).config.profiling_verbosity == values["profiling_verbosity"]
+
+
+@pytest.mark.parametrize("number", [36, profiling.DRAWN + 1])
+def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number):
+    held, drawn = [], []
+
+    @contextlib.contextmanager
+    def exclusive(*_):
+        held.append(1)
+        yield
+        held.clear()
+
+    def look_inside(*_):
+        assert held
+        return Profile(profile_engine_id="e", layers=number)
+
+    monkeypatch.setattr(profiling.gpu, "exclusive", exclusive)
+    monkeypatch.setattr(profiling, "look_inside", look_inside)
+    monkeypatch.setattr(layers, "load", lambda folder: folder)
+    monkeypatch.setattr(profiling.pictures, "write", lambda folder, table: drawn.append(bool(held)))
+    timed = Compiled(lambda inputs: lambda: None, probes=[Probe(None)])
+    profiling.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
+    assert drawn == [False] * (number <= profiling.DRAWN)
 
 
 def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):

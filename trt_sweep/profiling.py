@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import logging
+import math
 import shutil
 import tempfile
 import time
@@ -14,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -29,12 +29,14 @@ from trt_sweep.records import Profile, write_json
 
 log = logging.getLogger(__name__)
 
-WARMUP_CALLS, TRACED_CALLS, TRACED_S = 5, 10, 10.0  # fewer calls where these take longer
+# Fewer of either where they take longer: a trace has thousands of events for each second that the host launches.
+WARMUP_CALLS, TRACED_CALLS, TRACED_S = 5, 10, 2.0
 # With layers reported. The first calls are dropped: RTX compiles kernels, and the host's time is learned.
 LEARNED_CALLS, DROPPED_CALLS, CALLS = 2, 3, 50
-LAYERS_S = 20.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
+LAYERS_S = 10.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
 LEAST_CALLS, LEAST_S = 10, 60.0  # and fewer than that where calls are so slow
 LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
+DRAWN = 1000  # layers at most that are drawn unasked, which takes some 10 ms each
 TRACE = "trace.json.gz"
 
 
@@ -60,6 +62,7 @@ def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | No
         stack.enter_context(gpu.exclusive(device, settings.phase))
         stack.enter_context(compiled.running())
         inside = look_inside(compiled, models.inputs(config.timed, device), device, settings.folder)
+    _draw(settings.folder, inside)  # while the GPU is others' again
     if key is not None:
         shared.put(("profile", key), (config.point_id, inside))
     return inside
@@ -141,14 +144,15 @@ def _hooks(module: torch.nn.Module, name: str) -> list[Any]:
 
 
 def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, Any]:
-    traced = TRACED_CALLS
-    for _ in range(WARMUP_CALLS):
-        start = time.monotonic()
+    start = now = time.monotonic()
+    took_s = 0.0
+    for number in range(WARMUP_CALLS):
         call()
         clocks.synchronize(device)
-        traced = min(TRACED_CALLS, max(int(TRACED_S / (time.monotonic() - start)), 1))
-        if traced < TRACED_CALLS:
+        took_s, now = time.monotonic() - now, time.monotonic()
+        if number and now - start > TRACED_S:  # not after the first, which compiles what it needs
             break
+    traced = min(TRACED_CALLS, max(int(TRACED_S / took_s), 1))
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         for _ in range(traced):
             with record_function(trace.CALL):
@@ -207,7 +211,7 @@ class _Lead:
 
     def __init__(self, device: torch.device) -> None:
         self.learning = True
-        self._device, self._host_s, self._began = device, 0.0, 0.0
+        self._device, self._host_s, self._began = device, math.inf, 0.0
 
     def before(self, *_: Any) -> None:
         if not self.learning:
@@ -216,7 +220,7 @@ class _Lead:
 
     def after(self, *_: Any) -> None:
         if self.learning:
-            self._host_s = time.perf_counter() - self._began
+            self._host_s = min(self._host_s, time.perf_counter() - self._began)
 
 
 def _dropped(probe: Probe) -> LayerTimes:
@@ -233,10 +237,12 @@ def _add(samples: dict[str, list[float]], times: LayerTimes) -> None:
         samples.setdefault(name, []).append(round(ms, 6))
 
 
-def _draw(folder: Path, table: pd.DataFrame) -> None:
+def _draw(folder: Path, inside: Profile) -> None:
     """Pictures, where what draws them is installed; the numbers do not depend on them."""
+    if not inside.layers or inside.layers > DRAWN:
+        return
     try:
-        pictures.write(folder, table)
+        pictures.write(folder, layers.load(folder))
     except SweepError as error:
         log.info("no pictures: %s", error)
     except Exception:
@@ -253,7 +259,6 @@ def _columns(folder: Path, engine_id: str | None, spent: dict[str, Any]) -> Prof
     if engine_id is None:
         return Profile(**parts)
     table = layers.load(folder)
-    _draw(folder, table)
     moved = table[table["moves"].fillna(False).astype(bool)]
     precisions = layers.precisions(table)
     return Profile(

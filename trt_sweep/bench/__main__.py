@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     sweep.add_argument("--perf-run", type=Path, help="tools/perf/perf_run.py of a checkout of Torch-TensorRT")
     sweep.add_argument("--build-workers", type=int, default=2, help="processes that build ahead")
     profile = benchmarks.add_parser("profile", help="whether looking into engines disturbs, and what it shows")
-    profile.add_argument("--folder", type=Path, default=Path("outputs/bench/profile"), help="a new one")
+    profile.add_argument("--folder", type=Path, default=Path("outputs/bench/profile"), help="where the parts are kept")
+    profile.add_argument("--part", help="some of without,with,large,onnx,verbosity; or report")
     overhead = benchmarks.add_parser("overhead", help="what trivial points and large tables cost; needs no GPU")
     overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
     overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")
@@ -59,11 +60,13 @@ def _run(options: argparse.Namespace) -> None:
             option = "--" + name.replace("_", "-")
             raise SweepError(f"{option}={value} is not allowed: use an integer of at least {LEAST[name]}")
     if options.benchmark == "sweep":
-        _sweep(options)
+        from trt_sweep.bench import sweep
+
+        sweep.run(options.folder, options.part, options.perf_run, options.build_workers)
     elif options.benchmark == "profile":
         from trt_sweep.bench import profile
 
-        profile.run(options.folder)
+        profile.run(options.folder, options.part)
     elif options.benchmark == "overhead":
         from trt_sweep.bench import overhead
 
@@ -93,21 +96,6 @@ def _require_counts(options: argparse.Namespace, *names: str) -> None:
         least = min(getattr(options, name))
         if least < 1:
             raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
-
-
-def _sweep(options: argparse.Namespace) -> None:
-    from trt_sweep.bench import sweep
-
-    if options.part == "report":
-        if not any((options.folder / f"{name}.json").is_file() for name in sweep.PARTS):
-            raise SweepError(f"--folder={options.folder} holds no part: run one first")
-        print(sweep.report(options.folder))
-        return
-    parts = options.part.split(",") if options.part else [name for name in sweep.PARTS if name not in sweep.JOBLIB]
-    for name in parts:
-        if name not in sweep.PARTS:
-            raise SweepError(f"--part={name} is not known: use some of {', '.join(sweep.PARTS)}, or report")
-    sweep.run(options.folder, parts, options.perf_run, options.build_workers)
 
 
 if __name__ == "__main__":

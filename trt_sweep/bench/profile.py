@@ -1,80 +1,167 @@
-"""Whether looking inside disturbs what was timed, whether the runtimes agree, and what detailed verbosity costs."""
+"""Whether looking inside disturbs what was timed, whether the runtimes agree, and what detailed verbosity costs.
+
+In parts, each of which ends within minutes and leaves a file: `report` puts together those that are there.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from trt_sweep import gpu, layers, table
-from trt_sweep.bench.sweep import compared, timed
-from trt_sweep.errors import SweepError
+from trt_sweep import layers, table
+from trt_sweep.bench import parts
+from trt_sweep.bench.parts import Found
+from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
+from trt_sweep.layers import evidence
+from trt_sweep.records import write_json
 
-MODELS = "resnet18,googlenet,vit_b_16"
+POINTS = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp,python")
+# What is timed is looked into itself, and not another build: one build less, and the sum is of the engine that
+# `gpu_ms` is of. Of its time a median is wanted that is good to a percent, no interval.
+ITSELF = ("profiling_verbosity=detailed", "profile=true", *BRIEF)
+TIMES = ("point_id", "model", "backend", "precision", "runtime")
+TABLES = ("disturbance", "inside", "shares", "agreement", "verbosity")
+LARGEST = 5  # layers of a point whose shares are shown
 
 
-def run(folder: Path) -> None:
-    """Sweep in each way, print the tables and write them into `folder`; raises SweepError without a GPU."""
-    if gpu.resolve("auto").type != "cuda" or gpu.flavor() is None:
-        raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
-    if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one")
-    points = ("precision=fp16", "runtime=cpp,python", f"model={MODELS}")
-    ways = {
-        "without": points,
-        "with": (*points, "profile=true"),
-        "large": ("model=resnet50", "precision=fp16", "batch_size=32", "profile=true"),
-        "onnx": ("model=resnet18", "precision=fp16", "backend=onnx", "profile=true"),
-        "verbosity": ("+sweep=profiling_verbosity",),
-    }
-    rows = {}
-    for name, arguments in ways.items():
-        timed([*arguments, f"hydra.sweep.dir={folder / name}"])
-        rows[name] = table.load(folder / name)
-    found = {
-        "disturbance": compared(rows["without"], rows["with"], "profile=true"),
-        "inside": inside(pd.concat([rows["with"], rows["large"], rows["onnx"]])),
-        "agreement": agreement(folder / "with", rows["with"]),
-        "verbosity": verbosity(rows["verbosity"]),
-    }
-    about = {"environment": vars(gpu.environment(gpu.resolve("auto")))}
-    (folder / "profile.json").write_text(json.dumps(about | found, indent=1) + "\n")
-    for name, listed in found.items():
-        print(f"\n{name}\n{pd.DataFrame(listed).to_string(index=False)}")
+def run(folder: Path, asked: str | None) -> None:
+    """Run the parts that are asked for (see `parts.run`), and print the report of all that are in the folder.
+
+    Raises SweepError without a GPU.
+    """
+    parts.run(folder, asked, PARTS, folder)
+    print(report(folder))
     print("results:", folder)
 
 
-def inside(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the profiles say of each point: the layers' sum beside the GPU's time, and who takes it, in ms."""
+def report(folder: Path) -> str:
+    """The tables of all parts in a folder, which are written into its `profile.json` as well.
+
+    Raises SweepError where there is no part.
+    """
+    found = parts.found(folder, PARTS)
+    tables = {name: [row for part in found.values() for row in part.get(name, [])] for name in TABLES}
+    if {"without", "with"} <= found.keys():
+        before, after = (pd.DataFrame(found[name]["times"]) for name in ("without", "with"))
+        tables["disturbance"] = compared(before, after, "profile=true")
+    tables = {name: rows for name, rows in tables.items() if rows}
+    write_json(folder / "profile.json", tables | {"parts": {name: _about(part) for name, part in found.items()}})
+    return "\n\n".join([*(parts.shown(*each) for each in tables.items()), *parts.differences(found)])
+
+
+def _about(part: Found) -> Found:
+    return {name: part[name] for name in ("took_s", "environment")}
+
+
+def _without(folder: Path) -> Found:
+    """one engine, ten, and a transformer in both runtimes, not looked into: times to set those of `with` against"""
+    return {"times": _times(_swept(folder, "without", *POINTS, _engines(folder)))}
+
+
+def _with(folder: Path) -> Found:
+    """the same points looked into: whether their times moved, what their layers take, and whether the runtimes agree"""
+    rows = _swept(folder, "with", *POINTS, "profile=true", _engines(folder))
+    return {"times": _times(rows), **_looked_into(folder / "with", rows)}
+
+
+def _large(folder: Path) -> Found:
+    """resnet50 at batch 32 looked into: what the layers' sum is worth where reporting adds little to each"""
+    what = ("model=resnet50", "precision=fp16", "batch_size=32")
+    return _looked_into(folder / "large", _swept(folder, "large", *what, *ITSELF))
+
+
+def _onnx(folder: Path) -> Found:
+    """resnet18 in TensorRT's own runtime looked into: layers report there as they do in the others"""
+    what = ("model=resnet18", "precision=fp16", "backend=onnx")
+    return _looked_into(folder / "onnx", _swept(folder, "onnx", *what, *ITSELF))
+
+
+def _verbosity(folder: Path) -> Found:
+    """one network built to tell nothing, names and everything: whether that costs size, build or speed"""
+    # The first build of a process takes longer than those after it, so the two that matter come later.
+    what = ("model=resnet50", "precision=fp16", "profiling_verbosity=none,layer_names_only,detailed")
+    return {"verbosity": verbosity(_swept(folder, "verbosity", *what))}
+
+
+PARTS: dict[str, Callable[[Path], Found]] = {
+    "without": _without,
+    "with": _with,
+    "large": _large,
+    "onnx": _onnx,
+    "verbosity": _verbosity,
+}
+
+
+def _engines(folder: Path) -> str:
+    """Either runtime, with and without a look inside, has the same engines: differences are not theirs."""
+    return f"cache_dir={(folder / 'engines').absolute()}"
+
+
+def _swept(folder: Path, name: str, *arguments: str) -> pd.DataFrame:
+    timed([*arguments, f"hydra.sweep.dir={folder / name}"])
+    return table.load(folder / name)
+
+
+def _plain(rows: pd.DataFrame, names: list[str], digits: int) -> list[Found]:
+    found: list[Found] = json.loads(rows[names].to_json(orient="records", double_precision=digits))
+    return found
+
+
+def _times(rows: pd.DataFrame) -> list[Found]:
+    """What `compared` takes."""
+    return _plain(rows, [*TIMES, *(f"{clock}{end}" for clock in CLOCKS for end in ("", "_ci_low", "_ci_high"))], 6)
+
+
+def _looked_into(folder: Path, rows: pd.DataFrame) -> Found:
+    profiled = rows[rows["profile_engine_id"].notna()]
+    told = rows[rows["profile_engine_id"].notna() | rows["profile_reason"].notna()]
+    return {"inside": inside(told), "shares": shares(folder, profiled), "agreement": agreement(folder, profiled)}
+
+
+def inside(rows: pd.DataFrame) -> list[Found]:
+    """What the profile of each point says, in ms: the layers' sum beside the GPU's time, and who takes it.
+
+    Where one failed, the reason.
+    """
     names = ["model", "backend", "batch_size", "runtime", "engines", "layers", "layers_ms", "gpu_ms", "layers_over_gpu"]
     names += ["moves_ms", "engines_gpu_ms", "fallback_gpu_ms", "traced_idle_ms", "latency_ms", "layer_precisions"]
-    profiled = rows[rows["profile_engine_id"].notna()]
-    plain = profiled[names].astype(object).where(profiled[names].notna(), None)
-    return [{str(name): _short(value) for name, value in row.items()} for row in plain.to_dict("records")]
+    names += ["profile_reason"] * bool(rows["profile_reason"].notna().any())
+    return _plain(rows, names, 4)
 
 
-def _short(value: object) -> object:
-    return round(value, 4) if isinstance(value, float) else value
+def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
+    """The layers of each point that take most: their times in ms, and their shares of the sum of all."""
+    found = []
+    for point in rows.to_dict("records"):
+        top = layers.load(folder / point["folder"]).nlargest(LARGEST, "share")
+        top["layer"] = [f"{row['engine']}.{row['index']}" for row in top.to_dict("records")]
+        top["name"] = [evidence.shown(name, 40) for name in top["name"]]
+        of_point = {name: point[name] for name in ("model", "backend", "runtime")}
+        columns = ["layer", "name", "median_ms", "ci_low", "ci_high", "share"]
+        found += [of_point | row for row in _plain(top, columns, 5)]
+    return found
 
 
-def agreement(folder: Path, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def agreement(folder: Path, rows: pd.DataFrame) -> list[Found]:
     """Layer by layer, the two runtimes of one engine: how far shares differ, and how many intervals overlap."""
     found = []
-    profiled = rows[rows["profile_engine_id"].notna()].drop_duplicates(["model", "runtime"])
-    for model, both in profiled.groupby("model", sort=False):
+    for model, both in rows.drop_duplicates(["model", "runtime"]).groupby("model", sort=False):
         by_runtime = both.set_index("runtime")["folder"]
         if set(by_runtime.index) != {"cpp", "python"}:
             continue
         cpp, python = (layers.load(folder / by_runtime[name]) for name in ("cpp", "python"))
-        overlap = (cpp["ci_low"] <= python["ci_high"]) & (python["ci_low"] <= cpp["ci_high"])
+        pairs = cpp.merge(python, on=["engine", "name"], suffixes=("", "_python"))
+        overlap = (pairs["ci_low"] <= pairs["ci_high_python"]) & (pairs["ci_low_python"] <= pairs["ci_high"])
         found.append(
             {
                 "model": model,
                 "layers": len(cpp),
                 "same_layers": cpp["name"].tolist() == python["name"].tolist(),
-                "largest_share_difference": round(float((cpp["share"] - python["share"]).abs().max()), 4),
+                "largest_share_difference": round(float((pairs["share"] - pairs["share_python"]).abs().max()), 4),
+                "largest_difference_ms": round(float((pairs["median_ms"] - pairs["median_ms_python"]).abs().max()), 5),
                 "intervals_that_overlap": int(overlap.sum()),
                 "sum_cpp_over_python": round(float(cpp["median_ms"].sum() / python["median_ms"].sum()), 3),
             }
@@ -82,8 +169,8 @@ def agreement(folder: Path, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def verbosity(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def verbosity(rows: pd.DataFrame) -> list[Found]:
     """Size, build and time of each engine by what it tells."""
     names = ["model", "profiling_verbosity", "engine_id", "engine_bytes", "build_s", "gpu_ms", "gpu_ms_ci_low"]
-    points = rows[rows["profiling_verbosity"].notna()][[*names, "gpu_ms_ci_high", "gpu_rank", "gpu_rank_worst"]]
-    return json.loads(points.to_json(orient="records"))  # type: ignore[no-any-return]
+    names += ["gpu_ms_ci_high", "gpu_rank", "gpu_rank_worst"]
+    return _plain(rows[rows["profiling_verbosity"].notna()], names, 6)

@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trt_sweep import claims, gpu, table
+from trt_sweep import claims, table
+from trt_sweep.bench import parts
+from trt_sweep.bench.parts import Found
 from trt_sweep.errors import SweepError
 from trt_sweep.progress import START
 from trt_sweep.sweep import SPENT
@@ -48,31 +50,18 @@ class Bench:
         return f"cache_dir={(self.folder / 'engines').absolute()}"
 
 
-Part = Callable[[Bench], dict[str, Any]]
-
-
-def run(folder: Path, parts: list[str], perf_run: Path | None, build_workers: int) -> None:
-    """Run these parts, keep what each found in `<part>.json`, and print the report of all that are in the folder.
+def run(folder: Path, asked: str | None, perf_run: Path | None, build_workers: int) -> None:
+    """Run the parts that are asked for (see `parts.run`), and print the report of all that are in the folder.
 
     Raises SweepError without a GPU, or where a part lacks what it needs.
     """
-    if gpu.resolve("auto").type != "cuda" or gpu.flavor() is None:
-        raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
-    bench = Bench(folder, perf_run, build_workers)
-    for name in parts:
-        if (folder / name).exists():
-            raise SweepError(f"{folder / name} is there already: give another --folder, or remove it")
-    for name in parts:
-        print(f"{name}: {PARTS[name].__doc__}", flush=True)
-        (folder / name).mkdir(parents=True)
-        found = PARTS[name](bench) | {"environment": vars(gpu.environment(gpu.resolve("auto")))}
-        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    parts.run(folder, asked, PARTS, Bench(folder, perf_run, build_workers), extra=JOBLIB)
     print(report(folder))
 
 
 def report(folder: Path) -> str:
     """The tables of all parts in a folder: what each way cost, and what else was found."""
-    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS if _has(folder, name)}
+    found = parts.found(folder, PARTS)
     costs = pd.DataFrame([row for part in found.values() for row in part.get("costs", [])])
     loop = next((row["seconds_per_point"] for row in found.get("perf_run", {}).get("costs", [])), None)
     if loop is not None:
@@ -80,28 +69,20 @@ def report(folder: Path) -> str:
             round(row["seconds_per_point"] / loop, 3) if row["what"] == _what(POINTS) else None
             for row in costs.to_dict("records")
         ]
-    texts = [f"costs\n{costs.to_string(index=False)}"]
-    for name in ("gpu_uuid", "code_id"):
-        different = {str(part["environment"].get(name)) for part in found.values()}
-        if len(different) > 1:
-            texts.append(f"these parts differ in {name}: {', '.join(sorted(different))}")
+    texts = [parts.shown("costs", costs), *parts.differences(found)]
     for part in found.values():
-        texts += [f"{name}\n{pd.DataFrame(part[name]).to_string(index=False)}" for name in part if name in OTHERS]
+        texts += [parts.shown(name, part[name]) for name in part if name in OTHERS]
     return "\n\n".join(texts)
 
 
 OTHERS = ("disturbance", "distinct")
 
 
-def _has(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.json").is_file()
-
-
 def _what(arguments: tuple[str, ...]) -> str:
     return " ".join(arguments)
 
 
-def _perf_run(bench: Bench) -> dict[str, Any]:
+def _perf_run(bench: Bench) -> Found:
     """a process of perf_run.py for each point"""
     script = bench.perf_run
     if script is None or not script.is_file():
@@ -139,29 +120,29 @@ def _expected(repeats: list[float]) -> float:
     return float(stats.t.ppf(0.975, number - 1)) * spread * math.sqrt(1 + 1 / number)
 
 
-def _sweep(bench: Bench) -> dict[str, Any]:
+def _sweep(bench: Bench) -> Found:
     """one sweep"""
     return {"costs": [_swept(bench, "sweep", "a sweep", POINTS, bench.engines)]}
 
 
-def _brief(bench: Bench) -> dict[str, Any]:
+def _brief(bench: Bench) -> Found:
     """one sweep that times for less long"""
     return {"costs": [_swept(bench, "brief", "a sweep, brief windows", POINTS, "measure.max_s=0.3")]}
 
 
-def _no_reuse(bench: Bench) -> dict[str, Any]:
+def _no_reuse(bench: Bench) -> Found:
     """one sweep that builds each point"""
     return {"costs": [_swept(bench, "no_reuse", "a sweep, reuse=false", POINTS, "reuse=false")]}
 
 
-def _again(bench: Bench) -> dict[str, Any]:
+def _again(bench: Bench) -> Found:
     """the sweep again, on its engines"""
     if not any((bench.folder / "engines").glob("*/*.zip")):
         raise SweepError(f"--part=again takes its engines from --part=sweep, and {bench.folder} has none: run both")
     return {"costs": [_swept(bench, "again", "the same again, cache_dir", POINTS, bench.engines)]}
 
 
-def _ahead(bench: Bench) -> dict[str, Any]:
+def _ahead(bench: Bench) -> Found:
     """other points with and without builds beside them"""
     ways = {"alone": "build_workers=0", "ahead": f"build_workers={bench.build_workers}"}
     costs = [_swept(bench, f"ahead/{name}", argument, BUILDS, argument) for name, argument in ways.items()]
@@ -169,7 +150,7 @@ def _ahead(bench: Bench) -> dict[str, Any]:
     return {"costs": costs, "disturbance": compared(before, after, ways["ahead"])}
 
 
-def _partitions(bench: Bench) -> dict[str, Any]:
+def _partitions(bench: Bench) -> Found:
     """twenty values of min_block_size"""
     what = ("model=googlenet", "precision=fp16", f"min_block_size={','.join(map(str, PARTITIONS))}")
     cost = _swept(bench, "partitions", "brief windows", what, *BRIEF, f"build_workers={bench.build_workers}")
@@ -178,12 +159,12 @@ def _partitions(bench: Bench) -> dict[str, Any]:
     return {"costs": [cost | {"what": "googlenet, 20 values"}], "distinct": [distinct]}
 
 
-def _one_gpu(bench: Bench) -> dict[str, Any]:
+def _one_gpu(bench: Bench) -> Found:
     """twelve builds by joblib, one at a time"""
     return {"costs": [_jobs(bench, "one_gpu", 1)]}
 
 
-def _two_gpus(bench: Bench) -> dict[str, Any]:
+def _two_gpus(bench: Bench) -> Found:
     """twelve builds by joblib, two at a time"""
     if len(claims.gpus()) < 2:
         raise SweepError("--part=two_gpus needs two GPUs: leave it out here")
@@ -196,7 +177,7 @@ def _jobs(bench: Bench, name: str, number: int) -> dict[str, Any]:
     return _swept(bench, name, f"joblib, {number} at a time", what, *launcher, *BRIEF)
 
 
-PARTS: dict[str, Part] = {
+PARTS: dict[str, Callable[[Bench], Found]] = {
     "perf_run": _perf_run,
     "sweep": _sweep,
     "again": _again,
@@ -268,13 +249,16 @@ def overhead(took_s: float, spent: dict[str, float]) -> float:
 def compared(before: pd.DataFrame, after: pd.DataFrame, way: str) -> list[dict[str, Any]]:
     """Each point's figure in two sweeps: the ratio, and whether the intervals overlap."""
     found = []
+    labels = [name for name in ("model", "backend", "precision", "runtime") if name in before]
     for row in before.merge(after, on="point_id", suffixes=("", "_after")).to_dict("records"):
         for clock in CLOCKS:
+            if pd.isna(row[clock]) or pd.isna(row[f"{clock}_after"]):
+                continue
             low, high = f"{clock}_ci_low", f"{clock}_ci_high"
             found.append(
                 {
                     "way": way,
-                    "point": f"{row['model']} {row['backend']} {row['precision']}",
+                    "point": " ".join(row[name] for name in labels if not pd.isna(row[name])),
                     "clock": clock,
                     "alone_ms": round(row[clock], 5),
                     "ratio": round(row[f"{clock}_after"] / row[clock], 4),

@@ -135,8 +135,9 @@ def _layers(path: Path, names: list[str]) -> list[Any]:
         raise SweepError(f"{path} is damaged (its Layers are none): {AGAIN}")
     if not layers:
         return []
+    timed = set(names)
     by_name = {layer["Name"] if isinstance(layer, dict) else layer: layer for layer in layers}
-    strangers = [name for name in [*names, *by_name] if (name in by_name) != (name in names)]
+    strangers = [name for name in dict.fromkeys([*names, *by_name]) if (name in by_name) != (name in timed)]
     if strangers:
         raise SweepError(
             f"{path} and {LATENCY} are of different engines ({len(strangers)} layers are in one of them only, such as "

@@ -1,0 +1,73 @@
+"""A benchmark in parts, each of which ends within minutes and leaves a file: what is there is put together."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from trt_sweep import gpu
+from trt_sweep.errors import SweepError
+
+REPORT = "report"  # what --part is called where no part is to be run
+Found = dict[str, Any]  # what a part leaves: plain data, lists of rows among them
+T = TypeVar("T")
+
+
+def run(
+    folder: Path, asked: str | None, parts: Mapping[str, Callable[[T], Found]], told: T, extra: Collection[str] = ()
+) -> None:
+    """Run the parts that are `asked` for, such as "with,large", and keep what each finds in `<part>.json` in `folder`.
+
+    None asks for all but the `extra` ones, and `REPORT` for none. Each part is `told` the same, has a folder of its
+    name to itself, and a docstring that says what it shows. Beside what it finds stand `took_s` (seconds) and
+    `environment`. Raises SweepError for a part that is not known or is there already, without a GPU, and where a part
+    lacks what it needs.
+    """
+    if asked == REPORT:
+        return
+    names = list(dict.fromkeys(asked.split(","))) if asked else [name for name in parts if name not in extra]
+    for name in names:
+        if name not in parts:
+            raise SweepError(f"--part={name} is not known: use some of {', '.join(parts)}, or {REPORT}")
+        for path in (folder / name, folder / f"{name}.json"):
+            if path.exists():
+                raise SweepError(f"{path} is there already: give another --folder, or remove it")
+    device = gpu.resolve("auto")
+    if device.type != "cuda" or gpu.flavor() is None:
+        raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
+    for name in names:
+        print(f"{name}: {parts[name].__doc__}", flush=True)
+        (folder / name).mkdir(parents=True)
+        start = time.perf_counter()
+        found = parts[name](told)
+        found |= {"took_s": round(time.perf_counter() - start, 1), "environment": vars(gpu.environment(device))}
+        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def found(folder: Path, parts: Collection[str]) -> dict[str, Found]:
+    """What the parts in a folder have found, by name; raises SweepError where there is none."""
+    paths = {name: folder / f"{name}.json" for name in parts}
+    there = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+    if not there:
+        raise SweepError(f"--folder={folder} holds no part: run one first")
+    return there
+
+
+def differences(found: Mapping[str, Found]) -> list[str]:
+    """A line for the GPU, and for trt_sweep's code, where the parts are not all of one."""
+    lines = []
+    for name in ("gpu_uuid", "code_id"):
+        different = sorted({str(part["environment"].get(name)) for part in found.values()})
+        if len(different) > 1:
+            lines.append(f"these parts differ in {name}: {', '.join(different)}")
+    return lines
+
+
+def shown(name: str, rows: list[Found] | pd.DataFrame) -> str:
+    """A table under its name."""
+    return f"{name}\n{pd.DataFrame(rows).to_string(index=False)}"
