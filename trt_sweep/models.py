@@ -24,6 +24,9 @@ from trt_sweep.errors import SweepError, one_line
 TORCHVISION = "torchvision.models.get_model"
 HELD = "trt_sweep.notebook.held"  # gives modules that are in memory, weights and all
 FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
+# Inputs have seeds of their own: from the seed of the weights torch would draw the same numbers, and the first layer's
+# first weights would follow the input. Its generators take 32 bits of a seed.
+OF_INPUTS = 1 << 31
 DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -136,11 +139,11 @@ def build(config: SweepConfig, device: torch.device) -> Model:
 
 
 def inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
-    """The inputs of a point whose sizes are all fixed, on `device`, drawn from the model's seed.
+    """The inputs of a point whose sizes are all fixed, on `device`, which the model's seed decides.
 
-    Each number `other` gives other ones.
+    Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
     """
-    generator = torch.Generator().manual_seed(config.model.seed + other)
+    generator = torch.Generator().manual_seed((config.model.seed + other) ^ OF_INPUTS)
     args, kwargs = [], {}
     for spec in config.model.inputs:
         tensor = _input(spec, config.batch_size, generator).to(device)
