@@ -51,10 +51,18 @@ def given(kind: str):
 
 def test_random_data_are_seeded_and_none_of_the_points_own():
     first, again = (calibration.batches(config(), CPU) for _ in range(2))
-    assert [tuple(batch.args[0].shape) for batch in first] == [(2, 3)] * 3  # 5 samples, rounded up
+    assert [tuple(batch.args[0].shape) for batch in first] == [(2, 3)] * 3  # the sixth is the fifth again
     assert all(torch.equal(a.args[0], b.args[0]) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0].args[0], first[1].args[0])
     assert calibration.name(config()) == "random"
+
+
+def test_random_samples_are_the_same_in_batches_of_any_size():
+    ones, fives = (
+        torch.cat([batch.args[0] for batch in calibration.batches(dataclasses.replace(config(), batch_size=size), CPU)])
+        for size in (1, 5)
+    )
+    assert torch.equal(ones, fives) and len(ones.unique()) == 15
 
 
 def test_data_of_ones_own_come_in_batches_of_the_points_size():

@@ -119,6 +119,16 @@ def test_inputs_are_standard_normal():
     assert float(values.std()) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("seed", [0, 1, -1, 2**31, 2**64 - 5])
+def test_inputs_have_nothing_to_do_with_weights(seed):
+    factory = {"_target_": "torch.nn.Linear", "in_features": 4096, "out_features": 4}
+    spec = config(factory, [InputConfig(shape=[4096])], batch_size=1, seed=seed)
+    weight = models.build(spec, CPU).module.weight
+    drawn = [models.inputs(spec, CPU, other).args[0] for other in range(4)]
+    related = torch.corrcoef(torch.cat([weight, *drawn])).fill_diagonal_(0)
+    assert float(related.abs().max()) < 0.1  # six standard deviations; from one seed, weights and inputs have 0.3
+
+
 def test_channels_last():
     factory = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 3}
     model = build(factory, [InputConfig(shape=[3, 8, 8])])

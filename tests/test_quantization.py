@@ -15,6 +15,7 @@ from conftest import needs_tensorrt, without_gpu
 from trt_sweep import accuracy, api, backends, models, plan, quantization
 from trt_sweep.config import InputConfig, ModelConfig, QuantizationConfig, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.job import Job
 from trt_sweep.models import DTYPE
 from trt_sweep.sharing import Shared
 
@@ -97,7 +98,6 @@ def test_the_ranges_behind_scales_stay_in_fp32():
     assert ranges == {torch.float32}
 
 
-@without_gpu
 def test_int8_is_exported_as_an_operator_and_no_extension_is_compiled():
     from modelopt.torch.quantization import extensions
 
@@ -107,7 +107,7 @@ def test_int8_is_exported_as_an_operator_and_no_extension_is_compiled():
         inside = program.module()(*made.inputs.args)
     found = [str(node.target) for node in program.graph.nodes if "quantize_op" in str(node.target)]
     assert len(found) == 6 and torch.equal(inside, made())
-    assert not hasattr(extensions.get_cuda_ext, "extension")
+    assert extensions.get_cuda_ext.extension is extensions.get_cuda_ext_fp8.extension is None
 
 
 def settings(point: SweepConfig, folder: Path, stack: contextlib.ExitStack) -> backends.Settings:
@@ -149,6 +149,21 @@ def test_what_the_library_says_without_a_gpu(net, method, tmp_path):
         planned = backends.get("dynamo").plan(made, settings(point, tmp_path, stack))
     assert (planned.partition.fallback_ops == 0) == TAKEN[net, method]
     assert planned.partition.engines >= 1 and planned.build.engine_bytes > 1000
+
+
+@needs_tensorrt
+@without_gpu
+def test_what_a_converter_refuses_is_not_tried_at_every_batch_size(tmp_path):
+    shared, phases, found = Shared(), [], []
+    for size in (1, 4):
+        made = config("modelopt_int4_weight_only", net="Perceptron", backend="dynamo", batch_size=size)
+        (point,) = plan.effective(made)
+        with Job([plan.point_of(point)], "s", lambda made: tmp_path / made.id, phases.append, shared=shared) as job:
+            found.append(job.lines[0].start())
+    first, second = found
+    assert (first.status, first.phase, second.status, second.phase) == ("unsupported", "build") * 2
+    assert second.reason == f"{first.reason} (at another batch size; not tried again at this one)"
+    assert phases.count("export") == 1
 
 
 def test_legacy_calibrator_is_unsupported_with_the_true_reason():
@@ -207,9 +222,34 @@ def test_a_quantized_model_is_made_once():
     model = models.build(point, CPU)
     one, two = (quantization.prepared(model, point, CPU, shared)[0] for _ in range(2))
     assert one.module is two.module and one.module is not model.module
+    larger = dataclasses.replace(point, batch_size=70)  # more than there are samples
+    assert quantization.prepared(models.build(larger, CPU), larger, CPU, shared)[0].module is one.module
     plain = dataclasses.replace(point, precision="fp32")
     assert quantization.prepared(model, plain, CPU, shared)[0] is model
     assert DTYPE[point.base_precision] == torch.float32
+
+
+@pytest.mark.parametrize("method", sorted(set(ABLE) - {"pt2e_int8_static", "modelopt_int4_awq"}))
+def test_a_method_does_the_same_at_every_batch_size(method):
+    point, shared = quantization.effective(config(method, net="Perceptron", batch_size=1)), Shared()
+    larger = dataclasses.replace(point, batch_size=48)  # not a divisor of the samples
+    model = models.build(larger, CPU, shared)
+    assert models.build(point, CPU, shared).module is model.module
+    with torch.no_grad():
+        alone = quantization.apply(model, larger, CPU)[0]()
+        quantization.prepared(models.build(point, CPU, shared), point, CPU, shared)
+        taken_over, _ = quantization.prepared(model, larger, CPU, shared)
+        torch.testing.assert_close(taken_over(), alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["pt2e_int8_static", "modelopt_int4_awq"])
+def test_methods_that_quantize_for_one_batch_size(method):
+    point, shared = quantization.effective(config(method, net="Perceptron")), Shared()
+    made = []
+    for size in (4, 8):
+        own = dataclasses.replace(point, batch_size=size)
+        made.append(quantization.prepared(models.build(own, CPU), own, CPU, shared)[0])
+    assert [len(model()) for model in made] == [4, 8] and made[0].module is not made[1].module
 
 
 @needs_tensorrt

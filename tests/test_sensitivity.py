@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
+from rich.console import Console
 
 from trt_sweep import sensitivity
 from trt_sweep.config import InputConfig, ModelConfig, QuantizationConfig, SweepConfig
@@ -40,6 +42,16 @@ def test_the_worst_comes_first_by_gain_where_that_is_known():
     assert sensitivity.ranked([*first, a, b, c]) == [*first, b, c, a]
     a, b, c = (dataclasses.replace(item, gain_ms=gain) for item, gain in ((a, 0.1), (b, 1.0), (c, None)))
     assert sensitivity.ranked([*first, a, b, c]) == [*first, c, a, b]
+
+
+def test_engines_that_are_not_finite_are_shown(capfd):
+    broken = Damage("a", 1, 0.1, engine_error=math.nan)
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
+    how = QuantizationConfig("modelopt_int8_default")
+    point = SweepConfig(model=model, backend="eager", precision="int8", quantization=how)
+    sensitivity.show([Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5), broken], point, Console())
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert ["a", "1", "1.0e-01", "nan"] in lines and ["all", "3", "5.0e-01", "–"] in lines
 
 
 POINT = ["--config-dir", str(EXAMPLE), "model=digits_transformer", "quantization.method=modelopt_int8_weight_only"]
@@ -85,5 +97,15 @@ def test_nothing_is_gained_where_nothing_was_timed(tmp_path, capfd):
     )
     how = QuantizationConfig("modelopt_int8_weight_only")
     point = SweepConfig(model=model, backend="dynamo", precision="int8", quantization=how)
-    assert sensitivity.gains(point, {"all of it": point}, tmp_path / "sweep") == {"all of it": None}
+    assert sensitivity.engines(point, {"all of it": point}, tmp_path / "sweep") == {"all of it": (None, None)}
     assert len(list((tmp_path / "sweep").glob("points/*/record.json"))) == 2
+
+
+@needs_tensorrt
+@pytest.mark.gpu
+def test_what_the_engines_of_each_group_do(capfd):
+    overrides = ["batch_size=8", "min_block_size=1", "measure.rounds=1", "--groups=blocks.0.*,head"]
+    assert sensitivity.main([*POINT, *overrides]) == 0
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    found = {line[0]: line for line in lines if line and line[0] in ("all", "blocks.0.*", "head")}
+    assert len(found) == 3 and all(0 < float(line[3]) < 0.1 for line in found.values())

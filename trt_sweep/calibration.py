@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,13 +26,16 @@ def name(config: SweepConfig) -> str:
 def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
     """`quantization.samples` samples in FP32 on `device`, in batches of the size that the point is timed at.
 
-    Random ones are rounded up to whole batches, and are none of the point's inputs. Raises SweepError for data of the
+    They are the same whatever that size. Random ones are none of the point's inputs. Raises SweepError for data of the
     user's that the model cannot be called with, that are not finite, or none.
     """
     timed, left = config.timed, config.quantization.samples
     if not config.quantization.calibration:
-        number = math.ceil(left / models.samples(models.inputs(timed, device), timed))
-        return [models.inputs(timed, device, other=2 + index) for index in range(number)]  # 0 and 1 are the point's
+        alone = dataclasses.replace(timed, batch_size=1)
+        drawn = [models.inputs(alone, device, other=2 + index) for index in range(left)]  # 0 and 1 are the point's
+        if not any(spec.batched for spec in timed.model.inputs):
+            return drawn
+        return [piece for piece, _ in models.pieces(models.joined(drawn, timed), timed)]
     found: list[Inputs] = []
     for number, batch in enumerate(_iterable(config.quantization.calibration)):
         inputs = _checked(batch, timed, f"quantization.calibration={name(config)} batch {number}", device)

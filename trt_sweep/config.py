@@ -412,6 +412,11 @@ class SweepConfig:
         """The point with the sizes that it is timed at; for a plan, the ones that are optimized for."""
         return self.at(self.sizes[0] if self.time_at else self.dynamic[1]) if self.dynamic else self
 
+    @property
+    def unsized(self) -> SweepConfig:
+        """This point at batch size 1: what its keys name is then the same at every batch size."""
+        return dataclasses.replace(self, batch_size=1, time_at=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as JSON and YAML hold them."""
         return dataclasses.asdict(self)

@@ -1,4 +1,4 @@
-"""The two errors that the harness raises on purpose."""
+"""The errors that the harness raises on purpose."""
 
 import re
 
@@ -17,6 +17,10 @@ class SweepError(Exception):
 
 class Unsupported(Exception):
     """The installed libraries or this machine cannot do what the point asks for; its text is the row's reason."""
+
+
+class Refused(Unsupported):
+    """A converter refuses an operator of the model, whatever the batch size."""
 
 
 def require(ok: bool, name: str, value: object, allowed: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from trt_sweep import accuracy, backends, evaluation, gpu, health, models, quantization, records, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
-from trt_sweep.errors import NO_MEMORY, Unsupported, one_line
+from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.records import SAMPLES, Axes, Record
@@ -285,6 +285,10 @@ class Line:
         config = self.config
         shared = self._job.shared
         settings = self._settings(device)
+        at_any_size = ("refused", config.unsized.build_id)
+        if (refused := shared.get(at_any_size)) is not None and not config.dynamic:
+            self.phase = "build"
+            raise Unsupported(f"{refused} (at another batch size; not tried again at this one)")
         self._enter("model")
         model = self._source(device)
         self._enter("reference")
@@ -302,6 +306,8 @@ class Line:
                 self.compiled = (backend.plan if config.dryrun else backend.compile)(model, settings)
         except Exception as failure:
             error = _bare(failure)
+            if isinstance(failure, Refused):
+                shared.put(at_any_size, str(failure))
             raise
         finally:
             self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
@@ -312,7 +318,7 @@ class Line:
     def _source(self, device: torch.device) -> models.Model:
         """The model in FP32, as nothing has changed it yet."""
         key = ("model", self.config.source_key, str(device))
-        return self._job.shared.once(key, lambda: models.build(self.config, device))
+        return self._job.shared.once(key, lambda: models.build(self.config, device, self._job.shared))
 
     def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
         key = engine_key(self.config, planned)

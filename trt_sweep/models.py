@@ -20,10 +20,14 @@ from hydra.utils import instantiate
 from trt_sweep import accuracy
 from trt_sweep.config import InputConfig, ModelConfig, Range, SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.sharing import Shared
 
 TORCHVISION = "torchvision.models.get_model"
 HELD = "trt_sweep.notebook.held"  # gives modules that are in memory, weights and all
 FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
+# Inputs have seeds of their own: from the seed of the weights torch would draw the same numbers, and the first layer's
+# first weights would follow the input. Its generators take 32 bits of a seed.
+OF_INPUTS = 1 << 31
 DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -112,35 +116,32 @@ def check(model: ModelConfig) -> None:
         )
 
 
-def build(config: SweepConfig, device: torch.device) -> Model:
+def build(config: SweepConfig, device: torch.device, shared: Shared | None = None) -> Model:
     """The module in FP32 and eval mode with its inputs on `device`, the same for the same seed on any device.
 
-    Raises SweepError where the factory, the weights or the inputs do not work.
+    In `shared` one module serves all batch sizes. Raises SweepError where the factory, the weights or the inputs do not
+    work.
     """
-    model = config.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(model.seed)
-        module = _module(model).float().eval().requires_grad_(False)
-        if model.factory.get("_target_") == TORCHVISION and model.weights is None:
-            _wake_faded_signal(module, config)
+    of_module = ("module", config.unsized.source_key, str(device))
+    module = (shared or Shared()).once(of_module, lambda: _seeded(config).to(device))
     dynamic: dict[int | str, dict[int, Range]] = {}
     positions = itertools.count()
-    for spec in model.inputs:
+    for spec in config.model.inputs:
         shape = [config.batch_size, *spec.shape] if spec.batched else spec.shape
         ranges = {axis: (size[0], size[1], size[2]) for axis, size in enumerate(shape) if isinstance(size, list)}
         key = next(positions) if spec.name is None else spec.name
         if ranges:
             dynamic[key] = ranges
     fixed = config.at(config.dynamic[1]) if config.dynamic else config
-    return Model(module.to(device), inputs(fixed, device), dynamic)
+    return Model(module, inputs(fixed, device), dynamic)
 
 
 def inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
-    """The inputs of a point whose sizes are all fixed, on `device`, drawn from the model's seed.
+    """The inputs of a point whose sizes are all fixed, on `device`, which the model's seed decides.
 
-    Each number `other` gives other ones.
+    Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
     """
-    generator = torch.Generator().manual_seed(config.model.seed + other)
+    generator = torch.Generator().manual_seed((config.model.seed + other) ^ OF_INPUTS)
     args, kwargs = [], {}
     for spec in config.model.inputs:
         tensor = _input(spec, config.batch_size, generator).to(device)
@@ -161,6 +162,15 @@ def samples(inputs: Inputs, config: SweepConfig) -> int:
     return next((len(tensor) for _, tensor, batched in _by_spec(inputs, config) if batched), 1)
 
 
+def joined(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
+    """All of these samples in one; what has no batch dimension is the first's."""
+    made: dict[int | str, torch.Tensor] = {}
+    for rows in zip(*(_by_spec(inputs, config) for inputs in several), strict=True):
+        key, tensor, batched = rows[0]
+        made[key] = torch.cat([row[1] for row in rows]) if batched else tensor
+    return _keyed(made)
+
+
 def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
     """The first `most` samples as inputs of the size that the point is timed at, each with the samples that count.
 
@@ -177,8 +187,13 @@ def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iter
             else tensor
             for key, tensor, batched in _by_spec(inputs, config)
         }
-        args = tuple(tensor for key, tensor in cut.items() if isinstance(key, int))
-        yield Inputs(args, {key: tensor for key, tensor in cut.items() if isinstance(key, str)}), keep
+        yield _keyed(cut), keep
+
+
+def _keyed(tensors: dict[int | str, torch.Tensor]) -> Inputs:
+    """Inputs of tensors by their position or name."""
+    args = tuple(tensor for key, tensor in tensors.items() if isinstance(key, int))
+    return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
 
 
 def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
@@ -200,6 +215,16 @@ def float32_mode(precision: str, cudnn_benchmark: bool = False) -> Iterator[None
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def _seeded(config: SweepConfig) -> torch.nn.Module:
+    model = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed)
+        module = _module(model).float().eval().requires_grad_(False)
+        if model.factory.get("_target_") == TORCHVISION and model.weights is None:
+            _wake_faded_signal(module, config)
+    return module
 
 
 def _module(model: ModelConfig) -> torch.nn.Module:

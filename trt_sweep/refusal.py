@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 
 from trt_sweep import api, partition
-from trt_sweep.errors import NO_MEMORY, Unsupported, one_line
+from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 
 
 class _Errors(logging.Handler):
@@ -28,7 +28,7 @@ class _Errors(logging.Handler):
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Raise Unsupported, with the library's own reason, where a converter or the builder refuses a network."""
+    """Raise Unsupported, in the library's own words, where the builder refuses a network; Refused for a converter."""
     logger = logging.getLogger("torch_tensorrt [TensorRT Conversion Context]")
     errors = _Errors()
     logger.addHandler(errors)
@@ -41,7 +41,8 @@ def explained(what: str) -> Iterator[None]:
         said = errors.said[-1] if errors.said else reason
         if not refused or NO_MEMORY.search(f"{said} {error}"):
             raise
-        raise Unsupported(f"{what}: {api.installed().name} refuses it: {one_line(Unsupported(said), 400)}") from error
+        kind = Refused if converting else Unsupported
+        raise kind(f"{what}: {api.installed().name} refuses it: {one_line(Unsupported(said), 400)}") from error
     finally:
         logger.removeHandler(errors)
 

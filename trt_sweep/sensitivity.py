@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ class Damage:
     """A group of layers, quantized alone: how many they are, and what that does to the model.
 
     `rel_l2_error` is of the fake-quantized model against FP32, `evaluation` what the user's function says of it, null
-    without one. `gain_ms` is what it takes off the engines' `gpu_ms` in FP16, null where that was not timed.
+    without one. `gain_ms` is what it takes off the engines' `gpu_ms` in FP16, null where that was not timed, and
+    `engine_error` the relative L2 error of the engines against FP32: NaN where their outputs are not finite, null where
+    none ran.
     """
 
     group: str
@@ -48,6 +51,7 @@ class Damage:
     rel_l2_error: float
     evaluation: float | None = None
     gain_ms: float | None = None
+    engine_error: float | None = None
 
 
 def groups(module: torch.nn.Module, depth: int, patterns: list[str]) -> Groups:
@@ -107,21 +111,21 @@ def _evaluated(model: Model, config: SweepConfig, device: torch.device) -> float
     return evaluation.run(evaluation.Batched(bind, config), config, device)
 
 
-def gains(config: SweepConfig, points: dict[str, SweepConfig], folder: Path) -> dict[str, float | None]:
-    """Milliseconds of `gpu_ms` that each point saves against FP16, by a sweep in `folder`; null where there is none."""
+def engines(
+    config: SweepConfig, points: dict[str, SweepConfig], folder: Path
+) -> dict[str, tuple[float | None, float | None]]:
+    """The `gain_ms` and `engine_error` of each point, by a sweep in `folder`; null where there is none."""
     fp16 = dataclasses.replace(config, precision="fp16", quantization=QuantizationConfig())
-    jobs = dict(enumerate([fp16, *points.values()]))
-    times: dict[int, float | None] = dict.fromkeys(jobs)
-    with Sweep(jobs, folder) as sweep:
+    with Sweep(dict(enumerate([fp16, *points.values()])), folder) as sweep:
         sweep.run()
-        for number in jobs:
-            try:
-                times[number] = sweep.job(number).gpu_ms
-            except SweepError:  # its row says why
-                continue
-    base = times[0]
-    own = dict(zip(points, list(times.values())[1:], strict=True))
-    return {name: None if base is None or time is None else base - time for name, time in own.items()}
+        base, *own = (sweep.record(number) for number in range(len(points) + 1))  # where one failed its row says why
+    found = {}
+    for name, record in zip(points, own, strict=True):
+        gain_ms = None
+        if base.status == record.status == "ok" and base.gpu_ms is not None and record.gpu_ms is not None:
+            gain_ms = base.gpu_ms - record.gpu_ms
+        found[name] = gain_ms, math.nan if record.finite is False else record.rel_l2_error
+    return found
 
 
 def ranked(measured: list[Damage]) -> list[Damage]:
@@ -148,11 +152,14 @@ def show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
     shown.add_column("quantized")
     evaluated = any(damage.evaluation is not None for damage in measured)
     timed = any(damage.gain_ms is not None for damage in measured)
-    for name in ("layers", "rel. error", *["evaluation"] * evaluated, *["gain ms"] * timed):
+    ran = any(damage.engine_error is not None for damage in measured)
+    of_engines = [*["engine error"] * ran, *["gain ms"] * timed]
+    for name in ("layers", "rel. error", *["evaluation"] * evaluated, *of_engines):
         shown.add_column(name, justify="right")
     for damage in ranked(measured):
         cells = [damage.group, str(damage.quantized_layers), f"{damage.rel_l2_error:.1e}"]
         cells += [f"{damage.evaluation:.4g}"] * evaluated if damage.evaluation is not None else ["–"] * evaluated
+        cells += (["–"] if damage.engine_error is None else [f"{damage.engine_error:.1e}"]) * ran
         cells += (["–"] if damage.gain_ms is None else [f"{damage.gain_ms:.3g}"]) * timed
         shown.add_row(*cells)
     console.print(shown)
@@ -192,8 +199,10 @@ def main(arguments: list[str] | None = None) -> int:
                 measured = list(measure(model, config, found))
             if config.device != "cpu" and composed.backend == "dynamo":
                 points = {group: alone(composed, model.module, layers) for group, layers in found.items()}
-                gained = gains(composed, points, options.folder or folder)
-                measured = [dataclasses.replace(item, gain_ms=gained.get(item.group)) for item in measured]
+                by_group = engines(composed, {"all": composed, **points}, options.folder or folder)
+                for index, item in enumerate(measured):
+                    gain_ms, error = by_group.get(item.group, (None, None))
+                    measured[index] = dataclasses.replace(item, gain_ms=gain_ms, engine_error=error)
         show(measured, config, Console())
     except KeyboardInterrupt:
         return 130

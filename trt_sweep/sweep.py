@@ -357,6 +357,10 @@ class Sweep:
         left = ([point for point in build if point.id not in self._records] for build in self._plan.builds)
         return [build for build in left if build]
 
+    def record(self, number: int) -> Record:
+        """The record of the first point that a job has led to, whatever became of it."""
+        return next(self._records[point.id] for point in self._points() if number in point.jobs)
+
     def job(self, number: int) -> Record:
         """The record of the first point that a job has led to; raises SweepError where one did not succeed."""
         found = [point for point in self._points() if number in point.jobs]
@@ -366,7 +370,7 @@ class Sweep:
                 raise SweepError(
                     f"job {number} ({self._label(point)}): {record.status} in {record.phase}: {record.reason}"
                 )
-        return self._records[found[0].id]
+        return self.record(number)
 
     def objective(self, number: int) -> float | None:
         """What a job returns to Hydra, likewise; null where nothing was timed."""

@@ -105,9 +105,9 @@ class Worker:
     @contextlib.contextmanager
     def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
-        if self._aside_for != config.source_key:  # what is shared is of one model
+        if self._aside_for != config.unsized.source_key:  # what is shared is of one model
             self._shared.clear()
-            self._aside_for = config.source_key
+            self._aside_for = config.unsized.source_key
         device = gpu.resolve("auto" if config.dryrun else config.device)
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
@@ -116,7 +116,8 @@ class Worker:
             settings = backends.Settings(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
-            model = self._shared.once(("model", config.source_key, str(device)), lambda: models.build(config, device))
+            key = ("model", config.source_key, str(device))
+            model = self._shared.once(key, lambda: models.build(config, device, self._shared))
             model, _ = quantization.prepared(model, config, device, self._shared)
             with torch.no_grad(), models.float32_mode(config.precision):
                 yield model, settings

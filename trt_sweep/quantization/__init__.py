@@ -4,6 +4,7 @@ A method is a module of this package with
 - `PRECISION`: what it quantizes to, int8, fp8 or int4
 - `PACKAGES`: what must be installed for it, by the names that are imported
 - `CALIBRATES`: whether it looks at data
+- `ONE_SIZE`, where that is so: what it makes is for the batch size of its data only
 - `quantize(model, dtype, data, skipped)`: a `Quantized`, or Unsupported with the reason
 """
 
@@ -107,12 +108,15 @@ def effective(config: SweepConfig) -> SweepConfig:
 def prepared(model: Model, config: SweepConfig, device: torch.device, shared: Shared) -> tuple[Model, Quantization]:
     """The model as the backends are to see it: quantized where the precision asks for it, made once for all points.
 
+    Calibration sees the same samples at every batch size, so that one quantized module serves all, as a rule.
     Raises SweepError for data and patterns that do not fit the model, Unsupported where the method cannot take it.
     """
     if not config.quantized:
         return model, Quantization()
-    key = ("quantized", config.quantized_key, str(device))
-    return shared.once(key, lambda: apply(model, config, device))
+    one_size = config.quantization.method is not None and getattr(get(config.quantization.method), "ONE_SIZE", False)
+    key = ("quantized", (config if one_size else config.unsized).quantized_key, str(device))
+    made, facts = shared.once(key, lambda: apply(model, config, device))
+    return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
 def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:

@@ -21,6 +21,7 @@ PACKAGES = ("modelopt", "requests", "huggingface_hub")
 def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
     """Quantize by one of the library's own recipes, in FP32; then cast what is not quantized."""
     mtq = importlib.import_module("modelopt.torch.quantization")
+    _compile_nothing()
     module = copy.deepcopy(model.module)
     config = copy.deepcopy(getattr(mtq, recipe))
     config["quant_cfg"] += [{"quantizer_name": f"{name}.*", "enable": False} for name in sorted(skipped)]
@@ -37,6 +38,13 @@ def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], 
         return Quantized(module, 0)
     layers = _used(module, model.inputs)
     return Quantized(_cast(module, dtype), layers, _lowering)
+
+
+def _compile_nothing() -> None:
+    """Keep the library from compiling CUDA extensions, which takes minutes: PyTorch computes the same without."""
+    extensions: Any = importlib.import_module("modelopt.torch.quantization.extensions")
+    for load in (extensions.get_cuda_ext, extensions.get_cuda_ext_fp8):
+        load.extension = getattr(load, "extension", None)  # where it is kept once it was tried
 
 
 def _used(module: torch.nn.Module, inputs: Inputs) -> int:
@@ -66,7 +74,7 @@ def _lowering() -> Iterator[None]:
     """Inside, quantizers are exported as the operator that Torch-TensorRT has a converter for.
 
     On a CPU the library would spell INT8 out in PyTorch's operators, and compute the operator, which Torch-TensorRT
-    does while it folds constants, by a CUDA extension. Here both work on a CPU too, without the extension.
+    does while it folds constants, by a CUDA extension. Here both work everywhere, without the extension.
     """
     functions: Any = importlib.import_module("modelopt.torch.quantization.tensor_quant")
     utils = importlib.import_module("modelopt.torch.quantization.utils")
@@ -80,7 +88,7 @@ def _lowering() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(utils.export_torch_mode())
+        stack.enter_context(mock.patch.object(functions, "fake_quant_impl", kernel))
         if not torch.cuda.is_available():
             stack.enter_context(mock.patch.object(functions, "_tensor_quant", operator))
-            stack.enter_context(mock.patch.object(functions, "fake_quant_impl", kernel))
         yield

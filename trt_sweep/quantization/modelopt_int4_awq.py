@@ -9,4 +9,5 @@ from trt_sweep.quantization import _modelopt
 PRECISION = "int4"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
+ONE_SIZE = True  # its search averages over batches
 quantize = functools.partial(_modelopt.quantize, "INT4_AWQ_CFG")

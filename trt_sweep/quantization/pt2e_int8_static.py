@@ -14,6 +14,7 @@ from trt_sweep.quantization import Quantized
 PRECISION = "int8"
 PACKAGES = ("torchao",)
 CALIBRATES = True
+ONE_SIZE = True  # of the exported graph
 DEQUANTIZED_WEIGHT = "dequantize_per_channel"
 
 
