@@ -67,6 +67,12 @@ def test_baselines_are_added_once(sweep):
     assert done.rows["speedup_fp32"].notna().all()
 
 
+def test_baselines_can_be_left_out(sweep):
+    done = sweep("backend=inductor", "model=scale", "precision=bf16", "baselines=false", "device=cpu", *FAST)
+    assert done.code == 0, done.err
+    assert done.rows["backend"].tolist() == ["inductor"] and done.rows["speedup"].isna().all()
+
+
 def test_a_failed_job_is_a_row_and_stops_no_other(sweep):
     done = sweep("backend=eager", "model=raises,constant,scale", "device=cpu", *FAST)
     assert done.code == 1

@@ -46,7 +46,7 @@ SCHEMA = "trt_sweep_schema"
 # How a point is run does not change what it is.
 NO_IDENTITY = (
     *("limits", "isolation", "plan", "resume", "retry", "allow_changed"),
-    *("reuse", "cache_dir", "build_workers", "profile", "objective"),
+    *("reuse", "cache_dir", "build_workers", "profile", "objective", "baselines"),
 )
 
 
@@ -277,7 +277,7 @@ class SweepConfig:
     left, or a copy of the file `cache_snapshot`. Built engines are kept in `cache_dir` and taken from there, and
     `build_workers` processes build ahead of the one that times. `profile` looks into the engines of each point once it
     has been timed; what engines tell of their layers depends on `profiling_verbosity`, unless they are built for that.
-    `objective` is what a job returns to Hydra.
+    `objective` is what a job returns to Hydra. Without `baselines` no eager ones are added.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -313,6 +313,7 @@ class SweepConfig:
     build_workers: int = 0
     profile: bool = False
     objective: str = "latency"
+    baselines: bool = True
 
     def __post_init__(self) -> None:
         for status in self.retry:

@@ -54,7 +54,8 @@ def _differences(configs: list[SweepConfig]) -> list[str]:
 
 def _baselines(config: SweepConfig) -> list[SweepConfig]:
     """Eager in the precision of a point, the one beside quantized parts, and in FP32; none for one only planned."""
-    if config.dryrun or (config.backend == BASELINE and not config.cuda_graphs and not config.quantized):
+    plain = config.backend == BASELINE and not config.cuda_graphs and not config.quantized
+    if config.dryrun or plain or not config.baselines:
         return []
     at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False, quantization=QuantizationConfig())
     precisions = dict.fromkeys((config.base_precision, "fp32"))
