@@ -101,7 +101,7 @@ def _engines(folder: Path) -> str:
 
 
 def _swept(folder: Path, name: str, *arguments: str) -> pd.DataFrame:
-    timed([*arguments, f"hydra.sweep.dir={folder / name}"])
+    timed([*arguments, "baselines=false", f"hydra.sweep.dir={folder / name}"])
     return table.load(folder / name)
 
 
