@@ -79,6 +79,7 @@ class _Importing:
     """A process in a session of its own that imports what points need, and then waits to hear whose they are."""
 
     def __init__(self) -> None:
+        self.since = time.monotonic()
         self.connection, theirs = Pipe()
         self.said = tempfile.TemporaryFile()  # noqa: SIM115  (until there is a log)
         with theirs:
@@ -102,6 +103,11 @@ def prepare() -> None:
     """Begin to import for the next `Child`, which takes seconds, while this process finds out what it is to do."""
     if hasattr(os, "pidfd_open"):
         _prepared.append(_Importing())
+
+
+def prepared_since() -> float:
+    """When the process for the next `Child` began to import, in seconds of `time.monotonic`; now, where none has."""
+    return _prepared[-1].since if _prepared else time.monotonic()
 
 
 class Child:

@@ -48,11 +48,14 @@ def captured(path: Path) -> Iterator[None]:
 
 
 class Spent:
-    """Where the time of a sweep goes: seconds by phase, those between phases under `HARNESS`."""
+    """Where the time of a sweep goes from now on, or from `since` (of `time.monotonic`): seconds by phase.
 
-    def __init__(self) -> None:
+    Those between phases count as `HARNESS`.
+    """
+
+    def __init__(self, since: float | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._phase, self._since = START, time.monotonic()
+        self._phase, self._since = START, time.monotonic() if since is None else since
 
     def enter(self, phase: str) -> None:
         """A phase begins, and the one before it ends."""

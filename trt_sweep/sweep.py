@@ -62,7 +62,7 @@ class Sweep:
         self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
-        self._spent = Spent()
+        self._spent = Spent(isolation.prepared_since())
         self._plan = Plan([], {})
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
