@@ -26,7 +26,7 @@ HEALTH = {
     "foreign_processes": "",
 }
 FRONT = 40  # rows of a front
-NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", "peak_gpu_bytes": "memory"}
+NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", pareto.MEMORY: "memory"}
 
 
 def environment_grid(rows: pd.DataFrame) -> Grid:
@@ -144,7 +144,9 @@ def points(place: Section, prefix: str) -> Points:
             ranks = [_rank(low, high) for low, high in zip(best, worst, strict=True)]
             columns.append(Column(f"{rank} rank", ranks, _numbers(best)))
     figures("vs eager", "speedup", ".2f")
-    figures("memory B", "peak_gpu_bytes", ".4g") if "peak_gpu_bytes" in rows else None
+    if rows[pareto.MEMORY].notna().any():
+        shown = [_figure(value, pareto.MEMORY) for value in rows[pareto.MEMORY]]
+        columns.append(Column("memory", shown, _numbers(rows[pareto.MEMORY])))
     figures("rel. error", "rel_l2_error", ".1e")
     columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True))
     if rows["health"].notna().any():

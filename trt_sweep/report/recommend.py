@@ -54,7 +54,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
         value = getattr(wanted, name)
         if value is not None and not (value >= 0 and math.isfinite(value)):
             raise SweepError(f"--{name.replace('_', '-')}={value} is not allowed: use a number of at least 0")
-    if wanted.max_memory is not None and (pareto.MEMORY not in rows or rows[pareto.MEMORY].isna().all()):
+    if wanted.max_memory is not None and rows[pareto.MEMORY].isna().all():
         raise SweepError(f"--max-memory={wanted.max_memory} cannot be judged: these records have no {pareto.MEMORY}")
     column = OBJECTIVES[wanted.objective][0]
     ok = rows[rows["status"] == "ok"]
