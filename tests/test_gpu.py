@@ -245,6 +245,21 @@ def test_memory_of_an_engine(wide, tmp_path):
     assert first.peak_gpu_bytes == pytest.approx(again.peak_gpu_bytes, abs=16 * 2**20)
 
 
+def test_what_is_recommended_is_measured_again(sweep, tmp_path):
+    """On the same GPU, which the report itself does not use."""
+    done = sweep("backend=eager,dynamo", "precision=fp16", "measure.max_s=1", example=False)
+    assert done.code == 0, done.out + done.err
+    command = [sys.executable, "-m", "trt_sweep.report", str(done.folder), "--remeasure", "--objective", "gpu"]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "Measured again, interleaved with 1 other: " in (done.folder / "report.md").read_text()
+    (place,) = tmp_path.glob("sweep-remeasured-*")
+    rows = table.load(place)
+    assert set(rows["point_id"]) <= set(done.rows["point_id"]) and (rows["status"] == "ok").all()
+    assert (rows["foreign_processes"] == 0).all() and rows["interleaved"].all()
+    assert rows[rows["backend"] == "dynamo"]["build_s"].notna().all()
+
+
 def test_two_sweeps_at_once_take_turns(tmp_path):
     command = [sys.executable, "-m", "trt_sweep", "-m", "backend=eager", "precision=fp16", "measure.max_s=6"]
     command += ["measure.target=1e-6"]
