@@ -112,6 +112,15 @@ def test_what_else_changed_is_said(nights):
     assert "changed for every point: torch 2.11 to 2.12" in output.words(found)
 
 
+def test_memory_that_grew_is_said(nights):
+    old, new = nights
+    for name, before, after in (("more", 100, 150), ("alike", 100, 105), ("less", 100, 50)):
+        put(old, name, peak_gpu_bytes=before * 2**20)
+        put(new, name, peak_gpu_bytes=after * 2**20)
+    found = {point.row["point_id"]: output.describe(point.changed) for point in compare(*nights).points}
+    assert found == {"more": "peak_gpu_bytes 100 to 150 MiB", "alike": "", "less": ""}
+
+
 def test_a_latency_that_the_host_bounds_claims_little(nights):
     """The GPU's time decides; a launch-bound latency has to move by far more than its drift between nights."""
     for night, latency_ms in zip(nights, (1.0, 1.2), strict=True):

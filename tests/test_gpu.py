@@ -14,9 +14,11 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, gpu, health, layers, models, records, table, timing
-from trt_sweep.config import MeasureConfig
+from trt_sweep import backends, cudagraphs, gpu, health, job, layers, models, records, table, timing
+from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
 from trt_sweep.engine_store import PRIVATE
+from trt_sweep.plan import effective
+from trt_sweep.point import Point
 
 pytestmark = pytest.mark.gpu
 
@@ -198,6 +200,64 @@ def test_an_unreadable_counter_is_null(monkeypatch):
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", refuses)
     reading = health.Monitor(gpu.resolve("cuda")).read()
     assert reading.power_w is None and reading.sm_clock_mhz > 100
+
+
+WIDE = 8192  # 256 MiB of weights in FP32
+ROWS = 1024
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Records of one linear layer by the axes of its point, each from a job of its own, all in this process."""
+    factory = {"_target_": "torch.nn.Linear", "in_features": WIDE, "out_features": WIDE, "bias": False}
+    model = ModelConfig(name="wide", factory=factory, inputs=[InputConfig(shape=[WIDE])])
+    measure = MeasureConfig(max_s=0.3, rounds=1)
+
+    def of(folder, **axes) -> records.Record:
+        config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)
+        (found,) = effective(config)
+        with job.Job([Point(found)], "sweep", lambda _: folder) as run:
+            record = run.lines[0].start()
+        assert record.status == "ok", record.reason
+        return record
+
+    return of
+
+
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_memory_of_known_size_in_eager(wide, tmp_path, precision, cuda_graphs):
+    """Weights, input and output; a graph has inputs of its own beside the caller's, and on its stream a workspace."""
+    record = wide(tmp_path, backend="eager", precision=precision, cuda_graphs=cuda_graphs)
+    each = ROWS * WIDE * (4 if precision == "fp32" else 2)
+    expected = WIDE * WIDE * (4 if precision == "fp32" else 2) + (3 if cuda_graphs else 2) * each
+    assert 0 <= record.peak_gpu_bytes - expected < (2 + 34 * cuda_graphs) * 2**20
+
+
+def test_memory_of_an_engine(wide, tmp_path):
+    """The engine's weights, input and output; the first engine of a process is charged with no more than the next."""
+    first, again = (
+        wide(tmp_path / str(size), backend="dynamo", precision="fp16", min_block_size=size) for size in (1, 2)
+    )
+    inputs = 2 * ROWS * WIDE * 2
+    assert WIDE * WIDE * 2 < first.engine_bytes < 1.1 * WIDE * WIDE * 2
+    assert 0 <= first.peak_gpu_bytes - first.engine_bytes - inputs < 64 * 2**20  # not the weights once more in torch
+    assert first.peak_gpu_bytes == pytest.approx(again.peak_gpu_bytes, abs=16 * 2**20)
+
+
+def test_what_is_recommended_is_measured_again(sweep, tmp_path):
+    """On the same GPU, which the report itself does not use."""
+    done = sweep("backend=eager,dynamo", "precision=fp16", "measure.max_s=1", example=False)
+    assert done.code == 0, done.out + done.err
+    command = [sys.executable, "-m", "trt_sweep.report", str(done.folder), "--remeasure", "--objective", "gpu"]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "Measured again, interleaved with 1 other: " in (done.folder / "report.md").read_text()
+    (place,) = tmp_path.glob("sweep-remeasured-*")
+    rows = table.load(place)
+    assert set(rows["point_id"]) <= set(done.rows["point_id"]) and (rows["status"] == "ok").all()
+    assert (rows["foreign_processes"] == 0).all() and rows["interleaved"].all()
+    assert rows[rows["backend"] == "dynamo"]["build_s"].notna().all()
 
 
 def test_two_sweeps_at_once_take_turns(tmp_path):

@@ -106,3 +106,17 @@ def test_foreign_processes(card):
     assert monitor.foreign_processes() == 0
     card.clear()
     assert monitor.foreign_processes() is None
+
+
+def test_memory_of_this_process(card):
+    monitor = Monitor(CUDA)
+    card[0].usedGpuMemory = 600
+    card.append(SimpleNamespace(pid=1, usedGpuMemory=200))
+    assert monitor.process_bytes() == 600
+    card.pop(0)  # in a container: the only one is this one
+    assert monitor.process_bytes() == 200
+    card.append(SimpleNamespace(pid=2, usedGpuMemory=100))
+    assert monitor.process_bytes() is None  # and of several none can be told
+    card[:] = [SimpleNamespace(pid=os.getpid(), usedGpuMemory=None)]
+    assert monitor.process_bytes() is None
+    assert Monitor(torch.device("cpu")).process_bytes() is None

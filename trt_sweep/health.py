@@ -161,6 +161,16 @@ class Monitor:
         seen, own = {process.pid for process in found}, {os.getpid(), *OURS}
         return max(len(seen) - len(own), 0) if os.getpid() not in seen else len(seen - own)
 
+    def process_bytes(self) -> int | None:
+        """The GPU's memory that this process has, CUDA's context included; None where it is not told from others'.
+
+        Inside a container, where the list may name processes by other numbers, the only one is taken as this one.
+        """
+        found = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
+        own = [process for process in found if process.pid == os.getpid()] or (found if len(found) == 1 else [])
+        used: int | None = own[0].usedGpuMemory if own else None
+        return used
+
     def _ask(self, query: Callable[..., Any], *arguments: Any) -> Any:
         if self._handle is None:
             return None

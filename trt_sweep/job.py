@@ -15,7 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import accuracy, backends, evaluation, gpu, health, models, quantization, records, timing
+from trt_sweep import (
+    accuracy,
+    backends,
+    evaluation,
+    gpu,
+    health,
+    memory,
+    models,
+    quantization,
+    records,
+    tensorrt_engine,
+    timing,
+)
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
@@ -114,6 +126,7 @@ class Line:
         self.timers: list[timing.Timer] = []
         self.measurement: timing.Measurement | None = None
         self.accuracy = records.Accuracy()
+        self.memory = records.Memory()
         self.quantization = records.Quantization()
         self._watches: list[health.Watch] = []
         self._remeasured = 0
@@ -300,10 +313,13 @@ class Line:
             self._enter("quantization")
             model = self._quantize(model, device)
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
+        if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
+            with gpu.building(device, self._enter, self.phase):
+                tensorrt_engine.set_up(device)
         error: Exception | None = None
         try:
             with models.float32_mode(config.precision):
-                self.compiled = (backend.plan if config.dryrun else backend.compile)(model, settings)
+                self.compiled = backend.plan(model, settings) if config.dryrun else self._compile(model, settings)
         except Exception as failure:
             error = _bare(failure)
             if isinstance(failure, Refused):
@@ -314,6 +330,13 @@ class Line:
         key = engine_key(config, self.compiled)
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, self)
+
+    def _compile(self, model: models.Model, settings: backends.Settings) -> backends.Compiled:
+        held = memory.Build(settings.device)
+        with held.charged():
+            compiled = backends.get(self.config.backend).compile(model, settings)
+        # One that was built for another point brings what it holds along.
+        return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
 
     def _source(self, device: torch.device) -> models.Model:
         """The model in FP32, as nothing has changed it yet."""
@@ -384,22 +407,35 @@ class Line:
         config = self.config
         self._enter("accuracy")
         reference, spread = self._reference(self._source(device), device)
-        inputs = models.inputs(config.timed, device)
         tolerance = config.accuracy.rel_l2[config.precision]
         found: list[records.Accuracy] = []
         first_ms: list[float] = []
+        needed: list[int | None] = []
         for index, built in enumerate(self._job.builds):
-            assert built.compiled.bind is not None
+            bind, held = built.compiled.bind, built.compiled.held
+            assert bind is not None and held is not None
             replays = built.compiled.build.cuda_graphs_method is not None
+            # Without TensorRT what calls leave outside of torch's allocator is the libraries' own.
+            charged = held.charged() if backends.get(config.backend).TENSORRT else contextlib.nullcontext()
+            calls = memory.Calls(device)
             with self.running(index), gpu.building(device, self._enter, "accuracy"):
-                timer = timing.Timer(built.compiled.bind(inputs), device, config.measure, replays)
-                outputs, took_ms = timer.first()
+                with calls.counted():
+                    call = bind(models.inputs(config.timed, device))
+                timer = timing.Timer(call, device, config.measure, replays)
+                calls.prepare(timer)
+                with charged, calls.counted():
+                    outputs, took_ms = timer.first()
             self.timers.append(timer)
             first_ms.append(took_ms)
             checked = accuracy.check(outputs, reference, tolerance)
-            del outputs
+            with calls.counted():
+                del outputs
+            with self.running(index), gpu.building(device, self._enter, "accuracy"):
+                taken = calls.peak(timer)
+            keeps = held.bytes(built.compiled.module)
+            needed.append(None if taken is None or keeps is None else keeps + taken)
             if config.accuracy.evaluate:
-                model = evaluation.Batched(built.compiled.bind, config)
+                model = evaluation.Batched(bind, config)
                 with self.running(index), gpu.building(device, self._enter, "accuracy"):
                     value = evaluation.run(model, config, device)
                 checked = dataclasses.replace(checked, evaluation=value, evaluation_name=evaluation.name(config))
@@ -407,6 +443,8 @@ class Line:
         # NaN is worse than any number.
         worst = max(found, key=lambda item: (not item.finite, item.rel_l2_error))
         self.accuracy = dataclasses.replace(worst, reference_spread=spread)
+        known = [item for item in needed if item is not None]
+        self.memory = records.Memory(peak_gpu_bytes=max(known) if len(known) == len(needed) else None)
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
         builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
         first_call_ms = first_ms[0] if self._first_call else None
@@ -426,7 +464,7 @@ class Line:
     def _as_timed(self, same: Line) -> str:
         """Take over what another point's calls have shown, and its windows to come."""
         assert same.measurement is not None
-        self.phase, self.accuracy = "timing", same.accuracy
+        self.phase, self.accuracy, self.memory = "timing", same.accuracy, same.memory
         # One list of windows for both.
         self.measurement = dataclasses.replace(same.measurement, first_call_ms=None, timed_with=same.config.point_id)
         return "ok"
@@ -491,6 +529,7 @@ class Line:
             compiled.build,
             timed,
             self.accuracy,
+            self.memory,
             health.summary(self._watches, self._remeasured),
             self._profile_columns(timed.gpu_ms),
         )

@@ -215,6 +215,17 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Of the GPU, as this point alone would need it; the worst of its builds."""
+
+    peak_gpu_bytes: int | None = metric(
+        "weights, what TensorRT keeps for its engines, inputs, and the most that a call takes on top, CUDA graphs "
+        "included; not CUDA's context, nor what a first call takes to tune. Null where this process's part is not told",
+        "B",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """The GPU over all timed windows of the point, by NVML; null where a counter cannot be read."""
 
@@ -273,7 +284,7 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Profile, Health, Accuracy, Timing, Build, Quantization, Partition, Environment, Axes, Identity):
+class Record(Profile, Health, Memory, Accuracy, Timing, Build, Quantization, Partition, Environment, Axes, Identity):
     """One row of the table: every field above, flat."""
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trt_sweep import records
@@ -38,12 +40,26 @@ def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Recor
             continue
         changed = {} if settings.allow_changed else _changed(record, plan.environment(point))
         if changed:
-            what = ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in changed.items())
             raise SweepError(
-                f"resume={folder} is refused: {what}; start a new sweep, or mix them with allow_changed=true"
+                f"resume={folder} is refused: {_words(changed)}; start a new sweep, or mix them with allow_changed=true"
             )
         found[point.id] = record
     return found
+
+
+def require_alike(known: Iterable[Record], plan: Plan) -> None:
+    """Raise SweepError where the plan lacks one of these points, or would run it on another GPU or other versions."""
+    points = {point.id: point for build in plan.builds for point in build}
+    for record in known:
+        if record.point_id not in points:
+            raise SweepError(f"the configuration of point {record.point_id} leads to another point here")
+        changed = _changed(record, plan.environment(points[record.point_id]))
+        if changed:
+            raise SweepError(f"of point {record.point_id} {_words(changed)}")
+
+
+def _words(changed: dict[str, tuple[object, object]]) -> str:
+    return ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in changed.items())
 
 
 def gpus_of(folder: Path) -> list[str]:
@@ -73,6 +89,24 @@ def keep_command(folder: Path, settings: SweepConfig) -> None:
     """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
     if settings.resume is None and called_with is not None:
         records.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
+
+
+@contextlib.contextmanager
+def surroundings(folder: Path) -> Iterator[None]:
+    """While it lasts, be where the sweep in this folder was started, with its own models at hand."""
+    before, path = Path.cwd(), list(sys.path)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+        parser.add_argument("--config-dir", "-cd", action="append", default=[])
+        beside = parser.parse_known_args(list(map(str, kept["arguments"])))[0].config_dir
+        os.chdir(str(kept["folder"]))
+        sys.path += [str(Path.cwd()), *(str(Path(name).absolute()) for name in beside)]
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.path[:] = path
 
 
 def arguments_of(arguments: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import itertools
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ MISHAPS = 3  # in a row, after which it is no use to go on
 class Sweep:
     """A folder and the points that belong into it; leaving the context prints and writes the table.
 
-    A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again.
+    A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again. Where points
+    of another sweep are measured again, `like` are their records: raises SweepError where anything is other now.
     """
 
-    def __init__(self, configs: dict[int, SweepConfig], folder: Path, *, goes_on: bool = False) -> None:
+    def __init__(
+        self, configs: dict[int, SweepConfig], folder: Path, *, goes_on: bool = False, like: Sequence[Record] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")
@@ -74,6 +77,7 @@ class Sweep:
                 self._spent.enter(HARNESS)
             except Lost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
+            resume.require_alike(like, self._plan)
             if goes_on:
                 self._records = resume.finished(folder, self._plan, self._settings)
                 self._count_jobs()

@@ -134,12 +134,18 @@ def render(table: pd.DataFrame) -> Table:
         "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
         "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
         "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
+        "memory MiB": lambda row: _number(row["peak_gpu_bytes"] / 2**20, ".4g"),
         "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
         "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
         "evaluation": lambda row: _number(row["evaluation"], ".4g"),
         "health": lambda row: _number(row["health"], ""),
     }
-    optional = {"load s": "load_s", "fake-quant error": "fake_quant_rel_l2_error", "evaluation": "evaluation"}
+    optional = {
+        "load s": "load_s",
+        "memory MiB": "peak_gpu_bytes",
+        "fake-quant error": "fake_quant_rel_l2_error",
+        "evaluation": "evaluation",
+    }
     for name, column in optional.items():
         if not table[column].notna().any():
             del columns[name]

@@ -40,7 +40,7 @@ def _logger() -> Any:
 
 
 @functools.cache
-def _set_up(device: torch.device) -> None:
+def set_up(device: torch.device) -> None:
     """Load and run an engine of one layer: the library's own first steps in a process are none of a model's."""
     trt = library()
     builder = trt.Builder(_logger())
@@ -132,7 +132,7 @@ class Engine:
         """
         trt = library()
         if config is not None:
-            _set_up(device)
+            set_up(device)
         start = time.perf_counter()
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(_logger())

@@ -114,8 +114,9 @@ def finish(
     bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
     build = dataclasses.replace(planned.build, **changes)
     inside = [probes.of_module(child) for child in engine_modules(modules)]
+    holds = module if isinstance(module, torch.nn.Module) else None
     return dataclasses.replace(
-        planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside
+        planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside, module=holds
     )
 
 

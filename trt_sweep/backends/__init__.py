@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from trt_sweep import cudagraphs, gpu
+from trt_sweep import cudagraphs, gpu, memory
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
@@ -104,7 +104,8 @@ class Compiled:
 
     `bind` takes FP32 inputs of a size that was built for; null where the point was planned only. `running` gives a
     context in which the bound calls are made: what they need set up, and others must not see. `probes` look into the
-    engines, in the order of the graph; null where a backend has none, or keeps them to itself.
+    engines, in the order of the graph; null where a backend has none, or keeps them to itself. `module` is what holds
+    weights in torch, null where nothing does; `held` what the build holds on the GPU, once it is made.
     """
 
     bind: Bind | None
@@ -114,6 +115,8 @@ class Compiled:
     ignored_axes: list[str] = field(default_factory=list)
     running: Running = contextlib.nullcontext
     probes: list[Probe] | None = None
+    module: torch.nn.Module | None = None
+    held: memory.Build | None = None
 
 
 class Backend(Protocol):

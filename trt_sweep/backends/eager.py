@@ -26,4 +26,4 @@ def compile(model: Model, settings: Settings) -> Compiled:
         cudnn_benchmark=settings.device.type == "cuda",
         cuda_graphs_method=captured(settings),
     )
-    return Compiled(binding(module, settings, channels_last=channels_last), build)
+    return Compiled(binding(module, settings, channels_last=channels_last), build, module=module)

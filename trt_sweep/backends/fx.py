@@ -60,7 +60,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
         synchronize(settings.device)
         build_s = time.perf_counter() - start
     build = Build(build_s=build_s, cuda_graphs_method=captured(settings))
-    return Compiled(binding(module, settings), build, runtime="python")
+    return Compiled(binding(module, settings), build, runtime="python", module=module)
 
 
 def _require_fx() -> None:

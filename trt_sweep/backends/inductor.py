@@ -31,7 +31,8 @@ def compile(model: Model, settings: Settings) -> Compiled:
     settings.phase("build")
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1
-    made = tracing.compiled(model.to(settings.dtype), settings.stack, calls, mode=config.inductor.mode)
+    cast = model.to(settings.dtype)
+    made = tracing.compiled(cast, settings.stack, calls, mode=config.inductor.mode)
     synchronize(settings.device)
     build_s = time.perf_counter() - start
     if config.cuda_graphs and made.skipped:
@@ -43,4 +44,4 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     method: Any = "inductor" if config.cuda_graphs else None
     build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)
-    return Compiled(bind, build, running=tracing.without_recompiling)
+    return Compiled(bind, build, running=tracing.without_recompiling, module=cast.module)

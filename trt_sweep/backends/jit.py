@@ -42,4 +42,4 @@ def compile(model: Model, settings: Settings) -> Compiled:
         cuda_graphs_method=captured(settings),
     )
     bind = binding(frozen, settings, channels_last=True)
-    return Compiled((lambda inputs: bind(inputs.by_position())) if traced else bind, build)
+    return Compiled((lambda inputs: bind(inputs.by_position())) if traced else bind, build, module=frozen)

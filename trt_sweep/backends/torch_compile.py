@@ -65,7 +65,10 @@ def compile(model: Model, settings: Settings) -> Compiled:
         with tracing.without_recompiling(), compiled.running():
             yield
 
-    return dataclasses.replace(compiled, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running)
+    # It passes the weights of the module to the engines at each call.
+    return dataclasses.replace(
+        compiled, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running, module=cast.module
+    )
 
 
 def _arguments(config: SweepConfig) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
         planned,
         bind=lambda inputs: bind(inputs.by_position()),
         running=running,
+        module=built,
         build=dataclasses.replace(build, cuda_graphs_method=method),
         partition=dataclasses.replace(planned.partition, engines=len(engines)),
     )

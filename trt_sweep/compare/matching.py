@@ -19,7 +19,8 @@ Row = dict[Hashable, Any]
 IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "device")))
 VERSIONS = ("driver", "cuda", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python", "code_id")
 RAN = ("ok", "inaccurate")
-ERROR_FACTOR = 2.0  # by which an error must grow to be worth a line
+# By which a figure must grow to be worth a line.
+FACTORS = {"rel_l2_error": 2.0, "peak_gpu_bytes": 1.1}
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -94,18 +95,19 @@ def differs(before: Row, after: Row, column: str) -> bool:
 
 
 def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
-    """What else is different, known on both sides, and may be why a time is: GPU, engine, versions, clocks, error.
+    """What else is different, known on both sides, and may be why a time is, or comes with it.
 
-    Clocks count from `records.CLOCK_RANGE` on, an error where it grew by more than `ERROR_FACTOR`.
+    GPU, engine, versions; clocks from `records.CLOCK_RANGE` on; error and memory that grew by more than `FACTORS`.
     """
-    columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", "rel_l2_error")
+    columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", *FACTORS)
     found = {name: (before[name], after[name]) for name in columns if differs(before, after, name)}
     clocks = found.get("sm_clock_mhz", (1.0, 1.0))
     if max(clocks) <= min(clocks) * (1 + CLOCK_RANGE):
         found.pop("sm_clock_mhz", None)
-    errors = found.get("rel_l2_error", (1.0, 1.0))
-    if errors[1] <= errors[0] * ERROR_FACTOR:
-        found.pop("rel_l2_error", None)
+    for name, factor in FACTORS.items():
+        old, new = found.get(name, (1.0, 1.0))
+        if new <= old * factor:
+            found.pop(name, None)
     return found
 
 

@@ -74,6 +74,8 @@ def describe(changed: dict[str, tuple[object, object]]) -> str:
     for name, (old, new) in changed.items():
         if name.endswith("_id"):
             shown.append(f"{SHOWN[name]} ({str(old)[:6]} to {str(new)[:6]})")
+        elif name.endswith("_bytes"):
+            shown.append(f"{name} {old / 2**20:.4g} to {new / 2**20:.4g} MiB")  # type: ignore[operator]
         elif isinstance(old, float) and isinstance(new, float):
             shown.append(f"{name} {old:.3g} to {new:.3g}")
         else:

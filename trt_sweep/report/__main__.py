@@ -11,6 +11,7 @@ import pandas as pd
 
 from trt_sweep import table
 from trt_sweep.errors import SweepError
+from trt_sweep.interrupts import Interrupted
 from trt_sweep.report import assembly, html, markdown, readme, recommend
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -38,6 +39,10 @@ def _parser() -> _Parser:
         "--delta", type=float, default=100 * assembly.DELTA, metavar="PERCENT",
         help="a difference that does not matter: less, if proved, is no effect (default: 2)",
     )  # fmt: skip
+    parser.add_argument(
+        "--remeasure", action="store_true",
+        help="measure what is recommended again first, interleaved with its nearest rivals and the defaults",
+    )  # fmt: skip
     parser.add_argument("--readme", type=Path, metavar="FILE", help="renew the generated section of this file instead")
     return parser
 
@@ -48,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         if not 0 < options.delta < 100:
             raise SweepError(f"--delta={options.delta:g} is not allowed: use a number of percent between 0 and 100")
+        if options.remeasure and options.readme is not None:
+            raise SweepError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")
         rows = _load(options.folder)
         if options.readme is not None:
             readme.renew(options.readme, rows, options.delta / 100)
@@ -55,11 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         out = options.out or options.folder
         wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
-        blocks = assembly.document(rows, options.folder, out, wanted, options.delta / 100)
+        blocks = assembly.document(
+            rows, options.folder, options.out, wanted, options.delta / 100, measure_again=options.remeasure
+        )
         written = _write(out, {HTML: html.render(blocks), MARKDOWN: markdown.render(blocks)})
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interrupt:
+        return interrupt.exit_code
     print("written:", ", ".join(map(str, written)))
     return 0
 

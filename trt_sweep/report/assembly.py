@@ -9,7 +9,7 @@ import pandas as pd
 
 from trt_sweep.report import code, questions, recommend, sections, words
 from trt_sweep.report.document import Block, Bullets, Code, Heading, Text
-from trt_sweep.report.grids import effect_grid, environment_grid, front_grid, points, verdict_grid
+from trt_sweep.report.grids import effect_grid, environment_grid, front_grid, points, second_grid, verdict_grid
 from trt_sweep.report.plots import effect_plot, front_plot, time_plot
 from trt_sweep.report.recommend import Wanted
 from trt_sweep.report.sections import Section
@@ -18,16 +18,31 @@ DELTA = 0.02  # a relative difference that does not matter
 TASKS = 12  # recommendations in full
 
 
-def document(rows: pd.DataFrame, folder: Path, out: Path, wanted: Wanted, delta: float = DELTA) -> list[Block]:
-    """The report of `table.load(folder)`, as it is written into the folder `out`.
+def document(
+    rows: pd.DataFrame,
+    folder: Path,
+    out: Path | None,
+    wanted: Wanted,
+    delta: float = DELTA,
+    *,
+    measure_again: bool = False,
+) -> list[Block]:
+    """The report of `table.load(folder)`, as it is written into `out`, or into that folder where it is null.
 
-    Raises SweepError for constraints that these records cannot be asked about.
+    Raises SweepError for constraints that these records cannot be asked about, and where `measure_again` cannot be, see
+    `remeasure.again`.
     """
     recommend.check(wanted, rows)
     places = list(sections.split(rows, delta))
     advices = [
         [recommend.advise(task, wanted) for task in recommend.tasks(place.rows, wanted.objective)] for place in places
     ]
+    if measure_again:
+        from trt_sweep.report import remeasure  # and torch with it, which no other report needs
+
+        shown = [advice for advice_of_place in advices for advice in advice_of_place[:TASKS]]
+        second = iter(remeasure.again(shown, folder, out, wanted.objective))
+        advices = [[*(next(second) for _ in listed[:TASKS]), *listed[TASKS:]] for listed in advices]
     found: list[Block] = [Heading("Sweep report", 1), Heading("Summary")]
     several = len(places) > 1
     if several:
@@ -39,7 +54,7 @@ def document(rows: pd.DataFrame, folder: Path, out: Path, wanted: Wanted, delta:
     unreadable = rows.attrs.get("unreadable", {})
     if unreadable:
         found.append(Bullets([f"unreadable: {path} ({reason})" for path, reason in unreadable.items()]))
-    prefix = os.path.relpath(folder, out)
+    prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
         found.append(Heading(place.title if several else "In detail"))
         found += _details(place, advice, wanted.objective, folder=folder, prefix=prefix, delta=delta)
@@ -52,7 +67,10 @@ def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
 
 
 def _summary(place: Section, advices: list[recommend.Advice], objective: str) -> list[Block]:
-    winners = [words.winner(advice, place.axes, objective) for advice in advices]
+    winners = [
+        " ".join(filter(None, (words.winner(advice, place.axes, objective), words.second(advice, objective))))
+        for advice in advices
+    ]
     said = [words.swept(place), *_some(winners, "recommendation"), *words.axes(place)]
     failures = _some(words.failed(place.rows), "kind of failure")
     return [Bullets([*said, *failures, *words.caveats(place.rows)])]
@@ -107,11 +125,13 @@ def _details(
 def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> list[Block]:
     said = [
         words.winner(advice, place.axes, objective),
+        words.second(advice, objective),
         words.ties(advice, place.axes, objective),
         words.cost(advice, objective),
         words.left_out(advice),
     ]
     found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
-    if advice.winner is not None:
-        found.append(Code(code.source(advice.winner, folder / str(advice.winner["folder"]))))
+    found += second_grid(place, advice, objective)
+    if advice.use is not None:
+        found.append(Code(code.source(advice.use, folder / str(advice.use["folder"]))))
     return found

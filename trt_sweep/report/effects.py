@@ -21,6 +21,7 @@ METRICS = {
     "latency_ms": "latency ms",
     "build_s": "build s",
     "engine_bytes": "engine size",
+    "peak_gpu_bytes": "memory",
     "rel_l2_error": "rel. error",
 }
 SEVERAL = 3  # pairs that an interval needs where the records tell nothing of a figure's scatter

@@ -7,10 +7,11 @@ import math
 import pandas as pd
 
 from trt_sweep import ranking, records
-from trt_sweep.report import pareto, text
+from trt_sweep.report import pareto, recommend, text, words
 from trt_sweep.report.audit import Verdict
 from trt_sweep.report.document import Block, Column, Grid, Points, Text
-from trt_sweep.report.effects import METRICS, Effect, words
+from trt_sweep.report.effects import METRICS, Effect
+from trt_sweep.report.effects import words as interaction_words
 from trt_sweep.report.pairs import TIMES, levels
 from trt_sweep.report.sections import Section
 
@@ -26,7 +27,7 @@ HEALTH = {
     "foreign_processes": "",
 }
 FRONT = 40  # rows of a front
-NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", "peak_gpu_bytes": "memory"}
+NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", pareto.MEMORY: "memory"}
 
 
 def environment_grid(rows: pd.DataFrame) -> Grid:
@@ -47,6 +48,21 @@ def environment_grid(rows: pd.DataFrame) -> Grid:
     return Grid(("", "of these records"), lines)
 
 
+def second_grid(place: Section, advice: recommend.Advice, objective: str) -> list[Block]:
+    """Both figures of each point that was measured again."""
+    if advice.second is None:
+        return []
+    axes = [axis for axis in place.axes if axis in words.differing(objective)]
+    group = set(advice.second.group["point_id"])
+    first = {row["point_id"]: row for row in advice.rows.to_dict("records")}
+    lines = []
+    for row in advice.second.rows.to_dict("records"):
+        ended = str(row["status"]) if row["status"] != "ok" else "may be the best" if row["point_id"] in group else ""
+        figures = [words.figure(item, objective) for item in (first[row["point_id"]], row)]
+        lines.append([text.label(row, axes), *figures, ended])
+    return [Grid(("measured again", "at first", "again", ""), lines)]
+
+
 def verdict_grid(verdicts: list[Verdict]) -> Grid:
     return Grid(("axis", "effect", "evidence"), [[item.axis, item.kind, item.evidence] for item in verdicts])
 
@@ -62,7 +78,9 @@ def effect_grid(place: Section) -> Block:
             of_value = {effect.metric: effect for effect in axis.effects if effect.level == value}
             first = next(iter(of_value.values()))
             pairs = max(effect.pairs for effect in of_value.values())
-            interacting = {words(item): None for effect in of_value.values() for item in effect.interactions}
+            interacting = {
+                interaction_words(item): None for effect in of_value.values() for item in effect.interactions
+            }
             cells = [_change(of_value.get(metric)) for metric in metrics]
             lines.append([axis.name, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
     if not lines:
@@ -144,7 +162,9 @@ def points(place: Section, prefix: str) -> Points:
             ranks = [_rank(low, high) for low, high in zip(best, worst, strict=True)]
             columns.append(Column(f"{rank} rank", ranks, _numbers(best)))
     figures("vs eager", "speedup", ".2f")
-    figures("memory B", "peak_gpu_bytes", ".4g") if "peak_gpu_bytes" in rows else None
+    if rows[pareto.MEMORY].notna().any():
+        shown = [_figure(value, pareto.MEMORY) for value in rows[pareto.MEMORY]]
+        columns.append(Column("memory", shown, _numbers(rows[pareto.MEMORY])))
     figures("rel. error", "rel_l2_error", ".1e")
     columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True))
     if rows["health"].notna().any():

@@ -7,7 +7,7 @@ import pandas as pd
 
 from trt_sweep.report.pairs import TIMES
 
-MEMORY = "peak_gpu_bytes"  # records of older versions have none
+MEMORY = "peak_gpu_bytes"  # null on a CPU, and in records of older versions
 COSTS = ("build_s", MEMORY, "rel_l2_error")
 
 
@@ -49,4 +49,4 @@ def front(rows: pd.DataFrame, metrics: list[str]) -> pd.Series:
 
 def metrics(rows: pd.DataFrame) -> list[str]:
     """The figures that these rows have: a clock, and of the costs those that some row has."""
-    return [clock(rows), *(name for name in COSTS if name in rows and rows[name].notna().any())]
+    return [clock(rows), *(name for name in COSTS if rows[name].notna().any())]

@@ -31,12 +31,25 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Second:
+    """What a second measurement has shown: `rows` by how good they are, those that failed last.
+
+    `group` are those that nothing proves to be worse than the best, `judged` whether that could be told.
+    """
+
+    rows: pd.DataFrame
+    group: pd.DataFrame
+    judged: bool
+
+
+@dataclass(frozen=True)
 class Advice:
     """What is recommended for one piece of work.
 
-    `winner` is the best row as measured, `ties` the others that nothing proves to be worse, `judged` whether that could
-    be told at all, `left_out` how many rows do not qualify, by reason. `defaults` is the row that a user who sets
-    nothing gets, and `cost` how much more it takes: a difference of logarithms.
+    `winner` is the best row as measured, `runner_up` the next, `ties` the others that nothing proves to be worse,
+    `judged` whether that could be told at all, `left_out` how many rows do not qualify, by reason. `defaults` is the
+    row that a user who sets nothing gets, and `cost` how much more it takes: a difference of logarithms. `second` is
+    null where nothing was measured again.
     """
 
     rows: pd.DataFrame
@@ -46,6 +59,23 @@ class Advice:
     left_out: dict[str, int]
     defaults: Row | None = None
     cost: stats.Difference | None = None
+    runner_up: Row | None = None
+    second: Second | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether no second measurement proves another point to be better than the winner, or saw it fail."""
+        if self.winner is None or self.second is None:
+            return True
+        return self.winner["point_id"] in set(self.second.group["point_id"])
+
+    @property
+    def use(self) -> Row | None:
+        """The row to go by: the winner, or where that is not confirmed the best of the second measurement's group."""
+        if self.confirmed or self.second is None:
+            return self.winner
+        best = self.rows[self.rows["point_id"].isin(self.second.group["point_id"].head(1))]
+        return best.iloc[0].to_dict() if len(best) else None
 
 
 def check(wanted: Wanted, rows: pd.DataFrame) -> None:
@@ -54,7 +84,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
         value = getattr(wanted, name)
         if value is not None and not (value >= 0 and math.isfinite(value)):
             raise SweepError(f"--{name.replace('_', '-')}={value} is not allowed: use a number of at least 0")
-    if wanted.max_memory is not None and (pareto.MEMORY not in rows or rows[pareto.MEMORY].isna().all()):
+    if wanted.max_memory is not None and rows[pareto.MEMORY].isna().all():
         raise SweepError(f"--max-memory={wanted.max_memory} cannot be judged: these records have no {pareto.MEMORY}")
     column = OBJECTIVES[wanted.objective][0]
     ok = rows[rows["status"] == "ok"]
@@ -109,7 +139,23 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     if defaults is not None and not text.missing(defaults[column]):
         pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
         cost = stats.difference((1, -1), pair)
-    return Advice(rows, winner, ties, all(judged), left_out, defaults, cost)
+    runner_up: Row | None = fit.iloc[1].to_dict() if len(fit) > 1 else None
+    return Advice(rows, winner, ties, all(judged), left_out, defaults, cost, runner_up)
+
+
+def judged(rows: pd.DataFrame, objective: str) -> Second:
+    """The points of one task that were measured again, among themselves."""
+    column, more, _ = OBJECTIVES[objective]
+    rows = rows.sort_values(column, ascending=not more, kind="stable")
+    fit = rows[(rows["status"] == "ok") & (rows[column].astype(float) > 0)]
+    if objective == "gpu" and fit["gpu_ms_method"].nunique() > 1:
+        fit = fit[fit["gpu_ms_method"] == fit["gpu_ms_method"].value_counts().index[0]]
+    rows = pd.concat([fit, rows.drop(fit.index)])
+    if fit.empty:
+        return Second(rows, fit, False)
+    estimates, runs = _estimates(fit, objective)
+    group = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]]
+    return Second(rows, group, all(math.isfinite(item.variance) for item in estimates))
 
 
 def _estimates(rows: pd.DataFrame, objective: str) -> tuple[list[stats.Estimate], list[object]]:

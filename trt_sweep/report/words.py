@@ -47,9 +47,15 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
     if advice.winner is None:
         return f"{where}: no point qualifies ({_left_out(advice)})."
     column, more, unit = recommend.OBJECTIVES[objective]
-    label = text.label(advice.winner, [axis for axis in axes if axis in differing(objective)])
+    axes = [axis for axis in axes if axis in differing(objective)]
+    label = text.label(advice.winner, axes)
     figure = f"{text.number(advice.winner[column])} {unit}"
     best = "most" if more else "least"
+    if advice.second is not None and not advice.confirmed:
+        group = [text.label(row, axes) for row in advice.second.group.to_dict("records")]
+        use = f"use {'one of ' * (len(group) > 1)}{text.listed(group)}" if group else "no point ran again"
+        had = f"{label} had the {best} {NAMES.get(objective, objective)} at first, {figure}"
+        return f"{where}: not confirmed by a second measurement; {had}. Instead, {use}."
     if not advice.judged:
         tie = "not proved, as nothing is known of the scatter of every figure"
     elif len(advice.ties):
@@ -62,13 +68,60 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
 def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | None:
     """The others of the winner's group."""
     column, _, unit = recommend.OBJECTIVES[objective]
-    if advice.ties.empty:
+    if advice.ties.empty or not advice.confirmed:
         return None
     axes = [axis for axis in axes if axis in differing(objective)]
     first = advice.ties.head(TIES).to_dict("records")
     labels = [f"{text.label(row, axes)} ({text.number(row[column])} {unit})" for row in first]
     more = f" and {len(advice.ties) - TIES} more" if len(advice.ties) > TIES else ""
     return f"As good as far as is known: {', '.join(labels)}{more}."
+
+
+def second(advice: recommend.Advice, objective: str) -> str | None:
+    """What measuring the winner again has shown."""
+    if advice.second is None or advice.winner is None:
+        return None
+    found = advice.second
+    row = found.rows[found.rows["point_id"] == advice.winner["point_id"]].iloc[0].to_dict()
+    beside = len(found.rows) - 1
+    said = "Measured again" + f", interleaved with {text.count(beside, 'other')}" * (beside > 0)
+    said += f": {figure(row, objective)}, at first {figure(advice.winner, objective)}"
+    low, high = ends(advice.winner, objective)
+    if row["status"] != "ok":
+        verdict = f"not confirmed: it ended as {row['status']} ({text.level(row['reason'])})"
+    elif not found.judged:
+        verdict = "neither confirmed nor refuted, as nothing is known of the scatter of every figure"
+    elif not advice.confirmed:
+        verdict = "not confirmed: another is proved to be better"
+    elif len(found.group) > 1:
+        verdict = f"confirmed as one of {len(found.group)} that nothing measured tells apart"
+    else:
+        verdict = (
+            "confirmed, and proved to be better than the others" if beside else "there is no other to set it against"
+        )
+    column = recommend.OBJECTIVES[objective][0]
+    moved = not text.missing(row[column]) and not math.isnan(low) and not low <= row[column] <= high
+    return f"{said}: {verdict}" + "; the second figure is not where the first had it expected" * moved + "."
+
+
+def ends(row: recommend.Row, objective: str) -> tuple[float, float]:
+    """The interval of the objective's figure, nan where there is none; a throughput's follows from the latency's."""
+    clock = {"latency": "latency_ms", "gpu": "gpu_ms", "throughput": "latency_ms"}.get(objective)
+    if clock is None or text.missing(row[f"{clock}_ci_low"]) or text.missing(row[f"{clock}_ci_high"]):
+        return math.nan, math.nan
+    low, high = float(row[f"{clock}_ci_low"]), float(row[f"{clock}_ci_high"])
+    if objective != "throughput":
+        return low, high
+    return row["batch_size"] * 1e3 / high, row["batch_size"] * 1e3 / low
+
+
+def figure(row: recommend.Row, objective: str) -> str:
+    """The objective's figure with its interval and unit; a dash where it is missing."""
+    column, _, unit = recommend.OBJECTIVES[objective]
+    if text.missing(row[column]):
+        return text.NONE
+    low, high = ends(row, objective)
+    return f"{text.number(row[column])}{'' if math.isnan(low) else f' [{low:.4g}, {high:.4g}]'} {unit}"
 
 
 def differing(objective: str) -> list[str]:
@@ -79,7 +132,7 @@ def differing(objective: str) -> list[str]:
 
 def cost(advice: recommend.Advice, objective: str) -> str | None:
     """What it costs to set nothing."""
-    if advice.winner is None:
+    if advice.winner is None or not advice.confirmed:
         return None
     if advice.defaults is None or advice.cost is None:
         return "The cost of staying with the defaults is not known: dynamo with nothing set is not among these points."

@@ -1,0 +1,106 @@
+"""Measure what is recommended again, before it is named: with its nearest rivals and the defaults, in a new sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trt_sweep import config, gpu, models, records, resume, table
+from trt_sweep.config import IsolationConfig, SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.report import recommend
+from trt_sweep.report.recommend import Advice, Row
+from trt_sweep.sweep import Sweep
+
+NEAREST = 4  # ties that are measured again
+ELSEWHERE = "run it where the records were made, or sweep again and report that"
+
+
+def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: str) -> list[Advice]:
+    """The advices with what a second measurement says of them; one sweep, in rounds, for each sweep they are from.
+
+    `folder` is the one that the table was loaded from. Each second sweep has a new folder in `out`, or beside the first
+    one. Raises SweepError, before anything is built, where a point cannot be made again: without its config.json, on
+    another GPU, with other versions, or where nothing is recommended.
+    """
+    folder = folder.absolute()
+    by_sweep: dict[Path, dict[str, Path]] = {}
+    for advice in advices:
+        for row in _candidates(advice):
+            path = folder / str(row["folder"])
+            by_sweep.setdefault(path.parent.parent, {})[str(row["point_id"])] = path
+    if not by_sweep:
+        raise SweepError("--remeasure has nothing to measure: no point is recommended")
+    checked = {first: [_checked(path) for path in points.values()] for first, points in by_sweep.items()}
+    rows = {
+        first: _measured(first, points, out.absolute() if out else first.parent) for first, points in checked.items()
+    }
+    found = []
+    for advice in advices:
+        these, second = _candidates(advice), None
+        if these:
+            measured = rows[(folder / str(these[0]["folder"])).parent.parent]
+            measured = measured[measured["point_id"].isin([row["point_id"] for row in these])]
+            second = recommend.judged(measured, objective)
+        found.append(dataclasses.replace(advice, second=second))
+    return found
+
+
+def _candidates(advice: Advice) -> list[Row]:
+    """The winner, the runner-up, the nearest ties and the defaults."""
+    if advice.winner is None:
+        return []
+    rows = [advice.winner, *advice.ties.head(NEAREST).to_dict("records")]
+    rows += [row for row in (advice.runner_up, advice.defaults) if row is not None]
+    return list({row["point_id"]: row for row in rows}.values())
+
+
+def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
+    """The configuration and the record of a point that can be made again here, as far as is known by now."""
+    record, file = records.read(path / records.RECORD), path / "config.json"
+    try:
+        found = config.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, OmegaConfBaseException, SweepError) as error:
+        raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
+    if found.point_id != record.point_id:
+        raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
+    if found.model.factory.get("_target_") == models.HELD:
+        raise SweepError(
+            f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
+        )
+    try:
+        gpu.resolve(found.device)
+    except SweepError as error:
+        where = f"device={found.device}, {record.gpu_name} ({record.gpu_uuid})"
+        raise SweepError(
+            f"--remeasure is refused: the records are of {where}, which is not here; {ELSEWHERE}"
+        ) from error
+    isolation = found.isolation
+    if isolation.mode == "job":  # a process for each point has no rounds to interleave
+        isolation = IsolationConfig(max_jobs=isolation.max_jobs)
+    # Built anew, and by nobody beside the timing.
+    found = dataclasses.replace(found, cache_dir=None, build_workers=0, profile=False, isolation=isolation)
+    return dataclasses.replace(found, plan=False, resume=None, retry=[]), record
+
+
+def _measured(first: Path, points: list[tuple[SweepConfig, records.Record]], beside: Path) -> pd.DataFrame:
+    """The table of a second sweep of these points of the sweep in `first`."""
+    place = beside / f"{first.name}-remeasured-{secrets.token_hex(2)}"
+    configs = {number: point for number, (point, _) in enumerate(points)}
+    with resume.surroundings(first):
+        try:
+            sweep = Sweep(configs, place, like=[record for _, record in points])
+        except (SweepError, OSError) as error:
+            shutil.rmtree(place, ignore_errors=True)
+            raise SweepError(f"--remeasure is refused: {one_line(error)}; {ELSEWHERE}") from error
+        with sweep:
+            sweep.run()
+    return table.load(place)
