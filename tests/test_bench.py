@@ -199,6 +199,7 @@ def test_the_runtimes_are_compared_layer_by_layer(tmp_path, slower):
     assert found["same_layers"] and found["layers"] == 66
     assert found["intervals_that_overlap"] == (66 if slower == 1 else 63)  # one layer of each engine is slower
     assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_cpp_over_python"] > 1.01)
+    assert (found["run_spread_percent"] > 5) == (slower > 1) and found["apart"] == (3 if slower > 1 else 0)
     assert profile.agreement(tmp_path, rows[:1]) == []
 
 

@@ -6,6 +6,7 @@ In parts, each of which ends within minutes and leaves a file: `report` puts tog
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from trt_sweep import layers, table
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
-from trt_sweep.layers import evidence
+from trt_sweep.layers import compare, evidence
 from trt_sweep.records import write_json
 
 POINTS = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp,python")
@@ -146,27 +147,37 @@ def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
 
 
 def agreement(folder: Path, rows: pd.DataFrame) -> list[Found]:
-    """Layer by layer, the two runtimes of one engine: how far shares differ, and how many intervals overlap."""
+    """Layer by layer, the two runtimes of one engine: how far times and shares differ.
+
+    `run_spread_percent` is how far one run's time of a layer lies from another's, as a standard deviation, and
+    `apart` how many layers differ by more than that and their samples allow for. A run's interval is narrower than
+    that spread: how many overlap is told as well.
+    """
     found = []
     for model, both in rows.drop_duplicates(["model", "runtime"]).groupby("model", sort=False):
         by_runtime = both.set_index("runtime")["folder"]
         if set(by_runtime.index) != {"cpp", "python"}:
             continue
         cpp, python = (layers.load(folder / by_runtime[name]) for name in ("cpp", "python"))
-        pairs = cpp.merge(python, on=["engine", "name"], suffixes=("", "_python"))
-        overlap = (pairs["ci_low"] <= pairs["ci_high_python"]) & (pairs["ci_low_python"] <= pairs["ci_high"])
-        found.append(
-            {
-                "model": model,
-                "layers": len(cpp),
-                "same_layers": cpp["name"].tolist() == python["name"].tolist(),
-                "largest_share_difference": round(float((pairs["share"] - pairs["share_python"]).abs().max()), 4),
-                "largest_difference_ms": round(float((pairs["median_ms"] - pairs["median_ms_python"]).abs().max()), 5),
-                "intervals_that_overlap": int(overlap.sum()),
-                "sum_cpp_over_python": round(float(cpp["median_ms"].sum() / python["median_ms"].sum()), 3),
-            }
-        )
+        same = cpp["name"].tolist() == python["name"].tolist()
+        found.append({"model": model, "layers": len(cpp), "same_layers": same, **_agree(cpp, python)})
     return found
+
+
+def _agree(cpp: pd.DataFrame, python: pd.DataFrame) -> Found:
+    """Over the layers that both have."""
+    there = {(row["engine"], row["name"]): row for row in python.to_dict("records")}
+    pairs = [(row, there[key]) for row in cpp.to_dict("records") if (key := (row["engine"], row["name"])) in there]
+    moved = [math.log(a["median_ms"] / b["median_ms"]) for a, b in pairs if min(a["median_ms"], b["median_ms"]) > 0]
+    spread = compare.between_runs(moved)
+    return {
+        "largest_share_difference": round(max(abs(a["share"] - b["share"]) for a, b in pairs), 4),
+        "largest_difference_ms": round(max(abs(a["median_ms"] - b["median_ms"]) for a, b in pairs), 5),
+        "sum_cpp_over_python": round(float(cpp["median_ms"].sum() / python["median_ms"].sum()), 3),
+        "run_spread_percent": round(100 * spread, 1),
+        "apart": sum(compare.differ([a], [b], spread, len(pairs)) for a, b in pairs),
+        "intervals_that_overlap": sum(a["ci_low"] <= b["ci_high"] and b["ci_low"] <= a["ci_high"] for a, b in pairs),
+    }
 
 
 def verbosity(rows: pd.DataFrame) -> list[Found]:

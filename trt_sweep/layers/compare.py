@@ -49,7 +49,7 @@ def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
     both = [number for number, (before, after) in enumerate(sides) if before and after]
     rows = []
     for number, (before, after) in enumerate(sides):
-        proved = number in both and not same_engine and _differ(before, after, spread, len(both))
+        proved = number in both and not same_engine and differ(before, after, spread, len(both))
         times = [sum(layer["median_ms"] for layer in side) for side in (before, after)]
         formats = [_precision(side) for side in (before, after)]
         rows.append(
@@ -107,9 +107,12 @@ def _run_spread(sides: list[list[list[Layer]]]) -> tuple[float, int]:
     pairs = [(before[0], after[0]) for before, after in sides if len(before) == len(after) == 1]
     times = [(one["median_ms"], other["median_ms"]) for one, other in pairs if _what(one) == _what(other)]
     moved = [math.log(other / one) for one, other in times if min(one, other) > 0]
-    if len(moved) < CONTROLS:
-        return RUN_SPREAD, 0
-    return float(np.sqrt(np.mean(np.square(moved)) / 2)), len(moved)
+    return (between_runs(moved), len(moved)) if len(moved) >= CONTROLS else (RUN_SPREAD, 0)
+
+
+def between_runs(moved: list[float]) -> float:
+    """Relative standard deviation between runs, from how the same layers moved: logarithms of ratios of their times."""
+    return float(np.sqrt(np.mean(np.square(moved)) / 2))
 
 
 def _what(layer: Layer) -> tuple[object, ...]:
@@ -117,8 +120,11 @@ def _what(layer: Layer) -> tuple[object, ...]:
     return layer["name"].rpartition("_")[0], *(layer[column] for column in ("type", "tactic", "inputs", "outputs"))
 
 
-def _differ(before: list[Layer], after: list[Layer], spread: float, comparisons: int) -> bool:
-    """Whether the sums of a group's layers, call by call, differ."""
+def differ(before: list[Layer], after: list[Layer], spread: float, comparisons: int) -> bool:
+    """Whether the sums of a group's layers, call by call, differ by more than the spread between runs and chance.
+
+    `spread` is relative; `comparisons` is how many groups are judged.
+    """
     estimates = []
     for side in (before, after):
         calls = min(len(layer["samples"]) for layer in side)
