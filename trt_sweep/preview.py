@@ -43,6 +43,10 @@ def show(
     reasons: list[str] = []
     for point in (point for build in todo for point in build):
         found: Preview = host.call("preview", point)
+        if found.reason:
+            reasons.append(f"{label(point)} cannot be built: {found.reason}")
+            shown.add_row("–", label(point), "–", "–", "–")
+            continue
         first = found.key not in builds
         if first:
             once = _build_s(point, found, plan.environment(point), known)
@@ -53,8 +57,6 @@ def show(
         part = found.partition
         operators = "–" if part.ops_total is None else f"{part.ops_supported}/{part.ops_total}"
         engines = "–" if part.engines is None else f"{part.engines} {part.engine_ops}"
-        if found.reason:
-            reasons.append(f"{label(point)} cannot be built: {found.reason}")
         takes = "shared" if not first else "?" if seconds is None else f"{seconds:.1f}" if seconds else "–"
         shown.add_row(str(number), label(point), operators, engines, takes)
     spent.enter(HARNESS)
@@ -103,7 +105,7 @@ def _windows(point: Point) -> tuple[float, float]:
 
 
 def _build_s(point: Point, found: Preview, here: Environment, known: list[Record]) -> float | None:
-    if point.config.dryrun or found.reason is not None:
+    if point.config.dryrun:
         return 0.0
     if point.config.backend == records.BASELINE:
         return 0.0  # nothing is compiled
