@@ -223,6 +223,23 @@ def test_one_engine_is_never_faster_than_itself(tmp_path):
     assert said == ["optimization_level=0: the same engines, byte for byte; differences between their times are noise."]
 
 
+def test_brief_answers_show_one_sweep_of_each_model(tmp_path):
+    for name, precision, levels in (("a", "fp16", (0, 3, 5)), ("b", "fp32", (0, 3))):
+        for level in levels:
+            put(
+                tmp_path / name, f"l{level}", 1.0 + level, **TIMED, precision=precision, optimization_level=level,
+                engine_id=precision, engines=1,
+            )  # fmt: skip
+    blocks = assembly.answers(table.load(tmp_path))
+    (grid,) = [block for block in blocks if isinstance(block, Grid)]
+    assert [row[0] for row in grid.rows] == ["0", "3 (default)", "5"]
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
+    assert said == [
+        "optimization_level=0, 5: the same engines, byte for byte; differences between their times are noise."
+    ]
+    assert Text("1 further sweep of the same: left out here.") in blocks
+
+
 def test_readme_says_what_the_published_records_say():
     rows = table.load(ROOT / "outputs/reference")
     text = (ROOT / "README.md").read_text(encoding="utf-8")

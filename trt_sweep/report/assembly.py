@@ -62,8 +62,8 @@ def document(
 
 
 def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
-    """The open questions alone, as headings below one of the third level."""
-    return questions.answers(list(sections.split(rows, delta)), level=4)
+    """The open questions alone, in brief, as headings below one of the third level."""
+    return questions.answers(list(sections.split(rows, delta)), level=4, brief=True)
 
 
 def _summary(place: Section, advices: list[recommend.Advice], objective: str) -> list[Block]:

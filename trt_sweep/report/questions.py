@@ -31,8 +31,11 @@ NEEDED = (
 COLUMNS = ("", "engines", "operators", "engine", "gpu ms [95 %]", "latency ms [95 %]", "change [95 %]")
 
 
-def answers(sections: list[Section], level: int = 3) -> list[Block]:
-    """Each question, as a heading of this level, with its answers by flavour and GPU; what no record tells is said."""
+def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> list[Block]:
+    """Each question, as a heading of this level, with its answers by flavour and GPU; what no record tells is said.
+
+    A brief answer shows one sweep of each model and counts the others.
+    """
     found: list[Block] = []
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
@@ -47,17 +50,31 @@ def answers(sections: list[Section], level: int = 3) -> list[Block]:
             found.append(
                 Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
             )
-        for section, places in asked[:MOST]:
-            found += _answer(section, section.rows.iloc[places], axis, level + 1)
-        if len(asked) > MOST:
+        shown = _one_a_model(asked) if brief else asked[:MOST]
+        for section, places in shown:
+            found += _answer(section, section.rows.iloc[places], axis, level + 1, brief)
+        if not brief and len(asked) > MOST:
             found.append(Text(f"{len(asked) - MOST} further combinations of the other axes are in the table."))
-        if len(every) > len(asked):
-            found.append(Text(f"{text.count(len(every) - len(asked), 'further sweep')} of the same: see the table."))
+        others = len(every) - len(shown if brief else asked)
+        if others:
+            where = "left out here" if brief else "see the table"
+            found.append(Text(f"{text.count(others, 'further sweep')} of the same: {where}."))
         flavors = {section.title.rpartition(", ")[2] for section, _ in asked}
         missing = [name for name in FLAVORS.values() if name not in flavors]
         if asked and missing:
             found.append(Text(f"Not measured with {' and '.join(missing)}."))
     return found
+
+
+def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
+    """Of each model the sweep with most values, a timed one if there is any; of several such the newest."""
+
+    def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, str]:
+        rows = item[0].rows.iloc[item[1]]
+        return bool((rows["status"] == "ok").any()), len(rows), str(rows["created_utc"].max())
+
+    best = {section.rows["model"].iloc[places[0]]: (section, places) for section, places in sorted(asked, key=told)}
+    return sorted(best.values(), key=told, reverse=True)
 
 
 def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
@@ -69,8 +86,8 @@ def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
             yield using[places]
 
 
-def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int) -> Iterator[Block]:
-    """A heading, a table of the values and what it says."""
+def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: bool) -> Iterator[Block]:
+    """A heading, a table of the values and what it says; if brief, in one line what is true of several values."""
     rows = rows[list(NEEDED)].assign(value=levels(rows, axis), place=rows.index)
     rows = rows.sort_values("value", key=lambda column: column.map(order), kind="stable").drop_duplicates("value")
     start = bases(rows, axis)[0]
@@ -79,7 +96,8 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int) -> Iter
     marks = _marks(first, axis, start)
     one_method = rows["gpu_ms"].notna().all() and rows["gpu_ms_method"].nunique() == 1
     clock = "gpu_ms" if one_method else "latency_ms"
-    lines, said = [], []
+    lines: list[list[str]] = []
+    said: list[tuple[str, str]] = []  # values and what is said of them
     for _, group in rows.groupby(_measurement(rows), sort=False):  # values of one partition, timed once, share a line
         content = group.to_dict("records")
         found = _change(section.scatters[clock], first, content[0])
@@ -91,12 +109,18 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int) -> Iter
         )
         for name, row in zip(names, content, strict=True):
             if row["value"] != start and (row["value"] in marks or axis == "optimization_level"):
-                said.append(f"{axis}={name}: {_sentence(first, row, text.CLOCKS[clock], found)}")
+                said.append((name, _sentence(first, row, text.CLOCKS[clock], found)))
+    if brief:
+        same: dict[str, list[str]] = {}
+        for name, sentence in said:
+            same.setdefault(sentence, []).append(name)
+        said = [(", ".join(names), sentence) for sentence, names in same.items()]
     yield Grid((axis, *COLUMNS[1:]), lines)
+    remarks = [f"{axis}={names}: {sentence}" for names, sentence in said]
     missing = [f"{value} ({mark})" for value, mark in marks.items() if value not in set(rows["value"])]
     if missing:
-        said.append(f"Not among these values: {', '.join(missing)}.")
-    yield Bullets(said)
+        remarks.append(f"Not among these values: {', '.join(missing)}.")
+    yield Bullets(remarks)
 
 
 def _label(row: dict[Any, Any], axis: str) -> str:
