@@ -146,9 +146,10 @@ class Lowered:
         graph = self._arguments["gm"]
         settings = dataclasses.replace(self._arguments["settings"], min_block_size=size)
         # The library takes weights off the graph that it is given: that gets one with the same weights.
-        fresh = {"gm": torch.fx.GraphModule(graph, copy.deepcopy(graph.graph)), "settings": settings}
+        fresh = torch.fx.GraphModule(graph, copy.deepcopy(graph.graph))
+        fresh.meta = dict(graph.meta)  # what is complex, and gets operators of its own around the engines
         with trackers() as found:
-            partitioned = self._partition(**self._arguments | fresh)
+            partitioned = self._partition(**self._arguments | {"gm": fresh, "settings": settings})
         return [(found[0] if found else None, partitioned)]
 
 
