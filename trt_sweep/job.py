@@ -322,7 +322,7 @@ class Line:
                 self.compiled = backend.plan(model, settings) if config.dryrun else self._compile(model, settings)
         except Exception as failure:
             error = _bare(failure)
-            if isinstance(failure, Refused):
+            if isinstance(failure, Refused) and not config.dynamic:  # a range may be what it refuses
                 shared.put(at_any_size, str(failure))
             raise
         finally:
