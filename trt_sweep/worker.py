@@ -203,16 +203,17 @@ class Worker:
 def serve(descriptor: int) -> None:
     """Be the child process, until the connection ends.
 
-    First comes whose it is: the folder of the sweep, `sys.path`, and what is new in the environment. Each
-    (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
+    First comes whose it is: the folder of the sweep, and where and how it runs: the working folder, `sys.path`, the
+    environment. Each (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
     ("failed", text); until then ("phase", name) says what goes on.
     """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
     try:
-        folder, sys.path[:], environment = connection.recv()
+        folder, place, sys.path[:], environment = connection.recv()
     except EOFError:  # nobody's
         return
+    os.chdir(place)
     os.environ.update(environment)  # before CUDA looks
     with (folder / LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
