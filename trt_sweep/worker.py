@@ -41,7 +41,7 @@ class Worker:
         self._shared = Shared()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
-        self._aside_for: str | None = None
+        self._aside_for = "", ""
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
@@ -105,10 +105,13 @@ class Worker:
     @contextlib.contextmanager
     def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
-        if self._aside_for != config.unsized.source_key:  # what is shared is of one model
-            self._shared.clear()
-            self._aside_for = config.unsized.source_key
         device = gpu.resolve("auto" if config.dryrun else config.device)
+        of_model, of_size = config.unsized.source_key, config.source_key
+        before_model, before_size = self._aside_for
+        # What is shared is of one model; its programs for another batch size hold weights of their own.
+        if before_model != of_model or (before_size != of_size and not gpu.has_room(device)):
+            self._shared.clear()
+        self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             stack.enter_context(captured(folder / LOG))
@@ -203,9 +206,9 @@ class Worker:
 def serve(descriptor: int) -> None:
     """Be the child process, until the connection ends.
 
-    First comes whose it is: the folder of the sweep, and where and how it runs: the working folder, `sys.path`, the
-    environment. Each (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
-    ("failed", text); until then ("phase", name) says what goes on.
+    First comes whose it is: the folder of the sweep, the working folder, `sys.path`, and the environment. Each (method,
+    arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by ("failed",
+    text); until then ("phase", name) says what goes on.
     """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,7 @@ class Tells(torch.nn.Module):
     """Says in what folder and environment it is."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError(f"TOLD={os.environ.get('TOLD')} in {os.getcwd()}")
+        raise RuntimeError(f"TOLD={os.environ.get('TOLD')} in {Path.cwd()}")
 
 
 class Segfaults(torch.nn.Module):
