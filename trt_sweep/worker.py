@@ -26,6 +26,7 @@ from trt_sweep.point import Plan, Point, Preview, Report
 from trt_sweep.progress import LOG, captured
 from trt_sweep.records import Record
 from trt_sweep.sharing import Shared
+from trt_sweep.source import Source
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
 
@@ -119,8 +120,7 @@ class Worker:
             settings = backends.Settings(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
-            key = ("model", config.source_key, str(device))
-            model = self._shared.once(key, lambda: models.build(config, device, self._shared))
+            model = Source(config, device, self._shared).model()
             model, _ = quantization.prepared(model, config, device, self._shared)
             with torch.no_grad(), models.float32_mode(config.precision):
                 yield model, settings
