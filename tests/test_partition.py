@@ -83,6 +83,11 @@ def test_a_graph_lowered_once_is_partitioned_as_one_lowered_for_each_size(google
         assert partition._fallback(graph) == partition._fallback(direct)
 
 
+def test_a_library_that_partitions_elsewhere_is_told():
+    with pytest.raises(RuntimeError, match="partitions elsewhere"):
+        partition.Lowered(lambda: None)
+
+
 def test_identity_tells_partitions_apart_and_holds_still(googlenet):
     model, program = googlenet
     ids = [plan(program, model, size)[0].partition_id for size in (1, 5, 6, 5)]

@@ -140,6 +140,8 @@ class Lowered:
                 compile()
         except _Caught as end:
             self._arguments = end.arguments
+        else:
+            raise RuntimeError(f"this torch_tensorrt partitions elsewhere than in compile_module of {COMPILER}")
 
     def dry_run(self, size: int) -> list[Dry]:
         """Partition it for min_block_size=`size`."""
