@@ -327,6 +327,25 @@ def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     assert done.stdout == "1 False\n", done.stderr
 
 
+def test_points_run_where_hydra_has_gone(sweep):
+    """Though their process began before Hydra did."""
+    hydra = ("hydra.job.chdir=true", "+hydra.job.env_set.TOLD=yes")
+    done = sweep("model=tells", "backend=eager", "baselines=false", *hydra, multirun=False)
+    assert f"TOLD=yes in {done.folder}" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["modell=x"], ["--help"], ["isolation=worker"], ["precision=fp17", "-m"]])
+def test_a_process_that_nobody_comes_for_is_ended(tmp_path, arguments):
+    code = "import sys; from trt_sweep import __main__ as app, isolation; import psutil; begun = isolation.prepare; "
+    code += "said = []; isolation.prepare = lambda: (begun(), said.extend(psutil.Process().children()))\n"
+    code += "try: app.main()\nexcept SystemExit: pass\n"
+    code += "print(); print(len(said), len(psutil.Process().children()))"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    begun = 2 if set(arguments) & {"modell=x", "precision=fp17"} else 0  # and what guards it
+    assert done.stdout.endswith(f"\n{begun} 0\n"), done.stdout + done.stderr
+
+
 def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep):
     done = sweep("model=late_exit,patient", "batch_size=1,2", "backend=eager", "measure.max_s=3")
     rows = done.rows

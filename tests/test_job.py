@@ -10,10 +10,12 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import job, records
+from trt_sweep import backends, job, models, records
 from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.errors import Refused
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
+from trt_sweep.sharing import Shared
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 
@@ -91,6 +93,23 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
     assert len(samples["latency_ms"]) == last.samples > first.samples
     assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
     assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
+
+
+def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):
+    compile = backends.get("eager").compile
+
+    def refuses(model: models.Model, settings: backends.Settings) -> backends.Compiled:
+        if settings.config.dynamic:
+            raise Refused("no dynamic shapes")
+        return compile(model, settings)
+
+    monkeypatch.setattr(backends.get("eager"), "compile", refuses)
+    ranged = dataclasses.replace(eager(), batch_size=[1, 4, 8], time_at=[4])
+    shared, found = Shared(), []
+    for point in map(Point, (ranged, eager())):
+        with job.Job([point], "sweep", lambda made: tmp_path / made.id, shared=shared) as run:
+            found.append(run.lines[0].start().status)
+    assert found == ["unsupported", "ok"]
 
 
 def test_builds_are_told_apart(tmp_path):

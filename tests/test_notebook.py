@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -39,6 +41,16 @@ def test_a_module_in_memory_is_swept(tmp_path):
     again = trt_sweep.run(net, torch.rand(3, 8), {"backend": ["eager"]}, QUICK, tmp_path / "again")
     other = trt_sweep.run(Net(), torch.rand(3, 8), {"backend": ["eager"]}, QUICK, tmp_path / "other")
     assert len({*rows["model_id"], *again["model_id"]}) <= 2 and other["model_id"].iloc[0] not in set(again["model_id"])
+
+
+def test_what_was_there_before_can_be_collected_afterwards(tmp_path):
+    net = Net()
+    net.fc.__dict__["outer"] = net  # a reference cycle
+    trt_sweep.run(Net(), torch.rand(3, 8), {"backend": ["eager"]}, QUICK, tmp_path)
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None
 
 
 def test_keywords_integers_and_no_batch(tmp_path):

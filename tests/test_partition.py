@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from conftest import needs_tensorrt
@@ -27,15 +29,14 @@ def googlenet():
     return model, torch.export.export(model.module, model.inputs.args)
 
 
-def plan(program: torch.export.ExportedProgram, model: models.Model, size: int = 5):
-    def dry_run(size: int) -> list[partition.Dry]:
-        with partition.trackers() as found:
-            graph = loading.load().dynamo.compile(
-                program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True
-            )
-        return [(found[0] if found else None, graph)]
+def dry_run(program: torch.export.ExportedProgram, model: models.Model, size: int) -> list[partition.Dry]:
+    with partition.trackers() as found:
+        graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
+    return [(found[0] if found else None, graph)]
 
-    return partition.plan(dry_run, size, lambda what, make: make())
+
+def plan(program: torch.export.ExportedProgram, model: models.Model, size: int = 5):
+    return partition.plan(functools.partial(dry_run, program, model), size, lambda what, make: make())
 
 
 @pytest.mark.parametrize(("size", "engines"), [(1, 11), (5, 10), (22, 6), (45, 3), (300, 0)])
@@ -53,6 +54,38 @@ def test_googlenet(googlenet, size, engines, capfd):
     assert pools and {item["module"] for item in pools} >= {"maxpool1", "inception3a.branch4.0"}
     assert sum(details["unsupported_ops"].values()) == 13
     assert capfd.readouterr().out == ""
+
+
+class Complex(torch.nn.Module):
+    """Has a complex output, which the library computes in real numbers and puts together behind the engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        halves = torch.view_as_complex(self.linear(x).relu().reshape(-1, 4, 2))
+        return halves * halves
+
+
+@pytest.mark.parametrize("name", ["googlenet", "complex"])
+def test_a_graph_lowered_once_is_partitioned_as_one_lowered_for_each_size(googlenet, name):
+    model, program = googlenet
+    if name == "complex":
+        module = Complex().eval().requires_grad_(False).to(model.inputs.args[0].device)
+        model = models.Model(module, models.Inputs((model.inputs.args[0][0, 0, :2, :8].contiguous(),), {}))
+        program = torch.export.export(model.module, model.inputs.args)
+    lowered = partition.Lowered(lambda: dry_run(program, model, 1))
+    for size in (5, 300, 1, 5):  # the last as the first: nothing was taken off the graph
+        ((tracker, graph),), ((wanted, direct),) = lowered.dry_run(size), dry_run(program, model, size)
+        assert partition.identity([graph]) == partition.identity([direct])
+        assert partition.engine_ops([(tracker, graph)]) == partition.engine_ops([(wanted, direct)])
+        assert partition._fallback(graph) == partition._fallback(direct)
+
+
+def test_a_library_that_partitions_elsewhere_is_told():
+    with pytest.raises(RuntimeError, match="partitions elsewhere"):
+        partition.Lowered(lambda: None)
 
 
 def test_identity_tells_partitions_apart_and_holds_still(googlenet):

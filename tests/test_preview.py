@@ -9,11 +9,12 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
-from trt_sweep import preview, records
+from trt_sweep import gpu, preview, records
 from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
 from trt_sweep.point import Plan, Point
 from trt_sweep.progress import HARNESS, START, Spent
 from trt_sweep.records import Environment, Record
+from trt_sweep.worker import Worker
 
 
 @needs_tensorrt
@@ -55,6 +56,18 @@ def test_the_estimate_counts_windows_and_builds():
     both = preview.estimate(3, [one, point(dryrun=True)], [5.0, None], spent)
     assert both == "3 points, 2 builds: about 0:20 to 0:26, and 1 build of which nothing is known yet"
     assert "build_workers" in preview.estimate(1, [point(build_workers=2)], [5.0], spent)
+
+
+def test_what_other_batch_sizes_hold_is_kept_while_there_is_room(tmp_path, monkeypatch):
+    worker, found = Worker(tmp_path, lambda phase: None), []
+    for room in (True, False):
+        monkeypatch.setattr(gpu, "has_room", lambda device, room=room: room)
+        for size in (1, 2, 2):
+            with worker.aside(point(device="cpu", batch_size=size).config) as (model, settings):
+                settings.once("program", lambda: None)
+            found.append((model.module, len(worker._shared._made)))
+    assert found[0][0] is found[1][0] is found[2][0] and [number for _, number in found[:3]] == [3, 5, 5]
+    assert [number for _, number in found[3:]] == [3, 3, 3]
 
 
 class Host:

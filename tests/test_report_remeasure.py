@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -10,15 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import EXAMPLE, without_gpu
 from test_job import eager
 from test_ranking import TIMED
 from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
-from trt_sweep import table
+from trt_sweep import claims, gpu, table
 from trt_sweep.config import SweepConfig
-from trt_sweep.report import recommend, words
+from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.__main__ import main
 
 
@@ -115,6 +117,32 @@ def test_a_gpu_that_is_not_here(tmp_path, capsys):
         "--remeasure is refused: the records are of device=cuda:0, NVIDIA H100 (GPU-1), which is not here; run it where"
     )
     assert said in refused(tmp_path / "s", capsys)
+
+
+def test_the_gpu_of_the_records_is_taken(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    @contextlib.contextmanager
+    def a_free_gpu(preferred):
+        asked.append(preferred)
+        yield {}
+
+    monkeypatch.setattr(claims, "a_free_gpu", a_free_gpu)
+    monkeypatch.setattr(gpu, "resolve", lambda device: torch.device("cuda", 0))
+    config = eager()
+    config.device = "cuda:0"
+    point(tmp_path / "s", config, gpu_name="NVIDIA H100", gpu_uuid="GPU-b")
+    assert main([str(tmp_path / "s"), "--remeasure"]) == 1  # there is none of that name
+    assert asked == [["GPU-b"]] and "--remeasure is refused" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    point(tmp_path / "s", eager())
+    monkeypatch.setattr(remeasure, "Sweep", interrupted)
+    assert main([str(tmp_path / "s"), "--remeasure"]) == 130
 
 
 def test_configurations_that_do_not_do(tmp_path, capsys):

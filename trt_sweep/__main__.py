@@ -73,13 +73,15 @@ def main() -> None:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        isolation.end_prepared()
 
 
 def _runs_points(arguments: list[str]) -> bool:
     """Whether this process is about to need another for points, as far as a glance tells."""
-    options = {argument for argument in arguments if argument.startswith("-")}
+    options = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     elsewhere = any(argument.startswith(("hydra/launcher=", "isolation")) for argument in arguments)
-    return options <= {"-m", "--multirun"} and not elsewhere
+    return options <= {"-m", "--multirun", "-cd", "--config-dir"} and not elsewhere
 
 
 def register_resolver() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -73,6 +74,7 @@ class Local:
 
     def end(self) -> None:
         self._worker.close()
+        gc.unfreeze()  # what was there before is not ours
 
 
 class _Importing:
@@ -95,6 +97,12 @@ class _Importing:
             ["/bin/sh", "-c", GUARD, str(self.process.pid)], stdin=subprocess.PIPE, start_new_session=True
         )
 
+    def end(self) -> None:
+        self.guard.communicate()
+        self.process.wait()
+        self.connection.close()
+        self.said.close()
+
 
 _prepared: list[_Importing] = []
 
@@ -103,6 +111,12 @@ def prepare() -> None:
     """Begin to import for the next `Child`, which takes seconds, while this process finds out what it is to do."""
     if hasattr(os, "pidfd_open"):
         _prepared.append(_Importing())
+
+
+def end_prepared() -> None:
+    """End what nobody has come for."""
+    while _prepared:
+        _prepared.pop().end()
 
 
 def prepared_since() -> float:
@@ -120,8 +134,9 @@ class Child:
         begun = _prepared.pop() if _prepared else _Importing()
         self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
         self._said = begun.said
-        with contextlib.suppress(BrokenPipeError):  # `ready` tells more
-            self._connection.send((folder, sys.path, dict(environment)))
+        with contextlib.suppress(ConnectionError):  # `ready` tells more
+            # Since it began, Hydra may have gone elsewhere and set variables.
+            self._connection.send((folder, Path.cwd(), sys.path, {**os.environ, **environment}))
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
 

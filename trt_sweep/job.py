@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import errno
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,19 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import (
-    accuracy,
-    backends,
-    evaluation,
-    gpu,
-    health,
-    memory,
-    models,
-    quantization,
-    records,
-    tensorrt_engine,
-    timing,
-)
+from trt_sweep import backends, first_calls, gpu, health, memory, models, records, tensorrt_engine, timing
 from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
@@ -35,6 +24,7 @@ from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.records import SAMPLES, Axes, Record
 from trt_sweep.sharing import Shared
+from trt_sweep.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -260,6 +250,9 @@ class Line:
         hear, keep, reuse = self._enter, self._keep, self._built_before
         return backends.Settings(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
 
+    def _source(self, device: torch.device) -> Source:
+        return Source(self.config, device, self._job.shared, self._enter)
+
     def _keep(self, compiled: backends.Compiled) -> None:
         self.compiled = compiled
         self.write()  # interrupted, unless more comes of it: what is known outlives a crash
@@ -286,7 +279,7 @@ class Line:
             if self._job.builds:
                 self._reuse(self._job.builds)
                 if config.quantized:
-                    self._quantize(self._source(device), device)
+                    self._quantize(self._source(device))
             for _ in range(len(self._job.builds), 1 if config.dryrun else config.measure.rebuilds):
                 self._build(backend, device)
             if config.dryrun:
@@ -302,16 +295,17 @@ class Line:
         if (refused := shared.get(at_any_size)) is not None and not config.dynamic:
             self.phase = "build"
             raise Unsupported(f"{refused} (at another batch size; not tried again at this one)")
+        source = self._source(device)
         self._enter("model")
-        model = self._source(device)
+        model = source.model()
         self._enter("reference")
         if config.dryrun and not config.quantized:
             model()
         else:
-            self._reference(model, device)  # a reference that proves nothing is worth no build
+            source.reference(self.phase)  # a reference that proves nothing is worth no build
         if config.quantized:
             self._enter("quantization")
-            model = self._quantize(model, device)
+            model = self._quantize(source)
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
             with gpu.building(device, self._enter, self.phase):
@@ -322,7 +316,7 @@ class Line:
                 self.compiled = backend.plan(model, settings) if config.dryrun else self._compile(model, settings)
         except Exception as failure:
             error = _bare(failure)
-            if isinstance(failure, Refused):
+            if isinstance(failure, Refused) and not config.dynamic:  # a range may be what it refuses
                 shared.put(at_any_size, str(failure))
             raise
         finally:
@@ -337,11 +331,6 @@ class Line:
             compiled = backends.get(self.config.backend).compile(model, settings)
         # One that was built for another point brings what it holds along.
         return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
-
-    def _source(self, device: torch.device) -> models.Model:
-        """The model in FP32, as nothing has changed it yet."""
-        key = ("model", self.config.source_key, str(device))
-        return self._job.shared.once(key, lambda: models.build(self.config, device, self._job.shared))
 
     def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
         key = engine_key(self.config, planned)
@@ -359,39 +348,9 @@ class Line:
             compiled, build=build, partition=planned.partition, ignored_axes=planned.ignored_axes
         )
 
-    def _reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
-        """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that."""
-        key = ("reference", self.config.timed.source_key, str(device))
-        return self._job.shared.once(key, lambda: self._make_reference(model, device))
-
-    def _make_reference(self, model: models.Model, device: torch.device) -> tuple[Any, float]:
-        inputs, other = (models.inputs(self.config.timed, device, other) for other in (False, True))
-        with models.float32_mode("fp32"), gpu.building(device, self._enter, self.phase):
-            reference = model.module(*inputs.args, **inputs.kwargs)
-            accuracy.require_variance(reference)
-            spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
-        accuracy.require_dependence(spread)
-        return reference, spread
-
-    def _quantize(self, model: models.Model, device: torch.device) -> models.Model:
-        """The quantized model; what its own outputs are worth is kept, so that an engine is not blamed for it."""
-        config, shared = self.config, self._job.shared
-        quantized, facts = quantization.prepared(model, config, device, shared)
-
-        def error() -> records.Accuracy:
-            reference, _ = self._reference(model, device)
-            inputs = models.inputs(config.timed, device).to(models.DTYPE[config.base_precision])
-            with models.float32_mode("fp32"), gpu.building(device, self._enter, self.phase):
-                outputs = quantized.module(*inputs.args, **inputs.kwargs)
-            found = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
-            self._enter("quantization")
-            return found
-
-        found = shared.once(("fake_quant", config.quantized_key, config.timed.source_key, str(device)), error)
-        self.quantization = dataclasses.replace(
-            facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error
-        )
-        return quantized
+    def _quantize(self, source: Source) -> models.Model:
+        model, self.quantization = source.quantized(self.phase)
+        return model
 
     def _reuse(self, builds: list[_Built]) -> None:
         first = builds[0]
@@ -406,54 +365,27 @@ class Line:
         """Bind each build and compare its outputs; "ok", or "inaccurate" with the reason kept."""
         config = self.config
         self._enter("accuracy")
-        reference, spread = self._reference(self._source(device), device)
-        tolerance = config.accuracy.rel_l2[config.precision]
-        found: list[records.Accuracy] = []
-        first_ms: list[float] = []
-        needed: list[int | None] = []
+        reference, spread = self._source(device).reference(self.phase)
+        found: list[first_calls.FirstCalls] = []
         for index, built in enumerate(self._job.builds):
-            bind, held = built.compiled.bind, built.compiled.held
-            assert bind is not None and held is not None
-            replays = built.compiled.build.cuda_graphs_method is not None
-            # Without TensorRT what calls leave outside of torch's allocator is the libraries' own.
-            charged = held.charged() if backends.get(config.backend).TENSORRT else contextlib.nullcontext()
-            calls = memory.Calls(device)
-            with self.running(index), gpu.building(device, self._enter, "accuracy"):
-                with calls.counted():
-                    call = bind(models.inputs(config.timed, device))
-                timer = timing.Timer(call, device, config.measure, replays)
-                calls.prepare(timer)
-                with charged, calls.counted():
-                    outputs, took_ms = timer.first()
-            self.timers.append(timer)
-            first_ms.append(took_ms)
-            checked = accuracy.check(outputs, reference, tolerance)
-            with calls.counted():
-                del outputs
-            with self.running(index), gpu.building(device, self._enter, "accuracy"):
-                taken = calls.peak(timer)
-            keeps = held.bytes(built.compiled.module)
-            needed.append(None if taken is None or keeps is None else keeps + taken)
-            if config.accuracy.evaluate:
-                model = evaluation.Batched(bind, config)
-                with self.running(index), gpu.building(device, self._enter, "accuracy"):
-                    value = evaluation.run(model, config, device)
-                checked = dataclasses.replace(checked, evaluation=value, evaluation_name=evaluation.name(config))
-            found.append(checked)
+            running = functools.partial(self.running, index)
+            calls = first_calls.make(built.compiled, config, device, reference, running=running, enter=self._enter)
+            found.append(calls)
+            self.timers.append(calls.timer)
         # NaN is worse than any number.
-        worst = max(found, key=lambda item: (not item.finite, item.rel_l2_error))
+        worst = max((each.accuracy for each in found), key=lambda item: (not item.finite, item.rel_l2_error))
         self.accuracy = dataclasses.replace(worst, reference_spread=spread)
-        known = [item for item in needed if item is not None]
-        self.memory = records.Memory(peak_gpu_bytes=max(known) if len(known) == len(needed) else None)
+        known = [each.peak_bytes for each in found if each.peak_bytes is not None]
+        self.memory = records.Memory(peak_gpu_bytes=max(known) if len(known) == len(found) else None)
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
         builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
-        first_call_ms = first_ms[0] if self._first_call else None
+        first_call_ms = found[0].took_ms if self._first_call else None
         self.measurement = timing.Measurement(builds, config.timed.batch_size, first_call_ms, len(engines) or None)
         if self.accuracy.accurate:
             return "ok"
         self._reason = (
             f"relative L2 error {self.accuracy.rel_l2_error:.2g} against the FP32 reference is above "
-            f"accuracy.rel_l2.{config.precision}={tolerance}"
+            f"accuracy.rel_l2.{config.precision}={config.accuracy.rel_l2[config.precision]}"
             if self.accuracy.finite
             else "the output is not finite although the FP32 reference is"
         )

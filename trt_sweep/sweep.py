@@ -53,7 +53,7 @@ class Sweep:
         self._held = contextlib.ExitStack()
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
         goes_on = goes_on or self._settings.resume is not None
-        before = resume.gpus_of(folder) if goes_on else []
+        before = resume.gpus_of(folder) if goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
         self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
         self._host: isolation.Host | None = None
         self._ahead: Ahead | None = None

@@ -26,6 +26,7 @@ from trt_sweep.point import Plan, Point, Preview, Report
 from trt_sweep.progress import LOG, captured
 from trt_sweep.records import Record
 from trt_sweep.sharing import Shared
+from trt_sweep.source import Source
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
 
@@ -41,7 +42,7 @@ class Worker:
         self._shared = Shared()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
-        self._aside_for: str | None = None
+        self._aside_for = "", ""
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
@@ -105,10 +106,13 @@ class Worker:
     @contextlib.contextmanager
     def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
-        if self._aside_for != config.unsized.source_key:  # what is shared is of one model
-            self._shared.clear()
-            self._aside_for = config.unsized.source_key
         device = gpu.resolve("auto" if config.dryrun else config.device)
+        of_model, of_size = config.unsized.source_key, config.source_key
+        before_model, before_size = self._aside_for
+        # What is shared is of one model; its programs for another batch size hold weights of their own.
+        if before_model != of_model or (before_size != of_size and not gpu.has_room(device)):
+            self._shared.clear()
+        self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             stack.enter_context(captured(folder / LOG))
@@ -116,8 +120,7 @@ class Worker:
             settings = backends.Settings(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
-            key = ("model", config.source_key, str(device))
-            model = self._shared.once(key, lambda: models.build(config, device, self._shared))
+            model = Source(config, device, self._shared).model()
             model, _ = quantization.prepared(model, config, device, self._shared)
             with torch.no_grad(), models.float32_mode(config.precision):
                 yield model, settings
@@ -203,16 +206,17 @@ class Worker:
 def serve(descriptor: int) -> None:
     """Be the child process, until the connection ends.
 
-    First comes whose it is: the folder of the sweep, `sys.path`, and what is new in the environment. Each
-    (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
-    ("failed", text); until then ("phase", name) says what goes on.
+    First comes whose it is: the folder of the sweep, the working folder, `sys.path`, and the environment. Each (method,
+    arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by ("failed",
+    text); until then ("phase", name) says what goes on.
     """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
     try:
-        folder, sys.path[:], environment = connection.recv()
+        folder, place, sys.path[:], environment = connection.recv()
     except EOFError:  # nobody's
         return
+    os.chdir(place)
     os.environ.update(environment)  # before CUDA looks
     with (folder / LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())

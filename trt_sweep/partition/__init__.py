@@ -140,15 +140,18 @@ class Lowered:
                 compile()
         except _Caught as end:
             self._arguments = end.arguments
+        else:
+            raise RuntimeError(f"this torch_tensorrt partitions elsewhere than in compile_module of {COMPILER}")
 
     def dry_run(self, size: int) -> list[Dry]:
         """Partition it for min_block_size=`size`."""
         graph = self._arguments["gm"]
         settings = dataclasses.replace(self._arguments["settings"], min_block_size=size)
         # The library takes weights off the graph that it is given: that gets one with the same weights.
-        fresh = {"gm": torch.fx.GraphModule(graph, copy.deepcopy(graph.graph)), "settings": settings}
+        fresh = torch.fx.GraphModule(graph, copy.deepcopy(graph.graph))
+        fresh.meta = dict(graph.meta)  # what is complex, and gets operators of its own around the engines
         with trackers() as found:
-            partitioned = self._partition(**self._arguments | fresh)
+            partitioned = self._partition(**self._arguments | {"gm": fresh, "settings": settings})
         return [(found[0] if found else None, partitioned)]
 
 

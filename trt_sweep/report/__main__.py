@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Interrupted as interrupt:
         return interrupt.exit_code
+    except KeyboardInterrupt:
+        return 130
     print("written:", ", ".join(map(str, written)))
     return 0
 

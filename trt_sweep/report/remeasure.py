@@ -83,12 +83,14 @@ def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
         raise SweepError(
             f"--remeasure is refused: the records are of {where}, which is not here; {ELSEWHERE}"
         ) from error
+    # A sweep that took one of several GPUs saw no other: which it was the record tells.
+    device = "auto" if found.device == "cuda:0" else found.device
     isolation = found.isolation
     if isolation.mode == "job":  # a process for each point has no rounds to interleave
         isolation = IsolationConfig(max_jobs=isolation.max_jobs)
     # Built anew, and by nobody beside the timing.
     found = dataclasses.replace(found, cache_dir=None, build_workers=0, profile=False, isolation=isolation)
-    return dataclasses.replace(found, plan=False, resume=None, retry=[]), record
+    return dataclasses.replace(found, device=device, plan=False, resume=None, retry=[]), record
 
 
 def _measured(first: Path, points: list[tuple[SweepConfig, records.Record]], beside: Path) -> pd.DataFrame:

@@ -1,0 +1,61 @@
+"""What points have in common before anything is built for one of them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from test_job import eager
+
+from trt_sweep import models, quantization, records
+from trt_sweep.config import InputConfig, ModelConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.sharing import Shared
+from trt_sweep.source import Source
+
+CPU = torch.device("cpu")
+
+
+def test_points_share_what_they_have_in_common():
+    shared, point = Shared(), eager()
+    one = Source(point, CPU, shared)
+    other = Source(dataclasses.replace(point, precision="bf16"), CPU, shared)
+    larger = Source(dataclasses.replace(point, batch_size=8), CPU, shared)
+    assert one.model() is other.model() and one.reference("x")[0] is other.reference("x")[0]
+    assert larger.model().module is one.model().module and len(larger.reference("x")[0]) == 8
+    inputs = one.model().inputs.args[0]
+    assert torch.equal(one.reference("x")[0], one.model().module(inputs)) and one.reference("x")[1] > 0.1
+
+
+class Constant(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.arange(4.0)
+
+
+def test_a_reference_that_proves_nothing():
+    model = ModelConfig(name="m", factory={"_target_": f"{__name__}.Constant"}, inputs=[InputConfig(shape=[4])])
+    with pytest.raises(SweepError, match="does not depend on the inputs"):
+        Source(dataclasses.replace(eager(), model=model), CPU, Shared()).reference("x")
+
+
+def test_what_quantizing_alone_does(monkeypatch):
+    """The error of the quantized model in PyTorch, computed once for all points that have it."""
+    calls = []
+
+    def prepared(model: models.Model, *_: object) -> tuple[models.Model, records.Quantization]:
+        calls.append(1)
+        halved = copy.deepcopy(model.module)
+        for parameter in halved.parameters():
+            parameter.mul_(0.5)
+        halved.register_forward_hook(lambda *_: calls.append("called"))
+        return dataclasses.replace(model, module=halved), records.Quantization(quantized_layers=1)
+
+    monkeypatch.setattr(quantization, "prepared", prepared)
+    source = Source(dataclasses.replace(eager(), precision="int8"), CPU, Shared())
+    for _ in range(2):
+        _, facts = source.quantized("x")
+        assert facts.quantized_layers == 1 and facts.fake_quant_finite
+        assert facts.fake_quant_rel_l2_error == pytest.approx(0.5)
+    assert calls == [1, "called", 1]

@@ -1,0 +1,75 @@
+"""The first calls of a build: how long one takes, whether its outputs are right, and what memory it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trt_sweep import accuracy, backends, evaluation, gpu, memory, models, records, timing
+from trt_sweep.backends import Compiled, Running
+from trt_sweep.config import SweepConfig
+
+PHASE = "accuracy"
+
+
+@dataclass(frozen=True)
+class FirstCalls:
+    """What they have shown; `timer` has the call that is to be timed.
+
+    `took_ms` is for the very first one; `peak_bytes` are of the GPU's memory, null where they are not told.
+    """
+
+    timer: timing.Timer
+    took_ms: float
+    accuracy: records.Accuracy
+    peak_bytes: int | None
+
+
+def make(
+    compiled: Compiled,
+    config: SweepConfig,
+    device: torch.device,
+    reference: Any,
+    *,
+    running: Running,
+    enter: Callable[[str], None],
+) -> FirstCalls:
+    """Bind a build to the point's inputs, call it inside `running()`, and compare with the FP32 `reference`.
+
+    `enter` is told of the phase where the GPU had to be waited for. Raises what a call raises, and SweepError for
+    outputs of another form than the reference's.
+    """
+    bind, held = compiled.bind, compiled.held
+    assert bind is not None and held is not None
+
+    @contextlib.contextmanager
+    def calling() -> Iterator[None]:
+        with running(), gpu.building(device, enter, PHASE):
+            yield
+
+    # Without TensorRT what calls leave outside of torch's allocator is the libraries' own.
+    charged = held.charged() if backends.get(config.backend).TENSORRT else contextlib.nullcontext()
+    calls = memory.Calls(device)
+    with calling():
+        with calls.counted():
+            call = bind(models.inputs(config.timed, device))
+        timer = timing.Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
+        calls.prepare(timer)
+        with charged, calls.counted():
+            outputs, took_ms = timer.first()
+    found = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
+    with calls.counted():
+        del outputs
+    with calling():
+        taken = calls.peak(timer)
+    keeps = held.bytes(compiled.module)
+    if config.accuracy.evaluate:
+        with calling():
+            value = evaluation.run(evaluation.Batched(bind, config), config, device)
+        found = dataclasses.replace(found, evaluation=value, evaluation_name=evaluation.name(config))
+    return FirstCalls(timer, took_ms, found, None if taken is None or keeps is None else keeps + taken)

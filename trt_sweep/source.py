@@ -1,0 +1,70 @@
+"""What a point is built from and compared with: the model, its FP32 outputs, the quantized model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trt_sweep import accuracy, gpu, models, quantization, records
+from trt_sweep.config import SweepConfig
+from trt_sweep.models import Model
+from trt_sweep.sharing import Shared
+
+
+@dataclass(frozen=True)
+class Source:
+    """Each is made once for all points that have it in common, and kept in `shared`.
+
+    `enter` is told of the phase that an answer is wanted in, where that had to wait for the GPU.
+    """
+
+    config: SweepConfig
+    device: torch.device
+    shared: Shared
+    enter: Callable[[str], None] = lambda phase: None
+
+    def model(self) -> Model:
+        """The model in FP32, as nothing has changed it yet; raises SweepError where it cannot be built."""
+        key = ("model", self.config.source_key, str(self.device))
+        return self.shared.once(key, lambda: models.build(self.config, self.device, self.shared))
+
+    def reference(self, phase: str) -> tuple[Any, float]:
+        """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that.
+
+        Raises SweepError for outputs against which an error would mean nothing.
+        """
+        key = ("reference", self.config.timed.source_key, str(self.device))
+        return self.shared.once(key, lambda: self._reference(phase))
+
+    def _reference(self, phase: str) -> tuple[Any, float]:
+        model = self.model()
+        inputs, other = (models.inputs(self.config.timed, self.device, other) for other in (False, True))
+        with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
+            reference = model.module(*inputs.args, **inputs.kwargs)
+            accuracy.require_variance(reference)
+            spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
+        accuracy.require_dependence(spread)
+        return reference, spread
+
+    def quantized(self, phase: str) -> tuple[Model, records.Quantization]:
+        """The quantized model; what its own outputs are worth is told, so that an engine is not blamed for it.
+
+        Raises what `quantization.prepared` raises.
+        """
+        model, facts = quantization.prepared(self.model(), self.config, self.device, self.shared)
+        key = ("fake_quant", self.config.quantized_key, self.config.timed.source_key, str(self.device))
+        found = self.shared.once(key, lambda: self._fake_quantized(model, phase))
+        facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
+        return model, facts
+
+    def _fake_quantized(self, model: Model, phase: str) -> records.Accuracy:
+        config = self.config
+        reference, _ = self.reference(phase)
+        inputs = models.inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])
+        with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
+            outputs = model.module(*inputs.args, **inputs.kwargs)
+        return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
