@@ -33,8 +33,8 @@ BUILDS = ("model=resnet18,resnet50", "precision=fp16,fp32")
 PARTITIONS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20, 22, 24, 25, 26, 30, 40, 45, 46, 100, 300)
 BRIEF = ("measure.max_s=0.3", "measure.rounds=1")
 CLOCKS = ("gpu_ms", "latency_ms")
-# What a point needs whoever does it, or what is waited for: engines that are built ahead, or the GPU while another sweep
-# has it. The rest is the harness's own.
+# What a point needs whoever does it, or waits for: engines built ahead, the GPU while another sweep has it. The
+# rest is the harness's own.
 WORK = ("reference", "export", "partition", "build", "waiting", "accuracy", "warmup", "timing")
 
 
