@@ -18,6 +18,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from trt_sweep.config import LimitsConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.progress import LOG
@@ -81,7 +83,6 @@ class _Importing:
     """A process in a session of its own that imports what points need, and then waits to hear whose they are."""
 
     def __init__(self) -> None:
-        self.since = time.monotonic()
         self.connection, theirs = Pipe()
         self.said = tempfile.TemporaryFile()  # noqa: SIM115  (until there is a log)
         with theirs:
@@ -120,8 +121,9 @@ def end_prepared() -> None:
 
 
 def prepared_since() -> float:
-    """When the process for the next `Child` began to import, in seconds of `time.monotonic`; now, where none has."""
-    return _prepared[-1].since if _prepared else time.monotonic()
+    """When all began, in seconds of `time.monotonic`: with this process, where it has prepared another, or else now."""
+    age_s = time.time() - psutil.Process().create_time() if _prepared else 0.0
+    return time.monotonic() - age_s
 
 
 class Child:
