@@ -17,8 +17,9 @@ from test_faults import gone, processes
 
 from trt_sweep import gpu
 from trt_sweep.ahead import Ahead
-from trt_sweep.config import InputConfig, LimitsConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
+from trt_sweep.groups import InputConfig, LimitsConfig, ModelConfig
 from trt_sweep.point import Point
 from trt_sweep.worker import Worker
 

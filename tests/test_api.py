@@ -20,16 +20,9 @@ from conftest import needs_tensorrt
 
 from trt_sweep import gpu, loading
 from trt_sweep.api import FIXED, FRONTENDS, OURS, SPECIALIZATION, Api, Parameter, _converted, installed
-from trt_sweep.config import (
-    PRECISIONS,
-    RUNTIME_CACHES,
-    RUNTIMES,
-    SPECIALIZATIONS,
-    InputConfig,
-    ModelConfig,
-    SweepConfig,
-)
+from trt_sweep.config import RUNTIME_CACHES, RUNTIMES, SPECIALIZATIONS, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.groups import PRECISIONS, InputConfig, ModelConfig
 
 NAMES = {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}
 VERSIONS = {"2.11": "2.11.0", "2.12": "2.12.1", "2.13": "2.13.0", "2.14": "2.14.0"}

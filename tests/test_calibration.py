@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from trt_sweep import calibration
-from trt_sweep.config import InputConfig, ModelConfig, QuantizationConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import InputConfig, ModelConfig, QuantizationConfig
 
 CPU = torch.device("cpu")
 HERE = __name__

@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trt_sweep.config import (
-    AccuracyConfig,
-    InputConfig,
-    MeasureConfig,
-    ModelConfig,
-    QuantizationConfig,
-    SweepConfig,
-    from_hydra,
-)
+from trt_sweep.config import SweepConfig, from_hydra
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, QuantizationConfig
 
 
 def sweep(**values) -> SweepConfig:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from trt_sweep import evaluation
-from trt_sweep.config import AccuracyConfig, InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import AccuracyConfig, InputConfig, ModelConfig
 
 CPU = torch.device("cpu")
 HERE = __name__

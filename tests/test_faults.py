@@ -19,7 +19,7 @@ import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
 from trt_sweep import isolation, records, table
-from trt_sweep.config import LimitsConfig
+from trt_sweep.groups import LimitsConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.progress import LOG
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from trt_sweep import backends, cudagraphs, gpu, health, job, layers, models, records, table, timing
-from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.engine_store import PRIVATE
+from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 

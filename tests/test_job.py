@@ -11,8 +11,9 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job, models, records
-from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Refused
+from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.sharing import Shared

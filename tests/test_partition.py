@@ -9,7 +9,8 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import loading, models, partition
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
+from trt_sweep.groups import InputConfig, ModelConfig
 
 pytestmark = needs_tensorrt
 

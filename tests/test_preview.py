@@ -10,7 +10,8 @@ from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
 from trt_sweep import gpu, preview, records
-from trt_sweep.config import InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
+from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.point import Plan, Point
 from trt_sweep.progress import HARNESS, START, Spent
 from trt_sweep.records import Environment, Record

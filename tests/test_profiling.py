@@ -15,8 +15,9 @@ import torch
 
 from trt_sweep import layers, profiling, trace
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import Unsupported
+from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.models import Inputs
 from trt_sweep.records import Build, Profile
 

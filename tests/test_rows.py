@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trt_sweep import rows
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
+from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.point import Point, Report
 from trt_sweep.records import Record, Timing
 

@@ -11,8 +11,9 @@ from conftest import EXAMPLE, needs_tensorrt, without_gpu
 from rich.console import Console
 
 from trt_sweep import sensitivity
-from trt_sweep.config import InputConfig, ModelConfig, QuantizationConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import InputConfig, ModelConfig, QuantizationConfig
 from trt_sweep.sensitivity import Damage
 
 pytest.importorskip("modelopt")

@@ -9,7 +9,8 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job, records
 from trt_sweep.backends import Compiled
-from trt_sweep.config import PRECISIONS, AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
+from trt_sweep.groups import PRECISIONS, AccuracyConfig, InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.job import Line
 from trt_sweep.plan import effective, point_of
 from trt_sweep.point import Point

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from trt_sweep import tracing
-from trt_sweep.config import InductorConfig, InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.groups import InductorConfig, InputConfig, ModelConfig
 from trt_sweep.models import Inputs, Model
 
 RANGE = {0: (1, 4, 8)}

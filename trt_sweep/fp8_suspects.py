@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from trt_sweep import accuracy, backends, gpu, models, plan, quantization
-from trt_sweep.config import InputConfig, ModelConfig, QuantizationConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
+from trt_sweep.groups import InputConfig, ModelConfig, QuantizationConfig
 from trt_sweep.models import Inputs, Model
 from trt_sweep.progress import LOG, captured
 

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import psutil
 
-from trt_sweep.config import LimitsConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import LimitsConfig
 from trt_sweep.progress import LOG
 
 GRACE_S = 2.0  # between asking a process to end and making it

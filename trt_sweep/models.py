@@ -18,8 +18,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from trt_sweep import accuracy
-from trt_sweep.config import InputConfig, ModelConfig, Range, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.groups import InputConfig, ModelConfig, Range
 from trt_sweep.sharing import Shared
 
 TORCHVISION = "torchvision.models.get_model"

@@ -20,8 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import __main__ as app
 from trt_sweep import config, models, table
-from trt_sweep.config import InputConfig, ModelConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.sweep import Sweep
 
 Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]

@@ -14,8 +14,9 @@ import torch
 
 from trt_sweep import gpu, models
 from trt_sweep.api import SPECIALIZATION
-from trt_sweep.config import NAMES, Range, SweepConfig
+from trt_sweep.config import NAMES, SweepConfig
 from trt_sweep.errors import Unsupported
+from trt_sweep.groups import Range
 
 
 @functools.cache

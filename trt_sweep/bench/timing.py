@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, config, gpu, health, job, ranking, records, stats, timing
+from trt_sweep import clocks, gpu, groups, health, job, ranking, records, stats, timing
 from trt_sweep.errors import SweepError
 from trt_sweep.plan import effective, point_of
 from trt_sweep.progress import LOG, captured
@@ -344,7 +344,7 @@ def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
 
 def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
     """Elementwise work that makes a call longer by about this share of it: its size is found by bisection."""
-    settings = config.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
+    settings = groups.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
 
     def took(timed: clocks.Call) -> float:
         window = timing.Timer(timed, device, settings).window(health.monitor(device))

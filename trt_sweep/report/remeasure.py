@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import config, gpu, models, records, resume, table
-from trt_sweep.config import IsolationConfig, SweepConfig
+from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.groups import IsolationConfig
 from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.sweep import Sweep

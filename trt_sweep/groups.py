@@ -1,0 +1,240 @@
+"""The groups of settings that a point has beside its axes: model, measure, accuracy, and so on. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from trt_sweep.errors import require
+
+QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *QUANTIZED)
+TORCHSCRIPT_MODES = ("trace", "script")
+ISOLATIONS = ("worker", "job", "none")
+INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+Range = tuple[int, int, int]  # min, opt, max of a dynamic dimension
+WHOLE = {
+    "int64": (-(2**63), 2**63),
+    "int32": (-(2**31), 2**31),
+    "int16": (-(2**15), 2**15),
+    "int8": (-128, 128),
+    "uint8": (0, 256),
+}
+DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
+
+
+def require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
+    """Raise SweepError where a setting is none of these; null is the library's default where it is `optional`."""
+    ok = value in choices or (optional and value is None)
+    require(ok, name, value, "one of " + ", ".join(choices) + (", or null for the library's default" * optional))
+
+
+def require_target(name: str, value: dict[str, Any]) -> None:
+    """Raise SweepError where a setting does not say what Hydra is to make of it; empty is for nothing."""
+    ok = not value or isinstance(value.get("_target_"), str)
+    require(ok, name, value, f"{name}._target_=module.function and its arguments, or {{}} for none")
+
+
+def require_size(name: str, size: object, value: object) -> None:
+    """Raise SweepError where a size is no whole number, nor three: a range. `value` is what was given."""
+    sizes: list[Any] = size if isinstance(size, list) else [size]
+    whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 1 for item in sizes)
+    right = len(sizes) == 3 if isinstance(size, list) else True
+    require(whole and right, name, value, "integers of at least 1, or [min,opt,max] for a dynamic dimension")
+    if isinstance(size, list):
+        low, opt, high = sizes
+        require(low <= opt <= high and low < high, name, value, "min <= opt <= max with min < max")
+
+
+@dataclass
+class InputConfig:
+    """One tensor that the model is called with.
+
+    `shape` leaves out the batch dimension, which is put in front unless `batched` is false; one of its sizes may be
+    [min, opt, max], see `SweepConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
+    normal, or uniform in [`low`, `high`) where both are given (integers need them). With a `name` the tensor is passed
+    as that keyword argument.
+    """
+
+    shape: list[Any] = field(default_factory=list)
+    dtype: str = "float"
+    low: float | None = None
+    high: float | None = None
+    name: str | None = None
+    batched: bool = True
+
+    def __post_init__(self) -> None:
+        for size in self.shape:
+            require_size("model.inputs.shape", size, self.shape)
+        require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        name, given = "model.inputs.low/high", (self.low, self.high)
+        if self.low is None or self.high is None:
+            require(given == (None, None), name, given, "both or neither")
+            require(self.dtype not in WHOLE, name, None, f"both bounds for an input of dtype {self.dtype}")
+            return
+        require(math.isfinite(self.low) and math.isfinite(self.high), name, given, "finite bounds")
+        require(self.low < self.high, name, given, "low < high")
+        if self.dtype in WHOLE:
+            least, most = WHOLE[self.dtype]
+            fits = least <= self.low and self.high <= most and int(self.low) < int(self.high)
+            require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
+
+
+@dataclass
+class ModelConfig:
+    """A module and the inputs it is called with.
+
+    `factory` is built by Hydra (`_target_` and its arguments). `weights` is a name of torchvision's
+    (IMAGENET1K_V1, DEFAULT) or the path of a state dict; null leaves the weights random, drawn from `seed`.
+    """
+
+    name: str = MISSING
+    factory: dict[str, Any] = MISSING
+    weights: str | None = None
+    seed: int = 0
+    inputs: list[InputConfig] = MISSING
+
+    def __post_init__(self) -> None:
+        inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
+        names = [item.name for item in inputs if item.name is not None]
+        require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
+
+
+@dataclass
+class MeasureConfig:
+    """How a point is timed.
+
+    Each of `rounds` windows begins with a warm-up, of at least `warmup_s` seconds and until calls have stopped changing
+    or `warmup_max_s` is over. A window of a clock ends when the half-width of its median's 95 % confidence interval is
+    at most `target` times the median, `min_samples` calls and `min_s` seconds were timed; or when its share of
+    `max_s`, the seconds that one clock gets over all rounds, is used up. `rebuilds` builds are made and timed.
+    `cold_cache` flushes the GPU's L2 cache before each call.
+    """
+
+    target: float = 0.005
+    min_samples: int = 100
+    min_s: float = 0.1
+    max_s: float = 1.5
+    warmup_s: float = 0.25
+    warmup_max_s: float = 5.0
+    rounds: int = 3
+    rebuilds: int = 1
+    cold_cache: bool = False
+
+    def __post_init__(self) -> None:
+        fraction = "a fraction between 0 and 1, for instance 0.005"
+        require(0 < self.target < 1, "measure.target", self.target, fraction)
+        require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
+        require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
+        for name in ("min_s", "warmup_s", "warmup_max_s"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"measure.{name}", value, "seconds of at least 0")
+        most = f"at most measure.warmup_max_s={self.warmup_max_s:g}"
+        require(self.warmup_s <= self.warmup_max_s, "measure.warmup_s", self.warmup_s, most)
+        for name in ("rounds", "rebuilds"):
+            require(getattr(self, name) >= 1, f"measure.{name}", getattr(self, name), "an integer of at least 1")
+
+
+@dataclass
+class AccuracyConfig:
+    """What counts as accurate, and what else is asked of the outputs.
+
+    `rel_l2` is the largest relative L2 error against the FP32 eager reference, by precision. `evaluate` names a
+    function of one's own (`_target_` and its arguments) that is called with the compiled model and the device and gives
+    a number, see `evaluation`.
+    """
+
+    rel_l2: dict[str, float] = field(
+        default_factory=lambda: {
+            **{"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1},
+            **{"int8": 1e-1, "fp8": 2e-1, "int4": 3e-1},
+        }
+    )
+    evaluate: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            set(self.rel_l2) >= set(PRECISIONS),
+            "accuracy.rel_l2",
+            self.rel_l2,
+            "a tolerance for each of " + ", ".join(PRECISIONS),
+        )
+        for precision, value in self.rel_l2.items():
+            require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
+        require_target("accuracy.evaluate", self.evaluate)
+
+
+@dataclass
+class QuantizationConfig:
+    """How a model comes to precision int8, fp8 or int4; not used in the others.
+
+    `method` is a file of `trt_sweep.quantization`. Methods that look at data are given `samples` of them: from
+    `calibration`, which names (`_target_` and its arguments) an iterable of batches for the model (tensors, tuples or
+    dicts of them), or else random ones like the model's inputs. `skip` holds patterns of modules that are left as they
+    are, with all that is in them: `fc`, `layer4.*`.
+    """
+
+    method: str | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    samples: int = 64
+    skip: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require_target("quantization.calibration", self.calibration)
+        require(self.samples >= 1, "quantization.samples", self.samples, "an integer of at least 1")
+
+
+@dataclass
+class TorchScriptConfig:
+    """How backend=torchscript and backend=jit come to a TorchScript module."""
+
+    mode: str = "trace"
+
+    def __post_init__(self) -> None:
+        require_choice("torchscript.mode", self.mode, TORCHSCRIPT_MODES)
+
+
+@dataclass
+class InductorConfig:
+    """torch.compile's mode, for backend=inductor and backend=aot_inductor."""
+
+    mode: str = "default"
+
+    def __post_init__(self) -> None:
+        require_choice("inductor.mode", self.mode, INDUCTOR_MODES)
+
+
+@dataclass
+class LimitsConfig:
+    """Seconds that a point may take, null for any time; they count once its process is ready.
+
+    `export_s` is for torch.export, tracing and the partition, `build_s` for the build, `timing_s` for each timed window
+    with its warm-up, `total_s` for all of the point. Waiting for the GPU's lock does not count.
+    """
+
+    export_s: float | None = 600
+    build_s: float | None = 3600
+    timing_s: float | None = 300
+    total_s: float | None = 7200
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(value is None or 0 < value < math.inf, f"limits.{name}", value, "seconds above 0, or null for none")
+
+
+@dataclass
+class IsolationConfig:
+    """Where points run: `mode` worker (a child process for many), job (one for each build) or none (this process).
+
+    A worker is replaced after `max_jobs` builds, and earlier where it crashed, hung or kept memory.
+    """
+
+    mode: str = "worker"
+    max_jobs: int = 50
+
+    def __post_init__(self) -> None:
+        require_choice("isolation.mode", self.mode, ISOLATIONS)
+        require(self.max_jobs >= 1, "isolation.max_jobs", self.max_jobs, "an integer of at least 1")
