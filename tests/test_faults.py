@@ -317,8 +317,9 @@ def test_a_read_only_disk(small_disk):
 
 def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     """So it touches no GPU, and what breaks torch cannot break it."""
-    code = "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config import *; "
-    code += "from pathlib import Path; child = isolation.start('worker', Path(sys.argv[1]), print, {}); "
+    code = "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config import SweepConfig; "
+    code += "from trt_sweep.groups import InputConfig, ModelConfig; from pathlib import Path; "
+    code += "child = isolation.start('worker', Path(sys.argv[1]), print, {}); "
     code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
     code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "
     code += "plan = child.call('plan', {0: SweepConfig(model=model, backend='eager')}); child.end(); "
