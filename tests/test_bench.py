@@ -213,6 +213,11 @@ def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
         path.write_text(json.dumps(content if renamed else {}))
     (found,) = profile.agreement(tmp_path, rows)
     assert not found["same_layers"] and found["layers"] == 66 and found["intervals_that_overlap"] == 65
+    for number in range(3):
+        path = tmp_path / "points/python" / layers.ENGINES / str(number) / layers.LATENCY
+        path.write_text(json.dumps({f"{name} elsewhere": ms for name, ms in json.loads(path.read_text()).items()}))
+        (path.parent / layers.INFO).write_text("{}")
+    assert profile.agreement(tmp_path, rows) == [{"model": "squeezenet1_1", "layers": 66, "same_layers": False}]
 
 
 def test_the_layers_that_take_most_are_shown(tmp_path):

@@ -165,9 +165,11 @@ def agreement(folder: Path, rows: pd.DataFrame) -> list[Found]:
 
 
 def _agree(cpp: pd.DataFrame, python: pd.DataFrame) -> Found:
-    """Over the layers that both have."""
+    """Over the layers that both have; nothing where there are none."""
     there = {(row["engine"], row["name"]): row for row in python.to_dict("records")}
     pairs = [(row, there[key]) for row in cpp.to_dict("records") if (key := (row["engine"], row["name"])) in there]
+    if not pairs:
+        return {}
     moved = [math.log(a["median_ms"] / b["median_ms"]) for a, b in pairs if min(a["median_ms"], b["median_ms"]) > 0]
     spread = compare.between_runs(moved)
     return {
