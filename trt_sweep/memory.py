@@ -59,8 +59,9 @@ class Calls:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._cuda = device, device.type == "cuda"
+        gc.collect()  # what other points have left, and would else go meanwhile
         self._kept = 0
-        self._pools = self._private()
+        self._before = {item["segment_pool_id"] for item in self._private()}
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
@@ -86,17 +87,20 @@ class Calls:
                 torch.cuda.reset_peak_memory_stats(self._device)
                 before = self._allocated()
                 timer.call()
-        return self._kept + torch.cuda.max_memory_allocated(self._device) - before + self._private() - self._pools
+        # What CUDA graphs keep for their next replay is allocated to nobody. Earlier graphs, which may end at any time,
+        # have pools of their own.
+        own = [item for item in self._private() if item["segment_pool_id"] not in self._before]
+        idle = sum(item["total_size"] - item["allocated_size"] for item in own)
+        return self._kept + torch.cuda.max_memory_allocated(self._device) - before + idle
 
     def _allocated(self) -> int:
         return torch.cuda.memory_allocated(self._device) if self._cuda else 0
 
-    def _private(self) -> int:
-        """What CUDA graphs keep of torch's allocator for their next replay, allocated to nobody."""
+    def _private(self) -> list[dict[str, Any]]:
+        """The segments of torch's allocator that belong to CUDA graphs."""
         segments = torch.cuda.memory_snapshot() if self._cuda else []
         here = [item for item in segments if item["device"] == self._device.index]
-        private = [item for item in here if item["segment_pool_id"] != (0, 0)]
-        return sum(item["total_size"] - item["allocated_size"] for item in private)
+        return [item for item in here if item["segment_pool_id"] != (0, 0)]
 
 
 def weight_bytes(module: torch.nn.Module | None, device: torch.device) -> int:
