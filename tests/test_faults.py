@@ -19,12 +19,15 @@ import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
 from trt_sweep import isolation, records, table
-from trt_sweep.groups import LimitsConfig
+from trt_sweep.config import SweepConfig
+from trt_sweep.groups import InputConfig, LimitsConfig, MeasureConfig, ModelConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.progress import LOG
+from trt_sweep.sweep import Sweep
 
 pytestmark = without_gpu
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
+BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, rounds=1)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -333,6 +336,35 @@ def test_points_run_where_hydra_has_gone(sweep):
     hydra = ("hydra.job.chdir=true", "+hydra.job.env_set.TOLD=yes")
     done = sweep("model=tells", "backend=eager", "baselines=false", *hydra, multirun=False)
     assert f"TOLD=yes in {done.folder}" in done.err
+
+
+def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
+    """Unless that one gives it other surroundings, it has died meanwhile, or a point has taken it along."""
+
+    def swept(name: str, target: str = "torch.nn.Identity") -> int | None:
+        model = ModelConfig(name=name, factory={"_target_": target}, inputs=[InputConfig(shape=[4])])
+        config = SweepConfig(model=model, backend="eager", device="cpu", baselines=False, measure=BRIEFLY)
+        with Sweep({0: config}, tmp_path / name, one_of_many=True) as sweep:
+            sweep.run()
+        (row,) = table.load(tmp_path / name).to_dict("records")
+        assert row["status"] == ("ok" if target == "torch.nn.Identity" else "crashed")
+        return isolation._kept[0].pid if isolation._kept else None
+
+    try:
+        first = swept("first")
+        assert first is not None and swept("second") == first
+        monkeypatch.setenv("TOLD", "other")
+        third = swept("third")
+        assert third is not None and third != first and not psutil.pid_exists(first)
+        os.kill(third, signal.SIGKILL)
+        fourth = swept("fourth")
+        assert fourth is not None and fourth != third
+        assert swept("fifth", "os.abort") is None and not psutil.pid_exists(fourth)
+        sixth = swept("sixth")
+        assert sixth is not None and psutil.pid_exists(sixth)
+    finally:
+        isolation.end_idle()
+    assert not psutil.pid_exists(sixth)
 
 
 @pytest.mark.parametrize("arguments", [["modell=x"], ["--help"], ["isolation=worker"], ["precision=fp17", "-m"]])

@@ -40,11 +40,13 @@ def _run(composed: DictConfig) -> float | None:
 
     runtime = HydraConfig.get().runtime
     import_from(runtime)
-    if HydraConfig.get().mode is not RunMode.RUN:
+    alone = HydraConfig.get().mode is RunMode.RUN
+    if not alone:
         resume.called_with = None  # a job of another launcher's: the command line is not this job's own
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
-    with Sweep({number: config.from_hydra(composed)}, Path(runtime.output_dir)) as sweep:
+    checked = {number: config.from_hydra(composed)}
+    with Sweep(checked, Path(runtime.output_dir), one_of_many=not alone) as sweep:
         sweep.run()
         if sweep.only_shown:
             return None
@@ -74,7 +76,7 @@ def main() -> None:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     finally:
-        isolation.end_prepared()
+        isolation.end_idle()
 
 
 def _runs_points(arguments: list[str]) -> bool:

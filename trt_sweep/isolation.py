@@ -53,7 +53,9 @@ class Lost(Exception):
 
 
 class Host(Protocol):
-    """Runs the methods of a `worker.Worker`."""
+    """Runs the methods of a `worker.Worker`; `builds` counts those that it was given."""
+
+    builds: int
 
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         """The method's result, or what it raised; raises Lost. `log` is the file that it writes to."""
@@ -67,6 +69,7 @@ class Local:
 
     def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
         os.environ.update(environment)  # before CUDA looks
+        self.builds = 0
         from trt_sweep.worker import Worker
 
         self._worker = Worker(folder, hear)
@@ -106,6 +109,7 @@ class _Importing:
 
 
 _prepared: list[_Importing] = []
+_kept: list[Child] = []
 
 
 def prepare() -> None:
@@ -114,10 +118,25 @@ def prepare() -> None:
         _prepared.append(_Importing())
 
 
-def end_prepared() -> None:
+def keep(host: Host) -> None:
+    """Leave a process that has let go of its points to the next sweep of this one, which need not start another."""
+    if isinstance(host, Child):
+        _kept.append(host)
+    else:
+        host.end()
+
+
+def kept_with() -> Mapping[str, str]:
+    """The environment that a kept process was given on top of ours; another sweep has use for it with this alone."""
+    return _kept[0].environment if _kept else {}
+
+
+def end_idle() -> None:
     """End what nobody has come for."""
     while _prepared:
         _prepared.pop().end()
+    while _kept:
+        _kept.pop().end()
 
 
 def prepared_since() -> float:
@@ -130,17 +149,32 @@ class Child:
     """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
     def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
-        self._hear, self._log = hear, folder / LOG
-        folder.mkdir(parents=True, exist_ok=True)
-        self._log.touch()
+        self.environment, self.builds = environment, 0
+        self._given = _given(environment)
+        self._works_for(folder, hear)
         begun = _prepared.pop() if _prepared else _Importing()
         self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
         self._said = begun.said
         with contextlib.suppress(ConnectionError):  # `ready` tells more
             # Since it began, Hydra may have gone elsewhere and set variables.
-            self._connection.send((folder, Path.cwd(), sys.path, {**os.environ, **environment}))
+            self._connection.send((folder, *self._given))
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
+
+    def _works_for(self, folder: Path, hear: Hear) -> None:
+        self._hear, self._log = hear, folder / LOG
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log.touch()
+
+    def moves(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> bool:
+        """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
+        if self._given == _given(environment):
+            self._works_for(folder, hear)
+            with contextlib.suppress(Lost):
+                self.call("move", folder)
+                return True
+        self.end()
+        return False
 
     @property
     def pid(self) -> int:
@@ -238,9 +272,19 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -
         return Local(folder, hear, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
+    while _kept:
+        kept = _kept.pop()
+        if mode == "worker" and kept.moves(folder, hear, environment):
+            return kept
+        kept.end()
     child = Child(folder, hear, environment)
     child.ready()
     return child
+
+
+def _given(environment: Mapping[str, str]) -> tuple[Path, list[str], dict[str, str]]:
+    """What a process for points takes from this one: the working folder, `sys.path`, and the environment."""
+    return Path.cwd(), list(sys.path), {**os.environ, **environment}
 
 
 class _Clock:

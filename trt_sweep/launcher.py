@@ -35,7 +35,9 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
     returns = []
-    with Sweep(checked, Path(str(config.hydra.sweep.dir)).absolute(), goes_on=first > 0) as sweep:
+    at_once = str(config.hydra.sweeper._target_).endswith(".BasicSweeper") and not config.hydra.sweeper.max_batch_size
+    folder = Path(str(config.hydra.sweep.dir)).absolute()
+    with Sweep(checked, folder, goes_on=first > 0, one_of_many=not at_once) as sweep:
         sweep.run()
         if sweep.only_shown:
             if not str(config.hydra.sweeper._target_).endswith(OURS):

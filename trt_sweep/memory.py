@@ -90,7 +90,7 @@ class Calls:
         # What CUDA graphs keep for their next replay is allocated to nobody. Earlier graphs, which may end at any time,
         # have pools of their own.
         own = [item for item in self._private() if item["segment_pool_id"] not in self._before]
-        idle = sum(item["total_size"] - item["allocated_size"] for item in own)
+        idle: int = sum(item["total_size"] - item["allocated_size"] for item in own)
         return self._kept + torch.cuda.max_memory_allocated(self._device) - before + idle
 
     def _allocated(self) -> int:

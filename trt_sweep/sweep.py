@@ -35,12 +35,19 @@ MISHAPS = 3  # in a row, after which it is no use to go on
 class Sweep:
     """A folder and the points that belong into it; leaving the context prints and writes the table.
 
-    A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again. Where points
-    of another sweep are measured again, `like` are their records: raises SweepError where anything is other now.
+    A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again. Where it is
+    `one_of_many` in this process, the next one takes its process for the points over. Where points of another sweep are
+    measured again, `like` are their records: raises SweepError where anything is other now.
     """
 
     def __init__(
-        self, configs: dict[int, SweepConfig], folder: Path, *, goes_on: bool = False, like: Sequence[Record] = ()
+        self,
+        configs: dict[int, SweepConfig],
+        folder: Path,
+        *,
+        goes_on: bool = False,
+        one_of_many: bool = False,
+        like: Sequence[Record] = (),
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,11 +61,12 @@ class Sweep:
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
         goes_on = goes_on or self._settings.resume is not None
         before = resume.gpus_of(folder) if goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
+        before = before or [*isolation.kept_with().values()]
         self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
+        self._one_of_many = one_of_many
         self._host: isolation.Host | None = None
         self._ahead: Ahead | None = None
         self._beside: list[int] = []
-        self._builds_in_host = 0
         self._records: dict[str, Record] = {}
         self._reports: dict[str, Report] = {}
         self._at_work: str | None = None
@@ -101,8 +109,8 @@ class Sweep:
         self._progress.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._close(keep=kind is None and self._one_of_many and not self.only_shown)
         assert self._progress is not None
         self._progress.__exit__()
         if self.only_shown:
@@ -123,10 +131,13 @@ class Sweep:
         with contextlib.suppress(OSError):
             records.write_json(self.folder / SPENT, self._spent.seconds)
 
-    def _close(self) -> None:
+    def _close(self, keep: bool = False) -> None:
         if self._ahead is not None:
             self._ahead.end()
             self._ahead = None
+        if keep and self._host is not None:
+            isolation.keep(self._host)
+            self._host = None
         self._replace()
         shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
         self._held.close()
@@ -173,8 +184,8 @@ class Sweep:
                 raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
         else:
             self._mishaps = 0
-        over = not (alone or lost or fresh)
-        if over or not fit or alone or self._builds_in_host >= self._most or not self._closed(host):
+        over = not (alone or lost or fresh) and not self._one_of_many
+        if over or not fit or alone or host.builds >= self._most or not self._closed(host):
             self._replace()
         # The point that took the process down is final; were it not, it would do so again.
         again = [p for p in held if not fit and not self._records[p.id].final and p.id != self._at_work] + alone
@@ -192,14 +203,14 @@ class Sweep:
         Where memory runs out while other builds are in hand, the point is noted in `alone`, to be tried without them.
         """
         opened = 0
-        while queue and self._builds_in_host < self._most and not self._interrupts.signal:
+        while queue and host.builds < self._most and not self._interrupts.signal:
             if opened and not host.call("has_room", queue[0][0].config.device):
                 break
             if self._ahead is not None:
                 # Not the first, which is about to be built in any case.
                 self._ahead.offer(itertools.islice(queue, 1, self._ahead.lead))
             host.call("open", queue[0])
-            self._builds_in_host += 1
+            host.builds += 1
             opened += 1
             build = queue.popleft()
             for index, point in enumerate(build):
@@ -325,7 +336,6 @@ class Sweep:
             self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed)
             if self._plan.builds:
                 self._host.call("prepare", self._plan.builds)
-            self._builds_in_host = 0
             self._spent.enter(HARNESS)
         return self._host
 

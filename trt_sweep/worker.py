@@ -79,6 +79,12 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
                 self._free[device] = torch.cuda.mem_get_info(device)[0]
 
+    def move(self, folder: Path) -> None:
+        """Work for another sweep, once the last one's points are closed."""
+        self._folder, self._store = folder, None
+        health.OURS.clear()
+        _write_to(folder)
+
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
         config, backend = point.config, backends.get(point.config.backend)
@@ -218,9 +224,7 @@ def serve(descriptor: int) -> None:
         return
     os.chdir(place)
     os.environ.update(environment)  # before CUDA looks
-    with (folder / LOG).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
+    _write_to(folder)
     faulthandler.enable()
 
     def send(kind: str, content: object) -> None:
@@ -242,3 +246,9 @@ def serve(descriptor: int) -> None:
         except Exception as error:
             traceback.print_exc()
             send("failed", one_line(error))
+
+
+def _write_to(folder: Path) -> None:
+    with (folder / LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
