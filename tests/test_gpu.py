@@ -73,11 +73,13 @@ def test_integer_ids_keywords_and_dicts_through_an_engine(sweep):
 def test_points_of_one_partition_are_built_once(sweep, tmp_path):
     """And each by itself where that is asked for: the same engine, by its bytes."""
     arguments = ("model=squeezenet1_1", "min_block_size=4,5,45", "precision=fp16", "backend=dynamo", *BRIEF)
-    once = sweep(*arguments, f"hydra.sweep.dir={tmp_path / 'once'}", example=False)
+    # Two are built, so they all fit into one process, and its rounds.
+    once = sweep(*arguments, f"hydra.sweep.dir={tmp_path / 'once'}", "isolation.max_jobs=2", example=False)
     each = sweep(*arguments, f"hydra.sweep.dir={tmp_path / 'each'}", "reuse=false", example=False)
     assert (once.code, each.code) == (0, 0), once.out + once.err + each.out + each.err
     shared, built = (table.load(tmp_path / name).query("backend == 'dynamo'") for name in ("once", "each"))
     assert shared["engine_reused_from"].notna().sum() == 1 and built["engine_reused_from"].isna().all()
+    assert shared["interleaved"].all()
     assert shared["engine_id"].tolist() == built["engine_id"].tolist()
     assert (shared["rel_l2_error"] < 2e-3).all()
 

@@ -210,13 +210,13 @@ class Sweep:
                 # Not the first, which is about to be built in any case.
                 self._ahead.offer(itertools.islice(queue, 1, self._ahead.lead))
             host.call("open", queue[0])
-            host.builds += 1
             opened += 1
             build = queue.popleft()
             for index, point in enumerate(build):
                 if self._interrupts.signal:
                     return True
                 fit = self._start(host, point)
+                host.builds += self._records[point.id].engine_reused_from is None
                 if self._records[point.id].status == "ok":
                     held.append(point)
                 if not fit:
