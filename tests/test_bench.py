@@ -61,7 +61,7 @@ def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
         (["sweep", "--build-workers=0"], ["--build-workers=0 is not allowed", "at least 1"]),
         (["sweep", "--part=loop"], ["--part=loop is not known", "perf_run, sweep, again"]),
         (["sweep", "--part=report"], ["holds no part"]),
-        (["profile", "--part=with,inside"], ["--part=inside is not known", "without, with, large, onnx, verbosity"]),
+        (["profile", "--part=with,inside"], ["--part=inside is not known", "without, with, again, large, onnx, verbosity"]),
         (["profile", "--part=report"], ["holds no part"]),
         (["overhead", "--plans", "0"], ["--plans=0 is not allowed", "at least 1"]),
     ],
@@ -198,9 +198,21 @@ def test_the_runtimes_are_compared_layer_by_layer(tmp_path, slower):
     (found,) = profile.agreement(tmp_path, rows)
     assert found["same_layers"] and found["layers"] == 66
     assert found["intervals_that_overlap"] == (66 if slower == 1 else 63)  # one layer of each engine is slower
-    assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_cpp_over_python"] > 1.01)
-    assert (found["run_spread_percent"] > 5) == (slower > 1) and found["apart"] == (3 if slower > 1 else 0)
+    assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_ratio"] > 1.01)
+    assert (found["layers_differ_percent"] > 5) == (slower > 1) and found["runs"] == "cpp, python"
     assert profile.agreement(tmp_path, rows[:1]) == []
+
+
+def test_a_runtime_is_compared_with_itself(tmp_path):
+    """All layers a half longer: what the spread between the layers' ratios would not show."""
+    first = pd.DataFrame([profiled(tmp_path / "with", "cpp"), profiled(tmp_path / "with", "python")])
+    again = pd.DataFrame([profiled(tmp_path / "again", "cpp")])
+    for path in (tmp_path / "again").rglob(layers.LATENCY):
+        path.write_text(json.dumps({k: [1.5 * ms for ms in v] for k, v in json.loads(path.read_text()).items()}))
+    (found,) = profile.agreement(tmp_path / "with", first, tmp_path / "again", again)
+    assert found["runs"] == "cpp, cpp again" and found["same_layers"] and found["largest_share_difference"] == 0
+    assert found["sum_ratio"] == pytest.approx(1 / 1.5, abs=1e-3) and found["layers_differ_percent"] > 40
+    assert found["intervals_that_overlap"] < 66 / 2
 
 
 def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
@@ -217,7 +229,9 @@ def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
         path = tmp_path / "points/python" / layers.ENGINES / str(number) / layers.LATENCY
         path.write_text(json.dumps({f"{name} elsewhere": ms for name, ms in json.loads(path.read_text()).items()}))
         (path.parent / layers.INFO).write_text("{}")
-    assert profile.agreement(tmp_path, rows) == [{"model": "squeezenet1_1", "layers": 66, "same_layers": False}]
+    assert profile.agreement(tmp_path, rows) == [
+        {"model": "squeezenet1_1", "runs": "cpp, python", "layers": 66, "same_layers": False}
+    ]
 
 
 def test_the_layers_that_take_most_are_shown(tmp_path):
@@ -251,13 +265,15 @@ def test_profiles_are_put_together_from_the_parts_that_are_there(tmp_path, capsy
     assert "these parts differ in gpu_uuid: GPU-1, GPU-2" in capsys.readouterr().out
 
 
-REFERENCE = Path(__file__).parents[1] / "outputs/reference/h100/profile"
+REFERENCE = Path(__file__).parents[1] / "outputs/reference/h100/inside"
 
 
 def test_a_real_sweep_is_what_a_part_keeps():
-    """Both runtimes of resnet18, looked into on an H100."""
-    found = profile._looked_into(REFERENCE, table.load(REFERENCE))
-    assert [row["runtime"] for row in found["inside"]] == ["cpp", "python"]
-    assert all(row["layers"] == 36 and row["layers_over_gpu"] > 1 for row in found["inside"])
-    assert found["agreement"][0]["same_layers"] and len(found["shares"]) == 2 * profile.LARGEST
-    assert len(profile._times(table.load(REFERENCE))) == 4 and profile.verbosity(table.load(REFERENCE))
+    """Three models in both runtimes, looked into on an H100, and what the benchmark kept of them."""
+    rows, kept = table.load(REFERENCE / "with"), json.loads((REFERENCE / "with.json").read_text())
+    found = profile._looked_into(REFERENCE / "with", rows)
+    assert {name: found[name] for name in kept.keys() & found.keys()} == found
+    assert profile._times(rows) == kept["times"]
+    assert profile.verbosity(table.load(REFERENCE / "verbosity")) == json.loads(
+        (REFERENCE / "verbosity.json").read_text()
+    )["verbosity"]

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     sweep.add_argument("--build-workers", type=int, default=2, help="processes that build ahead")
     profile = benchmarks.add_parser("profile", help="whether looking into engines disturbs, and what it shows")
     profile.add_argument("--folder", type=Path, default=Path("outputs/bench/profile"), help="where the parts are kept")
-    profile.add_argument("--part", help="some of without,with,large,onnx,verbosity; or report")
+    profile.add_argument("--part", help="some of without,with,again,large,onnx,verbosity; or report")
     overhead = benchmarks.add_parser("overhead", help="what trivial points and large tables cost; needs no GPU")
     overhead.add_argument("--folder", type=Path, default=Path("outputs/bench/overhead"), help="a new one")
     overhead.add_argument("--plans", type=int, nargs="+", default=[10, 100, 1000], help="points of a sweep")

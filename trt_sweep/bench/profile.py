@@ -16,10 +16,12 @@ from trt_sweep import layers, table
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
+from trt_sweep.errors import SweepError
 from trt_sweep.layers import compare, evidence
 from trt_sweep.records import write_json
 
-POINTS = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp,python")
+ONE_RUNTIME = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp")
+POINTS = (*ONE_RUNTIME[:-1], "runtime=cpp,python")
 # What is timed is looked into itself, and not another build: one build less, and the sum is of the engine that
 # `gpu_ms` is of. Of its time a median is wanted that is good to a percent, no interval.
 ITSELF = ("profiling_verbosity=detailed", "profile=true", *BRIEF)
@@ -68,6 +70,14 @@ def _with(folder: Path) -> Found:
     return {"times": _times(rows), **_looked_into(folder / "with", rows)}
 
 
+def _again(folder: Path) -> Found:
+    """the points of the C++ runtime looked into once more: what two runs of one runtime differ by"""
+    if not (folder / "with").is_dir():
+        raise SweepError(f"--part=again sets its layers against those of --part=with, and {folder} has none: run both")
+    rows = _swept(folder, "again", *ONE_RUNTIME, "profile=true", _engines(folder))
+    return {"agreement": agreement(folder / "with", table.load(folder / "with"), folder / "again", rows)}
+
+
 def _large(folder: Path) -> Found:
     """resnet50 at batch 32 looked into: what the layers' sum is worth where reporting adds little to each"""
     what = ("model=resnet50", "precision=fp16", "batch_size=32")
@@ -90,6 +100,7 @@ def _verbosity(folder: Path) -> Found:
 PARTS: dict[str, Callable[[Path], Found]] = {
     "without": _without,
     "with": _with,
+    "again": _again,
     "large": _large,
     "onnx": _onnx,
     "verbosity": _verbosity,
@@ -146,38 +157,44 @@ def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
     return found
 
 
-def agreement(folder: Path, rows: pd.DataFrame) -> list[Found]:
-    """Layer by layer, the two runtimes of one engine: how far times and shares differ.
+def agreement(
+    folder: Path, rows: pd.DataFrame, second: Path | None = None, again: pd.DataFrame | None = None
+) -> list[Found]:
+    """Layer by layer, how far the two runtimes of one engine differ; or where there is a `second` folder, its rows of
+    one runtime from those of the same runtime in the first.
 
-    `run_spread_percent` is how far one run's time of a layer lies from another's, as a standard deviation, and
-    `apart` how many layers differ by more than that and their samples allow for. A run's interval is narrower than
-    that spread: how many overlap is told as well.
+    `layers_differ_percent` is how far one run's time of a layer lies from the other's, as a standard deviation. A run's
+    interval knows nothing of the spread between runs: how many overlap is told as well.
     """
+    here = _by_model(rows, "cpp")
+    there = _by_model(rows, "python") if again is None else _by_model(again, "cpp")
+    runs = "cpp, python" if again is None else "cpp, cpp again"
     found = []
-    for model, both in rows.drop_duplicates(["model", "runtime"]).groupby("model", sort=False):
-        by_runtime = both.set_index("runtime")["folder"]
-        if set(by_runtime.index) != {"cpp", "python"}:
-            continue
-        cpp, python = (layers.load(folder / by_runtime[name]) for name in ("cpp", "python"))
-        same = cpp["name"].tolist() == python["name"].tolist()
-        found.append({"model": model, "layers": len(cpp), "same_layers": same, **_agree(cpp, python)})
-    return found
+    for model in here.keys() & there.keys():
+        one, other = layers.load(folder / here[model]), layers.load((second or folder) / there[model])
+        same = one["name"].tolist() == other["name"].tolist()
+        found.append({"model": model, "runs": runs, "layers": len(one), "same_layers": same, **_agree(one, other)})
+    return sorted(found, key=lambda row: [*here].index(row["model"]))
 
 
-def _agree(cpp: pd.DataFrame, python: pd.DataFrame) -> Found:
+def _by_model(rows: pd.DataFrame, runtime: str) -> dict[str, str]:
+    """The folders of the points of a runtime that were looked into."""
+    found = rows[(rows["runtime"] == runtime) & rows["profile_engine_id"].notna()]
+    return dict(zip(found["model"], found["folder"], strict=True))
+
+
+def _agree(one: pd.DataFrame, other: pd.DataFrame) -> Found:
     """Over the layers that both have; nothing where there are none."""
-    there = {(row["engine"], row["name"]): row for row in python.to_dict("records")}
-    pairs = [(row, there[key]) for row in cpp.to_dict("records") if (key := (row["engine"], row["name"])) in there]
+    there = {(row["engine"], row["name"]): row for row in other.to_dict("records")}
+    pairs = [(row, there[key]) for row in one.to_dict("records") if (key := (row["engine"], row["name"])) in there]
     if not pairs:
         return {}
     moved = [math.log(a["median_ms"] / b["median_ms"]) for a, b in pairs if min(a["median_ms"], b["median_ms"]) > 0]
-    spread = compare.between_runs(moved)
     return {
         "largest_share_difference": round(max(abs(a["share"] - b["share"]) for a, b in pairs), 4),
         "largest_difference_ms": round(max(abs(a["median_ms"] - b["median_ms"]) for a, b in pairs), 5),
-        "sum_cpp_over_python": round(float(cpp["median_ms"].sum() / python["median_ms"].sum()), 3),
-        "run_spread_percent": round(100 * spread, 1),
-        "apart": sum(compare.differ([a], [b], spread, len(pairs)) for a, b in pairs),
+        "sum_ratio": round(float(one["median_ms"].sum() / other["median_ms"].sum()), 3),
+        "layers_differ_percent": round(100 * math.sqrt(2) * compare.between_runs(moved), 1),
         "intervals_that_overlap": sum(a["ci_low"] <= b["ci_high"] and b["ci_low"] <= a["ci_high"] for a, b in pairs),
     }
 
