@@ -130,6 +130,34 @@ def test_spreads_that_differ_stay_apart():
     assert max(item.freedom for item in careful) < 5
 
 
+def hosted(rng: np.random.Generator, slow: float) -> list[stats.Estimate]:
+    """A sweep of ten points that the GPU bounds, and twelve, so many times slower, whose spreads are the host's."""
+    scales = [*np.exp(rng.normal(-6, 0.7, 10)), *np.exp(rng.normal(-1.7, 0.3, 12))]
+    rounds = [np.log(slow if index >= 10 else 1) + rng.normal(0, scale, 3) for index, scale in enumerate(scales)]
+    return [
+        stats.of_rounds(
+            float(np.exp(points.mean())),
+            3,
+            float(points.std(ddof=1)),
+            builds=1,
+            between_builds=None,
+            drift=stats.HOST_DRIFT if index >= 10 else 0.0,
+        )
+        for index, points in enumerate(rounds)
+    ]
+
+
+def test_what_the_host_bounds_scatters_by_itself():
+    """Of pairs that are eight times apart most are told apart, and of those that are alike none, in 100 sweeps."""
+    rng = np.random.default_rng(0)
+    found, false = [], 0
+    for _ in range(100):
+        apart = np.array(stats.proved(hosted(rng, 8.0)))
+        found.append(apart[:10, 10:].mean())
+        false += bool(apart[:10, :10].any() or apart[10:, 10:].any())
+    assert np.mean(found) > 0.8 and false <= 5
+
+
 @pytest.mark.parametrize("noise", [0.0005, 0.2])
 def test_points_of_one_kind_are_not_ranked_apart(noise):
     """Twenty points that are one and the same, a hundred sweeps: a difference is claimed in at most 5 % of them."""

@@ -5,8 +5,9 @@ All of it works on logarithms, so that noise is relative and an interval never r
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,13 +178,23 @@ def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:
 def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
     """The estimates with their spreads drawn towards what they have in common, and the freedom that this adds.
 
-    Three rounds say little about a spread; those of all points together say more, the more alike they are. Empirical
-    Bayes after G. K. Smyth, Linear models and empirical Bayes methods (2004), sections 3 and 6.
+    Three rounds say little about a spread; those of all points together say more, the more alike they are. Times that
+    the host bounds scatter a hundred times as much as others, and are taken by themselves. Empirical Bayes after G. K.
+    Smyth, Linear models and empirical Bayes methods (2004), sections 3 and 6.
     """
-    # Equal ones are one measurement, of points that were timed once for all of them.
-    known = dict.fromkeys(item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf)
+    by_host = [item.placement >= HOST_DRIFT for item in estimates]
+    found = dict[Estimate, Estimate]()
+    for bound in (False, True):
+        # Equal ones are one measurement, of points that were timed once for all of them.
+        found |= _drawn(dict.fromkeys(item for item, host in zip(estimates, by_host, strict=True) if host == bound))
+    return [found.get(item, item) for item in estimates]
+
+
+def _drawn(estimates: Iterable[Estimate]) -> dict[Estimate, Estimate]:
+    """What becomes of the estimates whose spread is known, where there are enough of them."""
+    known = [item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf]
     if len(known) < 3:
-        return list(estimates)
+        return {}
     freedom = np.array([item.freedom for item in known])
     logs = np.log([item.spread**2 for item in known])
     shifted = logs - special.digamma(freedom / 2) + np.log(freedom / 2)
@@ -194,16 +205,12 @@ def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
     else:
         common = math.exp(float(shifted.mean() + special.digamma(prior / 2) - math.log(prior / 2)))
 
-    among = set(known)
-
     def drawn(item: Estimate) -> Estimate:
-        if item not in among:
-            return item
         total = item.freedom + prior
         spread = math.sqrt((item.freedom * item.spread**2 + prior * common) / total)
-        return Estimate(item.value, spread, item.units, total, item.placement)
+        return dataclasses.replace(item, spread=spread, freedom=total)
 
-    return [drawn(item) for item in estimates]
+    return {item: drawn(item) for item in known}
 
 
 def _inverse_trigamma(value: float) -> float:
