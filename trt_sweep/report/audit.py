@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -57,7 +58,12 @@ def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta
         return Verdict(axis.name, "cannot be said", _untimed(rows, axis.pairs))
     timed = [measured(rows, clock, pair) for pair in axis.pairs]
     timed = [pair for pair in timed if len(pair.a)]
-    return _of_times(axis, clock, timed, scatters[clock], delta)
+    found = _of_times(axis, clock, timed, scatters[clock], delta)
+    # What the host does in a call is seen by its caller alone: CUDA graphs change it more than the GPU's work.
+    others = [item for item in axis.effects if item.metric in TIMES and item.metric != clock]
+    proved = [item for item in others if item.low > 0 or item.high < 0]
+    said = f"; {text.CLOCKS[proved[0].metric]} {_said(proved)}" if proved else ""
+    return dataclasses.replace(found, evidence=found.evidence + said)
 
 
 def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delta: float) -> Verdict:
