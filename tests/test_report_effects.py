@@ -193,7 +193,7 @@ def test_null_is_a_value_where_the_backend_has_others(tmp_path):
 
 
 def test_what_only_the_caller_sees_is_said_as_well():
-    """On an H100 CUDA graphs took 17 % off the GPU's work and 75 off the latency; the partition moved only the first."""
+    """On an H100 CUDA graphs took 17 % off the GPU's work and 75 off the latency; the partition moved but the first."""
     settings = Path(__file__).parents[1] / "outputs/reference/h100/settings"
     _, verdicts = judged(settings, ["cuda_graphs", "min_block_size"])
     assert verdicts["cuda_graphs"].kind == verdicts["min_block_size"].kind == "effect"
