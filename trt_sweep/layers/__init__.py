@@ -22,6 +22,7 @@ INFO = "trt_engine_info.json"
 ONNX_MODULES = "onnx_modules.json"
 PROFILE = "profile.json"
 TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
+TIMES = ("gpu_ms", "kernels", "enqueue_ms", "gap_before_ms", "idle_ms")  # of each of its parts
 AGAIN = "run the point again with profile=true"
 COLUMNS = (
     *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
@@ -58,6 +59,29 @@ def load(folder: str | Path) -> pd.DataFrame:
     table["share"] = table["median_ms"] / total if total > 0 else math.nan
     table.attrs["profile"] = profile
     return table
+
+
+def time_of_call(folder: str | Path) -> dict[str, Any] | None:
+    """What time.json says of the point in `folder` (`trace.where_time_goes`), None without one; times in ms.
+
+    `parts` is empty in files of earlier versions. Raises SweepError for a damaged file.
+    """
+    path = Path(folder) / TIME
+    if not path.exists():
+        return None
+    time: dict[str, Any] = {"parts": []} | read_json(path)
+    try:
+        rows = [*time["engines"], *time["fallback"]]
+        numbers = [time[name] for name in ("span_ms", "busy_ms", "idle_ms")] + [row["gpu_ms"] for row in rows]
+        numbers += [part[name] for part in time["parts"] for name in TIMES]
+        whole = all(math.isfinite(number) and number >= 0 for number in numbers) and {"calls", "order"} <= time.keys()
+        names = {f"engine {row['engine']}" if "engine" in row else row["op"] for row in rows}
+        whole = whole and isinstance(time["order"], list) and names.issuperset(part["name"] for part in time["parts"])
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise SweepError(f"{path} is damaged (times are missing): {AGAIN}")
+    return time
 
 
 def precisions(table: pd.DataFrame) -> dict[str, int]:
