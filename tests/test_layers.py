@@ -386,6 +386,10 @@ def test_layers_that_take_no_time_have_no_share(tmp_path, capsys):
     ("record", "message"),
     [
         ({"profile_from": "abc"}, "runs the same engine in the same way as .*abc, which holds the profile of both"),
+        (
+            {"engines": 0, "profile_reason": "not looked into: status=dryrun"},
+            "no profile: not looked into: status=dryrun",
+        ),
         ({"engines": 0}, "has no engine to look into: all of the point runs in PyTorch, see time.json"),
     ],
 )

@@ -112,6 +112,8 @@ def _profile(folder: Path) -> dict[str, Any]:
             raise SweepError(
                 f"{folder} runs the same engine in the same way as {other}, which holds the profile of both"
             )
+        if record.get("profile_reason"):
+            raise SweepError(f"{folder} holds no profile: {record['profile_reason']}")
         if record.get("engines") == 0:
             raise SweepError(f"{folder} has no engine to look into: all of the point runs in PyTorch, see {TIME}")
         raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")
