@@ -7,8 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from trt_sweep import __main__ as app
+from trt_sweep import wrong_type
 from trt_sweep.config import SweepConfig, from_hydra
 from trt_sweep.errors import SweepError
 from trt_sweep.groups import AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, QuantizationConfig
@@ -80,6 +83,35 @@ def test_refused(build, values, field, shown, allowed):
     named, _, rest = str(caught.value).partition(" is not allowed: use ")
     assert named == f"{field}={shown}"
     assert allowed in rest
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("profile=maybe", "profile=maybe is not allowed: use true or false"),
+        ("baselines=null", "baselines=null is not allowed: use true or false"),
+        ("min_block_size=1.5", "min_block_size=1.5 is not allowed: use an integer, or null"),
+        ("precision=[1]", "precision=[1] is not allowed: use a string"),
+        ("measure.rounds=x", "measure.rounds=x is not allowed: use an integer"),
+        ("isolation.max_jobs=null", "isolation.max_jobs=null is not allowed: use an integer"),
+        ("accuracy.rel_l2.fp16=x", "accuracy.rel_l2.fp16=x is not allowed: use a number"),
+        ("accuracy.rel_l2=x", "accuracy.rel_l2=x is not allowed: use accuracy.rel_l2.NAME=VALUE"),
+        ("retry=crashed", "retry=crashed is not allowed: use a list of strings in brackets, [a,b]"),
+        ("time_at=[x]", "time_at[0]=x is not allowed: use an integer"),
+        ("time_at=3", "time_at=3 is not allowed: use a list of integers in brackets, [a,b], or null"),
+        ("inductor=3", "inductor=3 is not allowed: use its settings: inductor.mode"),
+        ("model.inputs.0.low=x", "model.inputs[0].low=x is not allowed: use a number, or null"),
+        ("model.inputs=[{batched:x}]", "model.inputs.batched=x is not allowed: use true or false"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(override, line):
+    with pytest.raises(HydraException) as caught:
+        app.composed(["model=resnet18", override])
+    assert app.explain(caught.value) == line
+
+
+def test_an_error_of_another_kind_has_no_type_to_name():
+    assert wrong_type.line(ValueError("x"), "") is None
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job, models, records
+from trt_sweep import backends, job, layers, models, records, rows
 from trt_sweep.config import SweepConfig
-from trt_sweep.errors import Refused
+from trt_sweep.errors import Refused, SweepError
 from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
@@ -94,6 +94,19 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
     assert len(samples["latency_ms"]) == last.samples > first.samples
     assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
     assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
+
+
+def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tmp_path):
+    found = {}
+    for name, jobs in (("asked", [0]), ("baseline", [])):
+        point = Point(dataclasses.replace(eager(rounds=1), profile=True), jobs)
+        with job.Job([point], "sweep", lambda _, name=name: tmp_path / name) as run:
+            found[name] = run.lines[0].start()
+    assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
+    assert found["baseline"].profile_reason is None
+    assert not rows.unseen(point, found["asked"])
+    with pytest.raises(SweepError, match=r"holds no profile: profile=true: backend=eager has no engines"):
+        layers.load(tmp_path / "asked")
 
 
 def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):

@@ -386,6 +386,10 @@ def test_layers_that_take_no_time_have_no_share(tmp_path, capsys):
     ("record", "message"),
     [
         ({"profile_from": "abc"}, "runs the same engine in the same way as .*abc, which holds the profile of both"),
+        (
+            {"engines": 0, "profile_reason": "not looked into: status=dryrun"},
+            "no profile: not looked into: status=dryrun",
+        ),
         ({"engines": 0}, "has no engine to look into: all of the point runs in PyTorch, see time.json"),
     ],
 )
@@ -393,3 +397,37 @@ def test_where_a_profile_is_missing_for_a_reason_it_is_said(tmp_path, record, me
     put(tmp_path / "record.json", record)
     with pytest.raises(SweepError, match=message):
         layers.load(tmp_path)
+
+
+def test_parts_of_a_call_are_printed_below(tmp_path, capsys):
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    part = {"gpu_ms": 0.0144, "kernels": 5.0, "enqueue_ms": 0.3255, "gap_before_ms": 0.157, "idle_ms": 0.1315}
+    names = ["aten::max_pool2d", "engine 0"] * 2
+    time = {"calls": 10, "span_ms": 1.2, "busy_ms": 0.06, "idle_ms": 1.14, "order": names}
+    time |= {"engines": [{"engine": 0, "gpu_ms": 0.03}], "fallback": [{"op": "aten::max_pool2d", "gpu_ms": 0.03}]}
+    put(folder / layers.TIME, time)
+    command.main([str(folder)])
+    before = capsys.readouterr().out
+    assert "parts" not in before  # as earlier versions left it
+    put(folder / layers.TIME, time | {"parts": [part | {"name": name} for name in names]})
+    assert command.main([str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(before)
+    rows = [line.split() for line in out.removeprefix(before).splitlines()]
+    assert ["engine", "0", "0.0144", "5", "0.3255", "0.1570", "0.1315"] in rows
+    assert out.count("aten::max_pool2d") == 2
+    assert "4 parts of a traced call, in its order, medians of 10 calls: 0.0576 ms of GPU work, 0.628 ms idle" in out
+    assert "the profiler slows the host" in out
+    assert command.main([str(folder), "--compare", str(folder)]) == 0
+    assert "parts of a traced call" not in capsys.readouterr().out
+
+
+def test_of_many_parts_the_longest_are_shown():
+    parts = [dict.fromkeys(layers.TIMES, float(number % 4)) | {"name": f"engine {number}"} for number in range(8)]
+    assert [str(cell) for cell in command.render_parts(parts, 3).columns[0].cells] == [
+        "engine 2",
+        "engine 3",
+        "engine 7",
+    ]
+    assert command.render_parts(parts, None).row_count == 8
+    assert command.parts_notes(parts, 10, 3)[1:] == ["5 shorter parts not shown: --all"]

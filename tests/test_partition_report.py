@@ -130,10 +130,10 @@ def test_one_engine_has_no_boundary_but_input_and_output(tmp_path, capsys):
     data = reported(tmp_path, "model=resnet18")
     (graph,) = data["graphs"]
     (part,) = graph["parts"]
-    assert part["name"] == "engine 1" and len(part["operators"]) == 89 and part["modules"][0] == "conv1"
+    assert part["name"] == "engine 0" and len(part["operators"]) == 89 and part["modules"][0] == "conv1"
     assert [(each["source"], each["users"], each["tensors"], each["bytes"]) for each in graph["boundaries"]] == [
-        ("input", ["engine 1"], 1, 4 * 3 * 224 * 224),
-        ("engine 1", ["output"], 1, 4 * 1000),
+        ("input", ["engine 0"], 1, 4 * 3 * 224 * 224),
+        ("engine 0", ["output"], 1, 4 * 1000),
     ]
     assert [(step["least"], step["most"]) for step in data["steps"]] == [(1, 89), (90, None)]
     assert data["steps"][0]["found"]["tensors_between"] == data["steps"][0]["found"]["bytes_between"] == 0
@@ -151,10 +151,10 @@ def test_what_crosses_a_known_boundary(own, tmp_path, arguments):
     (graph,) = data["graphs"]
     inside = 2 * 4 * 9 * 9 * 2  # batch, channels, height, width, bytes of FP16
     assert [(each["source"], each["users"], each["tensors"], each["bytes"]) for each in graph["boundaries"]] == [
-        ("input", ["engine 1"], 1, 2 * 3 * 9 * 9 * 2),
-        ("engine 1", ["PyTorch 1", "engine 2", "output"], 1, inside),
-        ("PyTorch 1", ["engine 2"], 1, inside),
-        ("engine 2", ["output"], 1, inside),
+        ("input", ["engine 0"], 1, 2 * 3 * 9 * 9 * 2),
+        ("engine 0", ["PyTorch 0", "engine 1", "output"], 1, inside),
+        ("PyTorch 0", ["engine 1"], 1, inside),
+        ("engine 1", ["output"], 1, inside),
     ]
     engine, pool, last = graph["parts"]
     assert pool["operators"] == {next(iter(pool["operators"])): "aten.max_pool2d.default"} and pool["modules"] == [
@@ -171,7 +171,7 @@ def test_what_crosses_a_known_boundary(own, tmp_path, arguments):
 def test_what_is_too_small_is_told_from_what_has_no_converter(own, tmp_path, capsys):
     data = reported(tmp_path, "--config-dir", str(own), "model=Forked", "min_block_size=3", "batch_size=[2,4,8]")
     (graph,) = data["graphs"]
-    assert data["too_small"] == {"PyTorch 1": {"aten.convolution.default": 1, "aten.relu.default": 1}}
+    assert data["too_small"] == {"PyTorch 0": {"aten.convolution.default": 1, "aten.relu.default": 1}}
     assert graph["boundaries"][0]["bytes"] == 4 * 4 * 3 * 9 * 9  # at the size that is optimized for
     out = capsys.readouterr().out
     assert "1 max_pool2d + 2 too few for an engine" in out and "Sizes are those at 4" in out
@@ -188,11 +188,11 @@ def test_what_is_too_small_is_told_from_what_has_no_converter(own, tmp_path, cap
 def test_graphs_of_torch_compile(own, tmp_path, capsys):
     arguments = ("--config-dir", str(own), "model=Breaks", "backend=torch_compile", "min_block_size=1")
     data = reported(tmp_path, *arguments)
-    assert [[part["name"] for part in graph["parts"]] for graph in data["graphs"]] == [["engine 1"], ["engine 2"]]
+    assert [[part["name"] for part in graph["parts"]] for graph in data["graphs"]] == [["engine 0"], ["engine 1"]]
     # The weights are passed in: 8 x 8 and 8 numbers, beside one row of 8.
     assert [(each["source"], each["tensors"], each["bytes"]) for each in data["graphs"][1]["boundaries"]] == [
         ("input", 3, 4 * (64 + 8 + 8)),
-        ("engine 2", 1, 4 * 8),
+        ("engine 1", 1, 4 * 8),
     ]
     out = capsys.readouterr().out
     assert "graph 2 of 2" in out and "passes the weights in" in out
@@ -211,7 +211,7 @@ def test_sizes_that_the_data_decide_are_not_invented(own, tmp_path, capsys):
 def test_a_model_without_an_operator_to_convert(own, tmp_path, capsys):
     data = reported(tmp_path, "--config-dir", str(own), "model=Inverts")
     assert [(step["least"], step["most"]) for step in data["steps"]] == [(1, None)]
-    assert {part["name"] for graph in data["graphs"] for part in graph["parts"]} == {"PyTorch 1"}
+    assert {part["name"] for graph in data["graphs"] for part in graph["parts"]} == {"PyTorch 0"}
     assert "goes into an engine, whatever min_block_size is." in capsys.readouterr().out
 
 

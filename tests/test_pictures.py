@@ -35,6 +35,16 @@ TIME = {
     ],
     "order": ["aten::convolution", "engine 0", "aten::max_pool2d", "engine 1", "aten::max_pool2d", "engine 2"],
 }
+PARTS = [
+    {"name": name, "gpu_ms": ms, "kernels": 1, "enqueue_ms": 0.3, "gap_before_ms": gap, "idle_ms": idle}
+    for name, ms, gap, idle in zip(
+        TIME["order"],
+        (0.02, 0.15, 0.01, 0.1, 0.01, 0.12),
+        (0.0, 0.1, 0.1, 0.1, 0.1, 0.1),
+        (0.0, 0.2, 0.0, 0.2, 0.0, 0.2),
+        strict=True,
+    )
+]
 
 
 def drawn(path: Path) -> list[str]:
@@ -53,7 +63,7 @@ def test_every_picture_is_written(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
     graphs = [f"engines/{number}/graph.svg" for number in range(3)]
     assert write(folder) == ["layers.svg", *graphs]
-    put(folder / pictures.TIME, TIME)
+    put(folder / layers.TIME, TIME)
     assert write(folder) == ["layers.svg", "time.svg", *graphs]
     before = {name: (folder / name).read_bytes() for name in ["layers.svg", "time.svg", *graphs]}
     write(folder)
@@ -81,7 +91,7 @@ def test_layers_of_several_engines_are_told_apart(tmp_path):
 
 def test_bar_of_a_call(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
-    put(folder / pictures.TIME, TIME)
+    put(folder / layers.TIME, TIME)
     write(folder)
     texts = drawn(folder / "time.svg")
     assert [text for text in texts if text.count(" · ") == 2] == [
@@ -92,12 +102,36 @@ def test_bar_of_a_call(tmp_path):
         "engine 2 · 0.12 ms · 6%",
         "idle · 1.68 ms · 80%",
     ]
-    assert "ms of a call, on the GPU" in texts
-    assert any(text.startswith("a call: 2.1 ms from its first kernel") for text in texts)
-    bars = pictures.time_bar(TIME).axes[0].patches
-    assert [round(bar.get_x(), 6) for bar in bars] == [0, 0.02, 0.17, 0.2, 0.3, 0.42]
-    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(2.1)
-    assert len({bar.get_facecolor() for bar in bars[1:5:2]}) == 2  # engines that follow each other differ
+    assert "ms of a traced call, on the GPU" in texts  # of no order
+    assert any(text.startswith("a traced call (the profiler slows the host): 2.1 ms from its first") for text in texts)
+    assert not any("without the profiler" in text for text in texts)
+    idle, *bars = pictures.time_bar(layers.time_of_call(folder)).axes[0].patches
+    assert (idle.get_x(), idle.get_width()) == (0, pytest.approx(2.1))
+    assert [round(bar.get_x(), 6) for bar in bars[1::2]] == [0, 0.02, 0.17, 0.2, 0.3]
+    assert len({bar.get_facecolor() for bar in bars[3::4]}) == 2  # engines that follow each other differ
+
+
+def test_bar_of_a_call_in_its_order(tmp_path):
+    """What recurs is drawn where it recurs, and the GPU's waits where they are."""
+    folder = point(tmp_path, "squeezenet1_1-cpp")
+    put(folder / layers.TIME, TIME | {"parts": PARTS})
+    put(folder / "record.json", {"latency_ms": 0.912, "gpu_ms": 0.4, "cuda_graphs": None})
+    write(folder)
+    texts = drawn(folder / "time.svg")
+    assert "ms of a traced call, on the GPU: medians of its parts, in order" in texts
+    assert "timed without the profiler: latency_ms 0.912, gpu_ms 0.4" in texts
+    assert {"paler: idle within a part · 0.6 ms · 40%", "idle between parts · 0.5 ms · 33%"} <= set(texts)
+    _, *bars = pictures.time_bar(layers.time_of_call(folder)).axes[0].patches
+    starts = [round(bar.get_x(), 6) for bar in bars]
+    assert starts[::2] == starts[1::2] == [0, 0.12, 0.57, 0.68, 1.08, 1.19]
+    assert [round(bar.get_width(), 6) for bar in bars] == [
+        *(0.02, 0.02, 0.35, 0.15, 0.01, 0.01, 0.3, 0.1, 0.01, 0.01, 0.32, 0.12)  # with its waits, and the work alone
+    ]  # fmt: skip
+
+
+def test_bar_beside_a_row_with_cuda_graphs():
+    figure = pictures.time_bar(TIME | {"parts": PARTS}, {"latency_ms": 0.3, "cuda_graphs": True})
+    assert "timed without the profiler and with CUDA graphs: latency_ms 0.3" in figure.axes[0].get_title("left")
 
 
 def test_graph_follows_the_tensors(tmp_path):
@@ -147,7 +181,7 @@ def test_names_do_no_harm(tmp_path, name):
     made[1]["Name"], made[1]["Outputs"][0]["Dimensions"] = name, [f"{name} "]
     put(folder / "engines/0" / layers.INFO, {"Layers": made})
     put(folder / "engines/0" / layers.LATENCY, {layer["Name"]: [0.5, 0.6] for layer in made})
-    put(folder / pictures.TIME, TIME | {"fallback": [{"op": name, "gpu_ms": 1.0}], "order": [name]})
+    put(folder / layers.TIME, TIME | {"fallback": [{"op": name, "gpu_ms": 1.0}], "order": [name]})
     assert write(folder) == ["layers.svg", "time.svg", "engines/0/graph.svg"]
     expected = "".join(character if character.isprintable() else "�" for character in name)
     for picture in ("layers.svg", "time.svg", "engines/0/graph.svg"):
@@ -164,9 +198,9 @@ def test_engines_without_tensors_have_no_graph(tmp_path):
 def test_a_point_without_engines_has_its_time_only(tmp_path):
     (tmp_path / "engines").mkdir()
     put(tmp_path / "engines" / layers.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
-    put(tmp_path / pictures.TIME, TIME | {"engines": [], "order": []})
+    put(tmp_path / layers.TIME, TIME | {"engines": [], "order": []})
     assert write(tmp_path) == ["time.svg"]
-    put(tmp_path / pictures.TIME, TIME | {"engines": [], "fallback": [], "order": [], "idle_ms": 0.0})
+    put(tmp_path / layers.TIME, TIME | {"engines": [], "fallback": [], "order": [], "idle_ms": 0.0})
     assert write(tmp_path) == ["time.svg"]
 
 
@@ -174,11 +208,12 @@ def test_a_point_without_engines_has_its_time_only(tmp_path):
     "content",
     ['{"calls": 20, "sp', "[]", "{}", json.dumps(TIME | {"idle_ms": None}), json.dumps(TIME | {"span_ms": math.inf}),
      json.dumps(TIME | {"engines": [{"gpu_ms": 1.0}]}), json.dumps(TIME | {"fallback": [{"op": "x"}]}),
-     json.dumps(TIME | {"busy_ms": -1}), json.dumps(TIME | {"order": 3})],
+     json.dumps(TIME | {"parts": [{"name": "engine 0"}]}), json.dumps(TIME | {"parts": [PARTS[0] | {"name": "x"}]}),
+     json.dumps(TIME | {"parts": 3}), json.dumps(TIME | {"busy_ms": -1}), json.dumps(TIME | {"order": 3})],
 )  # fmt: skip
 def test_damaged_times(tmp_path, content):
     folder = point(tmp_path, "resnet18-cpp")
-    (folder / pictures.TIME).write_text(content)
+    (folder / layers.TIME).write_text(content)
     with pytest.raises(SweepError, match=r"time\.json is damaged \(.*\): run the point again with profile=true"):
         write(folder)
     assert not (folder / "layers.svg").exists()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from trt_sweep import rows
 from trt_sweep.config import SweepConfig
 from trt_sweep.groups import InputConfig, ModelConfig
+from trt_sweep.isolation import Lost
 from trt_sweep.point import Point, Report
-from trt_sweep.records import Record, Timing
+from trt_sweep.records import Environment, Record, Timing
 
 
 def row(**values) -> Record:
@@ -37,6 +40,34 @@ def point(**values) -> Point:
 def test_who_is_still_to_be_looked_into(values, unseen):
     assert rows.unseen(point(), row(**values)) is unseen
     assert not rows.unseen(point(profile=False), row(**values)) and not rows.unseen(point(), None)
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "device", "tensorrt", "reason"),
+    [
+        ({}, "ok", "cuda", True, None),
+        ({}, "interrupted", None, True, None),  # it is still to be done
+        ({}, "inaccurate", "cuda", True, "not looked into: status=inaccurate"),
+        ({}, "build_failed", "cuda", True, "not looked into: status=build_failed"),
+        ({}, "build_failed", "cpu", True, "profile=true: the point ran on the CPU, and engines need a GPU"),
+        ({"dryrun": True}, "dryrun", None, True, "profile=true: a dry run builds no engines"),
+        ({"backend": "inductor"}, "ok", "cuda", False, "profile=true: backend=inductor has no engines"),
+    ],
+)
+def test_why_there_is_nothing_to_look_into(values, status, device, tensorrt, reason):
+    asked = point(**values)
+    assert asked.no_profile(status, device, tensorrt) is None  # a baseline: nobody asked
+    asked.jobs.append(0)
+    assert asked.no_profile(status, device, tensorrt) == reason
+    unasked = dataclasses.replace(asked, config=dataclasses.replace(asked.config, profile=False))
+    assert unasked.no_profile(status, device, tensorrt) is None
+
+
+def test_a_lost_point_is_not_looked_into(tmp_path):
+    asked, why = point(), Lost("crashed", "build", "killed by signal 11")
+    asked.jobs.append(0)
+    asked.axes.update(model="m", backend="dynamo")
+    assert rows.lost(asked, tmp_path, "s", Environment(), why).profile_reason == "not looked into: status=crashed"
 
 
 def report(key: str, *methods: str) -> Report:

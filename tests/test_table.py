@@ -135,6 +135,16 @@ def test_both_files_read_back_equal(tmp_path):
     assert pd.read_csv(csv, dtype=str)["engines"][1] == "2"  # whole numbers stay whole beside nulls
 
 
+def test_notes_say_why_there_is_no_profile_unless_the_status_does(tmp_path):
+    why = "profile=true: backend=eager has no engines"
+    put(tmp_path, "a", 5.0, backend="eager", profile_reason=why)
+    put(tmp_path, "b", 5.0, status="inaccurate", profile_reason="not looked into: status=inaccurate")
+    put(tmp_path, "c", status="build_failed", profile_reason="not looked into: status=build_failed")
+    put(tmp_path, "d", status="dryrun", profile_reason="profile=true: a dry run builds no engines")
+    found = [note for note in table.notes(table.load(tmp_path)) if note.startswith("no profile of ")]
+    assert found == [f"no profile of points/a: {why}", "no profile of points/b: not looked into: status=inaccurate"]
+
+
 def test_varied_axes(tmp_path):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[], min_block_size=None)
     put(tmp_path, "a", 5.0, min_block_size=1)

@@ -36,6 +36,40 @@ def test_a_real_trace_is_taken_apart():
     assert 0.1 < spent["busy_ms"] < 0.2 and spent["idle_ms"] > 0.8  # 3 engines: launching is what it waits for
 
 
+def test_parts_tell_each_boundary_of_a_real_trace():
+    spent = trace.where_time_goes(json.loads(gzip.decompress(REAL.read_bytes()))["traceEvents"])
+    parts = spent["parts"]
+    assert [part["name"] for part in parts] == spent["order"]
+    for row in (*spent["engines"], *spent["fallback"]):
+        same = [part for part in parts if part["name"] == row.get("name", row.get("op"))]
+        for name in ("gpu_ms", "kernels", "enqueue_ms"):  # medians of two calls are means, which add up
+            assert sum(part[name] for part in same) == pytest.approx(row[name])
+    pools = [part for part in parts if part["name"] == "aten::max_pool2d"]
+    assert [part["kernels"] for part in pools] == [1, 1, 1] and all(part["gap_before_ms"] > 0.01 for part in pools)
+    waits = sum(part["gap_before_ms"] + part["idle_ms"] for part in parts)
+    assert waits == pytest.approx(spent["idle_ms"]) and parts[0]["gap_before_ms"] == 0
+
+
+def test_waits_within_a_part_are_its_own():
+    events = call(
+        on_host("aten::conv", 10, 100), *launched(20, 500, 10, 1), *launched(30, 515, 10, 2),
+        on_host("aten::relu", 200, 50), *launched(210, 530, 20, 3),
+    )  # fmt: skip
+    waits = [(part["name"], part["gap_before_ms"], part["idle_ms"]) for part in trace.where_time_goes(events)["parts"]]
+    assert waits == [("aten::conv", 0, 0.005), ("aten::relu", 0.005, 0)]
+
+
+def test_calls_of_other_parts_are_left_out():
+    events = [
+        *call(
+            on_host("aten::add", 1, 50), *launched(2, 10, 30, 1), on_host("aten::neg", 60, 9), *launched(61, 50, 5, 2)
+        ),
+        *call(on_host("aten::add", 5001, 50), *launched(5002, 5010, 10, 3), ts=5000),
+    ]
+    (part,) = trace.where_time_goes(events)["parts"]
+    assert (part["name"], part["gpu_ms"]) == ("aten::add", 0.01)
+
+
 def on_host(name: str, ts: float, dur: float, cat: str = "cpu_op") -> trace.Event:
     return {"ph": "X", "cat": cat, "name": name, "tid": 1, "ts": ts, "dur": dur, "args": {}}
 
@@ -75,6 +109,11 @@ def test_a_kernel_belongs_to_the_outermost_operator_that_launched_it():
     assert [(row["op"], row["gpu_ms"]) for row in spent["fallback"]] == [("aten::conv", 0.01), ("other", 0.04)]
     (engine,) = spent["engines"]
     assert (engine["gpu_ms"], engine["kernels"], engine["enqueue_ms"]) == (0.03, 2, 0.3)
+    assert [tuple(part.values()) for part in spent["parts"]] == [
+        ("aten::conv", 0.01, 1, 0.1, 0.0, 0.0),
+        ("engine 0", 0.03, 2, 0.3, 0.09, 0.0),
+        ("other", 0.04, 1, 1.0, 0.37, 0.0),
+    ]
     assert spent["span_ms"] == 0.54 and spent["busy_ms"] == pytest.approx(0.08)
     assert spent["order"] == ["aten::conv", "engine 0", "other"]
 
@@ -95,7 +134,8 @@ def test_medians_over_the_calls():
 def test_a_trace_without_calls_is_refused():
     with pytest.raises(ValueError, match="no marked call"):
         trace.where_time_goes(launched(1, 2, 3, 4))
-    assert trace.where_time_goes(call())["busy_ms"] == 0
+    nothing = trace.where_time_goes(call())
+    assert nothing["busy_ms"] == 0 and nothing["parts"] == []
 
 
 def test_the_region_of_torch_compile_is_no_operator():

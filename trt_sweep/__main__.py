@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import config, isolation, resume
+from trt_sweep import config, isolation, resume, wrong_type
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
 
@@ -136,7 +136,8 @@ def explain(error: BaseException) -> str:
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
-    return one_line(_root(error))
+    root = _root(error)
+    return wrong_type.line(root, str(error)) or one_line(root)
 
 
 def _unknown(name: str, error: BaseException) -> str:

@@ -26,8 +26,13 @@ class Refused(Unsupported):
 def require(ok: bool, name: str, value: object, allowed: str) -> None:
     """Raise SweepError unless `ok`, naming the field, the value as YAML writes it, and what is allowed."""
     if not ok:
-        shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-        raise SweepError(f"{name}={shown} is not allowed: use {allowed}")
+        raise SweepError(not_allowed(name, value, allowed))
+
+
+def not_allowed(name: str, value: object, allowed: str) -> str:
+    """The line that says so."""
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return f"{name}={shown} is not allowed: use {allowed}"
 
 
 def one_line(error: BaseException, limit: int = 500) -> str:

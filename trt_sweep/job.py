@@ -438,10 +438,14 @@ class Line:
         return "ok"
 
     def _profile_columns(self, gpu_ms: float | None) -> records.Profile:
-        inside = self._inside or records.Profile()
+        inside = self._inside or records.Profile(profile_reason=self._not_to_profile())
         if inside.layers_ms is None or gpu_ms is None:
             return inside
         return dataclasses.replace(inside, layers_over_gpu=inside.layers_ms / gpu_ms)
+
+    def _not_to_profile(self) -> str | None:
+        device = self.device.type if self.device is not None else None
+        return self.point.no_profile(self._status, device, backends.get(self.config.backend).TENSORRT)
 
     def _columns(self) -> dict[str, Any]:
         """The record's columns, as far as the walk came."""

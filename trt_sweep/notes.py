@@ -187,6 +187,7 @@ def _inside(table: pd.DataFrame) -> list[str]:
         if wider:
             shown = ", ".join(f"{number} in {name}" for name, number in wider.items())
             found.append(f"{label}: of {row['layers']} layers, {shown} (layer_precisions)")
-    for reason, rows in table[table["profile_reason"].notna()].groupby("profile_reason", sort=False):
+    timed = table["status"].isin(("ok", "inaccurate"))  # what was not says why anyway
+    for reason, rows in table[table["profile_reason"].notna() & timed].groupby("profile_reason", sort=False):
         found.append(f"no profile of {', '.join(rows['folder'][:2])}{' and more' * (len(rows) > 2)}: {reason}")
     return found

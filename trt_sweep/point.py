@@ -29,6 +29,22 @@ class Point:
         """`point_id`, the name of its record's folder."""
         return self.config.point_id
 
+    def no_profile(self, status: str, device: str | None, tensorrt: bool) -> str | None:
+        """Why profile=true finds nothing to look into once the point has this status; None where it does.
+
+        None as well where nobody asked for it: no baseline is meant.
+        """
+        config = self.config
+        if not config.profile or not self.jobs or status == "interrupted":
+            return None
+        if not tensorrt:
+            return f"profile=true: backend={config.backend} has no engines"
+        if config.dryrun:
+            return "profile=true: a dry run builds no engines"
+        if device == "cpu":
+            return "profile=true: the point ran on the CPU, and engines need a GPU"
+        return f"not looked into: status={status}" if status != "ok" else None
+
 
 def by_build(points: Iterable[Point]) -> list[list[Point]]:
     """The points in their order, those of one build together."""

@@ -29,7 +29,7 @@ def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, wh
             created_utc=records.now(),
             **vars(Axes(**point.axes)),
         )
-    return dataclasses.replace(known, **ends)
+    return dataclasses.replace(known, **ends, profile_reason=point.no_profile(why.status, None, tensorrt=True))
 
 
 def unseen(point: Point, record: Record | None) -> bool:

@@ -30,7 +30,9 @@ def where_time_goes(events: Iterable[Event]) -> dict[str, Any]:
 
     A kernel belongs to the engine, or else to the outermost operator, within which the host launched it. `busy_ms` is
     the time in which anything ran on the GPU, `span_ms` from the first to the last of it, `idle_ms` the gaps between.
-    The host's times (`enqueue_ms`) are longer than without the profiler.
+    `parts` are those of `order`: an engine or operator each time that a call comes to it, with the time that the GPU
+    waits before its first kernel (`gap_before_ms`) and between its own (`idle_ms`), over the calls that have this
+    order. The host's times (`enqueue_ms`), and with them the gaps, are longer than without the profiler.
     """
     complete = [event for event in events if event.get("ph") == "X"]
     calls = sorted(_named(complete, CALL), key=lambda event: float(event["ts"]))
@@ -50,6 +52,7 @@ def where_time_goes(events: Iterable[Event]) -> dict[str, Any]:
         "engines": engines,
         "fallback": fallback,
         "order": [_shown(part.name) for part in found[-1] if part.kernels],
+        "parts": _in_order(found),
     }
 
 
@@ -115,6 +118,37 @@ def _by_name(calls: list[list[_Part]], engines: bool) -> list[dict[str, Any]]:
         | {key: median(row[key] for row in rows) for key in ("gpu_ms", "kernels", "enqueue_ms")}
         for name, rows in found.items()
     ]
+
+
+def _in_order(calls: list[list[_Part]]) -> list[dict[str, Any]]:
+    """Medians of each part of the last call, over the calls of the same parts."""
+    working = [[part for part in parts if part.kernels] for parts in calls]
+    names = [part.name for part in working[-1]]
+    rows = [_alone(parts) for parts in working if [part.name for part in parts] == names]
+    return [
+        {"name": _shown(name)} | {key: median(row[key] for row in same) for key in same[0]}
+        for name, same in zip(names, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def _alone(parts: list[_Part]) -> list[dict[str, float]]:
+    """Each part of one call; all gaps together are the call's idle time, as a gap is of the part that ends it."""
+    rows = [
+        {
+            "gpu_ms": _span(part.kernels)[1],
+            "kernels": len(part.kernels),
+            "enqueue_ms": (part.end - part.start) / 1e3,
+            "gap_before_ms": 0.0,
+            "idle_ms": 0.0,
+        }
+        for part in parts
+    ]
+    timeline = sorted((start, end, number) for number, part in enumerate(parts) for start, end in part.kernels)
+    reached, last = (timeline[0][0], timeline[0][2]) if timeline else (0.0, 0)
+    for start, end, number in timeline:
+        rows[number]["idle_ms" if number == last else "gap_before_ms"] += max(start - reached, 0.0) / 1e3
+        reached, last = max(reached, end), number
+    return rows
 
 
 def _shown(name: str) -> str:

@@ -22,6 +22,7 @@ INFO = "trt_engine_info.json"
 ONNX_MODULES = "onnx_modules.json"
 PROFILE = "profile.json"
 TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
+TIMES = ("gpu_ms", "kernels", "enqueue_ms", "gap_before_ms", "idle_ms")  # of each of its parts
 AGAIN = "run the point again with profile=true"
 COLUMNS = (
     *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
@@ -60,6 +61,29 @@ def load(folder: str | Path) -> pd.DataFrame:
     return table
 
 
+def time_of_call(folder: str | Path) -> dict[str, Any] | None:
+    """What time.json says of the point in `folder` (`trace.where_time_goes`), None without one; times in ms.
+
+    `parts` is empty in files of earlier versions. Raises SweepError for a damaged file.
+    """
+    path = Path(folder) / TIME
+    if not path.exists():
+        return None
+    time: dict[str, Any] = {"parts": []} | read_json(path)
+    try:
+        rows = [*time["engines"], *time["fallback"]]
+        numbers = [time[name] for name in ("span_ms", "busy_ms", "idle_ms")] + [row["gpu_ms"] for row in rows]
+        numbers += [part[name] for part in time["parts"] for name in TIMES]
+        whole = all(math.isfinite(number) and number >= 0 for number in numbers) and {"calls", "order"} <= time.keys()
+        names = {f"engine {row['engine']}" if "engine" in row else row["op"] for row in rows}
+        whole = whole and isinstance(time["order"], list) and names.issuperset(part["name"] for part in time["parts"])
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise SweepError(f"{path} is damaged (times are missing): {AGAIN}")
+    return time
+
+
 def precisions(table: pd.DataFrame) -> dict[str, int]:
     """How many layers that do arithmetic ran in which precision, the most frequent first; empty where it is unknown."""
     working = table[table["moves"].eq(False).fillna(False) & ~table["type"].isin(evidence.SYNC)]
@@ -88,6 +112,8 @@ def _profile(folder: Path) -> dict[str, Any]:
             raise SweepError(
                 f"{folder} runs the same engine in the same way as {other}, which holds the profile of both"
             )
+        if record.get("profile_reason"):
+            raise SweepError(f"{folder} holds no profile: {record['profile_reason']}")
         if record.get("engines") == 0:
             raise SweepError(f"{folder} has no engine to look into: all of the point runs in PyTorch, see {TIME}")
         raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")

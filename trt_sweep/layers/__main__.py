@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from trt_sweep.errors import SweepError
+from trt_sweep.layers import TIMES, evidence, load, precisions, time_of_call
 from trt_sweep.layers import compare as comparing
-from trt_sweep.layers import evidence, load, precisions
 
 TACTIC = 10
 COMPARISON = 80  # columns that a comparison takes beside the names of two layers
+PARTS = 60  # of a call, at most, unless all are asked for
 LAYER = 26, 60  # fewest and most characters of a layer's name
 
 
@@ -116,6 +117,39 @@ def notes(table: pd.DataFrame, top: int | None) -> list[str]:
     return found
 
 
+def render_parts(parts: list[dict[str, Any]], most: int | None) -> Table:
+    """Engines, and operators left in PyTorch, in the order of a call, with the GPU's waits before and in each.
+
+    At most `most` of them (all where null), those that take the longest.
+    """
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("part", no_wrap=True)
+    for name in ("GPU ms", "kernels", "launching ms", "idle before ms", "idle within ms"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    longest = sorted(range(len(parts)), key=lambda number: -_takes(parts[number]))[:most]
+    for part in (parts[number] for number in sorted(longest)):
+        times = [f"{part[name]:g}" if name == "kernels" else f"{part[name]:.4f}" for name in TIMES]
+        shown.add_row(*map(_plain, [evidence.shown(part["name"], LAYER[1]), *times]))
+    return shown
+
+
+def _takes(part: dict[str, Any]) -> float:
+    return float(part["gpu_ms"] + part["gap_before_ms"] + part["idle_ms"])
+
+
+def parts_notes(parts: list[dict[str, Any]], calls: int, most: int | None) -> list[str]:
+    """What the parts of a call add up to, and what their reader must know."""
+    work, before, within = (sum(part[name] for part in parts) for name in ("gpu_ms", "gap_before_ms", "idle_ms"))
+    found = [
+        f"{len(parts)} parts of a traced call, in its order, medians of {calls} calls: {work:.3g} ms of GPU work, "
+        f"{before:.3g} ms idle between parts, {within:.3g} ms within; the profiler slows the host: without it "
+        "launching and idle times are shorter"
+    ]
+    if most is not None and len(parts) > most:
+        found.append(f"{len(parts) - most} shorter parts not shown: --all")
+    return found
+
+
 def render_comparison(
     here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame, top: int | None, width: int
 ) -> Table:
@@ -189,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         "folder", type=Path, help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID"
     )
     parser.add_argument("--top", type=int, default=20, help="how many layers, the longest first (20)")
-    parser.add_argument("--all", action="store_true", help="all layers")
+    parser.add_argument("--all", action="store_true", help="all layers, and all parts of a call")
     parser.add_argument(
         "--compare", type=Path, metavar="OTHER", help="show what differs in this point's engines instead"
     )
@@ -216,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, console: Console) -> None:
     top = None if options.all else options.top
     table = load(options.folder)
+    time = time_of_call(options.folder)
     if options.compare:
         other = load(options.compare)
         comparison = comparing.compare(table, other)
@@ -228,13 +263,20 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     else:
         console.print(render(table, top, console.width))
         said = notes(table, top)
-    for note in said:
-        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
+    _say(console, said)
+    if time is not None and len(time["parts"]) > 1 and not options.compare:
+        console.print(render_parts(time["parts"], None if options.all else PARTS))
+        _say(console, parts_notes(time["parts"], int(time["calls"]), None if options.all else PARTS))
     if options.pictures:
         from trt_sweep.layers import pictures
 
         written = pictures.write(options.folder, table)
         console.print("written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _say(console: Console, notes: list[str]) -> None:
+    for note in notes:
+        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import AGAIN, TIME, evidence, graph, read_json
+from trt_sweep.layers import evidence, graph, read_json, time_of_call
+from trt_sweep.records import RECORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,12 +31,13 @@ def write(folder: Path, table: pd.DataFrame) -> list[Path]:
         import matplotlib as mpl
     except ImportError:
         raise SweepError("matplotlib draws the pictures and is not installed: pip install 'trt-sweep[plots]'") from None
-    time = _time(folder / TIME) if (folder / TIME).exists() else None
+    time = time_of_call(folder)
+    row = read_json(folder / RECORD) if (folder / RECORD).exists() else None
     written = []
     with mpl.rc_context(STYLE):
         figures = {"layers.svg": box_plot(table)} if len(table) else {}
         if time is not None:
-            figures["time.svg"] = time_bar(time)
+            figures["time.svg"] = time_bar(time, row)
         for engine, layers in table.groupby("engine"):
             if layers["output_names"].map(bool).any():
                 figures[f"engines/{engine}/graph.svg"] = graph.draw(layers)
@@ -82,69 +84,100 @@ def box_plot(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def time_bar(time: dict[str, Any]) -> Figure:
-    """Where the time of a call goes, in ms: engines, operators left in PyTorch, and the GPU idle between kernels."""
-    from matplotlib.figure import Figure
+def time_bar(time: dict[str, Any], row: dict[str, Any] | None = None) -> Figure:
+    """Where the time of a traced call goes, in ms: engines, operators left in PyTorch, and the GPU waiting.
 
-    parts = _parts(time)
-    figure = Figure(figsize=(9, 2.2 + 0.2 * ((len(parts) + 1) // 2)))
+    The parts are drawn in the order of the call, paler where the GPU waits within one; where `time` has none, the sums
+    by engine and operator. `row` is the point's record, which says what a call takes without the profiler.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    sums = _sums(time)
+    colours = _colours(list(sums))
+    in_order = bool(time["parts"])
+    parts = time["parts"] or [{"name": name, "gpu_ms": ms} for name, ms in sums.items()]
+    gaps, within = (sum(part.get(name, 0.0) for part in parts) for name in ("gap_before_ms", "idle_ms"))
+    idle = gaps if in_order else float(time["idle_ms"])
+    total = (sum(part["gpu_ms"] for part in parts) + idle + within) or 1.0
+    figure = Figure(figsize=(9, 2.3 + 0.2 * ((len(sums) + 3) // 2)))
     axes = figure.subplots()
+
+    def bar(left: float, width: float, linewidth: float = 0.0, **style: Any) -> Any:
+        return axes.barh(0, width, left=left, height=0.6, linewidth=linewidth, **style)
+
+    behind = bar(0, total, color=IDLE, edgecolor="white", hatch="//")  # what no part covers
+    legend: dict[str, tuple[float, Any]] = {}
     left = 0.0
-    total = sum(value for _, value, _ in parts)
-    for name, value, colour in parts:
-        share = value / total if total > 0 else 0.0
-        hatch = "//" if colour == IDLE else None
-        style: dict[str, Any] = {"color": colour, "edgecolor": "white", "linewidth": 0.6, "hatch": hatch}
-        axes.barh(0, value, left=left, height=0.6, label=f"{name} · {value:.3g} ms · {share:.0%}", **style)
-        inside = ""
-        if share > 0.08:
-            inside = evidence.shown(name, int(share * 90))
-        elif share > 0.02 and colour in ENGINES:
-            inside = name.rpartition(" ")[2]  # the engine's number
-        text = axes.text(left + value / 2, 0, inside, ha="center", va="center")
-        text.set(parse_math=False, color="white" if colour == ENGINES[0] else "black")
-        left += value
+    for part in parts:
+        name, width = part["name"], part["gpu_ms"] + part.get("idle_ms", 0.0)
+        left += part.get("gap_before_ms", 0.0)
+        bar(left, width, color=_pale(colours[name]))
+        # With a line around it, lest the slimmest cannot be seen.
+        work = bar(left, part["gpu_ms"], 0.8, color=colours[name], edgecolor=colours[name])
+        legend.setdefault(name, (sums[name], work))
+        text = axes.text(left + width / 2, 0, _inside(name, width / total), ha="center", va="center")
+        text.set(
+            parse_math=False, color="white" if width == part["gpu_ms"] and colours[name] == ENGINES[0] else "black"
+        )
+        left += width
+    if within:
+        legend["paler: idle within a part"] = within, Patch(color=_pale(ENGINES[0]))
+    legend["idle between parts" if in_order else "idle"] = idle, behind
     axes.set_yticks([])
-    axes.set_xlim(0, left or 1)
-    axes.set_xlabel("ms of a call, on the GPU")
-    axes.set_title(
-        f"a call: {time['span_ms']:.3g} ms from its first kernel to its last; the GPU works {time['busy_ms']:.3g} ms "
-        f"and waits {time['idle_ms']:.3g} ms (medians of {time['calls']})",
-        loc="left",
-        fontsize=9,
-    )
+    axes.set_xlim(0, total)
+    axes.set_xlabel("ms of a traced call, on the GPU" + ": medians of its parts, in order" * in_order)
+    axes.set_title(_title(time, row or {}), loc="left", fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2, frameon=False, fontsize=8)
-    for text in legend.get_texts():
+    labels = [f"{evidence.shown(name, 48)} · {ms:.3g} ms · {ms / total:.0%}" for name, (ms, _) in legend.items()]
+    patches, place = [patch for _, patch in legend.values()], (0.5, -0.3)
+    shown = axes.legend(patches, labels, loc="upper center", bbox_to_anchor=place, ncols=2, frameon=False, fontsize=8)
+    for text in shown.get_texts():
         text.set_parse_math(False)
     return figure
 
 
-def _parts(time: dict[str, Any]) -> list[tuple[str, float, str]]:
-    """Name, ms and colour of the bar's parts, in the order of the call; neighbours of a kind in turning shades."""
-    engines = {f"engine {item['engine']}": float(item["gpu_ms"]) for item in time["engines"]}
-    fallback: dict[str, float] = {}
-    for item in time["fallback"]:
-        fallback[str(item["op"])] = fallback.get(str(item["op"]), 0.0) + float(item["gpu_ms"])
-    names = dict.fromkeys([*map(str, time["order"]), *engines, *fallback])
-    parts: list[tuple[str, float, str]] = []
-    for name in names:
-        if name in engines or name in fallback:
-            shades, value = (ENGINES, engines[name]) if name in engines else (FALLBACK, fallback[name])
-            alike = sum(colour in shades for _, _, colour in parts)
-            parts.append((evidence.shown(name, 48), value, shades[alike % 2]))
-    return [*parts, ("idle", float(time["idle_ms"]), IDLE)]
+def _title(time: dict[str, Any], row: dict[str, Any]) -> str:
+    timed = [f"{name} {row[name]:.3g}" for name in ("latency_ms", "gpu_ms") if isinstance(row.get(name), float)]
+    graphs = " and with CUDA graphs" * bool(row.get("cuda_graphs"))
+    return (
+        f"a traced call (the profiler slows the host): {time['span_ms']:.3g} ms from its first kernel to its last;\n"
+        f"the GPU works {time['busy_ms']:.3g} ms and waits {time['idle_ms']:.3g} ms (medians of {time['calls']} calls)"
+        + (f"\ntimed without the profiler{graphs}: {', '.join(timed)}" if timed else "")
+    )
 
 
-def _time(path: Path) -> dict[str, Any]:
-    time: dict[str, Any] = read_json(path)
-    try:
-        parts = [*time["engines"], *time["fallback"]]
-        numbers = [time[name] for name in ("span_ms", "busy_ms", "idle_ms")] + [part["gpu_ms"] for part in parts]
-        whole = all(math.isfinite(number) and number >= 0 for number in numbers) and {"calls", "order"} <= time.keys()
-        whole = whole and all("engine" in part or "op" in part for part in parts) and isinstance(time["order"], list)
-    except (KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise SweepError(f"{path} is damaged (times are missing): {AGAIN}")
-    return time
+def _inside(name: str, share: float) -> str:
+    """What fits into a bar of this share: the name, or an engine's number."""
+    text = evidence.shown(name, 48)
+    if len(text) <= share * 90:
+        return text
+    return name.rpartition(" ")[2] if share > 0.015 and name.startswith("engine ") else ""
+
+
+def _sums(time: dict[str, Any]) -> dict[str, float]:
+    """The GPU's ms by engine and operator, as they first come in a call."""
+    sums: dict[str, float] = {}
+    for item in (*time["engines"], *time["fallback"]):
+        name = f"engine {item['engine']}" if "engine" in item else str(item["op"])
+        sums[name] = sums.get(name, 0.0) + float(item["gpu_ms"])
+    names = dict.fromkeys([*map(str, time["order"]), *sums])
+    return {name: sums[name] for name in names if name in sums}
+
+
+def _colours(names: list[str]) -> dict[str, str]:
+    """By name; neighbours of a kind in turning shades."""
+    engines = [name for name in names if name.startswith("engine ")]
+    others = [name for name in names if not name.startswith("engine ")]
+    return {
+        name: shades[index % 2]
+        for kind, shades in ((engines, ENGINES), (others, FALLBACK))
+        for index, name in enumerate(kind)
+    }
+
+
+def _pale(colour: str) -> str:
+    from matplotlib.colors import to_hex, to_rgb
+
+    red, green, blue = (1 - 0.35 * (1 - value) for value in to_rgb(colour))
+    return to_hex((red, green, blue))

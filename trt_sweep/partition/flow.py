@@ -40,8 +40,8 @@ class Tensor:
 class Part:
     """An engine, or the operators between two engines that stay in PyTorch.
 
-    `name` is "engine 1" or "PyTorch 1", counted over all graphs of a model; `operators` says what each node computes,
-    in graph order; `modules` are those that the nodes were called in.
+    `name` is "engine 0" or "PyTorch 0", counted over all graphs of a model, engines as in a point's folder; `operators`
+    says what each node computes, in graph order; `modules` are those that the nodes were called in.
     """
 
     name: str
@@ -162,8 +162,8 @@ class _Walk:
         return last if last.startswith(PYTORCH) else self._begin(PYTORCH)
 
     def _begin(self, kind: str) -> str:
-        self._counts[kind] += 1
         name = f"{kind} {self._counts[kind]}"
+        self._counts[kind] += 1
         self._members[name] = []
         return name
 
