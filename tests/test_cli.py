@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -407,3 +408,12 @@ def test_other_launchers(sweep, launcher):
     done = sweep(f"hydra/launcher={launcher}", *settings, "model=exits,scale", "backend=eager", *FAST)
     assert done.code == 1 and "crashed in reference" in done.err, done.out + done.err
     assert done.rows.set_index("model")["status"].to_dict() == {"exits": "crashed", "scale": "ok"}
+    before = {path: path.stat().st_mtime_ns for path in done.folder.rglob("record.json")}
+    lost = next(path.parent for path in before if "scale" in path.read_text())
+    shutil.rmtree(lost)
+    command = [sys.executable, "-m", "trt_sweep", f"resume={done.folder}"]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1 and "crashed in reference" in again.stderr, again.stdout + again.stderr
+    after = {path: path.stat().st_mtime_ns for path in done.folder.rglob("record.json")}
+    assert after.keys() == before.keys()
+    assert [path.parent for path in after if after[path] != before[path]] == [lost]  # and nothing else was done again

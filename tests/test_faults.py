@@ -18,9 +18,9 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep import isolation, records, table
+from trt_sweep import claims, isolation, records, table
 from trt_sweep.config import SweepConfig
-from trt_sweep.groups import InputConfig, LimitsConfig, MeasureConfig, ModelConfig
+from trt_sweep.groups import InputConfig, IsolationConfig, LimitsConfig, MeasureConfig, ModelConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.progress import LOG
 from trt_sweep.sweep import Sweep
@@ -341,14 +341,14 @@ def test_points_run_where_hydra_has_gone(sweep):
 def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
     """Unless that one gives it other surroundings, it has died meanwhile, or a point has taken it along."""
 
-    def swept(name: str, target: str = "torch.nn.Identity") -> int | None:
+    def swept(name: str, target: str = "torch.nn.Identity", **more: object) -> int | None:
         model = ModelConfig(name=name, factory={"_target_": target}, inputs=[InputConfig(shape=[4])])
-        config = SweepConfig(model=model, backend="eager", device="cpu", baselines=False, measure=BRIEFLY)
+        config = SweepConfig(model=model, backend="eager", device="cpu", baselines=False, measure=BRIEFLY, **more)
         with Sweep({0: config}, tmp_path / name, one_of_many=True) as sweep:
             sweep.run()
         (row,) = table.load(tmp_path / name).to_dict("records")
         assert row["status"] == ("ok" if target == "torch.nn.Identity" else "crashed")
-        return isolation._kept[0].pid if isolation._kept else None
+        return isolation._kept[0].child.pid if isolation._kept else None
 
     try:
         first = swept("first")
@@ -362,9 +362,79 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
         assert swept("fifth", "os.abort") is None and not psutil.pid_exists(fourth)
         sixth = swept("sixth")
         assert sixth is not None and psutil.pid_exists(sixth)
+        assert swept("seventh", isolation=IsolationConfig(mode="none")) is None and not psutil.pid_exists(sixth)
+        eighth = swept("eighth")
+        assert eighth is not None
+        os.kill(eighth, signal.SIGSTOP)
+        monkeypatch.setattr(isolation, "MOVE_S", 0.5)
+        ninth = swept("ninth")
+        assert ninth is not None and ninth != eighth and not psutil.pid_exists(eighth)
+        (tmp_path / "tenth" / LOG).mkdir(parents=True)
+        with pytest.raises(IsADirectoryError):
+            swept("tenth")
+        assert not psutil.pid_exists(ninth) and not isolation._kept
     finally:
         isolation.end_idle()
-    assert not psutil.pid_exists(sixth)
+
+
+def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
+    """Until then the GPU is not free for others, and another sweep of this process has it."""
+    monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setattr(isolation, "KEPT_S", 3.0)
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
+    config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
+
+    def free() -> str:
+        with claims.a_free_gpu() as found:
+            return found[claims.VISIBLE]
+
+    try:
+        for name in ("first", "second"):
+            with Sweep({0: config}, tmp_path / name, one_of_many=True) as sweep:
+                sweep.run()
+            (kept,) = isolation._kept
+            assert kept.child.environment == {claims.VISIBLE: "GPU-a"} and free() == "GPU-b"
+        end = time.monotonic() + 20
+        while isolation._kept or free() != "GPU-a":
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert not psutil.pid_exists(kept.child.pid)
+    finally:
+        isolation.end_idle()
+
+
+def test_the_end_of_a_joblib_sweep_leaves_no_process_for_points(tmp_path):
+    """Its jobs are processes of joblib's, which go on for a while when their parent is killed."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = [sys.executable, "-m", "trt_sweep", "-m", "--config-dir", str(EXAMPLE), f"hydra.sweep.dir={tmp_path}/s"]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=patient", "batch_size=1,2", *QUICK]
+    main = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    jobs = [tmp_path / "s" / number for number in "01"]
+    end = time.monotonic() + 60
+    while not all(any(job.glob("points/*/config.json")) for job in jobs):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert all(processes(job) for job in jobs)
+    main.kill()
+    main.wait()
+    assert all(gone(job, isolation.KEPT_S + 30) for job in jobs)
+
+
+def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_path):
+    """It ends while the next sweep is planned, and that one goes on in a fresh one."""
+    model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
+    config = SweepConfig(model=model, backend="eager", device="cpu", baselines=False, measure=BRIEFLY)
+    try:
+        with Sweep({0: config}, tmp_path / "first", one_of_many=True) as sweep:
+            sweep.run()
+        (kept,) = isolation._kept
+        move = kept.child.moves
+        kept.child.moves = lambda *given: (move(*given), os.kill(kept.child.pid, signal.SIGKILL))[0]
+        with Sweep({0: config}, tmp_path / "second", one_of_many=True) as sweep:
+            sweep.run()
+        assert table.load(tmp_path / "second")["status"].tolist() == ["ok"]
+    finally:
+        isolation.end_idle()
 
 
 @pytest.mark.parametrize("arguments", [["modell=x"], ["--help"], ["isolation=worker"], ["precision=fp17", "-m"]])

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,6 +24,8 @@ from trt_sweep.errors import SweepError
 from trt_sweep.groups import LimitsConfig
 from trt_sweep.progress import LOG
 
+KEPT_S = 10.0  # that a process waits for another sweep of its parent
+MOVE_S = 10.0  # for it to answer that one
 GRACE_S = 2.0  # between asking a process to end and making it
 START_S = 600.0  # to import everything, on a slow disk, and for all that belongs to no point
 SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from trt_sweep import worker; "
@@ -109,7 +111,6 @@ class _Importing:
 
 
 _prepared: list[_Importing] = []
-_kept: list[Child] = []
 
 
 def prepare() -> None:
@@ -118,25 +119,62 @@ def prepare() -> None:
         _prepared.append(_Importing())
 
 
-def keep(host: Host) -> None:
-    """Leave a process that has let go of its points to the next sweep of this one, which need not start another."""
-    if isinstance(host, Child):
-        _kept.append(host)
-    else:
-        host.end()
+class Kept:
+    """A process that has let go of its points, left to the next sweep of this one, and the claim on the GPU it is on.
+
+    It ends where nobody has come for it after KEPT_S.
+    """
+
+    def __init__(self, child: Child, claim: contextlib.ExitStack) -> None:
+        self.child, self.claim = child, claim
+        self._timer = threading.Timer(KEPT_S, self._expire)
+        self._timer.daemon = True
+        _kept.append(self)
+        self._timer.start()
+
+    def _expire(self) -> None:
+        if _take(self):
+            self.end()
+
+    def fits(self, gpus: Sequence[str] | None) -> bool:
+        """Whether it is of use to a sweep on one of these GPUs, by UUID, or on any where none is named.
+
+        Null is for a sweep that says itself which device it takes, and must see them all.
+        """
+        seen = set(self.child.environment.values())
+        return not seen if gpus is None else not gpus or seen <= set(gpus)
+
+    def end(self) -> None:
+        """Leave nothing running, and let go of the GPU."""
+        self._timer.cancel()
+        self.child.end()
+        self.claim.close()
 
 
-def kept_with() -> Mapping[str, str]:
-    """The environment that a kept process was given on top of ours; another sweep has use for it with this alone."""
-    return _kept[0].environment if _kept else {}
+_kept: list[Kept] = []
+_taking = threading.Lock()
+
+
+def _take(kept: Kept) -> bool:
+    """Whether it was there to be taken: by one only, the next sweep or the end."""
+    with _taking:
+        if kept not in _kept:
+            return False
+        _kept.remove(kept)
+        return True
+
+
+def take() -> Kept | None:
+    """What the last sweep of this process has left, if anything: to be used, or ended."""
+    return next((kept for kept in list(_kept) if _take(kept)), None)
 
 
 def end_idle() -> None:
     """End what nobody has come for."""
     while _prepared:
         _prepared.pop().end()
-    while _kept:
-        _kept.pop().end()
+    while (kept := take()) is not None:
+        kept.end()
 
 
 def prepared_since() -> float:
@@ -168,13 +206,17 @@ class Child:
 
     def moves(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> bool:
         """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
-        if self._given == _given(environment):
-            self._works_for(folder, hear)
-            with contextlib.suppress(Lost):
-                self.call("move", folder)
-                return True
-        self.end()
-        return False
+        moved = False
+        try:
+            if self._given == _given(environment):
+                self._works_for(folder, hear)
+                with contextlib.suppress(Lost):
+                    self.call("move", folder, limits=LimitsConfig(total_s=MOVE_S))
+                    moved = True
+        finally:
+            if not moved:
+                self.end()
+        return moved
 
     @property
     def pid(self) -> int:
@@ -263,20 +305,19 @@ class Child:
         return self._process.returncode
 
 
-def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str]) -> Host:
+def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str], kept: Child | None = None) -> Host:
     """A process for points, ready to be called, with this environment on top of ours.
 
-    Raises SweepError where it does not come up.
+    It is the `kept` one, or else that one is ended. Raises SweepError where none comes up.
     """
+    if kept is not None:
+        if mode == "worker" and kept.moves(folder, hear, environment):
+            return kept
+        kept.end()
     if mode == "none":
         return Local(folder, hear, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
-    while _kept:
-        kept = _kept.pop()
-        if mode == "worker" and kept.moves(folder, hear, environment):
-            return kept
-        kept.end()
     child = Child(folder, hear, environment)
     child.ready()
     return child

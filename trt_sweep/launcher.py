@@ -27,6 +27,13 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     setup_globals()
     import_from(config.hydra.runtime)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    basic = str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
+    size = config.hydra.sweeper.max_batch_size if basic else None
+    if size is not None:
+        raise SweepError(
+            f"hydra.sweeper.max_batch_size={size} is not allowed: all points of a sweep are checked before the first "
+            "is built, and timed in turn; leave it out, or use another launcher"
+        )
     composed, checked = {}, {}
     for number, overrides in enumerate(job_overrides, first):
         composed[number] = _compose(context, config, number, list(overrides))
@@ -35,9 +42,8 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
     returns = []
-    at_once = str(config.hydra.sweeper._target_).endswith(".BasicSweeper") and not config.hydra.sweeper.max_batch_size
     folder = Path(str(config.hydra.sweep.dir)).absolute()
-    with Sweep(checked, folder, goes_on=first > 0, one_of_many=not at_once) as sweep:
+    with Sweep(checked, folder, goes_on=first > 0, one_of_many=not basic) as sweep:
         sweep.run()
         if sweep.only_shown:
             if not str(config.hydra.sweeper._target_).endswith(OURS):
@@ -57,7 +63,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             )
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     failed = [done for done in returns if done.status != JobStatus.COMPLETED]
-    if failed and str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+    if failed and basic:
         # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.
         raise SweepError(f"{len(failed)} of {len(returns)} jobs did not succeed; the first: {failed[0]._return_value}")
     return returns

@@ -17,4 +17,4 @@ def lock(name: str) -> FileLock:
     if not LOCKS.is_dir():
         LOCKS.mkdir(exist_ok=True)
         LOCKS.chmod(0o777)
-    return FileLock(LOCKS / f"{name}.lock", mode=0o666)
+    return FileLock(LOCKS / f"{name}.lock", mode=0o666, thread_local=False)

@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
 from trt_sweep import records
 from trt_sweep.config import NO_IDENTITY, SweepConfig, quoted
 from trt_sweep.errors import SweepError
@@ -85,10 +88,28 @@ def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object
     }
 
 
+class KeepCommand(Callback):
+    """Hydra's callback that writes a multirun's command line down where its launcher is not ours, which does so itself.
+
+    Its jobs go on in the folders that they had, which are below the one that is to be resumed.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """Before the first job."""
+        if not str(config.hydra.launcher._target_).endswith(".SweepLauncher") and config.get("resume") is None:
+            folder = Path(str(config.hydra.sweep.dir))
+            folder.mkdir(parents=True, exist_ok=True)
+            _keep(folder)
+
+
 def keep_command(folder: Path, settings: SweepConfig) -> None:
     """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
     if settings.resume is None and called_with is not None:
-        records.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
+        _keep(folder)
+
+
+def _keep(folder: Path) -> None:
+    records.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
 
 
 @contextlib.contextmanager

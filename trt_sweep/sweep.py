@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import shutil
 import sys
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ class Sweep:
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
         goes_on = goes_on or self._settings.resume is not None
         before = resume.gpus_of(folder) if goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
-        before = before or [*isolation.kept_with().values()]
-        self._claimed = self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
-        self._one_of_many = one_of_many
+        self._taken: isolation.Child | None = None
+        self._claimed = self._claim(before, anywhere)
+        self._one_of_many, self._goes_on = one_of_many, goes_on
         self._host: isolation.Host | None = None
         self._ahead: Ahead | None = None
         self._beside: list[int] = []
@@ -79,10 +80,7 @@ class Sweep:
             # A process imports Torch-TensorRT, which takes 10 s or more.
             print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
             try:
-                host = self._ready()
-                self._spent.enter(START)
-                self._plan = host.call("plan", configs)
-                self._spent.enter(HARNESS)
+                self._plan = self._planned(configs)
             except Lost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
             resume.require_alike(like, self._plan)
@@ -96,6 +94,34 @@ class Sweep:
             resume.keep_command(folder, self._settings)
         axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
         self._axes = [axis for axis in table.varied(axes) if axis not in ("model", "backend", "precision", "device")]
+
+    def _claim(self, before: list[str], anywhere: bool) -> Mapping[str, str]:
+        """The environment that shows a GPU of our own, where there is a choice: that of the last sweep's process, if
+        it fits, which is then ours as well.
+        """
+        kept = isolation.take()
+        if kept is not None and kept.fits(before if anywhere else None):
+            self._held.enter_context(kept.claim)
+            self._taken = kept.child
+            return kept.child.environment
+        if kept is not None:
+            kept.end()
+        return self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
+
+    def _planned(self, configs: dict[int, SweepConfig]) -> Plan:
+        """What the process makes of the jobs. One that was taken over may be lost to an earlier sweep's doing."""
+        taken = self._taken is not None
+        host = self._ready()
+        self._spent.enter(START)
+        try:
+            found: Plan = host.call("plan", configs)
+        except Lost:
+            if not taken:
+                raise
+            self._replace()
+            found = self._ready().call("plan", configs)
+        self._spent.enter(HARNESS)
+        return found
 
     @property
     def only_shown(self) -> bool:
@@ -129,14 +155,22 @@ class Sweep:
             print(f"{total - missing} of {_count(total, 'point')} are complete{hint}", file=sys.stderr)
         print(self._spent.summary(), file=sys.stderr)
         with contextlib.suppress(OSError):
-            records.write_json(self.folder / SPENT, self._spent.seconds)
+            records.write_json(self.folder / SPENT, self._seconds())
+
+    def _seconds(self) -> dict[str, float]:
+        """Where the time went by phase, on top of what an earlier part of the sweep took."""
+        found = Counter(self._spent.seconds)
+        if self._goes_on:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found.update(json.loads((self.folder / SPENT).read_text(encoding="utf-8")))
+        return dict(found)
 
     def _close(self, keep: bool = False) -> None:
         if self._ahead is not None:
             self._ahead.end()
             self._ahead = None
-        if keep and self._host is not None:
-            isolation.keep(self._host)
+        if keep and isinstance(self._host, isolation.Child) and self._idle(self._host):
+            isolation.Kept(self._host, self._held.pop_all())
             self._host = None
         self._replace()
         shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
@@ -229,6 +263,14 @@ class Sweep:
                 break
         return True
 
+    def _idle(self, host: isolation.Host) -> bool:
+        """Whether the process may be left to another sweep, now that nothing builds beside it."""
+        try:
+            host.call("beside", [])
+        except Lost:
+            return False
+        return self._closed(host)
+
     def _closed(self, host: isolation.Host) -> bool:
         """Whether the process has let go of all its points and may take more."""
         try:
@@ -287,6 +329,7 @@ class Sweep:
             except Lost:
                 self._replace()
                 continue
+            host.builds += 1
             for point in build:
                 if self._interrupts.signal:
                     return
@@ -295,7 +338,7 @@ class Sweep:
                     self._replace()
                     break
             else:
-                if not self._closed(host):
+                if host.builds >= self._most or not self._closed(host):
                     self._replace()
 
     def _step(self, host: isolation.Host, method: str, point: Point, *more: Any) -> bool:
@@ -333,13 +376,17 @@ class Sweep:
     def _ready(self) -> isolation.Host:
         if self._host is None:
             self._spent.enter(START)
-            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed)
+            taken, self._taken = self._taken, None
+            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed, taken)
             if self._plan.builds:
                 self._host.call("prepare", self._plan.builds)
             self._spent.enter(HARNESS)
         return self._host
 
     def _replace(self) -> None:
+        if self._taken is not None:
+            self._taken.end()
+            self._taken = None
         if self._host is not None:
             self._host.end()
             self._host = None
