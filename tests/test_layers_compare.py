@@ -106,6 +106,18 @@ def test_dynamo_and_onnx(load):
     assert (found["there_ms"] - found["here_ms"]).tolist() == pytest.approx(found["difference_ms"].tolist())
 
 
+def test_published_engines_of_one_model_pair_by_module():
+    inside = Path(__file__).parents[1] / "outputs/reference/h100/inside"
+    here, there = (
+        layers.load(inside / "onnx/points/5bb2ed24124aabb3"),
+        layers.load(inside / "with/points/7e41dfee39378a48"),
+    )
+    comparison = compare(here, there)
+    pairs = [(one[0], other[0]) for _, one, other in changes(comparison) if one and other]
+    assert sorted((other, one) for one, other in pairs) == list(RESNET18.items())
+    assert not comparison["proved"].any()
+
+
 def test_another_partition(tmp_path, load):
     """squeezenet1_1 as one engine: the poolings between are in it, the copies at its inputs and outputs are not."""
     here = load("squeezenet1_1-cpp")
