@@ -321,6 +321,23 @@ def test_folder_that_is_none(tmp_path):
         layers.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("given", "count", "advice"),
+    [
+        ("with", 1, r"with is not the folder of one point: give one of those below it: points/0$"),
+        ("with", 3, r"below it: points/0, points/1, points/2$"),
+        ("with/points", 5, r"below it: 0, 1, 2 \(2 more\)$"),
+        ("with/points/0/engines", 2, r"engines is inside of a point's folder: give \S*with/points/0$"),
+        ("with/points/0/engines/0", 1, r"engines/0 is inside of a point's folder: give \S*with/points/0$"),
+    ],
+)
+def test_folders_around_and_inside_of_points_are_told_which_to_give(tmp_path, given, count, advice):
+    for number in range(count):
+        point(tmp_path / f"with/points/{number}", "resnet18-cpp")
+    with pytest.raises(SweepError, match=advice):
+        layers.load(tmp_path / given)
+
+
 @pytest.mark.parametrize("record", [None, {"schema_version": 2}, {"profile_engine_id": None}])
 def test_records_that_name_no_engine_are_believed(tmp_path, record):
     folder = point(tmp_path, "resnet18-cpp")

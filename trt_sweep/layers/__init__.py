@@ -90,7 +90,8 @@ def _profile(folder: Path) -> dict[str, Any]:
             )
         if record.get("engines") == 0:
             raise SweepError(f"{folder} has no engine to look into: all of the point runs in PyTorch, see {TIME}")
-        raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")
+        none = f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true"
+        raise SweepError(_elsewhere(folder) or none)
     profile: dict[str, Any] = read_json(path)
     engines = profile.get("engines")
     if type(engines) is not int or engines < 0 or not isinstance(profile.get("engine_id"), str):
@@ -99,6 +100,18 @@ def _profile(folder: Path) -> dict[str, Any]:
     if expected not in (None, profile["engine_id"]):
         raise SweepError(f"{path} is of engine {profile['engine_id']}, the point's record of {expected}: {AGAIN}")
     return profile
+
+
+def _elsewhere(folder: Path) -> str | None:
+    """Which folder to give where this one is around profiled points, or inside one; null where there is none."""
+    for parent in folder.resolve().parents:
+        if (parent / ENGINES / PROFILE).exists():
+            return f"{folder} is inside of a point's folder: give {parent}"
+    points = sorted(str(path.parents[1].relative_to(folder)) for path in folder.glob(f"**/{ENGINES}/{PROFILE}"))
+    if not points:
+        return None
+    more = f" ({len(points) - 3} more)" if len(points) > 3 else ""
+    return f"{folder} is not the folder of one point: give one of those below it: {', '.join(points[:3])}{more}"
 
 
 def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
