@@ -43,20 +43,22 @@ def load(folder: str | Path) -> pd.DataFrame:
       nan for fewer than six), and `share` of the sum of all medians. They are of this one run, and the profiler
       slows what it watches: they weigh layers against each other, the point's `gpu_ms` is what a call takes.
 
-    An engine that was built to tell names only has these and times, one that tells nothing likewise; the rest is null.
-    `DataFrame.attrs["profile"]` is what `engines/profile.json` says. Raises SweepError for a folder without a profile,
-    for files that are damaged and for a profile of another engine.
+    An engine that was built to tell names only has these and times, one that tells nothing (`attrs["silent"]`)
+    likewise; the rest is null. `DataFrame.attrs["profile"]` is what `engines/profile.json` says. Raises SweepError for
+    a folder without a profile, for files that are damaged and for a profile of another engine.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is not a folder: give that of a point, SWEEP/points/POINT_ID")
     profile = _profile(folder)
-    rows = [row for engine in range(profile["engines"]) for row in _engine(folder / ENGINES / str(engine), engine)]
+    engines = [_engine(folder / ENGINES / str(engine), engine) for engine in range(profile["engines"])]
+    rows = [row for found, _ in engines for row in found]
     numbers = dict.fromkeys(("engine", "index"), int) | dict.fromkeys(("median_ms", "ci_low", "ci_high"), float)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(numbers | {"moves": "boolean"})
     total = table["median_ms"].sum()
     table["share"] = table["median_ms"] / total if total > 0 else math.nan
     table.attrs["profile"] = profile
+    table.attrs["silent"] = [engine for engine, (_, told) in enumerate(engines) if not told]
     return table
 
 
@@ -114,8 +116,8 @@ def _elsewhere(folder: Path) -> str | None:
     return f"{folder} is not the folder of one point: give one of those below it: {', '.join(points[:3])}{more}"
 
 
-def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
-    """The rows of one engine, without their share."""
+def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of one engine, without their share, and whether its inspector tells of any layer."""
     latencies = read_json(folder / LATENCY)
     for name, samples in latencies.items():
         if not isinstance(samples, list) or not samples or not all(map(_is_time, samples)):
@@ -134,7 +136,7 @@ def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
         if known:
             row |= _told(layers[index], nodes[index] or {})
         rows.append(row)
-    return rows
+    return rows, bool(layers)
 
 
 def _is_time(sample: object) -> bool:

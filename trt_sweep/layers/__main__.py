@@ -108,9 +108,13 @@ def notes(table: pd.DataFrame, top: int | None) -> list[str]:
     counts = ", ".join(f"{name} {count}" for name, count in precisions(table).items())
     if counts:
         found.append(f"precision of the layers that do arithmetic: {counts}")
-    if table["type"].isna().any():
-        engines = ", ".join(map(str, table.loc[table["type"].isna(), "engine"].unique()))
-        found.append(f"engine {engines} was built to tell names only: no types, tensors or precision")
+    blind = table.loc[table["type"].isna(), "engine"]
+    silent = blind.isin(table.attrs["silent"])
+    reasons = {"was built to tell names only": blind[~silent], "tells nothing of its layers": blind[silent]}
+    for reason, engines in reasons.items():
+        if len(engines):
+            numbers = ", ".join(map(str, engines.unique()))
+            found.append(f"engine {numbers} {reason}: no types, tensors or precision")
     if table["ci_low"].isna().any():
         found.append("fewer than six independent samples give no interval")
     return found
