@@ -22,6 +22,7 @@ INFO = "trt_engine_info.json"
 ONNX_MODULES = "onnx_modules.json"
 PROFILE = "profile.json"
 TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
+WORK = ("model", "batch_size", "input_shapes")  # fields of a record; layers of points that differ in them do other work
 AGAIN = "run the point again with profile=true"
 COLUMNS = (
     *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
@@ -44,13 +45,15 @@ def load(folder: str | Path) -> pd.DataFrame:
       slows what it watches: they weigh layers against each other, the point's `gpu_ms` is what a call takes.
 
     An engine that was built to tell names only has these and times, one that tells nothing (`attrs["silent"]`)
-    likewise; the rest is null. `DataFrame.attrs["profile"]` is what `engines/profile.json` says. Raises SweepError for
-    a folder without a profile, for files that are damaged and for a profile of another engine.
+    likewise; the rest is null. `DataFrame.attrs["profile"]` is what `engines/profile.json` says, `attrs["work"]` what
+    the point's record says of its `WORK`. Raises SweepError for a folder without a profile, for files that are damaged
+    and for a profile of another engine.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is not a folder: give that of a point, SWEEP/points/POINT_ID")
-    profile = _profile(folder)
+    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    profile = _profile(folder, record)
     engines = [_engine(folder / ENGINES / str(engine), engine) for engine in range(profile["engines"])]
     rows = [row for found, _ in engines for row in found]
     numbers = dict.fromkeys(("engine", "index"), int) | dict.fromkeys(("median_ms", "ci_low", "ci_high"), float)
@@ -58,6 +61,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     total = table["median_ms"].sum()
     table["share"] = table["median_ms"] / total if total > 0 else math.nan
     table.attrs["profile"] = profile
+    table.attrs["work"] = {name: record.get(name) for name in WORK}
     table.attrs["silent"] = [engine for engine, (_, told) in enumerate(engines) if not told]
     return table
 
@@ -81,9 +85,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
-def _profile(folder: Path) -> dict[str, Any]:
+def _profile(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     path = folder / ENGINES / PROFILE
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     if not path.exists():
         if record.get("profile_from"):
             other = folder.parent / str(record["profile_from"])

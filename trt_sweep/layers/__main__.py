@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trt_sweep.errors import SweepError
+from trt_sweep.layers import WORK, evidence, load, precisions
 from trt_sweep.layers import compare as comparing
-from trt_sweep.layers import evidence, load, precisions
 
 TACTIC = 10
 COMPARISON = 80  # columns that a comparison takes beside the names of two layers
@@ -165,9 +165,14 @@ def render_sums(comparison: pd.DataFrame) -> Table:
     return shown
 
 
-def comparison_notes(comparison: pd.DataFrame) -> list[str]:
+def comparison_notes(here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
     """What the comparison can and cannot tell."""
-    found = ["faster, slower, fused and so on as seen from here to there, unchanged where no difference is proved"]
+    work = [(name, here.attrs["work"][name], there.attrs["work"][name]) for name in WORK]
+    unlike = [
+        f"{name} ({one} here, {other} there)" for name, one, other in work if one != other and None not in (one, other)
+    ]
+    found = [f"the points differ in {', '.join(unlike)}: layers side by side may do other work"] if unlike else []
+    found.append("faster, slower, fused and so on as seen from here to there, unchanged where no difference is proved")
     told = comparison.attrs
     if told["same_engine"]:
         found.append("both are profiles of one engine: differences between them are of the runs, and none is claimed")
@@ -181,6 +186,8 @@ def comparison_notes(comparison: pd.DataFrame) -> list[str]:
             f"too few layers are alike in both to see what moved between the runs: {comparing.RUN_SPREAD:.0%} of each "
             "time is allowed for"
         )
+    if told["unlike"]:
+        found.append(f"{told['unlike']} groups read other shapes here than there, or do not tell them: not judged")
     if told["calls"] < 6:
         found.append(f"{told['calls']} calls prove nothing: profile six at least")
     return found
@@ -228,7 +235,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         )
         console.print(render_comparison(table, other, comparison, top, console.width))
         console.print(render_sums(comparison))
-        said = comparison_notes(comparison)
+        said = comparison_notes(table, other, comparison)
     else:
         console.print(render(table, top, console.width))
         said = notes(table, top)
