@@ -12,6 +12,7 @@ from conftest import needs_tensorrt
 
 from trt_sweep import backends, tensorrt_engine
 from trt_sweep.__main__ import CONF
+from trt_sweep.backends import onnx
 from trt_sweep.config import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.groups import InputConfig, ModelConfig, TorchScriptConfig
@@ -87,3 +88,18 @@ def test_a_network_builds_the_same_engine_twice(tmp_path: Path):
     torch.onnx.export(torch.nn.Linear(3, 2).eval(), (torch.randn(4, 3),), dynamo=True, verbose=False).save(str(file))
     one, two = (tensorrt_engine.Network(file, {}).build(None, tf32=False) for _ in range(2))
     assert one and one == two
+
+
+def test_nodes_of_onnx_belong_to_the_module_whose_weight_they_have():
+    """The exporter folds normalizations into the nodes before them, and makes equal weights one."""
+    spread = torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2), torch.nn.BatchNorm1d(2)
+    for normalization in spread:
+        normalization.running_mean.uniform_()  # otherwise there is nothing to fold
+    net = torch.nn.Sequential(
+        *(torch.nn.Conv2d(1, 2, 3), spread[0], torch.nn.ConvTranspose2d(2, 2, 3), spread[1], torch.nn.Flatten()),
+        *(torch.nn.Linear(32, 2), spread[2], torch.nn.LayerNorm(2), torch.nn.ReLU(), torch.nn.LayerNorm(2)),
+    )
+    program = torch.export.export(net.eval(), (torch.randn(2, 1, 4, 4),))
+    graph = torch.onnx.export(program, dynamo=True, verbose=False).model.graph
+    assert [node.op_type for node in graph if node.op_type == "BatchNormalization"] == []
+    assert list(onnx._modules(graph).values()) == ["0", "2", "4", "5", "7", "8", "9"]

@@ -251,13 +251,15 @@ def test_engines_that_tell_names_or_nothing(tmp_path, content, capsys):
         assert table[column].isna().all(), column
     assert layers.precisions(table) == {}
     assert command.main([str(folder)]) == 0
-    assert "engine 0 was built to tell names only: no types, tensors or precision" in capsys.readouterr().out
+    what = "was built to tell names only" if content == "names" else "tells nothing of its layers"
+    assert f"engine 0 {what}: no types, tensors or precision" in capsys.readouterr().out
 
 
-def test_one_engine_of_several_tells_names_only(tmp_path):
+def test_one_engine_of_several_tells_nothing(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
     (folder / "engines/1" / layers.INFO).unlink()
     table = layers.load(folder)
+    assert table.attrs["silent"] == [1]
     assert table[table["engine"] == 1]["modules"].isna().all()
     assert table["moves"].sum() == 5  # 8 with engine 1
     assert layers.precisions(table) == {"fp16": 20}
@@ -319,6 +321,23 @@ def test_profiles_that_cannot_be_read(tmp_path, file, content, message, capsys):
 def test_folder_that_is_none(tmp_path):
     with pytest.raises(SweepError, match=r"nowhere is not a folder: give that of a point, SWEEP/points/POINT_ID"):
         layers.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "advice"),
+    [
+        ("with", 1, r"with is not the folder of one point: give one of those below it: points/0$"),
+        ("with", 3, r"below it: points/0, points/1, points/2$"),
+        ("with/points", 5, r"below it: 0, 1, 2 \(2 more\)$"),
+        ("with/points/0/engines", 2, r"engines is inside of a point's folder: give \S*with/points/0$"),
+        ("with/points/0/engines/0", 1, r"engines/0 is inside of a point's folder: give \S*with/points/0$"),
+    ],
+)
+def test_folders_around_and_inside_of_points_are_told_which_to_give(tmp_path, given, count, advice):
+    for number in range(count):
+        point(tmp_path / f"with/points/{number}", "resnet18-cpp")
+    with pytest.raises(SweepError, match=advice):
+        layers.load(tmp_path / given)
 
 
 @pytest.mark.parametrize("record", [None, {"schema_version": 2}, {"profile_engine_id": None}])

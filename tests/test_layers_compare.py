@@ -106,6 +106,18 @@ def test_dynamo_and_onnx(load):
     assert (found["there_ms"] - found["here_ms"]).tolist() == pytest.approx(found["difference_ms"].tolist())
 
 
+def test_published_engines_of_one_model_pair_by_module():
+    inside = Path(__file__).parents[1] / "outputs/reference/h100/inside"
+    here, there = (
+        layers.load(inside / "onnx/points/5bb2ed24124aabb3"),
+        layers.load(inside / "with/points/7e41dfee39378a48"),
+    )
+    comparison = compare(here, there)
+    pairs = [(one[0], other[0]) for _, one, other in changes(comparison) if one and other]
+    assert sorted((other, one) for one, other in pairs) == list(RESNET18.items())
+    assert not comparison["proved"].any()
+
+
 def test_another_partition(tmp_path, load):
     """squeezenet1_1 as one engine: the poolings between are in it, the copies at its inputs and outputs are not."""
     here = load("squeezenet1_1-cpp")
@@ -217,6 +229,47 @@ def test_changed_precision(tmp_path):
     assert comparison["proved"].tolist() == [False, True]
 
 
+def read(height: int, kind: str = "Half") -> dict:
+    return {"Inputs": [{"Name": "x", "Dimensions": [1, 8, height, height], "Format/Datatype": kind}]}
+
+
+def test_nothing_is_proved_of_layers_that_read_other_shapes(tmp_path):
+    here = [made("a/conv", **read(28)), made("b/conv", **read(28))]
+    there = [made("a/conv", **read(14)), made("b/conv", **read(28, "Float"))]
+    slow = {layer["Name"]: 4.0 for layer in there}
+    comparison = compare(engine(tmp_path, here, "a"), engine(tmp_path, there, "b", slow))
+    assert comparison["change"].tolist() == ["unchanged", "changed precision"]
+    assert comparison["proved"].tolist() == [False, True]
+    assert comparison.attrs["unlike"] == 1
+
+
+def test_shapes_within_a_group_do_not_count(tmp_path):
+    inner = {"Inputs": [{"Name": "out ('a/conv',)", "Dimensions": [1, 8], "Format/Datatype": "Half"}]}
+    apart = [made("a/conv", **read(28)), made("b/relu", kind="relu", **inner)]
+    comparison = compare(engine(tmp_path, apart, "a"), engine(tmp_path, [made("a/conv", "b/relu", **read(28))], "b"))
+    assert comparison[["change", "proved"]].values.tolist() == [["fused", True]]
+
+
+def test_nothing_is_proved_by_names_alone(load):
+    tables = load("vit_b_16-cpp"), load("vit_b_16-cpp")
+    for table in tables:
+        for name in (
+            "type",
+            "nodes",
+            "modules",
+            "inputs",
+            "outputs",
+            "input_names",
+            "output_names",
+            "precision",
+            "moves",
+        ):
+            table[name] = None
+    comparison = compare(timed(tables[0], {}, 0), timed(tables[1], {5: 10.0}, 1))
+    assert not comparison["proved"].any()
+    assert comparison.attrs["unlike"] == 149
+
+
 def test_a_module_that_is_called_twice_joins_nothing(tmp_path):
     here = [made("a/conv", "relu/relu_1"), made("b/conv", "relu/relu_2", shape=(1, 9))]
     there = [made("relu/relu_7", kind="relu"), made("b/conv", shape=(1, 9))]
@@ -302,3 +355,28 @@ def test_spread_between_runs_of_one_engine(load):
     assert comparison.attrs["controls"] == len(moved) == 34
     assert comparison.attrs["run_spread"] == pytest.approx(expected)
     assert expected == pytest.approx(comparing.RUN_SPREAD, rel=0.1)
+
+
+def test_points_that_do_other_work_are_told_so(tmp_path, capsys):
+    here, there = point(tmp_path / "here", "resnet18-cpp", HERE), point(tmp_path / "there", "resnet18-python", THERE)
+    record = {"model": "resnet18", "batch_size": 1, "input_shapes": "1x3x224x224"}
+    put(here / "record.json", record | {"profile_engine_id": HERE})
+    other = {"batch_size": 8, "input_shapes": "8x3x224x224"}
+    for named, said in (
+        (record, None),
+        (record | {"model": "resnet50"}, "model (resnet18 here, resnet50 there)"),
+        (record | other, "batch_size (1 here, 8 there), input_shapes (1x3x224x224 here, 8x3x224x224 there)"),
+    ):
+        put(there / "record.json", named | {"profile_engine_id": THERE})
+        assert command.main([str(here), "--compare", str(there)]) == 0
+        found = [line for line in capsys.readouterr().out.splitlines() if "the points differ" in line]
+        assert found == ([f"· the points differ in {said}: layers side by side may do other work"] if said else [])
+
+
+def test_published_points_of_two_models_prove_nothing_of_other_shapes(capsys):
+    inside = Path(__file__).parents[1] / "outputs/reference/h100/inside/with/points"
+    assert command.main([str(inside / "7e41dfee39378a48"), "--compare", str(inside / "6c9c392bf6abc651"), "--all"]) == 0
+    out = capsys.readouterr().out
+    assert "· the points differ in model (resnet18 here, googlenet there)" in out
+    assert "· 6 groups read other shapes here than there, or do not tell them: not judged" in out
+    assert not any(line.rstrip().endswith("yes") for line in out.splitlines())

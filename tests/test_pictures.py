@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 from test_layers import ENGINE_ID, info, point, put
@@ -144,6 +147,42 @@ def test_graph_follows_the_tensors(tmp_path):
         levels.setdefault(y, []).append(layer)
     assert [levels[y] for y in sorted(levels, reverse=True)] == [[0], [1], [3, 5], [8], [10, 13], [11, 14]]
     assert len(set(where.values())) == len(where)
+
+
+GOOGLENET = [(0, 3), (0, 6), (0, 11), (8, 9), (3, 4), (6, 7), (4, 15), (7, 15), (9, 15), (11, 15)]
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        GOOGLENET,
+        [*zip(range(6), range(1, 7), strict=True), (0, 2), (0, 3), (0, 6), (1, 6), (2, 6), (3, 5)],
+        [(0, row) for row in range(1, 6)] + [(row, row + 5) for row in range(1, 6)] + [(0, 11), (6, 11), (1, 11)],
+    ],
+)
+def test_lines_of_the_graph_pass_the_layers_between_and_each_other(edges):
+    found = nx.DiGraph(edges)
+    where = graph.places(found)
+    lines = graph.routes(found, where)
+    assert set(lines) == set(edges)
+    lanes = []
+    for (source, target), line in lines.items():
+        assert line[0][1] == pytest.approx(where[source][1] - graph.BOX[1] / 2)
+        assert line[-1][1] == pytest.approx(where[target][1] + graph.BOX[1] / 2)
+        for (x, y), (end_x, end_y) in itertools.pairwise(line):
+            for part in np.linspace(0, 1, 101):
+                point = x + part * (end_x - x), y + part * (end_y - y)
+                inside = [
+                    np.abs(np.subtract(point, centre)) < np.array(graph.BOX) / 2 - 1e-9 for centre in where.values()
+                ]
+                assert not any(map(all, inside)), (source, target)
+        lanes += [(round(x, 6), round(y, 6)) for x, y in line[1:-1]]
+    assert len(lanes) == len(set(lanes)) > 0
+
+
+def test_graph_of_a_single_layer(tmp_path):
+    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
+    assert len(graph.draw(table.iloc[:1]).axes[0].patches) == 1
 
 
 def test_graph_of_many_layers_is_tall_and_complete(tmp_path):

@@ -36,6 +36,7 @@ AXES = frozenset(
 TENSORRT = True
 DYNAMIC = True
 STORED = True
+FOLDED = ("Conv", "ConvTranspose", "Gemm")  # operators of ONNX that torch.onnx folds batch normalizations into
 
 
 def effective(config: SweepConfig) -> SweepConfig:
@@ -149,10 +150,22 @@ def _parsed(
 
 
 def _modules(graph: Any) -> dict[str, str]:
-    """The path of the PyTorch module behind each ONNX node, by the node's name, as the exporter noted it."""
+    """The path of the PyTorch module behind each ONNX node, by the node's name."""
     found = {}
     for node in graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         if node.name and len(scopes) > 1:
-            found[node.name] = str(scopes[-2])  # the last one is the operator's
+            found[node.name] = _owner(graph, node) or str(scopes[-2])  # the last one is the operator's
     return found
+
+
+def _owner(graph: Any, node: Any) -> str | None:
+    """The module whose weight a node has that the exporter may have folded a batch normalization into.
+
+    It gives such a node the scopes of the normalization. Of other nodes they are right, and their weights tell nothing:
+    equal ones are made one, as those of untrained layer normalizations are.
+    """
+    weight = node.inputs[1] if node.op_type in FOLDED else None
+    if weight is None or weight.name not in graph.initializers or len(weight.uses()) > 1:
+        return None
+    return str(weight.name).rpartition(".")[0] or None

@@ -23,6 +23,7 @@ ONNX_MODULES = "onnx_modules.json"
 PROFILE = "profile.json"
 TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
 TIMES = ("gpu_ms", "kernels", "enqueue_ms", "gap_before_ms", "idle_ms")  # of each of its parts
+WORK = ("model", "batch_size", "input_shapes")  # fields of a record; layers of points that differ in them do other work
 AGAIN = "run the point again with profile=true"
 COLUMNS = (
     *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
@@ -44,20 +45,25 @@ def load(folder: str | Path) -> pd.DataFrame:
       nan for fewer than six), and `share` of the sum of all medians. They are of this one run, and the profiler
       slows what it watches: they weigh layers against each other, the point's `gpu_ms` is what a call takes.
 
-    An engine that was built to tell names only has these and times, one that tells nothing likewise; the rest is null.
-    `DataFrame.attrs["profile"]` is what `engines/profile.json` says. Raises SweepError for a folder without a profile,
-    for files that are damaged and for a profile of another engine.
+    An engine that was built to tell names only has these and times, one that tells nothing (`attrs["silent"]`)
+    likewise; the rest is null. `DataFrame.attrs["profile"]` is what `engines/profile.json` says, `attrs["work"]` what
+    the point's record says of its `WORK`. Raises SweepError for a folder without a profile, for files that are damaged
+    and for a profile of another engine.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is not a folder: give that of a point, SWEEP/points/POINT_ID")
-    profile = _profile(folder)
-    rows = [row for engine in range(profile["engines"]) for row in _engine(folder / ENGINES / str(engine), engine)]
+    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    profile = _profile(folder, record)
+    engines = [_engine(folder / ENGINES / str(engine), engine) for engine in range(profile["engines"])]
+    rows = [row for found, _ in engines for row in found]
     numbers = dict.fromkeys(("engine", "index"), int) | dict.fromkeys(("median_ms", "ci_low", "ci_high"), float)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(numbers | {"moves": "boolean"})
     total = table["median_ms"].sum()
     table["share"] = table["median_ms"] / total if total > 0 else math.nan
     table.attrs["profile"] = profile
+    table.attrs["work"] = {name: record.get(name) for name in WORK}
+    table.attrs["silent"] = [engine for engine, (_, told) in enumerate(engines) if not told]
     return table
 
 
@@ -103,9 +109,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
-def _profile(folder: Path) -> dict[str, Any]:
+def _profile(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     path = folder / ENGINES / PROFILE
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     if not path.exists():
         if record.get("profile_from"):
             other = folder.parent / str(record["profile_from"])
@@ -116,7 +121,8 @@ def _profile(folder: Path) -> dict[str, Any]:
             raise SweepError(f"{folder} holds no profile: {record['profile_reason']}")
         if record.get("engines") == 0:
             raise SweepError(f"{folder} has no engine to look into: all of the point runs in PyTorch, see {TIME}")
-        raise SweepError(f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true")
+        none = f"{folder} holds no profile (engines/{PROFILE}): run the point with profile=true"
+        raise SweepError(_elsewhere(folder) or none)
     profile: dict[str, Any] = read_json(path)
     engines = profile.get("engines")
     if type(engines) is not int or engines < 0 or not isinstance(profile.get("engine_id"), str):
@@ -127,8 +133,20 @@ def _profile(folder: Path) -> dict[str, Any]:
     return profile
 
 
-def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
-    """The rows of one engine, without their share."""
+def _elsewhere(folder: Path) -> str | None:
+    """Which folder to give where this one is around profiled points, or inside one; null where there is none."""
+    for parent in folder.resolve().parents:
+        if (parent / ENGINES / PROFILE).exists():
+            return f"{folder} is inside of a point's folder: give {parent}"
+    points = sorted(str(path.parents[1].relative_to(folder)) for path in folder.glob(f"**/{ENGINES}/{PROFILE}"))
+    if not points:
+        return None
+    more = f" ({len(points) - 3} more)" if len(points) > 3 else ""
+    return f"{folder} is not the folder of one point: give one of those below it: {', '.join(points[:3])}{more}"
+
+
+def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of one engine, without their share, and whether its inspector tells of any layer."""
     latencies = read_json(folder / LATENCY)
     for name, samples in latencies.items():
         if not isinstance(samples, list) or not samples or not all(map(_is_time, samples)):
@@ -147,7 +165,7 @@ def _engine(folder: Path, engine: int) -> list[dict[str, Any]]:
         if known:
             row |= _told(layers[index], nodes[index] or {})
         rows.append(row)
-    return rows
+    return rows, bool(layers)
 
 
 def _is_time(sample: object) -> bool:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import TIMES, evidence, load, precisions, time_of_call
+from trt_sweep.layers import TIMES, WORK, evidence, load, precisions, time_of_call
 from trt_sweep.layers import compare as comparing
 
 TACTIC = 10
@@ -109,9 +109,13 @@ def notes(table: pd.DataFrame, top: int | None) -> list[str]:
     counts = ", ".join(f"{name} {count}" for name, count in precisions(table).items())
     if counts:
         found.append(f"precision of the layers that do arithmetic: {counts}")
-    if table["type"].isna().any():
-        engines = ", ".join(map(str, table.loc[table["type"].isna(), "engine"].unique()))
-        found.append(f"engine {engines} was built to tell names only: no types, tensors or precision")
+    blind = table.loc[table["type"].isna(), "engine"]
+    silent = blind.isin(table.attrs["silent"])
+    reasons = {"was built to tell names only": blind[~silent], "tells nothing of its layers": blind[silent]}
+    for reason, engines in reasons.items():
+        if len(engines):
+            numbers = ", ".join(map(str, engines.unique()))
+            found.append(f"engine {numbers} {reason}: no types, tensors or precision")
     if table["ci_low"].isna().any():
         found.append("fewer than six independent samples give no interval")
     return found
@@ -195,9 +199,14 @@ def render_sums(comparison: pd.DataFrame) -> Table:
     return shown
 
 
-def comparison_notes(comparison: pd.DataFrame) -> list[str]:
+def comparison_notes(here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
     """What the comparison can and cannot tell."""
-    found = ["faster, slower, fused and so on as seen from here to there, unchanged where no difference is proved"]
+    work = [(name, here.attrs["work"][name], there.attrs["work"][name]) for name in WORK]
+    unlike = [
+        f"{name} ({one} here, {other} there)" for name, one, other in work if one != other and None not in (one, other)
+    ]
+    found = [f"the points differ in {', '.join(unlike)}: layers side by side may do other work"] if unlike else []
+    found.append("faster, slower, fused and so on as seen from here to there, unchanged where no difference is proved")
     told = comparison.attrs
     if told["same_engine"]:
         found.append("both are profiles of one engine: differences between them are of the runs, and none is claimed")
@@ -211,6 +220,8 @@ def comparison_notes(comparison: pd.DataFrame) -> list[str]:
             f"too few layers are alike in both to see what moved between the runs: {comparing.RUN_SPREAD:.0%} of each "
             "time is allowed for"
         )
+    if told["unlike"]:
+        found.append(f"{told['unlike']} groups read other shapes here than there, or do not tell them: not judged")
     if told["calls"] < 6:
         found.append(f"{told['calls']} calls prove nothing: profile six at least")
     return found
@@ -259,7 +270,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         )
         console.print(render_comparison(table, other, comparison, top, console.width))
         console.print(render_sums(comparison))
-        said = comparison_notes(comparison)
+        said = comparison_notes(table, other, comparison)
     else:
         console.print(render(table, top, console.width))
         said = notes(table, top)

@@ -35,6 +35,7 @@ def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
     - `modules`; `here` and `there`: positions of the layers in either table; `precision_here`, `precision_there`
     - `here_ms`, `there_ms`: sums of the layers' medians, over all rows those of the tables; `difference_ms`
     - `proved`: whether the two times differ by more than chance, corrected for the number of groups (`stats.differ`).
+      Only of groups that read the same shapes; how many others are on both sides is `attrs["unlike"]`
 
     Samples of one run do not show what another run would find, so what layers that are alike in both move by between
     the runs is allowed for (`attrs["run_spread"]`, relative, from `attrs["controls"]` layers, or `RUN_SPREAD`). All of
@@ -47,9 +48,10 @@ def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
     same_engine = here.attrs["profile"]["engine_id"] == there.attrs["profile"]["engine_id"]
     spread, controls = _run_spread(sides)
     both = [number for number, (before, after) in enumerate(sides) if before and after]
+    alike = [number for number in both if _reads(sides[number][0]) == _reads(sides[number][1]) is not None]
     rows = []
     for number, (before, after) in enumerate(sides):
-        proved = number in both and not same_engine and differ(before, after, spread, len(both))
+        proved = number in alike and not same_engine and differ(before, after, spread, len(alike))
         times = [sum(layer["median_ms"] for layer in side) for side in (before, after)]
         formats = [_precision(side) for side in (before, after)]
         rows.append(
@@ -69,6 +71,7 @@ def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     calls = min((len(layer["samples"]) for side in layers for layer in side), default=0)
     table.attrs |= {"same_engine": same_engine, "run_spread": spread, "controls": controls, "calls": calls}
+    table.attrs["unlike"] = len(both) - len(alike)
     return table
 
 
@@ -97,6 +100,15 @@ def _change(group: matching.Group, proved: bool, times: list[float], formats: li
 
 def _precision(side: list[Layer]) -> str | None:
     return "+".join(dict.fromkeys(layer["precision"] for layer in side if layer["precision"])) or None
+
+
+def _reads(side: list[Layer]) -> frozenset[str] | None:
+    """Shapes of what the layers read of others, in any format; null where the engine does not tell them."""
+    if any(layer["inputs"] is None for layer in side):
+        return None
+    written = {name for layer in side for name in layer["output_names"]}
+    tensors = [pair for layer in side for pair in zip(layer["inputs"], layer["input_names"], strict=True)]
+    return frozenset(shape.split(" ")[0] for shape, name in tensors if name not in written)
 
 
 def _run_spread(sides: list[list[list[Layer]]]) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 3.9, 0.62  # inches that a layer takes, its gap included
 BOX = (3.6, 0.40)
+LANE = 0.09  # inches between two lines that pass a layer
+Point = tuple[float, float]
 LUMA = (0.2126, 0.7152, 0.0722)  # how bright red, green and blue are to the eye (ITU-R BT.709)
 
 
@@ -36,13 +39,43 @@ def edges(layers: pd.DataFrame) -> nx.DiGraph:
     return graph
 
 
-def places(graph: nx.DiGraph) -> dict[int, tuple[float, float]]:
+def places(graph: nx.DiGraph) -> dict[int, Point]:
     """Where each layer stands: below all that it reads from, beside others of its level."""
     found = {}
     for level, members in enumerate(nx.topological_generations(graph)):
         for rank, layer in enumerate(sorted(members)):
             found[layer] = ((rank - (len(members) - 1) / 2) * WIDTH, -level * HEIGHT)
     return found
+
+
+def routes(graph: nx.DiGraph, where: dict[int, Point]) -> dict[tuple[int, int], list[Point]]:
+    """The corners of each edge's line, which passes the layers between its ends rather than run behind them."""
+    taken: dict[float, list[Point]] = {}  # by level: what a line must keep away from, and how far
+    for x, y in where.values():
+        taken.setdefault(y, []).append((x, BOX[0] / 2 + LANE))
+    found = {}
+    for source, target in graph.edges:
+        (x, y), (end_x, end_y) = where[source], where[target]
+        passed: list[Point] = []
+        for level in sorted((level for level in taken if end_y < level < y), reverse=True):
+            lane = _free(x + (end_x - x) * (y - level) / (y - end_y), taken[level])
+            taken[level].append((lane, LANE))
+            passed += [(lane, level + (BOX[1] + LANE) / 2), (lane, level - (BOX[1] + LANE) / 2)]
+        start, end = (_beside(passed[0][0], x), _beside(passed[-1][0], end_x)) if passed else (x, end_x)
+        found[source, target] = [(start, y - BOX[1] / 2), *passed, (end, end_y + BOX[1] / 2)]
+    return found
+
+
+def _free(x: float, taken: list[Point]) -> float:
+    """The nearest place to `x` that is far enough from all that is taken."""
+    places = (x + side * step * LANE / 3 for step in itertools.count() for side in (1, -1))
+    return next(place for place in places if all(abs(place - other) >= far for other, far in taken))
+
+
+def _beside(x: float, middle: float) -> float:
+    """The place of a box around `middle` that is nearest to `x`, its corners left out."""
+    reach = BOX[0] / 2 - LANE
+    return min(max(x, middle - reach), middle + reach)
 
 
 def draw(layers: pd.DataFrame) -> Figure:
@@ -52,11 +85,14 @@ def draw(layers: pd.DataFrame) -> Figure:
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.path import Path as PlotPath
 
     graph = edges(layers)
     where = places(graph)
     rows: dict[int, dict[Hashable, Any]] = {row["index"]: row for row in layers.to_dict("records")}
-    wide = max(abs(x) for x, _ in where.values()) * 2 + WIDTH + 1.2
+    lines = routes(graph, where)
+    reach = [abs(x) + WIDTH / 2 for x, _ in where.values()] + [abs(x) for line in lines.values() for x, _ in line]
+    wide = 2 * max(reach) + 1.2
     deep = -min(y for _, y in where.values()) + HEIGHT
     figure = Figure(figsize=(wide, deep + 1.2))
     axes = figure.add_axes((0, 0, 1, deep / (deep + 1.2)))
@@ -64,18 +100,9 @@ def draw(layers: pd.DataFrame) -> Figure:
     axes.axis("off")
     colours = mpl.colormaps["viridis"]
     scale = PowerNorm(0.5, 0, max(float(layers["median_ms"].max()), 1e-9))  # small layers beside a single large one
-    for source, target in graph.edges:
-        (x, y), (end_x, end_y) = where[source], where[target]
-        # Past the layers in between rather than through them.
-        bend = 0.0 if y - end_y < 1.5 * HEIGHT or x != end_x else 0.9 / max(y - end_y, 1.0)
-        style: dict[str, Any] = {"color": "#666666", "linewidth": 0.9, "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0}
-        if bend:
-            side = BOX[0] / 2
-            start, end = (x + side, y), (end_x + side, end_y)
-            style["connectionstyle"] = f"arc3,rad=-{min(bend, 0.6)}"
-        else:
-            start, end = (x, y - BOX[1] / 2), (end_x, end_y + BOX[1] / 2)
-        axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", zorder=1, **style))
+    style: dict[str, Any] = {"color": "#666666", "linewidth": 0.9, "mutation_scale": 9}
+    for line in lines.values():
+        axes.add_patch(FancyArrowPatch(path=PlotPath(line), arrowstyle="-|>", zorder=1, **style))
     for layer, (x, y) in where.items():
         row = rows[layer]
         colour = colours(scale(float(row["median_ms"])))
@@ -84,8 +111,8 @@ def draw(layers: pd.DataFrame) -> Figure:
         box.set(facecolor=colour, edgecolor="#444444", linewidth=0.5)
         axes.add_patch(box)
         output = evidence.printable(row["outputs"][0]) if row["outputs"] else ""
-        lines = f"{evidence.shown(row['name'], 46)}\n#{layer}  {row['median_ms']:.4g} ms  {output}"
-        text = axes.text(x, y, lines, ha="center", va="center", fontsize=7, zorder=3, linespacing=1.3)
+        label = f"{evidence.shown(row['name'], 46)}\n#{layer}  {row['median_ms']:.4g} ms  {output}"
+        text = axes.text(x, y, label, ha="center", va="center", fontsize=7, zorder=3, linespacing=1.3)
         text.set(parse_math=False, color="black" if np.dot(colour[:3], LUMA) > 0.46 else "white")
     bar = figure.add_axes((0.1, (deep + 0.55) / (deep + 1.2), 0.8, 0.16 / (deep + 1.2)))
     figure.colorbar(ScalarMappable(scale, colours), cax=bar, orientation="horizontal")
