@@ -36,25 +36,73 @@ def folder(tmp_path):
 
 def test_the_winner_its_ties_and_the_defaults(folder):
     (advice,) = advised(folder)
-    assert advice.winner["point_id"] == "fast" and advice.judged
-    assert advice.ties["point_id"].tolist() == ["tie"]
+    assert advice.winner["point_id"] == "tie" and advice.judged and advice.decided == "gpu"
+    assert advice.ties["point_id"].tolist() == ["fast"] and advice.runner_up["point_id"] == "fast"
     assert advice.defaults["point_id"] == "defaults"
-    assert advice.cost.value == pytest.approx(math.log(2))
-    assert words.winner(advice, ["precision", "min_block_size"], "latency") == (
-        "m, batch 1 (s): fp16 min_block_size=5 has the least latency, 1 ms (one of 2 that nothing measured "
-        "tells apart)."
+    assert advice.cost.value == pytest.approx(math.log(2 / 1.001))
+    axes = ["precision", "min_block_size"]
+    assert words.winner(advice, axes, "latency") == (
+        "m, batch 1 (s): fp16 min_block_size=1 is as good as any by latency, 1.001 ms (latency does not tell it from "
+        "1 more; by the GPU's work, 0.5 ms, none of them is proved better)."
+    )
+    assert words.ties(advice, axes, "latency") == (
+        "As good by latency as far as is known: fp16 min_block_size=5 (1 ms; the GPU's work 0.9 ms)."
     )
     assert words.cost(advice, "latency").startswith(
-        "Staying with the defaults (dynamo with nothing set, fp32): +100 % ["
+        "Staying with the defaults (dynamo with nothing set, fp32): +99.8 % ["
     )
+
+
+def test_what_nothing_tells_apart_departs_least_from_the_defaults(tmp_path):
+    engine = {"engine_id": "x", "default_min_block_size": 5, "gpu_ms": 0.9}
+    for name, latency, least, runtime in (("a", 1.0, 1, "cpp"), ("b", 1.0, 5, "cpp"), ("c", 0.999, 5, "python")):
+        put(tmp_path, name, latency, **TIMED, **engine, min_block_size=least, runtime=runtime)
+    put(tmp_path, "d", 2.0, **TIMED, precision="fp16")
+    (advice,) = advised(tmp_path)
+    assert advice.winner["point_id"] == "b" and advice.decided == "defaults"
+    assert advice.ties["point_id"].tolist() == ["c", "a"]
+    assert words.winner(advice, ["min_block_size", "runtime"], "latency").endswith(
+        "min_block_size=5 runtime=cpp is as good as any by latency, 1 ms (one of 3 that nothing measured tells apart; "
+        "it departs least from the defaults)."
+    )
+
+
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_no_call_takes_less_than_its_gpu_work(tmp_path, objective):
+    loose = TIMED | {"latency_ms_between_rounds": 0.5, "launch_bound": True}
+    for name, latency, gpu_ms, axes in (
+        ("fast", 1.0, 0.9, {"cuda_graphs": True}),
+        ("slow", 1.5, 1.4, {}),
+        ("maybe", 1.5, 0.9, {"min_block_size": 1}),
+    ):
+        scatter = TIMED if name == "fast" else loose
+        figures = {"throughput_per_s": 1e3 / latency, "gpu_ms_ci_low": gpu_ms, "gpu_ms_ci_high": gpu_ms}
+        put(tmp_path, name, latency, **scatter, **DEFAULTS | axes, **figures, gpu_ms=gpu_ms)
+    (advice,) = advised(tmp_path, objective=objective)
+    assert advice.winner["point_id"] == "fast" and advice.ties["point_id"].tolist() == ["maybe"]
+    assert advice.defaults["point_id"] == "slow"
+    assert "; their GPU work alone, 1.4 [1.4, 1.4] ms, takes longer" in words.cost(advice, objective)
+
+
+def test_defaults_that_nothing_tells_from_the_winner(tmp_path):
+    put(tmp_path / "t", "defaults", 1.001, **TIMED, **DEFAULTS, gpu_ms=0.9)
+    put(tmp_path / "t", "other", 1.0, **TIMED, precision="fp16", gpu_ms=0.5)
+    (advice,) = advised(tmp_path / "t")
+    said = words.cost(advice, "latency")
+    assert said.endswith(": latency does not tell them from it; the GPU's work is 0.9 ms against 0.5 ms.")
+    put(tmp_path / "u", "defaults", 1.001, **TIMED, **DEFAULTS, cache="warm")
+    put(tmp_path / "u", "other", 1.0, **TIMED, min_block_size=1)
+    (advice,) = advised(tmp_path / "u")
+    assert advice.winner["point_id"] == "other" and advice.defaults["point_id"] == "defaults"
+    assert words.cost(advice, "latency").endswith(": nothing measured tells them from it.")
 
 
 @pytest.mark.parametrize(
     ("wanted", "winner", "why"),
     [
         ({"objective": "gpu"}, "tie", None),
-        ({"max_build_s": 8}, "tie", "build s above 8 or not known"),
-        ({"max_error": 1e-4}, "defaults", "rel_l2_error above 0.0001 or not known"),
+        ({"max_build_s": 8}, "tie", "build above 8 s or not known"),
+        ({"max_error": 1e-4}, "defaults", "rel. error above 0.0001 or not known"),
         ({"objective": "energy"}, "fast", "no energy_mj_per_call"),
     ],
     ids=str,
@@ -70,7 +118,7 @@ def test_nothing_qualifies(folder):
     assert advice.winner is None
     assert (
         words.winner(advice, [], "latency")
-        == "m, batch 1 (s): no point qualifies (3 with build s above 1 or not known)."
+        == "m, batch 1 (s), with build ≤ 1 s: no point qualifies (3 with build above 1 s or not known)."
     )
 
 
@@ -80,6 +128,32 @@ def test_energy_has_no_scatter_and_proves_nothing(folder):
     assert advice.winner["point_id"] == "thrifty" and not advice.judged
     assert advice.ties["point_id"].tolist() == ["fast"]
     assert "not proved" in words.winner(advice, [], "energy")
+    assert words.ties(advice, ["precision"], "energy") == (
+        "Next, in order; what separates them is not known: fp16 (3 mJ)."
+    )
+    for number in range(4):
+        put(folder, f"more{number}", 3.0, **TIMED, min_block_size=3, energy_mj_per_call=5.0 + number)
+    (advice,) = advised(folder, objective="energy")
+    assert words.ties(advice, ["precision"], "energy").endswith("fp32 (6 mJ) and 2 more.")
+
+
+def test_limits_are_said_with_what_they_leave_out(folder):
+    (advice,) = advised(folder, max_error=1e-4, max_build_s=100)
+    headline = words.winner(advice, ["precision"], "latency")
+    assert headline.startswith("m, batch 1 (s), with build ≤ 100 s and rel. error ≤ 0.0001: fp32 has")
+    assert headline.endswith("(the only one that qualifies).")
+    assert words.left_out(advice) == (
+        "Left out: 2 with rel. error above 0.0001 or not known; --max-build-s 100 leaves nothing out."
+    )
+
+
+def test_defaults_that_do_not_qualify(folder):
+    put(folder, "exact", 3.0, **TIMED, backend="eager", rel_l2_error=1e-9)
+    (advice,) = advised(folder, max_error=1e-8)
+    assert advice.winner["point_id"] == "exact"
+    assert words.cost(advice, "latency") == (
+        "The defaults (dynamo with nothing set, fp32) do not qualify (rel. error 1e-06)."
+    )
 
 
 def test_throughput_compares_batch_sizes(tmp_path):
@@ -114,3 +188,4 @@ def test_memory_where_it_was_recorded(folder):
     advice = recommend.advise(task, Wanted(max_memory=1.5))
     assert advice.winner["point_id"] == "tie"
     assert advice.left_out == {"memory above 1.5 GiB or not known": 2}
+    assert recommend.advise(task, Wanted(max_memory=100)).idle == ["--max-memory 100 GiB"]

@@ -18,6 +18,12 @@ Row = dict[Hashable, Any]
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
 OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in config.OBJECTIVES.items()}
 DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
+# What other axes are where nothing is set: this value or null, or null alone.
+SET = {"backend": "dynamo", "precision": "fp32", "runtime": "cpp", "runtime_cache": "cold", "cache": "cold"}
+UNSET = (
+    *("mode", "quantization_method", "quantization_skip", "calibration", "dynamic_range", "compile"),
+    *("dynamic_shapes_kernel_specialization_strategy", "profiling_verbosity"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Wanted:
 class Second:
     """What a second measurement has shown: `rows` by how good they are, those that failed last.
 
-    `group` are those that nothing proves to be worse than the best, `judged` whether that could be told.
+    `group` are those that nothing proves to be worse than the best, the one to use first, `judged` whether that could
+    be told.
     """
 
     rows: pd.DataFrame
@@ -46,18 +53,26 @@ class Second:
 class Advice:
     """What is recommended for one piece of work.
 
-    `winner` is the best row as measured, `runner_up` the next, `ties` the others that nothing proves to be worse,
-    `judged` whether that could be told at all, `left_out` how many rows do not qualify, by reason. `defaults` is the
-    row that a user who sets nothing gets, and `cost` how much more it takes: a difference of logarithms. `second` is
+    `fit` are the rows that qualify, by the objective, `left_out` how many do not, by reason; `limits` are the limits
+    that were asked for, `idle` the options of those that leave nothing out. `ties` are those of the rows beside the
+    winner that nothing proves to be worse than the best, `judged` whether that could be told at all, `decided` what
+    chose the winner among them: `gpu`, `defaults` (the fewest departures), or null for the objective as measured.
+    `runner_up` is the best other as measured. `defaults` is the row that a user who sets nothing gets, `unfit` why it
+    does not qualify, null where it does, and `cost` how much more it takes: a difference of logarithms. `second` is
     null where nothing was measured again.
     """
 
     rows: pd.DataFrame
+    fit: pd.DataFrame
+    left_out: dict[str, int]
+    limits: list[str]
+    idle: list[str]
     winner: Row | None
     ties: pd.DataFrame
     judged: bool
-    left_out: dict[str, int]
+    decided: str | None = None
     defaults: Row | None = None
+    unfit: str | None = None
     cost: stats.Difference | None = None
     runner_up: Row | None = None
     second: Second | None = None
@@ -71,11 +86,34 @@ class Advice:
 
     @property
     def use(self) -> Row | None:
-        """The row to go by: the winner, or where that is not confirmed the best of the second measurement's group."""
+        """The row to go by: the winner, or where that is not confirmed the first of the second measurement's group."""
         if self.confirmed or self.second is None:
             return self.winner
         best = self.rows[self.rows["point_id"].isin(self.second.group["point_id"].head(1))]
         return best.iloc[0].to_dict() if len(best) else None
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """The most that a figure may be, in its unit, the figures by row, and the command line's flag that asks for it."""
+
+    flag: str
+    name: str
+    unit: str
+    figures: pd.Series
+    most: float | None
+
+    @property
+    def option(self) -> str:
+        return f"{self.flag} {self.most:g}" + f" {self.unit}" * (self.unit == "GiB")
+
+    def said(self, relation: str) -> str:
+        return f"{self.name} {relation} {self.most:g} {self.unit}".rstrip()
+
+    def figure(self, index: int) -> str:
+        """What a row has of it."""
+        figure = float(self.figures[index])
+        return f"{self.name} not known" if math.isnan(figure) else f"{self.name} {figure:.3g} {self.unit}".rstrip()
 
 
 def check(wanted: Wanted, rows: pd.DataFrame) -> None:
@@ -101,10 +139,21 @@ def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
     return [group for _, group in groups if (group["status"] == "ok").any()]
 
 
+def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
+    memory = rows[pareto.MEMORY].astype(float) / 2**30
+    every = (
+        _Limit("--max-build-s", "build", "s", rows["build"].astype(float), wanted.max_build_s),
+        _Limit("--max-error", "rel. error", "", rows["rel_l2_error"].astype(float), wanted.max_error),
+        _Limit("--max-memory", "memory", "GiB", memory, wanted.max_memory),
+    )
+    return [limit for limit in every if limit.most is not None]
+
+
 def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     """The recommendation for the rows of one task."""
     column, more, _ = OBJECTIVES[wanted.objective]
     left_out: dict[str, int] = {}
+    unfit: dict[int, str] = {}
     ok = rows[rows["status"] == "ok"].assign(build=pareto.build_seconds(rows))
     fit = ok
 
@@ -113,6 +162,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
         keep = keep.reindex(fit.index).fillna(False).astype(bool)
         if not keep.all():
             left_out[why] = int((~keep).sum())
+            unfit.update(dict.fromkeys(fit.index[~keep], why))
             fit = fit[keep]
 
     without(ok[column].astype(float) > 0, f"no {column}")
@@ -121,26 +171,32 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     if wanted.objective == "gpu" and fit["gpu_ms_method"].nunique() > 1:
         method = fit["gpu_ms_method"].value_counts().index[0]
         without(ok["gpu_ms_method"] == method, f"gpu_ms not by {method}")
-    for name, limit in (("build", wanted.max_build_s), ("rel_l2_error", wanted.max_error)):
-        if limit is not None:
-            without(ok[name].astype(float) <= limit, f"{name.replace('build', 'build s')} above {limit:g} or not known")
-    if wanted.max_memory is not None:
-        allowed = ok[pareto.MEMORY].astype(float) <= wanted.max_memory * 2**30
-        without(allowed, f"memory above {wanted.max_memory:g} GiB or not known")
+    limits, idle = _limits(ok, wanted), []
+    for limit in limits:
+        before = len(fit)
+        without(limit.figures <= limit.most, f"{limit.said('above')} or not known")
+        if before == len(fit):
+            idle.append(limit.option)
+    asked = [limit.said("≤") for limit in limits]
     if fit.empty:
-        return Advice(rows, None, fit, False, left_out)
+        return Advice(rows, fit, left_out, asked, idle, None, fit, False)
     fit = fit.sort_values(column, ascending=not more, kind="stable")
-    estimates, runs = _estimates(fit, wanted.objective)
-    judged = [math.isfinite(item.variance) for item in estimates]
-    winner: Row = fit.iloc[0].to_dict()
-    ties = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]].iloc[1:]
-    defaults = _defaults(ok, winner)
-    cost = None
-    if defaults is not None and not text.missing(defaults[column]):
-        pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
-        cost = stats.difference((1, -1), pair)
-    runner_up: Row | None = fit.iloc[1].to_dict() if len(fit) > 1 else None
-    return Advice(rows, winner, ties, all(judged), left_out, defaults, cost, runner_up)
+    group, known, decided = _best(fit, wanted.objective)
+    winner: Row = group.iloc[0].to_dict()
+    others = fit.drop(group.index[0])
+    runner_up: Row | None = others.iloc[0].to_dict() if len(others) else None
+    place = _defaults(ok, winner)
+    defaults: Row | None = None
+    why = cost = None
+    if place is not None:
+        defaults = ok.loc[place].to_dict()
+        above = [limit.figure(place) for limit in limits if not limit.figures[place] <= limit.most]
+        why = ", ".join(above) or unfit.get(place)
+        if not text.missing(defaults[column]):
+            pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
+            cost = stats.difference((1, -1), pair)
+    ties = others[others.index.isin(group.index)]
+    return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, defaults, why, cost, runner_up)
 
 
 def judged(rows: pd.DataFrame, objective: str) -> Second:
@@ -153,18 +209,54 @@ def judged(rows: pd.DataFrame, objective: str) -> Second:
     rows = pd.concat([fit, rows.drop(fit.index)])
     if fit.empty:
         return Second(rows, fit, False)
+    group, known, _ = _best(fit, objective)
+    return Second(rows, group, known)
+
+
+def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | None]:
+    """Those of `fit`, sorted by the objective, that nothing proves to be worse than the best; the one to use first.
+
+    With them whether that could be told, and what chose the first, as in `Advice`.
+    """
     estimates, runs = _estimates(fit, objective)
+    known = all(math.isfinite(item.variance) for item in estimates)
     group = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]]
-    return Second(rows, group, all(math.isfinite(item.variance) for item in estimates))
+    if objective == "energy":
+        return group, known, None
+    first, decided = group, None
+    if objective != "gpu":
+        group = first = group[~_excluded(group, objective)]
+        if group["gpu_ms_method"].nunique(dropna=False) == 1 and (group["gpu_ms"].astype(float) > 0).all():
+            ranks = stats.rank_sets(*_estimates(group, objective, "gpu_ms"))
+            first = group[[best == 1 for best, _ in ranks]]
+            decided = "gpu" if len(first) < len(group) else None
+    if known:  # what is not known to be as good is not taken for its settings
+        first = first.loc[_departures(first).sum(axis=1).sort_values(kind="stable").index]
+    chosen = first.index[0]
+    if decided is None and chosen != group.index[0]:
+        decided = "defaults"
+    return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided
 
 
-def _estimates(rows: pd.DataFrame, objective: str) -> tuple[list[stats.Estimate], list[object]]:
-    """What is to be little, with its scatter, and what each row runs; energy is recorded without scatter."""
+def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:
+    """Whether a row's GPU work alone takes longer than some other's call: no call takes less than its work."""
+    size = rows["batch_size"].astype(float) if objective == "throughput" else 1.0
+    work, call = (rows[name].astype(float) / size for name in ("gpu_ms_ci_low", "latency_ms_ci_high"))
+    return (work > call.min()) & (call != call.min())
+
+
+def _estimates(
+    rows: pd.DataFrame, objective: str, clock: str | None = None
+) -> tuple[list[stats.Estimate], list[object]]:
+    """What is to be little, with its scatter, and what each row runs; energy is recorded without scatter.
+
+    `clock` is another than the objective's.
+    """
     if objective == "energy":
         return [stats.Estimate(value, math.nan, 1, math.inf, 0.0) for value in rows["energy_mj_per_call"]], list(
             rows.index
         )
-    found, runs = ranking.measured(rows, "gpu_ms" if objective == "gpu" else "latency_ms")
+    found, runs = ranking.measured(rows, clock or ("gpu_ms" if objective == "gpu" else "latency_ms"))
     if objective == "throughput":
         sizes = rows["batch_size"].astype(int)
         found = [
@@ -175,20 +267,24 @@ def _estimates(rows: pd.DataFrame, objective: str) -> tuple[list[stats.Estimate]
     return found, runs
 
 
-def _defaults(rows: pd.DataFrame, winner: Row) -> Row | None:
-    """The row of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
-    plain = rows[
-        (rows["backend"] == "dynamo")
-        & (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
-        & rows["optimization_level"].fillna(DEFAULT_LEVEL).eq(DEFAULT_LEVEL)
-        & ~rows["cuda_graphs"].fillna(False).astype(bool)
-        & rows["compile"].isna()
-        & rows["runtime_cache"].isin((None, "cold"))
-        & rows["batch_size"].eq(winner["batch_size"])
-    ]
+def _departures(rows: pd.DataFrame) -> pd.DataFrame:
+    """Which axes of each row are not at what a user gets who sets nothing."""
+    least, level = rows["min_block_size"], rows["optimization_level"]
+    found = {axis: rows[axis].notna() for axis in UNSET}
+    found |= {axis: rows[axis].notna() & rows[axis].ne(value).fillna(True) for axis, value in SET.items()}
+    found["min_block_size"] = least.notna() & least.ne(rows["default_min_block_size"]).fillna(True)
+    found["optimization_level"] = level.notna() & level.ne(DEFAULT_LEVEL).fillna(True)
+    found["cuda_graphs"] = rows["cuda_graphs"].fillna(False).astype(bool)
+    return pd.DataFrame(found, index=rows.index).astype(bool)
+
+
+def _defaults(rows: pd.DataFrame, winner: Row) -> int | None:
+    """The place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
+    departs = _departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
+    least = (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
+    plain = rows[least & ~departs.any(axis=1) & rows["batch_size"].eq(winner["batch_size"])]
     for precision in ("fp32", winner["precision"]):
         found = plain[plain["precision"] == precision].sort_values("runtime", kind="stable")  # cpp first
         if len(found):
-            row: Row = found.iloc[0].to_dict()
-            return row
+            return int(found.index[0])
     return None

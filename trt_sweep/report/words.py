@@ -12,6 +12,7 @@ from trt_sweep.report.sections import Section
 
 NAMES = {"gpu": "GPU time"}
 TIES = 6  # of them that are named
+NEXT = 3  # that are named where nothing is known of the scatter
 MOST = 8  # of a kind of sentence in the summary
 DRIFT = 0.05  # relative standard deviation between rounds that is worth a word
 VERDICTS = {
@@ -43,26 +44,37 @@ def task(rows: pd.DataFrame, objective: str) -> str:
 
 def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
     """The recommendation in one sentence."""
-    where = task(advice.rows, objective)
+    where = ", with ".join([task(advice.rows, objective), *filter(None, [" and ".join(advice.limits)])])
     if advice.winner is None:
         return f"{where}: no point qualifies ({_left_out(advice)})."
     column, more, unit = recommend.OBJECTIVES[objective]
     axes = [axis for axis in axes if axis in differing(objective)]
     label = text.label(advice.winner, axes)
-    figure = f"{text.number(advice.winner[column])} {unit}"
+    value = f"{text.number(advice.winner[column])} {unit}"
     best = "most" if more else "least"
     if advice.second is not None and not advice.confirmed:
         group = [text.label(row, axes) for row in advice.second.group.to_dict("records")]
         use = f"use {'one of ' * (len(group) > 1)}{text.listed(group)}" if group else "no point ran again"
-        had = f"{label} had the {best} {NAMES.get(objective, objective)} at first, {figure}"
+        had = f"{label} had the {best} {NAMES.get(objective, objective)} at first, {value}"
         return f"{where}: not confirmed by a second measurement; {had}. Instead, {use}."
+    name = NAMES.get(objective, objective)
     if not advice.judged:
         tie = "not proved, as nothing is known of the scatter of every figure"
     elif len(advice.ties):
         tie = f"one of {len(advice.ties) + 1} that nothing measured tells apart"
+    elif len(advice.fit) > 1:
+        tie = "proved"
     else:
-        tie = "proved" if len(advice.rows) > 1 else "the only point"
-    return f"{where}: {label} has the {best} {NAMES.get(objective, objective)}, {figure} ({tie})."
+        tie = "the only one that qualifies" if len(advice.rows) > 1 else "the only point"
+    if advice.decided == "gpu":
+        work = " per item" if objective == "throughput" else f", {figure(advice.winner, 'gpu')},"
+        work = f"by the GPU's work{work} none of them is proved better"
+        tie = f"{tie if not advice.judged else f'{name} does not tell it from {len(advice.ties)} more'}; {work}"
+    elif advice.decided == "defaults":
+        tie += "; it departs least from the defaults"
+    first = advice.winner["point_id"] == advice.fit["point_id"].iloc[0]
+    has = f"has the {best} {name}" if first else f"is as good as any by {name}"
+    return f"{where}: {label} {has}, {value} ({tie})."
 
 
 def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | None:
@@ -71,10 +83,16 @@ def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | Non
     if advice.ties.empty or not advice.confirmed:
         return None
     axes = [axis for axis in axes if axis in differing(objective)]
-    first = advice.ties.head(TIES).to_dict("records")
-    labels = [f"{text.label(row, axes)} ({text.number(row[column])} {unit})" for row in first]
-    more = f" and {len(advice.ties) - TIES} more" if len(advice.ties) > TIES else ""
-    return f"As good as far as is known: {', '.join(labels)}{more}."
+    labels = [
+        f"{text.label(row, axes)} ({text.number(row[column])} {unit}"
+        + f"; the GPU's work {text.number(row['gpu_ms'])} ms" * (advice.decided == "gpu")
+        + ")"
+        for row in advice.ties.to_dict("records")
+    ]
+    if not advice.judged:
+        return f"Next, in order; what separates them is not known: {text.listed(labels, NEXT)}."
+    by = f" by {NAMES.get(objective, objective)}" * (advice.decided == "gpu")
+    return f"As good{by} as far as is known: {text.listed(labels, TIES)}."
 
 
 def second(advice: recommend.Advice, objective: str) -> str | None:
@@ -134,20 +152,41 @@ def cost(advice: recommend.Advice, objective: str) -> str | None:
     """What it costs to set nothing."""
     if advice.winner is None or not advice.confirmed:
         return None
-    if advice.defaults is None or advice.cost is None:
+    if advice.defaults is None:
         return "The cost of staying with the defaults is not known: dynamo with nothing set is not among these points."
     precision = advice.defaults["precision"]
     if advice.defaults["point_id"] == advice.winner["point_id"]:
         return f"These are the defaults, in {precision}."
+    who = f"the defaults (dynamo with nothing set, {precision})"
+    if advice.unfit is not None:
+        return f"T{who[1:]} do not qualify ({advice.unfit})."
+    return f"Staying with {who}: {_cost(advice, advice.defaults, advice.winner, objective)}."
+
+
+def _cost(advice: recommend.Advice, defaults: recommend.Row, winner: recommend.Row, objective: str) -> str:
+    """How much more the defaults take, or what keeps that from being told."""
+    name = "time per item" if objective == "throughput" else NAMES.get(objective, objective)
+    tied = defaults["point_id"] in set(advice.ties["point_id"])
+    if advice.judged and tied:
+        if advice.decided != "gpu":
+            return "nothing measured tells them from it"
+        work = " against ".join(figure(row, "gpu") for row in (defaults, winner))
+        return f"{name} does not tell them from it; the GPU's work is {work}"
+    if advice.cost is None:
+        return "not known"
     low, high = advice.cost.interval()
-    change = text.change(advice.cost.value, low, high)
     told = "" if math.isnan(low) or low > 0 or high < 0 else "; the two are not told apart"
-    what = "time per item" if objective == "throughput" else NAMES.get(objective, objective)
-    return f"Staying with the defaults (dynamo with nothing set, {precision}): {change} {what}{told}."
+    if told and advice.judged:
+        told = f"; their GPU work alone, {figure(defaults, 'gpu')}, takes longer than the best call"
+    return f"{text.change(advice.cost.value, low, high)} {name}{told}"
 
 
 def left_out(advice: recommend.Advice) -> str | None:
-    return f"Left out: {_left_out(advice)}." if advice.left_out else None
+    """What does not qualify, and which of the limits leave nothing out."""
+    said = [f"left out: {_left_out(advice)}"] * bool(advice.left_out)
+    said += [f"{option} leaves nothing out" for option in advice.idle]
+    found = "; ".join(said)
+    return f"{found[0].upper()}{found[1:]}." if found else None
 
 
 def _left_out(advice: recommend.Advice) -> str:
