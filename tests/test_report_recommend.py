@@ -137,6 +137,14 @@ def test_energy_has_no_scatter_and_proves_nothing(folder):
     assert words.ties(advice, ["precision"], "energy").endswith("fp32 (6 mJ) and 2 more.")
 
 
+def test_one_energy_of_several_settings_is_that_of_the_defaults(tmp_path):
+    for name, least, energy in (("a", 1, 1.0), ("b", 5, 1.0), ("c", 5, 2.0)):
+        put(tmp_path, name, 1.0, **TIMED, **DEFAULTS | {"min_block_size": least}, energy_mj_per_call=energy)
+    (advice,) = advised(tmp_path, objective="energy")
+    assert advice.winner["point_id"] == "b" and advice.ties["point_id"].tolist() == ["a", "c"]
+    assert "min_block_size=5 has the least energy, 1 mJ (not" in words.winner(advice, ["min_block_size"], "energy")
+
+
 def test_limits_are_said_with_what_they_leave_out(folder):
     (advice,) = advised(folder, max_error=1e-4, max_build_s=100)
     headline = words.winner(advice, ["precision"], "latency")

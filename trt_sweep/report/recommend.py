@@ -221,18 +221,17 @@ def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | 
     estimates, runs = _estimates(fit, objective)
     known = all(math.isfinite(item.variance) for item in estimates)
     group = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]]
-    if objective == "energy":
-        return group, known, None
     first, decided = group, None
-    if objective != "gpu":
+    if objective in ("latency", "throughput"):
         group = first = group[~_excluded(group, objective)]
         if group["gpu_ms_method"].nunique(dropna=False) == 1 and (group["gpu_ms"].astype(float) > 0).all():
             ranks = stats.rank_sets(*_estimates(group, objective, "gpu_ms"))
             first = group[[best == 1 for best, _ in ranks]]
             decided = "gpu" if len(first) < len(group) else None
-    if known:  # what is not known to be as good is not taken for its settings
-        first = first.loc[_departures(first).sum(axis=1).sort_values(kind="stable").index]
-    chosen = first.index[0]
+    if not known:  # what is not known to be as good is not taken for its settings
+        column = OBJECTIVES[objective][0]
+        first = first[first[column] == first[column].iloc[0]]
+    chosen = _departures(first).sum(axis=1).sort_values(kind="stable").index[0]
     if decided is None and chosen != group.index[0]:
         decided = "defaults"
     return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided

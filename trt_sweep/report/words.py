@@ -72,7 +72,7 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
         tie = f"{tie if not advice.judged else f'{name} does not tell it from {len(advice.ties)} more'}; {work}"
     elif advice.decided == "defaults":
         tie += "; it departs least from the defaults"
-    first = advice.winner["point_id"] == advice.fit["point_id"].iloc[0]
+    first = advice.winner[column] == advice.fit[column].iloc[0]
     has = f"has the {best} {name}" if first else f"is as good as any by {name}"
     return f"{where}: {label} {has}, {value} ({tie})."
 
