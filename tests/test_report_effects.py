@@ -12,10 +12,11 @@ from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep import table
-from trt_sweep.report import audit, effects, pairs
+from trt_sweep.report import audit, effects, grids, pairs, sections
 from trt_sweep.report.pairs import Scatter
 
 EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
+SETTINGS = Path(__file__).parents[1] / "outputs/reference/h100/settings"
 
 
 def judged(folder, axes, delta=0.02):
@@ -66,8 +67,44 @@ def test_an_interaction_is_named(tmp_path):
     axes, _ = judged(tmp_path, ["precision", "min_block_size"])
     (found,) = effect(axes, "precision").interactions
     assert found.axis == "min_block_size"
-    assert {level: round(math.exp(mean), 2) for level, mean in found.means.items()} == {"1": 0.25, "5": 0.5, "9": 1.0}
-    assert effects.words(found) == "changes with min_block_size: -75.0 % at 1, -50.0 % at 5, 0.0 % at 9"
+    assert {level: round(math.exp(mean.value), 2) for level, mean in found.means.items()} == {
+        "1": 0.25,
+        "5": 0.5,
+        "9": 1.0,
+    }
+    assert effects.words([found]) == "changes with min_block_size: -75.0 % at 1, -50.0 % at 5, 0.0 % at 9"
+
+
+def changes(found):
+    return {name: round(100 * math.expm1(mean.value), 1) for name, mean in found.means.items()}
+
+
+def test_an_interaction_has_the_mean_of_all_its_pairs():
+    """As the effect beside it: inverse variances as weights told of 9 and 6.8 % where the whole was 17."""
+    axes, _ = judged(SETTINGS, ["model", "precision", "min_block_size", "runtime", "cuda_graphs"])
+    whole = effect(axes, "cuda_graphs", "gpu_ms")
+    assert whole.value == pytest.approx(math.log(0.830), abs=5e-4)
+    found = {item.axis: changes(item) for item in whole.interactions}
+    assert found["runtime"] == {"cpp": -18.1, "python": -15.9}
+    assert found["model"] == {"googlenet": -30.5, "resnet18": -3.8}
+    runtime = effect(axes, "runtime", "gpu_ms").interactions
+    assert {item.axis: changes(item) for item in runtime}["model"]["googlenet"] == -8.0
+    assert not effect(axes, "precision").interactions  # the host's scatter hides what a few calm pairs show
+
+
+def test_an_effect_on_one_model_only_is_an_interaction():
+    """ResNet-18 is one engine at all sizes; GoogLeNet, the slower one, was measured in one precision only."""
+    axes, _ = judged(SETTINGS, ["model", "precision", "min_block_size"])
+    (found,) = effect(axes, "min_block_size", "gpu_ms", "22").interactions
+    assert (found.axis, changes(found)) == ("model", {"googlenet": 27.4, "resnet18": 0.0})
+
+
+def test_interactions_are_told_by_clock_the_clearest_two():
+    place = next(sections.split(table.load(SETTINGS), 0.02))
+    cells = {(line[0], line[1]): line[-1] for line in grids.effect_grid(place).rows}
+    told = cells["cuda_graphs", "false → true"]
+    assert re.fullmatch(r"GPU: changes with model: .*; changes with \w+: .*; 2 more; latency: changes with .*", told)
+    assert cells["min_block_size", "5 → 22"].startswith("GPU: changes with model: 0.0 % at resnet18, +27.4 %")
 
 
 def test_a_point_that_several_pairs_share_counts_once(tmp_path):
@@ -194,8 +231,7 @@ def test_null_is_a_value_where_the_backend_has_others(tmp_path):
 
 def test_what_only_the_caller_sees_is_said_as_well():
     """On an H100 CUDA graphs took 17 % off the GPU's work and 75 off the latency; the partition moved but the first."""
-    settings = Path(__file__).parents[1] / "outputs/reference/h100/settings"
-    _, verdicts = judged(settings, ["cuda_graphs", "min_block_size"])
+    _, verdicts = judged(SETTINGS, ["cuda_graphs", "min_block_size"])
     assert verdicts["cuda_graphs"].kind == verdicts["min_block_size"].kind == "effect"
     assert re.search(r"GPU's work -1[67]\..* from false to true .*; latency -7\d\.", verdicts["cuda_graphs"].evidence)
     assert "latency" not in verdicts["min_block_size"].evidence
