@@ -235,3 +235,30 @@ def test_what_only_the_caller_sees_is_said_as_well():
     assert verdicts["cuda_graphs"].kind == verdicts["min_block_size"].kind == "effect"
     assert re.search(r"GPU's work -1[67]\..* from false to true .*; latency -7\d\.", verdicts["cuda_graphs"].evidence)
     assert "latency" not in verdicts["min_block_size"].evidence
+
+
+def test_a_verdict_tells_what_each_model_did():
+    axes, verdicts = judged(SETTINGS, ["model", "precision", "min_block_size", "runtime", "cuda_graphs"])
+    assert verdicts["min_block_size"].evidence == (
+        "the GPU's work +27.4 % [+25.7, +29.1] at googlenet, the same engines at resnet18 from 5 to 22 (12 pairs); "
+        "+3.5 % [+2.4, +4.5] at googlenet, the same engines at resnet18 from 5 to 1 (16 pairs)"
+    )
+    assert effect(axes, "min_block_size", "latency_ms", "22").models  # not proved, but one mean says nothing
+    runtime = verdicts["runtime"].evidence
+    assert runtime.endswith("(22 pairs); changes with precision, min_block_size and 1 more as well, see Effects")
+    assert "-8.0 % [-8.8, -7.2] at googlenet, -1.0 % [-1.6, -0.4] at resnet18" in runtime
+
+
+def test_models_without_an_effect_do_not_hide_one_that_has_it(tmp_path):
+    for model, batches, change in (("same", 20, 1.0), ("other", 4, 1.012)):
+        for batch in range(batches):
+            for level in (0, 5):
+                put(
+                    tmp_path, f"{model}{batch}{level}", change if level else 1.0, **EXACT, model=model, model_id=model,
+                    optimization_level=level, batch_size=batch + 1,
+                    engine_id=f"{model}{batch}" + f" at {level}" * (model == "other"),
+                )  # fmt: skip
+    _, verdicts = judged(tmp_path, ["model", "batch_size", "optimization_level"], delta=0.005)
+    verdict = verdicts["optimization_level"]
+    assert verdict.kind == "effect", verdict
+    assert "+1.2 % [" in verdict.evidence and "] at other, the same engines at same from 0 to 5" in verdict.evidence

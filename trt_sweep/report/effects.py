@@ -40,7 +40,8 @@ class Effect:
     """What `level` changes against `base`: differences of logarithms, mean over `pairs` pairs and its 95 % interval.
 
     `least` and `most` are the ends of the single differences. The interval is nan where there is none: of times it
-    follows from their own scatter, of other figures from that of the differences.
+    follows from their own scatter, of other figures from that of the differences. `models` has the mean at each model
+    where one mean does not say it: they are proved to differ, or some but not all have one engine on both sides.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class Effect:
     least: float
     most: float
     interactions: list[Interaction] = field(default_factory=list)
+    models: dict[str, stats.Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
     return pair.where(keep)
 
 
+def one_engine(mean: stats.Difference) -> bool:
+    """Whether each pair of this mean is one measurement."""
+    return mean.variance == mean.placement == 0
+
+
 def _effect(
     rows: pd.DataFrame,
     metric: str,
@@ -110,12 +117,16 @@ def _effect(
     if not len(pair.a):
         return []
     interactions: list[Interaction] = []
+    models: dict[str, stats.Difference] = {}
     if metric in TIMES:
         scatter = scatters[metric]
         each, _ = scatter.each(pair.a, pair.b)
         mean = scatter.mean(pair.a, pair.b)
         value, (low, high) = mean.value, mean.interval()
         interactions = _interactions(scatter, pair, others, delta)
+        models = _means(scatter, pair, others["model"][pair.b]) if "model" in others else {}
+        if len({one_engine(mean) for mean in models.values()}) < 2 and all(i.axis != "model" for i in interactions):
+            models = {}
     else:
         values = rows[metric].to_numpy(dtype=float, na_value=math.nan)
         each = np.log(values[pair.b]) - np.log(values[pair.a])
@@ -126,7 +137,7 @@ def _effect(
             )
             low, high = value - half, value + half
     ends = float(each.min()), float(each.max())
-    return [Effect(metric, pair.base, pair.level, len(pair.a), value, low, high, *ends, interactions)]
+    return [Effect(metric, pair.base, pair.level, len(pair.a), value, low, high, *ends, interactions, models)]
 
 
 def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], delta: float) -> list[Interaction]:
