@@ -12,10 +12,11 @@ from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep import table
-from trt_sweep.report import audit, effects, pairs
+from trt_sweep.report import audit, effects, grids, pairs, sections
 from trt_sweep.report.pairs import Scatter
 
 EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
+SETTINGS = Path(__file__).parents[1] / "outputs/reference/h100/settings"
 
 
 def judged(folder, axes, delta=0.02):
@@ -66,8 +67,44 @@ def test_an_interaction_is_named(tmp_path):
     axes, _ = judged(tmp_path, ["precision", "min_block_size"])
     (found,) = effect(axes, "precision").interactions
     assert found.axis == "min_block_size"
-    assert {level: round(math.exp(mean), 2) for level, mean in found.means.items()} == {"1": 0.25, "5": 0.5, "9": 1.0}
-    assert effects.words(found) == "changes with min_block_size: -75.0 % at 1, -50.0 % at 5, 0.0 % at 9"
+    assert {level: round(math.exp(mean.value), 2) for level, mean in found.means.items()} == {
+        "1": 0.25,
+        "5": 0.5,
+        "9": 1.0,
+    }
+    assert effects.words([found]) == "changes with min_block_size: -75.0 % at 1, -50.0 % at 5, 0.0 % at 9"
+
+
+def changes(found):
+    return {name: round(100 * math.expm1(mean.value), 1) for name, mean in found.means.items()}
+
+
+def test_an_interaction_has_the_mean_of_all_its_pairs():
+    """As the effect beside it: inverse variances as weights told of 9 and 6.8 % where the whole was 17."""
+    axes, _ = judged(SETTINGS, ["model", "precision", "min_block_size", "runtime", "cuda_graphs"])
+    whole = effect(axes, "cuda_graphs", "gpu_ms")
+    assert whole.value == pytest.approx(math.log(0.830), abs=5e-4)
+    found = {item.axis: changes(item) for item in whole.interactions}
+    assert found["runtime"] == {"cpp": -18.1, "python": -15.9}
+    assert found["model"] == {"googlenet": -30.5, "resnet18": -3.8}
+    runtime = effect(axes, "runtime", "gpu_ms").interactions
+    assert {item.axis: changes(item) for item in runtime}["model"]["googlenet"] == -8.0
+    assert not effect(axes, "precision").interactions  # the host's scatter hides what a few calm pairs show
+
+
+def test_an_effect_on_one_model_only_is_an_interaction():
+    """ResNet-18 is one engine at all sizes; GoogLeNet, the slower one, was measured in one precision only."""
+    axes, _ = judged(SETTINGS, ["model", "precision", "min_block_size"])
+    (found,) = effect(axes, "min_block_size", "gpu_ms", "22").interactions
+    assert (found.axis, changes(found)) == ("model", {"googlenet": 27.4, "resnet18": 0.0})
+
+
+def test_interactions_are_told_by_clock_the_clearest_two():
+    place = next(sections.split(table.load(SETTINGS), 0.02))
+    cells = {(line[0], line[1]): line[-1] for line in grids.effect_grid(place).rows}
+    told = cells["cuda_graphs", "false → true"]
+    assert re.fullmatch(r"GPU: changes with model: .*; changes with \w+: .*; 2 more; latency: changes with .*", told)
+    assert cells["min_block_size", "5 → 22"].startswith("GPU: changes with model: 0.0 % at resnet18, +27.4 %")
 
 
 def test_a_point_that_several_pairs_share_counts_once(tmp_path):
@@ -194,8 +231,34 @@ def test_null_is_a_value_where_the_backend_has_others(tmp_path):
 
 def test_what_only_the_caller_sees_is_said_as_well():
     """On an H100 CUDA graphs took 17 % off the GPU's work and 75 off the latency; the partition moved but the first."""
-    settings = Path(__file__).parents[1] / "outputs/reference/h100/settings"
-    _, verdicts = judged(settings, ["cuda_graphs", "min_block_size"])
+    _, verdicts = judged(SETTINGS, ["cuda_graphs", "min_block_size"])
     assert verdicts["cuda_graphs"].kind == verdicts["min_block_size"].kind == "effect"
     assert re.search(r"GPU's work -1[67]\..* from false to true .*; latency -7\d\.", verdicts["cuda_graphs"].evidence)
     assert "latency" not in verdicts["min_block_size"].evidence
+
+
+def test_a_verdict_tells_what_each_model_did():
+    axes, verdicts = judged(SETTINGS, ["model", "precision", "min_block_size", "runtime", "cuda_graphs"])
+    assert verdicts["min_block_size"].evidence == (
+        "the GPU's work +27.4 % [+25.7, +29.1] at googlenet, the same engines at resnet18 from 5 to 22 (12 pairs); "
+        "+3.5 % [+2.4, +4.5] at googlenet, the same engines at resnet18 from 5 to 1 (16 pairs)"
+    )
+    assert effect(axes, "min_block_size", "latency_ms", "22").models  # not proved, but one mean says nothing
+    runtime = verdicts["runtime"].evidence
+    assert runtime.endswith("(22 pairs); changes with precision, min_block_size and 1 more as well, see Effects")
+    assert "-8.0 % [-8.8, -7.2] at googlenet, -1.0 % [-1.6, -0.4] at resnet18" in runtime
+
+
+def test_models_without_an_effect_do_not_hide_one_that_has_it(tmp_path):
+    for model, batches, change in (("same", 20, 1.0), ("other", 4, 1.012)):
+        for batch in range(batches):
+            for level in (0, 5):
+                put(
+                    tmp_path, f"{model}{batch}{level}", change if level else 1.0, **EXACT, model=model, model_id=model,
+                    optimization_level=level, batch_size=batch + 1,
+                    engine_id=f"{model}{batch}" + f" at {level}" * (model == "other"),
+                )  # fmt: skip
+    _, verdicts = judged(tmp_path, ["model", "batch_size", "optimization_level"], delta=0.005)
+    verdict = verdicts["optimization_level"]
+    assert verdict.kind == "effect", verdict
+    assert "+1.2 % [" in verdict.evidence and "] at other, the same engines at same from 0 to 5" in verdict.evidence

@@ -13,12 +13,12 @@ import pandas as pd
 from trt_sweep import stats
 from trt_sweep.notes import RUNTIME_AXES
 from trt_sweep.report import text
-from trt_sweep.report.effects import Axis, Effect, measured
+from trt_sweep.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
-SHOWN = 3  # values of an axis that a verdict names
+SHOWN = 3  # values of an axis, and models, that a verdict names
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Verdict:
 def audit(rows: pd.DataFrame, axes: list[Axis], scatters: dict[str, Scatter], delta: float) -> list[Verdict]:
     """The verdicts; no effect means less than the relative `delta` either way, which must be proved.
 
-    It is for the mean at each value (no correction for their number, as all of them must pass: R. L. Berger,
-    Multiparameter hypothesis testing and acceptance sampling, 1982), while no single pair speaks against it. That
-    nothing was seen proves nothing.
+    It is for the mean at each value, and at each model where those differ (no correction for their number, as all of
+    them must pass: R. L. Berger, Multiparameter hypothesis testing and acceptance sampling, 1982), while no single pair
+    speaks against it. That nothing was seen proves nothing.
     """
     rows = rows.reset_index(drop=True)
     return [_verdict(rows, axis, scatters, delta) for axis in axes]
@@ -63,14 +63,22 @@ def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta
     others = [item for item in axis.effects if item.metric in TIMES and item.metric != clock]
     proved = [item for item in others if item.low > 0 or item.high < 0]
     said = f"; {text.CLOCKS[proved[0].metric]} {_said(proved)}" if proved else ""
-    return dataclasses.replace(found, evidence=found.evidence + said)
+    told = [item for item in axis.effects if item.metric == clock] + proved
+    also = dict.fromkeys(i.axis for item in told for i in item.interactions if i.axis != "model")
+    more = f"; changes with {text.listed(list(also), 2)} as well, see Effects" if also else ""
+    return dataclasses.replace(found, evidence=found.evidence + said + more)
 
 
 def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delta: float) -> Verdict:
     what, bound = text.CLOCKS[clock], f"±{100 * delta:.3g} %"
     total = sum(len(pair.a) for pair in timed)
-    said = _said([effect for effect in axis.effects if effect.metric == clock])
-    means = [scatter.mean(pair.a, pair.b) for pair in timed]
+    shown = [effect for effect in axis.effects if effect.metric == clock]
+    said = _said(shown)
+    means = [
+        mean
+        for effect, pair in zip(shown, timed, strict=True)
+        for mean in (effect.models.values() or [scatter.mean(pair.a, pair.b)])
+    ]
     each, reach = (np.concatenate(ends) for ends in zip(*(scatter.each(pair.a, pair.b) for pair in timed), strict=True))
     strict = 1 - (1 - stats.LEVEL) / total
     apart = np.concatenate([np.abs(d) > r for d, r in (scatter.each(pair.a, pair.b, strict) for pair in timed)])
@@ -93,13 +101,23 @@ def _said(shown: list[Effect]) -> str:
     """The largest of these effects in words."""
     largest = sorted(shown, key=lambda effect: -abs(effect.value))
     said = [
-        f"{text.change(effect.value, effect.low, effect.high)} from {text.named(effect.base)} "
+        f"{_at_models(effect) or text.change(effect.value, effect.low, effect.high)} from {text.named(effect.base)} "
         + f"to {text.named(effect.level)}"
         + (f" ({effect.pairs} pairs)" if effect.pairs > 1 else "")
         for effect in largest[:SHOWN]
     ]
     more = f"; {text.count(len(largest) - SHOWN, 'further value')}" if len(largest) > SHOWN else ""
-    return ", ".join(said) + more
+    return ("; " if any(effect.models for effect in shown) else ", ").join(said) + more
+
+
+def _at_models(effect: Effect) -> str:
+    """The effect at each model, the largest first, where one mean does not say it: it may be that of none of them."""
+    largest = sorted(effect.models.items(), key=lambda item: -abs(item[1].value))
+    said = [
+        f"{'the same engines' if one_engine(mean) else text.change(mean.value, *mean.interval())} at {name}"
+        for name, mean in largest
+    ]
+    return text.listed(said, SHOWN)
 
 
 def _ignored(rows: pd.DataFrame, axis: Axis) -> str | None:

@@ -29,10 +29,10 @@ SEVERAL = 3  # pairs that an interval needs where the records tell nothing of a 
 
 @dataclass(frozen=True)
 class Interaction:
-    """The effect differs with another axis: its mean, as a difference of logarithms, at each value of that."""
+    """The effect differs with another axis: its mean over all pairs with each value of that."""
 
     axis: str
-    means: dict[str, float]
+    means: dict[str, stats.Difference]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Effect:
     """What `level` changes against `base`: differences of logarithms, mean over `pairs` pairs and its 95 % interval.
 
     `least` and `most` are the ends of the single differences. The interval is nan where there is none: of times it
-    follows from their own scatter, of other figures from that of the differences.
+    follows from their own scatter, of other figures from that of the differences. `models` has the mean at each model
+    where one mean does not say it: they are proved to differ, or some but not all have one engine on both sides.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class Effect:
     least: float
     most: float
     interactions: list[Interaction] = field(default_factory=list)
+    models: dict[str, stats.Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
     return pair.where(keep)
 
 
+def one_engine(mean: stats.Difference) -> bool:
+    """Whether each pair of this mean is one measurement."""
+    return mean.variance == mean.placement == 0
+
+
 def _effect(
     rows: pd.DataFrame,
     metric: str,
@@ -110,12 +117,16 @@ def _effect(
     if not len(pair.a):
         return []
     interactions: list[Interaction] = []
+    models: dict[str, stats.Difference] = {}
     if metric in TIMES:
         scatter = scatters[metric]
-        each, reach = scatter.each(pair.a, pair.b)
+        each, _ = scatter.each(pair.a, pair.b)
         mean = scatter.mean(pair.a, pair.b)
         value, (low, high) = mean.value, mean.interval()
-        interactions = _interactions(each, reach, pair, others, delta)
+        interactions = _interactions(scatter, pair, others, delta)
+        models = _means(scatter, pair, others["model"][pair.b]) if "model" in others else {}
+        if len({one_engine(mean) for mean in models.values()}) < 2 and all(i.axis != "model" for i in interactions):
+            models = {}
     else:
         values = rows[metric].to_numpy(dtype=float, na_value=math.nan)
         each = np.log(values[pair.b]) - np.log(values[pair.a])
@@ -126,40 +137,61 @@ def _effect(
             )
             low, high = value - half, value + half
     ends = float(each.min()), float(each.max())
-    return [Effect(metric, pair.base, pair.level, len(pair.a), value, low, high, *ends, interactions)]
+    return [Effect(metric, pair.base, pair.level, len(pair.a), value, low, high, *ends, interactions, models)]
 
 
-def _interactions(
-    each: np.ndarray, reach: np.ndarray, pair: Pairs, others: dict[str, np.ndarray], delta: float
-) -> list[Interaction]:
+def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], delta: float) -> list[Interaction]:
     """The other axes with which the effect changes, the clearest first.
 
-    Cochran's Q between the groups of pairs that each axis makes (W. G. Cochran, The combination of estimates from
-    different experiments, 1954), with the variance of each difference from its interval; corrected for the number of
-    axes. Pairs count as independent, which those that share a point are not quite.
+    Cochran's Q between the means of the groups of pairs that each axis makes (W. G. Cochran, The combination of
+    estimates from different experiments, 1954), each with the variance that its interval tells; corrected for the
+    number of axes. Pairs of one engine count as exactly 0. Groups of several models are set against each other within
+    each model, since not every model need have been measured at every value.
     """
-    known = np.isfinite(reach) & (reach > 0)
-    if known.sum() < 2:
-        return []
-    weights = (special.ndtri((1 + stats.LEVEL) / 2) / reach[known]) ** 2
     found = []
+    models = others["model"][pair.b] if "model" in others else np.zeros(len(pair.b))
     for axis, values in others.items():
-        names, group = np.unique(values[pair.b][known], return_inverse=True)
-        if len(names) < 2:
+        group = values[pair.b]
+        means = _means(scatter, pair, group)
+        within = [_means(scatter, pair.where(models == model), group[models == model]) for model in np.unique(models)]
+        spreads = [_spread(list(one.values())) for one in ([means] if axis == "model" else within)]
+        spread, freedom = (sum(items) for items in zip(*spreads, strict=True))
+        logs = [mean.value for mean in means.values()]
+        if freedom < 1 or np.ptp(logs) <= math.log1p(delta):
             continue
-        weight = np.bincount(group, weights)
-        means = np.bincount(group, weights * each[known]) / weight
-        spread = float((weight * (means - np.average(means, weights=weight)) ** 2).sum())
-        chance = float(distributions.chi2.sf(spread, len(names) - 1))
-        if chance < (1 - stats.LEVEL) / len(others) and np.ptp(means) > math.log1p(delta):
-            found.append((chance, Interaction(axis, dict(zip(names.tolist(), means.tolist(), strict=True)))))
-    return [interaction for _, interaction in sorted(found, key=lambda item: item[0])]
+        if distributions.chi2.sf(spread, freedom) < (1 - stats.LEVEL) / len(others):
+            found.append((spread / freedom, Interaction(axis, means)))
+    return [interaction for _, interaction in sorted(found, key=lambda item: -item[0])]
 
 
-def words(interaction: Interaction, most: int = 4) -> str:
-    """`changes with precision: -40.1 % at fp16, -5.0 % at fp32`; the ends where there are many."""
-    means = sorted(interaction.means.items(), key=lambda item: item[1])
+def _means(scatter: Scatter, pair: Pairs, group: np.ndarray) -> dict[str, stats.Difference]:
+    """The mean over the pairs of each group."""
+    return {name: scatter.mean(pair.a[group == name], pair.b[group == name]) for name in np.unique(group).tolist()}
+
+
+def _spread(means: list[stats.Difference]) -> tuple[float, int]:
+    """Cochran's Q between means and its degrees of freedom; those of unknown scatter are left out."""
+    lows, highs = np.array([mean.interval() for mean in means]).T
+    errors = (highs - lows) / 2 / special.ndtri((1 + stats.LEVEL) / 2)
+    values, exact = np.array([mean.value for mean in means]), errors == 0
+    known = np.isfinite(errors) & ~exact
+    if not known.any():
+        return 0.0, 0
+    weights = errors[known] ** -2
+    common = 0.0 if exact.any() else np.average(values[known], weights=weights)
+    return float(weights @ (values[known] - common) ** 2), int(known.sum()) - (not exact.any())
+
+
+def words(interactions: list[Interaction], most: int = 2) -> str:
+    """`changes with precision: -40.1 % at fp16, -5.0 % at fp32`; how many more there are than the clearest."""
+    more = [f"{len(interactions) - most} more"] if len(interactions) > most else []
+    return "; ".join([*map(_words, interactions[:most]), *more])
+
+
+def _words(interaction: Interaction, most: int = 4) -> str:
+    """One of them; the ends where there are many values."""
+    means = sorted(interaction.means.items(), key=lambda item: item[1].value)
     shown = means if len(means) <= most else [means[0], means[-1]]
     return f"changes with {interaction.axis}: " + ", ".join(
-        f"{text.change(mean)} at {text.named(name)}" for name, mean in shown
+        f"{text.change(mean.value)} at {text.named(name)}" for name, mean in shown
     )

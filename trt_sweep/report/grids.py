@@ -78,9 +78,11 @@ def effect_grid(place: Section) -> Block:
             of_value = {effect.metric: effect for effect in axis.effects if effect.level == value}
             first = next(iter(of_value.values()))
             pairs = max(effect.pairs for effect in of_value.values())
-            interacting = {
-                interaction_words(item): None for effect in of_value.values() for item in effect.interactions
-            }
+            interacting = [
+                f"{heading}: {interaction_words(of_value[clock].interactions)}"
+                for clock, heading in zip(TIMES, ("GPU", "latency"), strict=True)
+                if clock in of_value and of_value[clock].interactions
+            ]
             cells = [_change(of_value.get(metric)) for metric in metrics]
             lines.append([axis.name, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
     if not lines:
