@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep import table
-from trt_sweep.report import assembly, markdown, readme
+from trt_sweep.report import assembly, markdown, questions, readme, sections
 from trt_sweep.report.__main__ import main
 from trt_sweep.report.document import Bullets, Code, Grid, Heading, Link, Text
 
@@ -220,24 +221,57 @@ def test_one_engine_is_never_faster_than_itself(tmp_path):
         put(tmp_path, f"l{level}", latency, **TIMED, optimization_level=level, engine_id="same", engines=1)
     blocks = assembly.answers(table.load(tmp_path))
     (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
-    assert said == ["optimization_level=0: the same engines, byte for byte; differences between their times are noise."]
+    assert said == [
+        "m (no device (planned, or failed before it was known), no TensorRT): the same engine at "
+        "optimization_level=0, 3 (default); differences between their times are noise."
+    ]
+    put(tmp_path, "l5", 2.0, **TIMED, optimization_level=5, engine_id="other", engines=1)
+    blocks = assembly.answers(table.load(tmp_path))
+    (grid,) = [block for block in blocks if isinstance(block, Grid)]
+    assert [row[-1] for row in grid.rows[:2]] == ["same engine", "–"] and grid.rows[2][-1].startswith("+")
+
+
+def test_answers_begin_where_engines_differ(tmp_path):
+    for graphs in (False, True):
+        for precision, model in itertools.product(("fp16", "fp32"), ("same", "differs")):
+            for size in (1, 5, 22) if model == "same" else (1, 5):
+                first = f"{model}-{precision}-{graphs}-1"
+                put(
+                    tmp_path, f"{model}-{precision}-{graphs}-{size}", 1.0 + size, **TIMED, model=model, model_id=model,
+                    precision=precision, cuda_graphs=graphs, min_block_size=size, default_min_block_size=5, engines=1,
+                    engine_id=f"{precision}{size if model == 'differs' else ''}",
+                    timed_with=first if model == "same" and size > 1 else None,
+                )  # fmt: skip
+    (place,) = sections.split(table.load(tmp_path), 0.02)
+    blocks = questions.answers([place])
+    (*tables, merged) = [block.text for block in blocks if isinstance(block, Heading) and block.level == 4]
+    assert len(tables) == 4 and all(title.startswith("differs ") for title in tables)
+    assert merged == "One engine, whatever min_block_size"
+    (said,) = [block.items for block in blocks if isinstance(block, Bullets) and block.items]
+    assert said == [
+        f"same ({place.title}): the same engine at min_block_size=1, 5 (default), 22, with each of 4 combinations of "
+        "precision, cuda_graphs."
+    ]
 
 
 def test_brief_answers_show_one_sweep_of_each_model(tmp_path):
-    for name, precision, levels in (("a", "fp16", (0, 3, 5)), ("b", "fp32", (0, 3))):
+    sweeps = (("a", "fp16", (0, 3, 5), 0.1), ("b", "fp32", (0, 3), 0.001), ("c", "bf16", (0, 3, 5), 0.01))
+    for name, precision, levels, width in sweeps:
         for level in levels:
+            latency = 1.0 + level
+            ends = {"latency_ms_ci_low": latency * (1 - width), "latency_ms_ci_high": latency * (1 + width)}
             put(
-                tmp_path / name, f"l{level}", 1.0 + level, **TIMED, precision=precision, optimization_level=level,
-                engine_id=precision, engines=1,
+                tmp_path / name, f"l{level}", latency, **TIMED, **ends, precision=precision, optimization_level=level,
+                engine_id=f"{precision}{level}", engines=1,
             )  # fmt: skip
+    for level in range(5):  # most values, but no engine differs
+        same = {"precision": "fp8", "engine_id": "same", "engines": 1}
+        put(tmp_path / "d", f"s{level}", 1.0, **TIMED, **same, optimization_level=level)
     blocks = assembly.answers(table.load(tmp_path))
     (grid,) = [block for block in blocks if isinstance(block, Grid)]
     assert [row[0] for row in grid.rows] == ["0", "3 (default)", "5"]
-    (said,) = [block.items for block in blocks if isinstance(block, Bullets)]
-    assert said == [
-        "optimization_level=0, 5: the same engines, byte for byte; differences between their times are noise."
-    ]
-    assert Text("1 further sweep of the same: left out here.") in blocks
+    assert any(isinstance(block, Heading) and "bf16" in block.text for block in blocks)  # the surest
+    assert Text("3 further sweeps of the same: left out here.") in blocks
 
 
 def test_readme_says_what_the_published_records_say():

@@ -95,23 +95,28 @@ def _change(effect: Effect | None) -> str:
 
 
 def front_grid(place: Section) -> list[Block]:
-    """For each piece of work the points that no other beats in everything."""
-    found: list[Block] = []
-    lines = []
+    """For each piece of work the points that no other beats in everything; a line for each measurement."""
     ok = place.rows[place.rows["status"] == "ok"].assign(build_s=pareto.build_seconds(place.rows))
     if ok.empty:
         return [Text("No point was timed with success.")]
     metrics = pareto.metrics(ok)
-    for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
-        on = group[pareto.front(group, metrics)].sort_values(metrics[0], kind="stable")
-        for row in on.to_dict("records"):
-            axes = ["model", *(axis for axis in place.axes if axis != "model")]
-            lines.append(
-                [f"{text.label(row, axes)} ({row['sweep_id']})", *(_figure(row[name], name) for name in metrics)]
-            )
-    told = "No other point of the same work is as good in all of these and better in one"
-    missing = "" if pareto.MEMORY in metrics else "; the GPU's memory was not recorded"
-    found.append(Text(f"{told}{missing}. Figures are taken as they are: where intervals overlap nothing is proved."))
+    on = ok[fronts(place)[ok.index]]
+    axes = list(dict.fromkeys(("model", *place.axes)))
+    lines = []
+    for _, group in on.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
+        for alike in pareto.measurements(group.sort_values(metrics[0], kind="stable")):
+            row = alike.iloc[0].to_dict()
+            values = {axis: [text.named(value) for value in dict.fromkeys(levels(alike, axis))] for axis in axes}
+            several = {axis: ", ".join(found) for axis, found in values.items() if len(found) > 1}
+            name = f"{text.label(row | several, axes)} ({row['sweep_id']})"
+            lines.append([name, *(_figure(row[metric], metric) for metric in metrics)])
+    missing = "" if pareto.MEMORY in metrics else " The GPU's memory was not recorded."
+    told = (
+        "No other point here is as good in all of these and better in one, of the same work. Times count as different "
+        "only where they are told apart, as for the ranks, other figures and times without an interval as they are. "
+        f"build s is the median of an engine's builds, however it is run then.{missing}"
+    )
+    found: list[Block] = [Text(told)]
     found.append(Grid(("point", *(NAMES.get(name, name) for name in metrics)), lines[:FRONT]))
     if len(lines) > FRONT:
         found.append(Text(f"{len(lines) - FRONT} more are marked “front” in the table of points."))
@@ -132,7 +137,7 @@ def fronts(place: Section) -> pd.Series:
     if len(ok):
         metrics = pareto.metrics(ok)
         for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
-            found[group.index] = pareto.front(group, metrics)
+            found[group.index] = pareto.front(group, metrics, place.scatters[metrics[0]])
     return found
 
 

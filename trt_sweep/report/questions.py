@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from trt_sweep.report import text
 from trt_sweep.report.audit import FLAVORS
 from trt_sweep.report.document import Block, Bullets, Grid, Heading, Text
 from trt_sweep.report.pairs import FIRST, TIMES, Scatter, bases, contexts, levels, order
+from trt_sweep.report.pareto import measurements
 from trt_sweep.report.sections import Section
 
 QUESTIONS = {
@@ -21,6 +22,7 @@ QUESTIONS = {
     "optimization_level": "How does the best optimization_level differ from the default, and what does it do to speed?",
 }
 MOST = 12  # answers in full
+SAME = "same engine"  # instead of a change that is 0 because nothing else can be, not because it was measured
 NEEDED = (
     *AXES,
     *("default_min_block_size", "advised_min_block_size", "advised_min_block_size_moderate"),
@@ -34,47 +36,95 @@ COLUMNS = ("", "engines", "operators", "engine", "gpu ms [95 %]", "latency ms [9
 def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> list[Block]:
     """Each question, as a heading of this level, with its answers by flavour and GPU; what no record tells is said.
 
-    A brief answer shows one sweep of each model and counts the others.
+    Sweeps in which engines differ have a table each, those in which they do not are merged into lines. A brief answer
+    shows one sweep of each model, if there is any one in which engines differ, and counts the others.
     """
     found: list[Block] = []
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
         every = [(section, places) for section in sections for places in _varied(section.rows, axis)]
         every.sort(key=lambda item: -len(item[1]))  # of several sweeps of the same the one with most values
-        named = {
-            f"{_label(section.rows.iloc[places[0]].to_dict(), axis)} ({section.title})": (section, places)
-            for section, places in reversed(every)
-        }
-        asked = list(reversed(named.values()))
-        if not asked:
+        if not every:
             found.append(
                 Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
             )
+        differing = [item for item in every if not _one_engine(item[0].rows.iloc[item[1]])]
+        named = {
+            f"{_label(section.rows.iloc[places[0]].to_dict(), axis)} ({section.title})": (section, places)
+            for section, places in reversed(differing)
+        }
+        asked = list(reversed(named.values()))
         shown = _one_a_model(asked) if brief else asked[:MOST]
         for section, places in shown:
             found += _answer(section, section.rows.iloc[places], axis, level + 1, brief)
         if not brief and len(asked) > MOST:
             found.append(Text(f"{len(asked) - MOST} further combinations of the other axes are in the table."))
-        others = len(every) - len(shown if brief else asked)
+        same = [item for item in every if _one_engine(item[0].rows.iloc[item[1]])]
+        merged = _merged(same, axis)
+        if brief:
+            told = {section.rows["model"].iloc[places[0]] for section, places in shown}
+            of_model = {group[0]["model"].iloc[0]: (group, line) for group, line in reversed(merged)}
+            merged = [item for model, item in reversed(of_model.items()) if model not in told]
+        if merged:
+            found += [Heading(f"One engine, whatever {axis}", level + 1), Bullets([line for _, line in merged])]
+        others = len(differing) - len(shown if brief else asked)
+        if brief:
+            others += len(same) - sum(len(group) for group, _ in merged)
         if others:
             where = "left out here" if brief else "see the table"
             found.append(Text(f"{text.count(others, 'further sweep')} of the same: {where}."))
-        flavors = {section.title.rpartition(", ")[2] for section, _ in asked}
+        flavors = {section.title.rpartition(", ")[2] for section, _ in every}
         missing = [name for name in FLAVORS.values() if name not in flavors]
-        if asked and missing:
+        if every and missing:
             found.append(Text(f"Not measured with {' and '.join(missing)}."))
     return found
 
 
-def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
-    """Of each model the sweep with most values, a timed one if there is any; of several such the newest."""
+def _one_engine(rows: pd.DataFrame) -> bool:
+    """Whether these rows run the same engines, byte for byte."""
+    return bool(rows["engine_id"].notna().all() and rows["engine_id"].nunique() == 1)
 
-    def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, str]:
+
+def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
+    """Of each model the sweep with most values, a timed one if there is any; of several the surest, then the newest."""
+
+    def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, float, str]:
         rows = item[0].rows.iloc[item[1]]
-        return bool((rows["status"] == "ok").any()), len(rows), str(rows["created_utc"].max())
+        low, high = (rows[f"{_clock(rows)}_ci_{end}"].astype(float) for end in ("low", "high"))
+        width = float((high / low).median())
+        sure = -math.inf if math.isnan(width) else -width
+        return bool((rows["status"] == "ok").any()), len(rows), sure, str(rows["created_utc"].max())
 
     best = {section.rows["model"].iloc[places[0]]: (section, places) for section, places in sorted(asked, key=told)}
     return sorted(best.values(), key=told, reverse=True)
+
+
+def _merged(same: list[tuple[Section, np.ndarray]], axis: str) -> list[tuple[list[pd.DataFrame], str]]:
+    """Sweeps whose values are all of one engine, by model, place and values, each with what is said of them."""
+    groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
+    for section, places in same:
+        rows = section.rows.iloc[places]
+        values, marks = _by_value(rows, axis)
+        remark = _absent(values, marks)
+        key = (
+            str(rows["model"].iloc[0]),
+            section.title,
+            _names(values["value"], marks),
+            f" {remark}" if remark else "",
+        )
+        groups.setdefault(key, []).append(rows)
+    found = []
+    for (model, title, names, remark), group in groups.items():
+        together = pd.concat(group)
+        varied = [name for name in AXES if name != axis and levels(together, name).nunique() > 1]
+        combinations = len(pd.DataFrame({name: levels(together, name) for name in varied}).drop_duplicates())
+        what = "values" if len(varied) == 1 else "combinations"
+        each = f", with each of {combinations} {what} of {', '.join(varied)}" if varied else ""
+        apart = any(len(measurements(rows)) > 1 for rows in group)
+        noise = "; differences between their times are noise" if apart else ""
+        engines = "engine" if (together["engines"] == 1).all() else "engines"
+        found.append((group, f"{model} ({title}): the same {engines} at {axis}={names}{each}{noise}.{remark}"))
+    return found
 
 
 def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
@@ -88,25 +138,22 @@ def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
 
 def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: bool) -> Iterator[Block]:
     """A heading, a table of the values and what it says; if brief, in one line what is true of several values."""
-    rows = rows[list(NEEDED)].assign(value=levels(rows, axis), place=rows.index)
-    rows = rows.sort_values("value", key=lambda column: column.map(order), kind="stable").drop_duplicates("value")
+    rows, marks = _by_value(rows, axis)
     start = bases(rows, axis)[0]
     first = rows[rows["value"] == start].iloc[0].to_dict()
     yield Heading(f"{_label(first, axis)} ({section.title})", level)
-    marks = _marks(first, axis, start)
-    one_method = rows["gpu_ms"].notna().all() and rows["gpu_ms_method"].nunique() == 1
-    clock = "gpu_ms" if one_method else "latency_ms"
+    clock = _clock(rows)
     lines: list[list[str]] = []
     said: list[tuple[str, str]] = []  # values and what is said of them
     for _, group in rows.groupby(_measurement(rows), sort=False):  # values of one partition, timed once, share a line
         content = group.to_dict("records")
         found = _change(section.scatters[clock], first, content[0])
-        names = [
-            f"{row['value']} ({marks[row['value']]})" if row["value"] in marks else row["value"] for row in content
-        ]
-        lines.append(
-            [", ".join(names), *_cells(content[0]), text.NONE if math.isnan(found[0]) else text.change(*found)]
-        )
+        if first["place"] in set(group["place"]) or math.isnan(found[0]):
+            change = text.NONE
+        else:
+            change = SAME if _one_engine(pd.DataFrame([first, content[0]])) else text.change(*found)
+        lines.append([_names(group["value"], marks), *_cells(content[0]), change])
+        names = [_names([row["value"]], marks) for row in content]
         for name, row in zip(names, content, strict=True):
             if row["value"] != start and (row["value"] in marks or axis == "optimization_level"):
                 said.append((name, _sentence(first, row, text.CLOCKS[clock], found)))
@@ -117,10 +164,31 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
         said = [(", ".join(names), sentence) for sentence, names in same.items()]
     yield Grid((axis, *COLUMNS[1:]), lines)
     remarks = [f"{axis}={names}: {sentence}" for names, sentence in said]
-    missing = [f"{value} ({mark})" for value, mark in marks.items() if value not in set(rows["value"])]
-    if missing:
-        remarks.append(f"Not among these values: {', '.join(missing)}.")
-    yield Bullets(remarks)
+    absent = _absent(rows, marks)
+    yield Bullets([*remarks, absent] if absent else remarks)
+
+
+def _by_value(rows: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A row for each value of the axis, in order, with its `value` and `place` in the section, and `_marks`."""
+    rows = rows[list(NEEDED)].assign(value=levels(rows, axis), place=rows.index)
+    rows = rows.sort_values("value", key=lambda column: column.map(order), kind="stable").drop_duplicates("value")
+    start = bases(rows, axis)[0]
+    return rows, _marks(rows[rows["value"] == start].iloc[0].to_dict(), axis, start)
+
+
+def _names(values: Iterable[str], marks: dict[str, str]) -> str:
+    return ", ".join(f"{value} ({marks[value]})" if value in marks else value for value in values)
+
+
+def _absent(rows: pd.DataFrame, marks: dict[str, str]) -> str:
+    """What is said of marked values that none of the rows has, if there are any."""
+    missing = _names([value for value in marks if value not in set(rows["value"])], marks)
+    return f"Not among these values: {missing}." if missing else ""
+
+
+def _clock(rows: pd.DataFrame) -> str:
+    """The clock that these rows are set against each other by: the GPU's work where all have it by one method."""
+    return "gpu_ms" if rows["gpu_ms"].notna().all() and rows["gpu_ms_method"].nunique() == 1 else "latency_ms"
 
 
 def _label(row: dict[Any, Any], axis: str) -> str:
