@@ -12,8 +12,8 @@ import torch
 from conftest import needs_tensorrt
 from test_table import put
 
-from trt_sweep import table
-from trt_sweep.report import code
+from trt_sweep import quantization, table
+from trt_sweep.report import code, quantize_code
 
 TINY = {
     "name": "tiny",
@@ -50,6 +50,90 @@ def test_code_runs_on_the_cpu(tmp_path, backend, precision):
     assert torch.equal(names["model"].weight, weights)  # the sweep's own
 
 
+def linear(inside: int, outside: int) -> dict:
+    return {"_target_": "torch.nn.Linear", "in_features": inside, "out_features": outside}
+
+
+BLOCK = {"_target_": "torch.nn.Sequential", "_args_": [linear(8, 16), {"_target_": "torch.nn.GELU"}, linear(16, 4)]}
+FEEDS = {"model": TINY | {"factory": BLOCK}, "batch_size": 2}
+
+
+def up_to_model(source: str) -> torch.nn.Module:
+    """The model of pasted code, which compiles as a whole; what comes behind the inputs is not run."""
+    compile(source, "pasted", "exec")
+    beginning = source.partition("program = ")[0].partition("with mtq.utils.export")[0]
+    return run(beginning.replace("import torch_tensorrt\n", ""))["model"]  # which asks for a driver
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_factory_of_factories_is_written_out(tmp_path, precision):
+    row, folder = point(tmp_path, FEEDS, backend="dynamo", precision=precision, batch_size=2)
+    model = up_to_model(code.source(row, folder))
+    assert [type(layer) for layer in model] == [torch.nn.Linear, torch.nn.GELU, torch.nn.Linear]
+    assert model[0].weight.shape == (16, 8)
+
+
+@pytest.mark.parametrize("inner", [{"_target_": "Linear"}, {"_target_": "torch.nn.GELU", "_partial_": True}])
+def test_a_factory_that_is_no_plain_call_is_left_to_the_reader(tmp_path, inner):
+    config = {"model": TINY | {"factory": BLOCK | {"_args_": [inner]}}}
+    row, folder = point(tmp_path, config, backend="dynamo")
+    source = code.source(row, folder)
+    compile(source, "pasted", "exec")
+    assert "# model: put your own" in source
+
+
+QUANTIZED = {
+    "backend": "dynamo", "precision": "fp8", "base_precision": "fp16", "batch_size": 2, "calibration": "random",
+    "calibration_samples": 5,
+}  # fmt: skip
+
+
+def test_modelopt_quantizes_the_model_as_the_sweep_did(tmp_path):
+    pytest.importorskip("modelopt.torch.quantization", exc_type=ImportError)
+    config = FEEDS | {"quantization": {"skip": ["2"]}}
+    row, folder = point(tmp_path, config, quantization_method="modelopt_fp8_default", **QUANTIZED)
+    source = code.source(row, folder)
+    assert "mtq.FP8_DEFAULT_CFG" in source and "[batch() for _ in range(3)]" in source
+    assert "with mtq.utils.export_torch_mode():\n    program = torch.export.export(" in source
+    model = up_to_model(source)
+    first, _, last = model
+    assert first.weight.dtype == torch.float16 and first.input_quantizer.is_enabled
+    assert first.input_quantizer.amax.dtype == torch.float32 and first.input_quantizer.amax > 1
+    assert not last.weight_quantizer.is_enabled
+
+
+def test_torchao_quantizes_the_model_as_the_sweep_did(tmp_path):
+    pytest.importorskip("torchao.quantization", exc_type=ImportError)
+    config = FEEDS | {"quantization": {"skip": ["2"]}}
+    values = QUANTIZED | {"precision": "int8", "calibration": None}
+    row, folder = point(tmp_path, config, quantization_method="torchao_int8_weight_only", **values)
+    first, _, last = up_to_model(code.source(row, folder))
+    assert type(first.weight.data) is not torch.Tensor and type(last.weight.data) is torch.Tensor
+    assert first.weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("method", ["pt2e_int8_static", "tensorrt_int8_calibrator", "new", None])
+def test_a_quantization_that_is_not_written_out_fails_loudly(tmp_path, method):
+    row, folder = point(tmp_path, FEEDS, quantization_method=method, **QUANTIZED)
+    with pytest.raises(NotImplementedError, match=f"quantize first: quantization_method={method}"):
+        up_to_model(code.source(row, folder))
+
+
+def test_calibration_by_the_users_own_data_is_asked_for(tmp_path):
+    values = QUANTIZED | {"calibration": "mine.images"}
+    row, folder = point(tmp_path, FEEDS, quantization_method="modelopt_int8_default", **values)
+    source = code.source(row, folder).replace("import modelopt.torch.quantization as mtq\n", "")
+    with pytest.raises(NotImplementedError, match=r"each batch of mine\.images"):
+        up_to_model(source)
+
+
+def test_recipes_are_those_of_the_methods():
+    known = quantize_code.MODELOPT | quantize_code.TORCHAO
+    folder = Path(quantization.__file__).parent
+    assert known.keys() == {name for name in quantization.names() if name.startswith(("modelopt_", "torchao_"))}
+    assert all(f'"{recipe}"' in (folder / f"{name}.py").read_text() for name, recipe in known.items())
+
+
 # Run away from this process, whose torch must not believe in a GPU. Torch-TensorRT is made importable first, as
 # trt_sweep does where there is no driver.
 DRY = """
@@ -59,6 +143,28 @@ loading.load()
 with loading.assumed_gpu():
     exec(compile(sys.stdin.read(), "pasted", "exec"))
 """
+
+
+def dry_run(source: str) -> str:
+    """What a dry run of pasted code says; it leaves nothing to call on a CPU."""
+    shortened = source.rpartition("output =")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", DRY], input=shortened, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+@needs_tensorrt
+@pytest.mark.parametrize("method", ["modelopt_fp8_default", "torchao_int8_weight_only"])
+def test_quantized_code_runs_up_to_the_partition(tmp_path, method):
+    pytest.importorskip(f"{method.partition('_')[0]}", exc_type=ImportError)
+    values = QUANTIZED if "fp8" in method else QUANTIZED | {"precision": "int8", "calibration": None}
+    row, folder = point(
+        tmp_path, FEEDS, quantization_method=method, min_block_size=1, torch_tensorrt="2.14.0", **values
+    )
+    said = dry_run(code.source(row, folder, device="cpu", dryrun=True))
+    assert "Dry-Run Results" in said or "Total number of operators" in said
 
 
 @needs_tensorrt
@@ -77,12 +183,8 @@ def test_dynamo_code_runs_up_to_the_partition(tmp_path, axes, config):
         precision="fp16", runtime="cpp", torch_tensorrt="2.14.0", **axes,
     )  # fmt: skip
     source = code.source(row, folder, device="cpu", dryrun=True)
-    shortened = source.rpartition("output =")[0]  # a dry run leaves nothing to call on a CPU
-    done = subprocess.run(
-        [sys.executable, "-c", DRY], input=shortened, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Dry-Run Results" in done.stdout + done.stderr or "Total number of operators" in done.stdout + done.stderr
+    said = dry_run(source)
+    assert "Dry-Run Results" in said or "Total number of operators" in said
 
 
 def test_what_the_build_was_given_counts(tmp_path):

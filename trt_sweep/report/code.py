@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trt_sweep.report import model_code, text
+from trt_sweep.report import model_code, quantize_code, text
 from trt_sweep.report.model_code import DTYPES, Row, comment, name
 
 
@@ -20,10 +20,11 @@ def source(row: Row, folder: Path | None, *, device: str | None = None, dryrun: 
     """
     config = _read(folder, "config.json")
     place = device or ("cpu" if str(row["device"] or "").startswith("cpu") else "cuda")
-    dtype = DTYPES.get(str(row["precision"]), "float32")
+    base = quantize_code.base(row)
+    dtype = DTYPES.get(base, "float32")
     write = _WRITERS.get(str(row["backend"]), _unknown)
     body = write(row, _arguments(row, folder, config) | ({"dryrun": True} if dryrun else {}), config)
-    modules = {"torch"} | model_code.imports(config)
+    modules = {"torch"} | model_code.imports(config) | quantize_code.imports(row)
     modules |= {name for name in ("inspect", "torch_tensorrt") if any(f"{name}." in line for line in body)}
     modules |= {"torch_tensorrt"} if row["backend"] == "torch_compile" else set()  # which makes the backend known
     return "\n".join(
@@ -31,8 +32,9 @@ def source(row: Row, folder: Path | None, *, device: str | None = None, dryrun: 
             _versions(row),
             *(f"import {module}" for module in sorted(modules)),
             "",
-            *model_code.model(config, row, place, dtype),
-            *model_code.precision(str(row["precision"])),
+            *model_code.model(config, row, place, quantize_code.source_dtype(row)),
+            *model_code.precision(base),
+            *quantize_code.lines(row, config, place),
             "",
             *model_code.inputs(config, row, place, dtype),
             "",
@@ -123,7 +125,10 @@ def _dynamo(row: Row, arguments: dict[str, Any], config: dict[str, Any]) -> list
         "    arg_inputs=args,",
         "    kwarg_inputs=kwargs,",
     ]
-    return [*_exported(row, config), *call, *passed, ")", *_graphs(row)]
+    built = [*_exported(row, config), *call, *passed, ")"]
+    if row["quantization_method"] in quantize_code.MODELOPT:
+        built = [quantize_code.LOWERING, *(f"    {line}" for line in built)]
+    return [*built, *_graphs(row)]
 
 
 def _torch_compile(row: Row, arguments: dict[str, Any], _: dict[str, Any]) -> list[str]:
@@ -175,7 +180,7 @@ def _torchscript(row: Row, arguments: dict[str, Any], _: dict[str, Any]) -> list
     made = "torch.jit.script(model)" if row["mode"] == "script" else "torch.jit.trace(model, args, check_trace=False)"
     unknown = ("optimization_level", "use_python_runtime")
     passed = _written({key: value for key, value in arguments.items() if key not in unknown})
-    dtype = DTYPES.get(str(row["precision"]), "float32")
+    dtype = DTYPES.get(quantize_code.base(row), "float32")
     inputs = "    inputs=[torch_tensorrt.Input(tuple(a.shape), dtype=a.dtype) for a in args],"
     call = [
         f"compiled = torch_tensorrt.ts.compile({made},",

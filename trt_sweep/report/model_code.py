@@ -18,11 +18,13 @@ def comment(value: object) -> str:
 
 
 def targets(value: Any) -> Iterator[str]:
-    """The dotted names that a factory calls, those inside its arguments too."""
+    """The dotted names that a factory calls, those inside its arguments and lists too."""
     if isinstance(value, dict):
         if isinstance(value.get("_target_"), str):
             yield value["_target_"]
-        for item in value.values():
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
             yield from targets(item)
 
 
@@ -33,7 +35,7 @@ def imports(config: dict[str, Any]) -> set[str]:
         parts = target.split(".")[:-1]
         while len(parts) > 1 and parts[-1][:1].isupper():
             parts.pop()
-        if all(part.isidentifier() for part in parts):
+        if parts and all(part.isidentifier() for part in parts):
             found.add(".".join(parts))
     return found
 
@@ -58,18 +60,29 @@ def model(config: dict[str, Any], row: Row, device: str, dtype: str) -> list[str
 
 
 def _call(factory: dict[str, Any], weights: str | None) -> str:
-    """A call of Hydra's form as Python. Raises ValueError where its target is no dotted name."""
+    """A call of Hydra's form as Python.
+
+    Raises ValueError where its target is no dotted name, or Hydra is to do more than call it.
+    """
     target = factory.pop("_target_", "")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(target)):
         raise ValueError(target)
+    factory.pop("_convert_", None)  # of OmegaConf's containers, which there are none of here
+    positional = [_value(value) for value in factory.pop("_args_", None) or []]
     if weights is not None and target == TORCHVISION and not Path(weights).suffix:
         factory["weights"] = weights
-    return f"{target}({', '.join(f'{name(key)}={_value(value)}' for key, value in factory.items())})"
+    if {"_partial_", "_recursive_"} & factory.keys():
+        raise ValueError(target)
+    return f"{target}({', '.join([*positional, *(f'{name(key)}={_value(value)}' for key, value in factory.items())])})"
 
 
 def _value(value: Any) -> str:
     if isinstance(value, dict) and "_target_" in value:
         return _call(dict(value), None)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
     return repr(value)
 
 
