@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -329,10 +330,27 @@ def test_bad_input_is_one_line(nights, capsys, kind, words):
     assert said.startswith("error: ") and said.count("\n") == 1 and words in said
 
 
-@pytest.mark.parametrize("effect", ["0", "-1", "nan", "inf"])
-def test_an_effect_of_nothing_is_refused(nights, capsys, effect):
+@pytest.mark.parametrize("effect", ["0", "-1", "nan", "inf", "2", "200%", "x"])
+def test_an_effect_that_is_no_share_is_refused(nights, capsys, effect):
     assert run(*nights, f"--min-effect={effect}") == 2
-    assert "use a share above 0" in capsys.readouterr().err
+    assert f"--min-effect={effect} is not allowed: use a share, such as 0.02" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("effect", ["0.1", "10%"])
+def test_an_effect_may_be_given_in_percent(nights, effect):
+    for number, night in enumerate(nights):
+        put(night, "a", 1.0 + 0.05 * number)
+    assert run(*nights) == 1 and run(*nights, f"--min-effect={effect}") == 0
+
+
+def test_a_real_sweep_is_no_other_than_its_copy(tmp_path):
+    """Its figures are by the queued method, as CUDA graphs were among its points, and samples of both are there."""
+    settings = Path(__file__).parents[1] / "outputs/reference/h100/settings"
+    shutil.copytree(settings, tmp_path / "copy")
+    found = compare(settings, tmp_path / "copy")
+    assert found.exit_code == 0, found.problems
+    methods = {item.method for point in found.points for item in point.times if item.clock == "gpu_ms"}
+    assert methods == {"queued"}
 
 
 def test_files_for_ci(nights, tmp_path, capsys):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from trt_sweep import records
-from trt_sweep.compare import MIN_EFFECT, NOT_COMPARABLE, compare, output
+from trt_sweep.compare import MIN_EFFECT, NOT_COMPARABLE, compare, output, share
 from trt_sweep.errors import SweepError
 
 
@@ -28,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("new", type=Path, metavar="NEW", help="the folder of the sweep that is judged")
     parser.add_argument(
         "--min-effect",
-        type=float,
-        default=MIN_EFFECT,
+        default=str(MIN_EFFECT),
         metavar="SHARE",
         help=f"by which a time must change to matter ({MIN_EFFECT})",
     )
@@ -41,9 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = 500
     try:
-        if not 0 < options.min_effect < math.inf:
-            raise SweepError(f"--min-effect={options.min_effect} is not allowed: use a share above 0, such as 0.02")
-        found = compare(options.old, options.new, options.min_effect)
+        effect = share(options.min_effect)
+        found = compare(options.old, options.new, effect)
         for path, text in (
             (options.markdown, output.markdown),
             (options.junit, output.junit),

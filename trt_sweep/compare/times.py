@@ -137,7 +137,9 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
         method = None
         if clock == GPU:
             by = [_methods(*item) for item in rows]
-            method = next((name for name in records.METHODS if all(name in have for have in by)), None)
+            # The one that both records have their figure by, whose captures are known.
+            own = [name for name in records.METHODS if name == old["gpu_ms_method"] == new["gpu_ms_method"]]
+            method = next((name for name in (*own, *records.METHODS) if all(name in have for have in by)), None)
             if method is None:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from trt_sweep.compare import MIN_EFFECT
+from trt_sweep.compare import MIN_EFFECT, share
 from trt_sweep.errors import SweepError
 from trt_sweep.history import history, load, page
 
@@ -29,18 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--min-effect",
-        type=float,
-        default=MIN_EFFECT,
+        default=str(MIN_EFFECT),
         metavar="SHARE",
         help=f"by which a level must shift to matter ({MIN_EFFECT})",
     )
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        if not 0 < options.min_effect < math.inf:
-            raise SweepError(f"--min-effect={options.min_effect} is not allowed: use a share above 0, such as 0.02")
+        effect = share(options.min_effect)
         nights = load(options.folders)
-        series = history(nights, options.min_effect)
+        series = history(nights, effect)
         options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(page.html(series, nights), encoding="utf-8")
     except SweepError as error:

@@ -36,7 +36,7 @@ def _parser() -> _Parser:
     parser.add_argument("--max-error", type=float, metavar="E", help="largest rel_l2_error")
     parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
     parser.add_argument(
-        "--delta", type=float, default=100 * assembly.DELTA, metavar="PERCENT",
+        "--delta", type=percent, default=100 * assembly.DELTA, metavar="PERCENT",
         help="a difference that does not matter: less, if proved, is no effect (default: 2)",
     )  # fmt: skip
     parser.add_argument(
@@ -45,6 +45,11 @@ def _parser() -> _Parser:
     )  # fmt: skip
     parser.add_argument("--readme", type=Path, metavar="FILE", help="renew the generated section of this file instead")
     return parser
+
+
+def percent(given: str) -> float:
+    """A number of percent, with or without the sign."""
+    return float(given.removesuffix("%"))
 
 
 def main(arguments: list[str] | None = None) -> int:
