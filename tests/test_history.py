@@ -149,3 +149,14 @@ def test_without_ruptures_it_says_what_to_install(tmp_path, capsys, monkeypatch)
     monkeypatch.setitem(sys.modules, "ruptures", None)
     assert command.main([str(tmp_path), f"--html={tmp_path / 'x.html'}"]) == 2
     assert "pip install 'trt-sweep[history]'" in capsys.readouterr().err
+
+
+def test_integers_are_named_as_such(tmp_path):
+    """An eager baseline beside them has no such axis."""
+    for size in (1, 5, None):
+        for number in range(2):
+            night(tmp_path, number, f"s{size}", 1.0, min_block_size=size, model_id=str(size))
+    assert sorted(series.label.partition("fp32 ")[2] for series in run(tmp_path))[1:] == [
+        "min_block_size=1",
+        "min_block_size=5",
+    ]

@@ -120,7 +120,8 @@ def _series(nights: Sequence[Night]) -> list[Series]:
                     values.setdefault((matching.key(row), clock, method), []).append(_value(number, row, clock))
     if not last:
         return []
-    labels = dict(zip(last, matching.labels(pd.DataFrame(list(last.values()))), strict=True))
+    rows = pd.DataFrame(list(last.values())).convert_dtypes()  # integers among nulls are floats by now
+    labels = dict(zip(last, matching.labels(rows), strict=True))
     return [Series(labels[key], clock, method, found) for (key, clock, method), found in values.items()]
 
 
