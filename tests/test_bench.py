@@ -192,15 +192,19 @@ def profiled(folder: Path, runtime: str, slower: float = 1.0) -> dict:
     return {"model": "squeezenet1_1", "runtime": runtime, "profile_engine_id": "e", "folder": f"points/{runtime}"}
 
 
+def runtimes(folder: Path, rows: pd.DataFrame) -> list[dict]:
+    return profile.agreement("cpp, python", *(profile.by_model(folder, rows, name) for name in ("cpp", "python")))
+
+
 @pytest.mark.parametrize("slower", [1.0, 2.0])
 def test_the_runtimes_are_compared_layer_by_layer(tmp_path, slower):
     rows = pd.DataFrame([profiled(tmp_path, "cpp", slower), profiled(tmp_path, "python")])
-    (found,) = profile.agreement(tmp_path, rows)
+    (found,) = runtimes(tmp_path, rows)
     assert found["same_layers"] and found["layers"] == 66
     assert found["intervals_that_overlap"] == (66 if slower == 1 else 63)  # one layer of each engine is slower
     assert (found["largest_share_difference"] > 0.005) == (slower > 1) == (found["sum_ratio"] > 1.01)
     assert (found["layers_differ_percent"] > 5) == (slower > 1) and found["runs"] == "cpp, python"
-    assert profile.agreement(tmp_path, rows[:1]) == []
+    assert runtimes(tmp_path, rows[:1]) == []
 
 
 def test_a_runtime_is_compared_with_itself(tmp_path):
@@ -209,7 +213,8 @@ def test_a_runtime_is_compared_with_itself(tmp_path):
     again = pd.DataFrame([profiled(tmp_path / "again", "cpp")])
     for path in (tmp_path / "again").rglob(layers.LATENCY):
         path.write_text(json.dumps({k: [1.5 * ms for ms in v] for k, v in json.loads(path.read_text()).items()}))
-    (found,) = profile.agreement(tmp_path / "with", first, tmp_path / "again", again)
+    places = profile.by_model(tmp_path / "with", first, "cpp"), profile.by_model(tmp_path / "again", again, "cpp")
+    (found,) = profile.agreement("cpp, cpp again", *places)
     assert found["runs"] == "cpp, cpp again" and found["same_layers"] and found["largest_share_difference"] == 0
     assert found["sum_ratio"] == pytest.approx(1 / 1.5, abs=1e-3) and found["layers_differ_percent"] > 40
     assert found["intervals_that_overlap"] < 66 / 2
@@ -223,13 +228,13 @@ def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
         if renamed:
             content[renamed] = content.pop(next(iter(content)))
         path.write_text(json.dumps(content if renamed else {}))
-    (found,) = profile.agreement(tmp_path, rows)
+    (found,) = runtimes(tmp_path, rows)
     assert not found["same_layers"] and found["layers"] == 66 and found["intervals_that_overlap"] == 65
     for number in range(3):
         path = tmp_path / "points/python" / layers.ENGINES / str(number) / layers.LATENCY
         path.write_text(json.dumps({f"{name} elsewhere": ms for name, ms in json.loads(path.read_text()).items()}))
         (path.parent / layers.INFO).write_text("{}")
-    assert profile.agreement(tmp_path, rows) == [
+    assert runtimes(tmp_path, rows) == [
         {"model": "squeezenet1_1", "runs": "cpp, python", "layers": 66, "same_layers": False}
     ]
 
@@ -272,7 +277,7 @@ def test_a_real_sweep_is_what_a_part_keeps():
     """Three models in both runtimes, looked into on an H100, and what the benchmark kept of them."""
     rows, kept = table.load(REFERENCE / "with"), json.loads((REFERENCE / "with.json").read_text())
     found = profile._looked_into(REFERENCE / "with", rows)
-    assert {name: found[name] for name in kept.keys() & found.keys()} == found
+    assert {name: kept[name] for name in found} == found
     assert profile._times(rows) == kept["times"]
     assert (
         profile.verbosity(table.load(REFERENCE / "verbosity"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -75,7 +75,8 @@ def _again(folder: Path) -> Found:
     if not (folder / "with").is_dir():
         raise SweepError(f"--part=again sets its layers against those of --part=with, and {folder} has none: run both")
     rows = _swept(folder, "again", *ONE_RUNTIME, "profile=true", _engines(folder))
-    return {"agreement": agreement(folder / "with", table.load(folder / "with"), folder / "again", rows)}
+    first = by_model(folder / "with", table.load(folder / "with"), "cpp")
+    return {"agreement": agreement("cpp, cpp again", first, by_model(folder / "again", rows, "cpp"))}
 
 
 def _large(folder: Path) -> Found:
@@ -130,7 +131,9 @@ def _times(rows: pd.DataFrame) -> list[Found]:
 def _looked_into(folder: Path, rows: pd.DataFrame) -> Found:
     profiled = rows[rows["profile_engine_id"].notna()]
     told = rows[rows["profile_engine_id"].notna() | rows["profile_reason"].notna()]
-    return {"inside": inside(told), "shares": shares(folder, profiled), "agreement": agreement(folder, profiled)}
+    runtimes = (by_model(folder, profiled, runtime) for runtime in ("cpp", "python"))
+    agreed = agreement("cpp, python", *runtimes)
+    return {"inside": inside(told), "shares": shares(folder, profiled), "agreement": agreed}
 
 
 def inside(rows: pd.DataFrame) -> list[Found]:
@@ -157,30 +160,24 @@ def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
     return found
 
 
-def agreement(
-    folder: Path, rows: pd.DataFrame, second: Path | None = None, again: pd.DataFrame | None = None
-) -> list[Found]:
-    """Layer by layer, how far the two runtimes of one engine differ; or where there is a `second` folder, its rows of
-    one runtime from those of the same runtime in the first.
+def by_model(folder: Path, rows: pd.DataFrame, runtime: str) -> dict[str, Path]:
+    """The folders of the points of a runtime that were looked into."""
+    found = rows[(rows["runtime"] == runtime) & rows["profile_engine_id"].notna()]
+    return {model: folder / name for model, name in zip(found["model"], found["folder"], strict=True)}
+
+
+def agreement(runs: str, here: Mapping[str, Path], there: Mapping[str, Path]) -> list[Found]:
+    """Layer by layer, how far two `runs` of the same engines differ, whose points are given by model.
 
     `layers_differ_percent` is how far one run's time of a layer lies from the other's, as a standard deviation. A run's
     interval knows nothing of the spread between runs: how many overlap is told as well.
     """
-    here = _by_model(rows, "cpp")
-    there = _by_model(rows, "python") if again is None else _by_model(again, "cpp")
-    runs = "cpp, python" if again is None else "cpp, cpp again"
     found = []
-    for model in here.keys() & there.keys():
-        one, other = layers.load(folder / here[model]), layers.load((second or folder) / there[model])
+    for model in (model for model in here if model in there):
+        one, other = layers.load(here[model]), layers.load(there[model])
         same = one["name"].tolist() == other["name"].tolist()
         found.append({"model": model, "runs": runs, "layers": len(one), "same_layers": same, **_agree(one, other)})
-    return sorted(found, key=lambda row: [*here].index(row["model"]))
-
-
-def _by_model(rows: pd.DataFrame, runtime: str) -> dict[str, str]:
-    """The folders of the points of a runtime that were looked into."""
-    found = rows[(rows["runtime"] == runtime) & rows["profile_engine_id"].notna()]
-    return dict(zip(found["model"], found["folder"], strict=True))
+    return found
 
 
 def _agree(one: pd.DataFrame, other: pd.DataFrame) -> Found:
