@@ -250,20 +250,14 @@ def test_shapes_within_a_group_do_not_count(tmp_path):
     assert comparison[["change", "proved"]].values.tolist() == [["fused", True]]
 
 
+# What an engine that tells its layers' names only does not tell.
+TOLD = ("type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names", "precision", "moves")
+
+
 def test_nothing_is_proved_by_names_alone(load):
     tables = load("vit_b_16-cpp"), load("vit_b_16-cpp")
     for table in tables:
-        for name in (
-            "type",
-            "nodes",
-            "modules",
-            "inputs",
-            "outputs",
-            "input_names",
-            "output_names",
-            "precision",
-            "moves",
-        ):
+        for name in TOLD:
             table[name] = None
     comparison = compare(timed(tables[0], {}, 0), timed(tables[1], {5: 10.0}, 1))
     assert not comparison["proved"].any()
@@ -286,19 +280,7 @@ def test_layers_of_different_modules_are_never_the_same(tmp_path):
 
 def test_profiles_without_types_are_matched_by_operations(load):
     here, there = load("resnet18-cpp"), load("resnet18-python")
-    told = (
-        "type",
-        "nodes",
-        "modules",
-        "inputs",
-        "outputs",
-        "input_names",
-        "output_names",
-        "precision",
-        "tactic",
-        "moves",
-    )
-    for name in told:
+    for name in (*TOLD, "tactic"):
         here[name] = None
     blind = here.assign(engine=0)
     blind.attrs = there.attrs
