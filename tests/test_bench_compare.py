@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -33,20 +34,35 @@ def nights_of(folder, **arguments):
 @without_gpu
 @pytest.mark.slow
 def test_nights_on_a_cpu_raise_no_alarm_and_what_was_added_is_found(tmp_path):
-    rows = nights_of(tmp_path, pairs=2, slower=5)
-    assert rows["alarms"][:2].tolist() == [0, 0] and set(rows["exit_code"][:2]) <= {0, 2}
-    assert rows["exit_code"][2] == 1 and rows["found"][2] and rows["false"][2] == 0
+    rows = nights_of(tmp_path, nights=2, slower=5)
+    same, slower = rows[rows["new"] != "slower"], rows[rows["new"] == "slower"]
+    assert same["alarms"].tolist() == [0] and set(same["exit_code"]) <= {0, 2}
+    assert (slower["exit_code"] == 1).all() and slower["found"].tolist() == [True, True]
+    assert slower["false"].tolist() == [0, 0]
 
 
 @pytest.mark.gpu
 @pytest.mark.slow
 def test_nights_on_a_gpu_find_three_percent(tmp_path):
-    rows = nights_of(tmp_path, pairs=3)
-    assert rows["alarms"][:3].tolist() == [0, 0, 0] and set(rows["exit_code"][:3]) == {0}
-    assert rows["exit_code"][3] == 1 and rows["found"][3] and rows["false"][3] == 0
+    rows = nights_of(tmp_path, nights=2)
+    same, slower = rows[rows["new"] != "slower"], rows[rows["new"] == "slower"]
+    assert same["alarms"].tolist() == [0] and same["exit_code"].tolist() == [0]
+    assert slower["exit_code"].tolist() == [1, 1] and slower["found"].all() and not slower["false"].any()
 
 
-@pytest.mark.parametrize("argument", ["--pairs=0", "--simulated=0", "--slower=0"])
+def test_nights_of_two_gpus_of_one_kind():
+    """Eight nights with nothing changed and one in which a model does 3 % more, on two H200s."""
+    folder = Path(__file__).parents[1] / "outputs" / "reference" / "h200" / "nights"
+    rows = pd.DataFrame(compare.judged(sorted(folder.iterdir()), "tower2"))
+    comparable = rows["exit_code"] != 2
+    same, slower = (rows[comparable & ((rows["new"] == "slower") == last)] for last in (False, True))
+    assert (len(rows), len(same), len(slower)) == (36, 12, 4)
+    assert same["alarms"].sum() == 0 and same["moved_percent"].max() < 1
+    assert slower["found"].all() and slower["false"].sum() == 0
+    assert rows[~comparable]["moved_percent"].isna().all()
+
+
+@pytest.mark.parametrize("argument", ["--nights=1", "--simulated=0", "--slower=0"])
 def test_nights_without_sense_are_refused(argument, capsys):
     assert bench.main(["compare", argument]) == 1
     assert f"error: {argument}" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from test_table import put as put_record
 
 from trt_sweep import records, stats
 from trt_sweep.compare import __main__ as command
-from trt_sweep.compare import compare, output, times
+from trt_sweep.compare import compare, output, steady, times
 
 GPU = {"gpu_name": "NVIDIA H200", "gpu_uuid": "GPU-1", "hostname": "a", "clock": "cuda_events", "sm_clock_mhz": 1980.0}
 TIMED = GPU | {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.001}
@@ -181,6 +181,27 @@ def test_too_noisy_says_so(nights):
     assert compare(*nights, 0.3).exit_code == 0
 
 
+def test_what_cudnn_chose_anew_is_no_regression_and_no_noise(nights):
+    """The factors are those by which nights of an H200 differed with nothing changed, and more."""
+    for night, factors in zip(nights, ((1.0, 1.0, 1.0), (1.28, 0.87, 2.0)), strict=True):
+        for name, factor in zip("abc", factors, strict=True):
+            put(night, name, factor, cudnn_benchmark=True)
+        put(night, "engine")
+    found = compare(*nights)
+    assert verdicts(nights) == dict.fromkeys("ab", "not told apart") | {"c": "regressed", "engine": "unchanged"}
+    blind = {point.row["point_id"]: point.blind for point in found.points if point.blind}
+    assert set(blind) == {"a", "b"} and all("cuDNN chooses its algorithms anew" in why for why in blind.values())
+    assert found.problems == []
+    assert [point.row["point_id"] for point in steady(found.points)] == ["engine"]
+
+
+def test_nothing_but_what_cudnn_chooses_for_is_too_noisy(nights):
+    for night in nights:
+        put(night, "a", cudnn_benchmark=True)
+    found = compare(*nights)
+    assert found.exit_code == 2 and "cuDNN" in found.problems[0]
+
+
 def test_a_time_of_one_round_shows_nothing(nights):
     for night, gpu_ms in zip(nights, (1.0, 3.0), strict=True):
         put(night, "a", gpu_ms, rounds=1, gpu_ms_between_rounds=None, latency_ms_between_rounds=None)
@@ -345,7 +366,7 @@ def test_an_effect_may_be_given_in_percent(nights, effect):
 
 def test_a_real_sweep_is_no_other_than_its_copy(tmp_path):
     """Its figures are by the queued method, as CUDA graphs were among its points, and samples of both are there."""
-    settings = Path(__file__).parents[1] / "outputs/reference/h100/settings"
+    settings = Path(__file__).parents[1] / "outputs/reference/h200/settings"
     shutil.copytree(settings, tmp_path / "copy")
     found = compare(settings, tmp_path / "copy")
     assert found.exit_code == 0, found.problems

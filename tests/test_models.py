@@ -130,6 +130,18 @@ def test_inputs_have_nothing_to_do_with_weights(seed):
     assert float(related.abs().max()) < 0.1  # six standard deviations; from one seed, weights and inputs have 0.3
 
 
+@pytest.mark.parametrize(
+    ("module", "convolves"),
+    [
+        (torch.nn.Linear(2, 2), False),
+        (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Conv1d(2, 2, 1)), True),
+        (torch.nn.ConvTranspose2d(1, 1, 1), True),
+    ],
+)
+def test_only_convolutions_leave_cudnn_a_choice(module, convolves):
+    assert models.Model(module, models.Inputs((), {})).convolves is convolves
+
+
 def test_channels_last():
     factory = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 3}
     model = build(factory, [InputConfig(shape=[3, 8, 8])])

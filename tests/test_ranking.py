@@ -78,6 +78,12 @@ def test_one_capture_claims_no_more_than_eight(tmp_path):
     assert ranks(tmp_path, "gpu") == {"a": (1, 2), "b": (1, 2)}
 
 
+def test_what_cudnn_chose_in_one_process_needs_a_larger_difference(tmp_path):
+    for name, gpu_ms, chosen in (("a", 1.0, False), ("b", 1.1, True), ("c", 1.12, False), ("d", 2.0, True)):
+        put(tmp_path, name, 5.0, **TIMED, gpu_ms=gpu_ms, cudnn_benchmark=chosen)
+    assert ranks(tmp_path, "gpu") == {"a": (1, 2), "b": (1, 3), "c": (2, 3), "d": (4, 4)}
+
+
 def test_how_rtx_specializes_is_a_way_to_run_an_engine(tmp_path):
     axis = "dynamic_shapes_kernel_specialization_strategy"
     for name, latency, engine, how in (("a", 1.0, "x", "eager"), ("b", 2.0, "x", "none"), ("c", 1.3, "y", None)):

@@ -71,6 +71,14 @@ def test_one_method_for_all_windows():
     assert mixed.methods == ["queued"]
 
 
+def test_what_cudnn_chose_widens_both_intervals():
+    listed = windows([2.0] * 9, [2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])}, enqueue_ms=np.array([0.1]))
+    plain, chosen = (timing.Measurement([listed], 1, 0.0, cudnn_benchmark=flag).timing() for flag in (False, True))
+    for clock in ("latency_ms", "gpu_ms"):
+        narrow, wide = (getattr(found, f"{clock}_ci_high") / getattr(found, clock) for found in (plain, chosen))
+        assert narrow < 1.02 and wide > 1.2
+
+
 def test_until_the_target():
     phases = []
     settings = dataclasses.replace(FAST, target=0.2, min_samples=50, max_s=60.0, min_s=0.1)

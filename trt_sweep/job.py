@@ -380,7 +380,13 @@ class Line:
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
         builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
         first_call_ms = found[0].took_ms if self._first_call else None
-        self.measurement = timing.Measurement(builds, config.timed.batch_size, first_call_ms, len(engines) or None)
+        self.measurement = timing.Measurement(
+            builds,
+            config.timed.batch_size,
+            first_call_ms,
+            len(engines) or None,
+            cudnn_benchmark=self.compiled.build.cudnn_benchmark,
+        )
         if self.accuracy.accurate:
             return "ok"
         self._reason = (

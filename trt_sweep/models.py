@@ -70,6 +70,11 @@ class Model:
     typed: bool = False
     lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
+    @property
+    def convolves(self) -> bool:
+        """Whether cuDNN may have algorithms to choose: some weight has three dimensions or more, as a convolution's."""
+        return any(parameter.dim() > 2 for parameter in self.module.parameters())
+
     def __call__(self) -> Any:
         return self.module(*self.inputs.args, **self.inputs.kwargs)
 

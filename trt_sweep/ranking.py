@@ -42,12 +42,23 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> stats.Estim
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
     """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
+    choice = stats.choice(chosen(row))
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
         between = None if pd.isna(captures) else float(captures)
-        return {"unseen": stats.unseen_gpu(between, None if pd.isna(number) else int(number))}
+        return {"unseen": stats.unseen_gpu(between, None if pd.isna(number) else int(number)), "drift": choice}
+    return {"drift": math.hypot(host_drift(row), choice)}
+
+
+def chosen(row: pd.Series | Mapping[Hashable, Any]) -> bool:
+    """Whether cuDNN chose a row's algorithms by timing them, in its process alone."""
+    return not pd.isna(row["cudnn_benchmark"]) and bool(row["cudnn_benchmark"])
+
+
+def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
+    """How far the host may have moved a row's latency within its sweep: relative, as a standard deviation."""
     bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
-    return {"drift": stats.drift(bound, row["clock"] == "cuda_events")}
+    return stats.host_drift(bound, row["clock"] == "cuda_events")
 
 
 def _estimate(row: Mapping[Hashable, Any], clock: str) -> stats.Estimate:
@@ -65,7 +76,7 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list
     if clock == "gpu_ms":
         scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
     # A row of all columns takes ten times as long to make as to judge.
-    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound"]].to_dict("records")
+    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", "cudnn_benchmark"]].to_dict("records")
     alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
     runs: list[object] = [
         ("not known", index) if unknown else ("engine", number)

@@ -23,6 +23,9 @@ PLACEMENT = 0.004
 HOST_DRIFT = 0.1
 # Sweeps of different hours lie further apart: one resnet18 engine took 0.29 to 0.69 ms, launch-bound as it is.
 NIGHT_DRIFT = 0.3
+# Where cuDNN chooses its algorithms by timing them it does so once in each process, and not always the same: in eight
+# sweeps of small convolutions eager's work moved by 5 % (root mean square) and by up to 28 % from one to another.
+CUDNN_CHOICE = 0.08
 CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
 
@@ -141,9 +144,14 @@ def unseen_gpu(between_captures: float | None, captures: int | None) -> float:
     return (between_captures if between_captures is not None else ONE_CAPTURE) * 1.25 / math.sqrt(captures)
 
 
-def drift(launch_bound: bool | None, on_gpu: bool) -> float:
+def host_drift(launch_bound: bool | None, on_gpu: bool) -> float:
     """That of a latency that the host bounds, or may bound, with the host: relative, as a standard deviation."""
     return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
+
+
+def choice(cudnn_benchmark: bool | None) -> float:
+    """How far a process's choice of algorithms may move its times: relative, as a standard deviation."""
+    return CUDNN_CHOICE if cudnn_benchmark else 0.0
 
 
 def of_rounds(

@@ -45,13 +45,17 @@ class Window:
 
 @dataclass
 class Measurement:
-    """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's."""
+    """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's.
+
+    `cudnn_benchmark` is whether cuDNN chose the algorithms of its calls by timing them.
+    """
 
     windows: list[list[Window]]
     batch_size: int
     first_call_ms: float | None
     distinct_engines: int | None = None
     timed_with: str | None = None
+    cudnn_benchmark: bool | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -79,17 +83,19 @@ class Measurement:
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
+        choice = stats.choice(self.cudnn_benchmark)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, unseen=stats.unseen_gpu(between_captures, captures))
+            work = _columns("gpu_ms", series, unseen=stats.unseen_gpu(between_captures, captures), drift=choice)
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
         pooled = np.concatenate([window.latency_ms for window in self._all()])
         p90, p99 = np.percentile(pooled, [90, 99])
         series = self._series(lambda window: window.latency_ms)
-        latency = _columns("latency_ms", series, drift=stats.drift(launch_bound, first.clock == "cuda_events"))
+        host = stats.host_drift(launch_bound, first.clock == "cuda_events")
+        latency = _columns("latency_ms", series, drift=math.hypot(host, choice))
         return Timing(
             **latency,
             **work,

@@ -23,7 +23,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     module = model.to(settings.dtype, channels_last=channels_last).module
     build = Build(
         channels_last=channels_last,
-        cudnn_benchmark=settings.device.type == "cuda",
+        cudnn_benchmark=settings.device.type == "cuda" and model.convolves,
         cuda_graphs_method=captured(settings),
     )
     return Compiled(binding(module, settings, channels_last=channels_last), build, module=module)

@@ -38,7 +38,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
         export_s=export_s,
         build_s=time.perf_counter() - start,
         channels_last=True,
-        cudnn_benchmark=settings.device.type == "cuda",
+        cudnn_benchmark=settings.device.type == "cuda" and model.convolves,
         cuda_graphs_method=captured(settings),
     )
     bind = binding(frozen, settings, channels_last=True)

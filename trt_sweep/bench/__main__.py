@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trt_sweep.errors import SweepError
 
-LEAST = {"repeats": 2, "windows": 10, "points": 4, "build_workers": 1, "pairs": 1, "simulated": 1}
+LEAST = {"repeats": 2, "windows": 10, "points": 4, "build_workers": 1, "nights": 2, "simulated": 1}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], help="records of a report")
     compare = benchmarks.add_parser("compare", help="alarms between nights with nothing changed, and one with")
     compare.add_argument("--folder", type=Path, default=Path("outputs/bench/compare"), help="where the nights are kept")
-    compare.add_argument("--pairs", type=int, default=10, help="pairs of nights in which nothing changes")
+    compare.add_argument("--nights", type=int, default=6, help="nights in which nothing changes; each pair is compared")
     compare.add_argument("--slower", type=float, metavar="SHARE", help="of one model's work, added in the last night")
     compare.add_argument("--simulated", type=int, default=1000, help="simulated pairs of nights")
     options = parser.parse_args(arguments)
@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
             raise SweepError(f"--slower={options.slower} is not allowed: use a share above 0, such as 0.03")
         from trt_sweep.bench import compare
 
-        compare.run(options.folder, options.pairs, options.slower, options.simulated)
+        compare.run(options.folder, options.nights, options.slower, options.simulated)
     else:
         if options.repeats > options.windows:
             raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")

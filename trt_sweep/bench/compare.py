@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, as t
 Table = list[dict[str, Any]]
 
 
-def run(folder: Path, pairs: int, slower: float | None, simulated: int) -> None:
-    """Simulate, run the nights, print both tables and write them into `folder`. A night that is there is not run again.
+def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
+    """Simulate, run `count` nights, print both tables and write them into `folder`. Those that are there are not run.
 
     `slower` is the share by which one model takes longer in the last night; null for 3 %, or 300 % on a CPU.
     """
@@ -30,12 +31,19 @@ def run(folder: Path, pairs: int, slower: float | None, simulated: int) -> None:
     slower = slower if slower is not None else 0.03 if torch.cuda.is_available() else 3.0
     found = {"simulated": simulate(simulated)}
     _keep(folder, found)
-    found["nights"] = nights(folder, pairs, slower)
+    sweeps = Nights(folder)
+    found["nights"] = judged(nights(sweeps, count, slower), sweeps.slowed)
     _keep(folder, found)
-    *same, last = found["nights"]
+    comparable = [row for row in found["nights"] if row["moved_percent"] is not None]
+    same = [row for row in comparable if row["found"] is None]
     alarms = sum(row["alarms"] for row in same)
-    print(f"\nnights with nothing changed: {alarms} alarms in {len(same)} pairs")
-    print(f"one model {slower:.0%} slower: {'found' if last['found'] else 'not found'}, false alarms: {last['false']}")
+    print(f"\nnothing changed: {alarms} alarms in {len(same)} pairs of nights")
+    changed = [row for row in comparable if row["found"] is not None]
+    times, false = sum(row["found"] for row in changed), sum(row["false"] for row in changed)
+    print(f"one model {slower:.0%} slower: found in {times} of {len(changed)} pairs, with {false} false alarms")
+    apart = len(found["nights"]) - len(comparable)
+    if apart:
+        print(f"not comparable, as they ran on several GPUs: {apart} pairs")
     print("results:", folder)
 
 
@@ -45,26 +53,38 @@ def _keep(folder: Path, found: dict[str, Table]) -> None:
     print(f"\n{name}\n{pd.DataFrame(rows).to_string(index=False)}", flush=True)
 
 
-def nights(folder: Path, pairs: int, slower: float) -> Table:
-    """Each night beside the one before, as a nightly job compares them; in the last one model takes longer."""
-    sweeps = Nights(folder)
-    model = sweeps.models[len(sweeps.models) // 2]
-    names = [f"night{number:02}" for number in range(pairs + 1)]
-    folders = [_night(sweeps, name) for name in names]
-    folders.append(_night(sweeps, "slower", {model: slower}))
-    rows = []
-    for before, after in itertools.pairwise(folders):
+def nights(sweeps: Nights, count: int, slower: float) -> list[Path]:
+    """The folders of `count` nights and of a last one in which one model takes longer."""
+    folders = [_night(sweeps, f"night{number:02}") for number in range(count)]
+    return [*folders, _night(sweeps, "slower", {sweeps.slowed: slower})]
+
+
+def judged(folders: list[Path], slowed: str) -> Table:
+    """Each night beside each earlier one, as a nightly job compares two; the last has its model `slowed` made slower.
+
+    `found` is whether that was noticed, `false` how many other points were claimed; null where nothing was made slower.
+    How far the deciding clocks moved at most, and from what on all of them show a change, is of the points that can
+    show something (`compare.steady`); null where the nights cannot be compared.
+    """
+    rows: Table = []
+    for before, after in itertools.combinations(folders, 2):
         found = compare.compare(before, after)
         alarms = [point for point in found.points if point.verdict in compare.ALARMS]
-        moved = [abs(math.log(item.ratio)) for point in found.points for item in point.times[:1]]
-        reach = [item.reach for point in found.points for item in point.times[:1]]
-        row = {"old": before.name, "new": after.name, "exit_code": found.exit_code, "alarms": len(alarms)}
-        row |= {"moved_percent": round(100 * max(moved), 2), "seen_from_percent": round(100 * max(reach), 2)}
-        if after == folders[-1]:
-            false = [point.label for point in alarms if point.row["model"] != model]
+        deciding = [point.times[0] for point in compare.steady(found.points) if point.times]
+        moved = _most(math.expm1(abs(math.log(item.ratio))) for item in deciding)
+        row: dict[str, Any] = {"old": before.name, "new": after.name, "exit_code": found.exit_code}
+        row |= {"alarms": len(alarms), "moved_percent": moved, "seen_from_percent": _most(x.reach for x in deciding)}
+        row |= {"found": None, "false": None}
+        if after == folders[-1] and found.points:
+            false = [point.label for point in alarms if point.row["model"] != slowed]
             row |= {"found": len(alarms) > len(false), "false": len(false)}
         rows.append(row)
     return rows
+
+
+def _most(shares: Iterable[float]) -> float | None:
+    """In percent; null without any."""
+    return max((round(100 * share, 2) for share in shares), default=None)
 
 
 def _night(sweeps: Nights, name: str, slower: dict[str, float] | None = None) -> Path:

@@ -65,6 +65,7 @@ class Nights:
         (self._config / "model").mkdir(parents=True, exist_ok=True)
         (self._config / "towers.py").write_text(MODULE)
         self.models = [f"tower{number}" for number in range(MODELS)]
+        self.slowed = self.models[MODELS // 2]
         for number, name in enumerate(self.models):
             channels = 8 * (number + 1) * (4 if on_gpu else 1)
             factory = f"factory: {{_target_: towers.Tower, name: {name}, channels: {channels}}}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trt_sweep import ranking
 from trt_sweep.compare import matching, times
 from trt_sweep.compare.matching import Row, known
 from trt_sweep.compare.times import Times
@@ -153,6 +154,8 @@ def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], e
     blind = None
     if clocks[0].blind(effect) and verdict == NOT_APART:
         blind = f"{clocks[0].clock} is known to ±{clocks[0].reach:.1%} only"
+        if _chosen(old, new):
+            blind += ", as cuDNN chooses its algorithms anew in each process"
     return Judged(label, verdict, clocks, changed, old, new, blind)
 
 
@@ -205,9 +208,22 @@ def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple
     ], common
 
 
+def _chosen(*rows: Row | None) -> bool:
+    return any(ranking.chosen(row) for row in rows if row is not None)
+
+
+def steady(points: list[Judged]) -> list[Judged]:
+    """The timed points that can show something: not those that cuDNN chooses for, where there are others.
+
+    These are as noisy on any machine.
+    """
+    timed = [point for point in points if point.times or point.blind]
+    return [point for point in timed if not _chosen(point.old, point.new)] or timed
+
+
 def _problems(points: list[Judged], effect: float) -> list[str]:
     """Why nothing found is no good news: most points could not show it, or one seems to have moved and may not have."""
-    timed = [point for point in points if point.times or point.blind]
+    timed = steady(points)
     blind = [point for point in timed if point.blind]
     found = []
     if len(blind) * 2 > len(timed):

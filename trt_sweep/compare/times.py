@@ -153,7 +153,7 @@ def host_drift(row: Row) -> float:
     """How far a night's host may have moved this latency, as a relative standard deviation; a CPU is the host."""
     if row["clock"] == "wall":
         return stats.HOST_DRIFT
-    return stats.NIGHT_DRIFT if ranking.allowances(pd.Series(row), LATENCY)["drift"] else 0.0
+    return stats.NIGHT_DRIFT if ranking.host_drift(row) else 0.0
 
 
 def delay(row: Row) -> float:
@@ -176,7 +176,7 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
         allowed = ranking.allowances(series, clock)
         if clock == GPU and method != row["gpu_ms_method"]:
             # How far captures lay apart is not on record: as little is known as of one.
-            allowed = {"unseen": stats.unseen_gpu(None, 1 if method == records.GRAPH else None)}
+            allowed |= {"unseen": stats.unseen_gpu(None, 1 if method == records.GRAPH else None)}
         return stats.estimate(windows, **allowed)
     if known(row["rounds"]) and known(row["builds"]):
         return ranking.estimate(series, clock)

@@ -86,14 +86,15 @@ def _one_engine(rows: pd.DataFrame) -> bool:
 
 
 def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
-    """Of each model the sweep with most values, a timed one if there is any; of several the surest, then the newest."""
+    """Of each model the sweep with most engines, a timed one if any; of several the surest, then the newest."""
 
     def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, float, str]:
         rows = item[0].rows.iloc[item[1]]
         low, high = (rows[f"{_clock(rows)}_ci_{end}"].astype(float) for end in ("low", "high"))
         width = float((high / low).median())
         sure = -math.inf if math.isnan(width) else -width
-        return bool((rows["status"] == "ok").any()), len(rows), sure, str(rows["created_utc"].max())
+        engines = rows["engine_id"].nunique(dropna=False)
+        return bool((rows["status"] == "ok").any()), engines, sure, str(rows["created_utc"].max())
 
     best = {section.rows["model"].iloc[places[0]]: (section, places) for section, places in sorted(asked, key=told)}
     return sorted(best.values(), key=told, reverse=True)
@@ -246,7 +247,7 @@ def _sentence(default: dict[Any, Any], row: dict[Any, Any], what: str, found: tu
     change, low, high = found
     if not text.missing(row["engine_id"]) and row["engine_id"] == default["engine_id"]:
         return "the same engines, byte for byte; differences between their times are noise."
-    engines = f"{text.level(row['engines'])} engines instead of {text.level(default['engines'])}"
+    engines = f"{text.count(row['engines'], 'engine')} instead of {text.level(default['engines'])}"
     if math.isnan(change):
         return f"{engines}; no time was measured."
     speed = "slower" if low > 0 else "faster" if high < 0 else "not told apart"
