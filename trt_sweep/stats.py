@@ -23,9 +23,10 @@ PLACEMENT = 0.004
 HOST_DRIFT = 0.1
 # Sweeps of different hours lie further apart: one resnet18 engine took 0.29 to 0.69 ms, launch-bound as it is.
 NIGHT_DRIFT = 0.3
-# Where cuDNN chooses its algorithms by timing them it does so once in each process, and not always the same: in eight
-# sweeps of small convolutions eager's work moved by 5 % (root mean square) and by up to 28 % from one to another.
-CUDNN_CHOICE = 0.08
+# Where cuDNN chooses its algorithms by timing them it does so once in each process, and not always the same: over eight
+# sweeps of small convolutions eager's work had a standard deviation of 4.5 %, but on levels up to 28 % apart. That is
+# no bell's shape, so the allowance is for the levels: 1.96 times this and the root of two make 28 %.
+CUDNN_CHOICE = 0.09
 CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
 

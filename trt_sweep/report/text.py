@@ -51,7 +51,8 @@ def time(row: Mapping[Any, Any], clock: str) -> str:
 
 def change(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """A difference of logarithms as a change with its interval: `+3.1 % [+2.0, +4.2]`, or from tenfold on `×10.0`."""
-    one, unit = (_factor, "") if value >= math.log(FACTOR) else (_percent, " %")
+    largest = value if math.isnan(high) or high - low > math.log(VAST) else high
+    one, unit = (_factor, "") if largest >= math.log(FACTOR) else (_percent, " %")
     shown = f"{one(value)}{unit}"
     if math.isnan(low) or math.isnan(high):
         return shown
