@@ -84,7 +84,7 @@ def effect_grid(place: Section) -> Block:
                 if clock in of_value and of_value[clock].interactions
             ]
             cells = [_change(of_value.get(metric)) for metric in metrics]
-            lines.append([axis.name, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
+            lines.append([axis.title, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
     if not lines:
         return Text("No two timed points differ in one axis only.")
     return Grid(("axis", "change", "pairs", *(METRICS[name] for name in metrics), "interactions"), lines)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from trt_sweep.notes import AXES, notes
 from trt_sweep.report import recommend, text
+from trt_sweep.report.pairs import follows, levels, using
 from trt_sweep.report.sections import Section
 
 NAMES = {"gpu": "GPU time"}
@@ -29,7 +30,9 @@ def swept(section: Section) -> str:
     rows = section.rows
     statuses = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
     models = text.listed([str(name) for name in rows["model"].unique()], 5)
-    axes = ", ".join(f"{axis} ({rows[axis].nunique()})" for axis in section.axes if rows[axis].nunique() > 1)
+    own = [axis for axis in section.axes if not follows(rows, axis)]
+    values = {axis: levels(using(rows, axis), axis).nunique() for axis in own}
+    axes = ", ".join(f"{axis} ({number})" for axis, number in values.items() if number > 1)
     what = f"; axes and how many values: {axes}" if axes else ""
     sweeps = text.count(rows["sweep_id"].nunique(), "sweep")
     return f"{text.count(len(rows), 'point')} of {models} in {sweeps}: {statuses}{what}."
