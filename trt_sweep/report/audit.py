@@ -15,6 +15,7 @@ from trt_sweep.notes import RUNTIME_AXES
 from trt_sweep.report import text
 from trt_sweep.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter
+from trt_sweep.report.pareto import sources
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
@@ -50,7 +51,8 @@ def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta
         proof = f"; {same} of {pairs} pairs have byte-identical engines" if same else ""
         return Verdict(axis.title, "ignored", ignored + proof)
     runs_differently = axis.name in RUNTIME_AXES
-    once = sum(int((_source(rows)[pair.a] == _source(rows)[pair.b]).sum()) for pair in axis.pairs)
+    source = sources(rows).to_numpy()
+    once = sum(int((source[pair.a] == source[pair.b]).sum()) for pair in axis.pairs)
     if once == pairs or (same == pairs and not runs_differently):
         return Verdict(axis.title, "none", f"the same engines in {text.count(pairs, 'pair')}")
     clock = next((clock for clock in TIMES if any(effect.metric == clock for effect in axis.effects)), None)
@@ -142,11 +144,6 @@ def _same_engines(rows: pd.DataFrame, pairs: list[Pairs]) -> tuple[int, int]:
     engines = rows["engine_id"].astype(object).where(rows["engine_id"].notna(), None).to_numpy()
     same = sum(int(((engines[pair.a] == engines[pair.b]) & (engines[pair.a] != None)).sum()) for pair in pairs)  # noqa: E711
     return same, sum(len(pair.a) for pair in pairs)
-
-
-def _source(rows: pd.DataFrame) -> np.ndarray:
-    """The point whose calls were timed for each row."""
-    return np.asarray(rows["timed_with"].where(rows["timed_with"].notna(), rows["point_id"]))
 
 
 def _untimed(rows: pd.DataFrame, pairs: list[Pairs]) -> str:
