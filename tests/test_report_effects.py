@@ -12,11 +12,12 @@ from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep import table
-from trt_sweep.report import audit, effects, grids, pairs, sections
+from trt_sweep.report import audit, effects, grids, pairs, sections, words
 from trt_sweep.report.pairs import Scatter
 
 EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
 SETTINGS = Path(__file__).parents[1] / "outputs/reference/h200/settings"
+QUANTIZATION = Path(__file__).parents[1] / "outputs/reference/h200/quantization"
 
 
 def judged(folder, axes, delta=0.02):
@@ -262,3 +263,51 @@ def test_models_without_an_effect_do_not_hide_one_that_has_it(tmp_path):
     verdict = verdicts["optimization_level"]
     assert verdict.kind == "effect", verdict
     assert "+1.2 % [" in verdict.evidence and "] at other, the same engines at same from 0 to 5" in verdict.evidence
+
+
+def test_precision_and_calibration_go_with_the_method():
+    rows = table.load(QUANTIZATION)
+    (place,) = sections.split(rows, 0.02)
+    assert [axis.name for axis in place.effects] == ["quantization_method", "batch_size"]
+    assert words.swept(place).endswith("axes and how many values: model (3), quantization_method (3), batch_size (3).")
+    verdict = {item.axis: item for item in place.verdicts}["quantization_method (with precision)"]
+    assert verdict.kind == "effect"
+    ok = rows[rows["status"] == "ok"].set_index(["model", "batch_size"])
+    plain, int8 = (ok.loc[ok["precision"] == name, "gpu_ms"] for name in ("fp16", "int8"))
+    logs = np.log((int8 / plain).astype(float)).groupby("model").mean()
+    for model in ("resnet50", "transformer_mlp", "vit_b_16"):
+        assert f"{100 * math.expm1(logs[model]):+.1f} % [" in verdict.evidence
+    fp8 = effect(place.effects, "quantization_method", "gpu_ms", "modelopt_fp8_default")
+    assert (fp8.base, fp8.pairs, list(fp8.models)) == ("–", 6, ["transformer_mlp", "vit_b_16"])  # resnet50: not finite
+    assert [line[0] for line in grids.effect_grid(place).rows][:2] == ["quantization_method (with precision)"] * 2
+    (changed, *_) = effect(place.effects, "batch_size", "gpu_ms", "64").interactions[1:]
+    assert changed.axis == "quantization_method"
+
+
+def quantized(folder):
+    """FP8 beside FP16 with its baselines, and FP32 as well."""
+    for precision, latency in (("fp32", 8.0), ("fp16", 4.0)):
+        put(folder, f"e{precision}", 2 * latency, **EXACT, backend="eager", jobs=[], precision=precision)
+        put(folder, precision, latency, **EXACT, precision=precision, base_precision=precision)
+    fp8 = {"precision": "fp8", "base_precision": "fp16", "quantization_method": "fp8", "calibration": "random"}
+    put(folder, "fp8", 1.0, **EXACT, **fp8)
+    return fp8
+
+
+def test_a_method_is_set_against_the_precision_beside_it(tmp_path):
+    quantized(tmp_path)
+    (place,) = sections.split(table.load(tmp_path), 0.02)
+    assert [axis.title for axis in place.effects] == ["backend", "precision", "quantization_method (with precision)"]
+    fp8 = effect(place.effects, "quantization_method")
+    assert (fp8.pairs, fp8.value) == (1, pytest.approx(math.log(1 / 4)))
+    halved = effect(place.effects, "precision")
+    assert (halved.base, halved.level, halved.pairs, halved.value) == ("fp32", "fp16", 2, pytest.approx(math.log(0.5)))
+
+
+def test_what_the_method_does_not_settle_is_an_axis(tmp_path):
+    fp8 = quantized(tmp_path)
+    put(tmp_path, "mine", 2.0, **EXACT, **fp8 | {"calibration": "mine"})
+    (place,) = sections.split(table.load(tmp_path), 0.02)
+    assert effect(place.effects, "quantization_method").pairs == 2  # none has no calibration
+    mine = effect(place.effects, "calibration")
+    assert (mine.base, mine.level, mine.pairs) == ("mine", "random", 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 from test_ranking import TIMED
@@ -10,10 +12,12 @@ from test_table import put
 
 from trt_sweep import table
 from trt_sweep.errors import SweepError
-from trt_sweep.report import recommend, words
+from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.recommend import Wanted
 
 DEFAULTS = {"min_block_size": 5, "default_min_block_size": 5}
+
+PARTITIONS = Path(__file__).parents[1] / "outputs/reference/h200/min_block_size"
 
 
 def advised(folder, **wanted):
@@ -197,3 +201,59 @@ def test_memory_where_it_was_recorded(folder):
     assert advice.winner["point_id"] == "tie"
     assert advice.left_out == {"memory above 1.5 GiB or not known": 2}
     assert recommend.advise(task, Wanted(max_memory=100)).idle == ["--max-memory 100 GiB"]
+
+
+def twins(folder, name, latency, sizes=(1, 5, 22), **values):
+    """Points of one engine, timed once for all of them."""
+    for size in sizes:
+        where = {"min_block_size": size, "default_min_block_size": 5, "engine_id": name}
+        source = f"{name}{sizes[0]}" if size != sizes[0] else None
+        put(folder, f"{name}{size}", latency, **TIMED, **where, timed_with=source, **values)
+
+
+def test_points_that_were_timed_once_are_named_as_one(tmp_path):
+    axes = ["min_block_size", "runtime"]
+    twins(tmp_path, "a", 1.0, runtime="cpp")
+    (advice,) = advised(tmp_path)
+    assert words.winner(advice, axes, "latency").endswith(
+        ": min_block_size=1, 5, 22 runtime=cpp has the least latency, 1 ms (the only measurement; min_block_size=5 "
+        "departs least from the defaults)."
+    )
+    assert words.ties(advice, axes, "latency") is None and advice.runner_up is None
+    twins(tmp_path, "b", 1.001, sizes=(1, 5), runtime="python")
+    (advice,) = advised(tmp_path)
+    assert advice.winner["point_id"] == "a5"  # whose code is shown
+    assert "1 ms (one of 2 that nothing measured tells apart; min_block" in words.winner(advice, axes, "latency")
+    assert words.ties(advice, axes, "latency") == (
+        "As good as far as is known: min_block_size=1, 5 runtime=python (1.001 ms)."
+    )
+    assert [row["point_id"] for row in remeasure._candidates(advice)] == ["a5", "b1"]
+    second = recommend.judged(advice.rows, "latency")
+    again = words.second(dataclasses.replace(advice, second=second), "latency")
+    assert again.startswith("Measured again, interleaved with 1 other: ")
+    assert again.endswith(": confirmed as one of 2 that nothing measured tells apart.")
+
+
+def test_a_winner_is_proved_against_other_measurements(tmp_path):
+    twins(tmp_path, "a", 1.0)
+    twins(tmp_path, "b", 2.0)
+    (advice,) = advised(tmp_path)
+    assert "(proved; min_block_size=5 departs" in words.winner(advice, ["min_block_size"], "latency")
+    assert advice.runner_up["point_id"] == "b1"
+
+
+def test_partitions_of_one_engine_are_one(tmp_path):
+    said = [words.winner(advice, ["min_block_size"], "latency") for advice in advised(PARTITIONS)]
+    (squeezed,) = [sentence for sentence in said if sentence.startswith("squeezenet1_1")]
+    assert (
+        ": min_block_size=3, 5, 6, 9 has the least latency, 0.7009 ms (latency does not tell it from 4 more" in squeezed
+    )
+    assert squeezed.endswith("; min_block_size=5 departs least from the defaults).")
+
+
+def test_one_of_those_that_were_timed_once_may_set_nothing(tmp_path):
+    for name, given, source in (("a", "x=1", None), ("b", None, "a")):
+        put(tmp_path, name, 1.0, **TIMED, **DEFAULTS, engine_id="e", compile=given, timed_with=source)
+    (advice,) = advised(tmp_path)
+    said = words.winner(advice, ["compile"], "latency")
+    assert ": compile=x=1, unset has" in said and "; compile=unset departs least from the defaults)" in said

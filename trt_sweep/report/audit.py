@@ -15,6 +15,7 @@ from trt_sweep.notes import RUNTIME_AXES
 from trt_sweep.report import text
 from trt_sweep.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter
+from trt_sweep.report.pareto import sources
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
@@ -43,19 +44,20 @@ def audit(rows: pd.DataFrame, axes: list[Axis], scatters: dict[str, Scatter], de
 
 def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta: float) -> Verdict:
     if not axis.pairs:
-        return Verdict(axis.name, "cannot be said", "no two successful points of one sweep differ in it alone")
+        return Verdict(axis.title, "cannot be said", "no two successful points of one sweep differ in it alone")
     same, pairs = _same_engines(rows, axis.pairs)
     ignored = _ignored(rows, axis)
     if ignored:
         proof = f"; {same} of {pairs} pairs have byte-identical engines" if same else ""
-        return Verdict(axis.name, "ignored", ignored + proof)
+        return Verdict(axis.title, "ignored", ignored + proof)
     runs_differently = axis.name in RUNTIME_AXES
-    once = sum(int((_source(rows)[pair.a] == _source(rows)[pair.b]).sum()) for pair in axis.pairs)
+    source = sources(rows).to_numpy()
+    once = sum(int((source[pair.a] == source[pair.b]).sum()) for pair in axis.pairs)
     if once == pairs or (same == pairs and not runs_differently):
-        return Verdict(axis.name, "none", f"the same engines in {text.count(pairs, 'pair')}")
+        return Verdict(axis.title, "none", f"the same engines in {text.count(pairs, 'pair')}")
     clock = next((clock for clock in TIMES if any(effect.metric == clock for effect in axis.effects)), None)
     if clock is None:
-        return Verdict(axis.name, "cannot be said", _untimed(rows, axis.pairs))
+        return Verdict(axis.title, "cannot be said", _untimed(rows, axis.pairs))
     timed = [measured(rows, clock, pair) for pair in axis.pairs]
     timed = [pair for pair in timed if len(pair.a)]
     found = _of_times(axis, clock, timed, scatters[clock], delta)
@@ -85,16 +87,16 @@ def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delt
     if all(mean.within(delta) for mean in means) and not (apart & (np.abs(each) > math.log1p(delta))).any():
         alone = int((np.abs(each) + reach < math.log1p(delta)).sum())
         proved = f" ({alone} of them proved alone)" if total > 1 else ""
-        return Verdict(axis.name, "none", f"{what} within {bound} over {text.count(total, 'pair')}{proved}: {said}")
+        return Verdict(axis.title, "none", f"{what} within {bound} over {text.count(total, 'pair')}{proved}: {said}")
     intervals = [mean.interval(1 - (1 - stats.LEVEL) / len(means)) for mean in means]
     if any(low > 0 or high < 0 for low, high in intervals):
-        return Verdict(axis.name, "effect", f"{what} {said}")
+        return Verdict(axis.title, "effect", f"{what} {said}")
     if apart.any():
         ends = f"{text.change(float(each.min()))} to {text.change(float(each.max()))}"
         return Verdict(
-            axis.name, "effect", f"{what}: {int(apart.sum())} of {total} pairs differ, {ends}; on average {said}"
+            axis.title, "effect", f"{what}: {int(apart.sum())} of {total} pairs differ, {ends}; on average {said}"
         )
-    return Verdict(axis.name, "not told apart", f"{what} {said}; neither a difference nor less than {bound} is proved")
+    return Verdict(axis.title, "not told apart", f"{what} {said}; neither a difference nor less than {bound} is proved")
 
 
 def _said(shown: list[Effect]) -> str:
@@ -142,11 +144,6 @@ def _same_engines(rows: pd.DataFrame, pairs: list[Pairs]) -> tuple[int, int]:
     engines = rows["engine_id"].astype(object).where(rows["engine_id"].notna(), None).to_numpy()
     same = sum(int(((engines[pair.a] == engines[pair.b]) & (engines[pair.a] != None)).sum()) for pair in pairs)  # noqa: E711
     return same, sum(len(pair.a) for pair in pairs)
-
-
-def _source(rows: pd.DataFrame) -> np.ndarray:
-    """The point whose calls were timed for each row."""
-    return np.asarray(rows["timed_with"].where(rows["timed_with"].notna(), rows["point_id"]))
 
 
 def _untimed(rows: pd.DataFrame, pairs: list[Pairs]) -> str:

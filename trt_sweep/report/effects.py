@@ -59,11 +59,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis with its pairs, by value, and its effects."""
+    """An axis with its pairs, by value, and its effects; `precision` where its values go with their own precisions."""
 
     name: str
     pairs: list[Pairs]
     effects: list[Effect]
+    precision: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name, with what else differs in its pairs."""
+        return f"{self.name} (with precision)" if self.precision else self.name
 
 
 def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter], delta: float) -> list[Axis]:
@@ -72,7 +78,7 @@ def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter
     An interaction, with the model too, is named where it is proved and exceeds the relative `delta`.
     """
     rows = rows.reset_index(drop=True)
-    found, numbers = [], codes(rows)
+    found, numbers, precision = [], codes(rows), rows["precision"].to_numpy()
     for axis in axes:
         if axis == "model":
             continue
@@ -84,7 +90,8 @@ def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter
             for pair in every
             for effect in _effect(rows, metric, pair, scatters=scatters, others=others, delta=delta)
         ]
-        found.append(Axis(axis, every, made))
+        along = axis != "precision" and any((precision[pair.a] != precision[pair.b]).any() for pair in every)
+        found.append(Axis(axis, every, made, along))
     return found
 
 

@@ -84,7 +84,7 @@ def effect_grid(place: Section) -> Block:
                 if clock in of_value and of_value[clock].interactions
             ]
             cells = [_change(of_value.get(metric)) for metric in metrics]
-            lines.append([axis.name, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
+            lines.append([axis.title, f"{first.base} → {first.level}", str(pairs), *cells, "; ".join(interacting)])
     if not lines:
         return Text("No two timed points differ in one axis only.")
     return Grid(("axis", "change", "pairs", *(METRICS[name] for name in metrics), "interactions"), lines)
@@ -106,9 +106,7 @@ def front_grid(place: Section) -> list[Block]:
     for _, group in on.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
         for alike in pareto.measurements(group.sort_values(metrics[0], kind="stable")):
             row = alike.iloc[0].to_dict()
-            values = {axis: [text.named(value) for value in dict.fromkeys(levels(alike, axis))] for axis in axes}
-            several = {axis: ", ".join(found) for axis, found in values.items() if len(found) > 1}
-            name = f"{text.label(row | several, axes)} ({row['sweep_id']})"
+            name = f"{words.named(alike, axes)} ({row['sweep_id']})"
             lines.append([name, *(_figure(row[metric], metric) for metric in metrics)])
     missing = "" if pareto.MEMORY in metrics else " The GPU's memory was not recorded."
     told = (

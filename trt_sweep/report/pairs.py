@@ -16,11 +16,17 @@ from trt_sweep.report import text
 
 # Columns that follow from an axis and move along with it.
 FOLLOW = {
+    "precision": ("base_precision",),
+    "quantization_method": ("precision",),
     "batch_size": ("input_shapes", "time_at"),
     "time_at": ("batch_size", "input_shapes"),
     "input_shapes": ("batch_size", "time_at"),
     "dynamic_range": ("time_at",),
 }
+# Axes that one side of a pair may not use, which then may differ.
+UNUSED = {"backend": AXES, "quantization_method": ("calibration", "quantization_skip")}
+# Axes whose value may be that of a method and no choice of its own.
+OF_METHOD = ("precision", *UNUSED["quantization_method"])
 # What a person who sets nothing gets; for other axes null, where a row has it.
 FIRST = {"backend": records.BASELINE, "precision": "fp32", "cuda_graphs": "false", "runtime": "cpp", "cache": "cold"}
 FIRST["optimization_level"] = "3"  # of TensorRT's builder
@@ -100,6 +106,23 @@ def levels(rows: pd.DataFrame, axis: str) -> pd.Series:
     return pd.Series(names[numbers], index=rows.index, dtype=object)
 
 
+def using(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Those rows whose backend uses the axis; null is a value of it there."""
+    return rows[rows["backend"].isin(rows.loc[rows[axis].notna(), "backend"])]
+
+
+def follows(rows: pd.DataFrame, axis: str) -> bool:
+    """Whether this axis only goes with the quantization method: in no sweep and backend has one, or none, two values.
+
+    Two precisions of eager baselines, or of points without a method, make precision an axis of its own; a method is
+    then set against the points in the precision that stands beside its quantized parts.
+    """
+    if axis not in OF_METHOD or rows["quantization_method"].isna().all():
+        return False
+    values = rows.groupby(["sweep_id", "backend", "quantization_method"], dropna=False)[axis]
+    return bool((values.nunique(dropna=False) <= 1).all())
+
+
 def bases(rows: pd.DataFrame, axis: str) -> list[str]:
     """The values that others may be set against, the best first: the default where it is known, null, the least."""
     found = list(dict.fromkeys(levels(rows, axis)))
@@ -119,21 +142,22 @@ def order(value: str) -> tuple[float, str]:
 
 def codes(rows: pd.DataFrame) -> pd.DataFrame:
     """All that must be alike in rows that are set against each other, as numbers; null is -1."""
-    keys = dict.fromkeys((*ranking.COMPARABLE, *AXES, "status"))
+    rows = rows.assign(base_precision=rows["base_precision"].fillna(rows["precision"]))  # null in older records
+    keys = dict.fromkeys((*ranking.COMPARABLE, *AXES, "base_precision", "status"))
     return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # model_id says it better
 
 
 def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) -> list[Pairs]:
     """All pairs of successful points of one sweep that differ in this axis only, by its values; the base is in each.
 
-    What a backend does not use says nothing of it: between backends such axes may differ. `numbers` are `codes(rows)`,
-    where they are at hand.
+    What a backend does not use says nothing of it: between backends such axes may differ, and so may calibration and
+    skip between a quantization method and none. With a method goes its precision: it is set against points in the one
+    that stands beside its quantized parts (`base_precision`). `numbers` are `codes(rows)`, where they are at hand.
     """
     numbers = codes(rows) if numbers is None else numbers
     good = rows[["status", "backend", axis, "default_min_block_size"]].loc[:, lambda t: ~t.columns.duplicated()]
     good = good.reset_index(drop=True)
-    good = good[good["status"].isin(("ok", "dryrun"))]
-    good = good[good["backend"].isin(good.loc[good[axis].notna(), "backend"])]  # which use the axis
+    good = using(good[good["status"].isin(("ok", "dryrun"))], axis)
     if good.empty:
         return []
     values, alike = levels(good, axis), _others(numbers.iloc[good.index], good["backend"], axis)
@@ -151,9 +175,10 @@ def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) ->
 
 def _pairs(axis: str, ends: tuple[str, str], left: pd.DataFrame, right: pd.DataFrame) -> Pairs:
     """Those of rows with the one value and rows with the other, given as the numbers of all that must be alike."""
-    on = list(left)
-    if axis == "backend":
-        on = [key for key in on if not any((side[key] == _NULL).all() for side in (left, right))]
+    unused = {
+        key for key in UNUSED.get(axis, ()) for side in (left, right) if key in side and (side[key] == _NULL).all()
+    }
+    on = [key for key in left if key not in unused]
     both = left[on].reset_index().merge(right[on].reset_index(), on=on, suffixes=("_a", "_b"))
     return Pairs(axis, *ends, *(both[f"index_{side}"].to_numpy(dtype=int) for side in "ab"))
 

@@ -69,7 +69,11 @@ def metrics(rows: pd.DataFrame) -> list[str]:
     return [clock(rows), *(name for name in COSTS if rows[name].notna().any())]
 
 
+def sources(rows: pd.DataFrame) -> pd.Series:
+    """The point whose calls were timed for each row."""
+    return rows["timed_with"].fillna(rows["point_id"])
+
+
 def measurements(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows by what was measured once: a point, and those that have its figures (`timed_with`)."""
-    sources = rows["timed_with"].fillna(rows["point_id"])
-    return [group for _, group in rows.groupby([rows["sweep_id"], sources], sort=False)]
+    return [group for _, group in rows.groupby([rows["sweep_id"], sources(rows)], sort=False)]

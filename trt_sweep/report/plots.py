@@ -83,7 +83,7 @@ def effect_plot(place: Section) -> list[Plot]:
     """What each value of each axis changes, by the clocks."""
     traces, lines = [], 0
     for index, clock in enumerate(TIMES):
-        shown = [(axis.name, effect) for axis in place.effects for effect in _largest(axis.effects, clock)]
+        shown = [(axis.title, effect) for axis in place.effects for effect in _largest(axis.effects, clock)]
         if shown:
             lines = max(lines, len(shown))
             traces.append(_effects(clock, shown, index))

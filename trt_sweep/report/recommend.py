@@ -57,9 +57,9 @@ class Advice:
     that were asked for, `idle` the options of those that leave nothing out. `ties` are those of the rows beside the
     winner that nothing proves to be worse than the best, `judged` whether that could be told at all, `decided` what
     chose the winner among them: `gpu`, `defaults` (the fewest departures), or null for the objective as measured.
-    `runner_up` is the best other as measured. `defaults` is the row that a user who sets nothing gets, `unfit` why it
-    does not qualify, null where it does, and `cost` how much more it takes: a difference of logarithms. `second` is
-    null where nothing was measured again.
+    `runner_up` is the best of the other measurements. `defaults` is the row that a user who sets nothing gets, `unfit`
+    why it does not qualify, null where it does, and `cost` how much more it takes: a difference of logarithms. `second`
+    is null where nothing was measured again.
     """
 
     rows: pd.DataFrame
@@ -76,6 +76,15 @@ class Advice:
     cost: stats.Difference | None = None
     runner_up: Row | None = None
     second: Second | None = None
+
+    @property
+    def alike(self) -> list[pd.DataFrame]:
+        """The winner and its ties by measurement, the winner's own first: rows that were timed once are together."""
+        if self.winner is None:
+            return []
+        own = self.fit["point_id"] == self.winner["point_id"]
+        found = pareto.measurements(self.fit[own | self.fit.index.isin(self.ties.index)])
+        return sorted(found, key=lambda rows: not own[rows.index].any())
 
     @property
     def confirmed(self) -> bool:
@@ -184,7 +193,9 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     group, known, decided = _best(fit, wanted.objective)
     winner: Row = group.iloc[0].to_dict()
     others = fit.drop(group.index[0])
-    runner_up: Row | None = others.iloc[0].to_dict() if len(others) else None
+    source = pareto.sources(fit)
+    rivals = fit[source != source[group.index[0]]]
+    runner_up: Row | None = rivals.iloc[0].to_dict() if len(rivals) else None
     place = _defaults(ok, winner)
     defaults: Row | None = None
     why = cost = None

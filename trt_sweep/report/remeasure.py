@@ -56,10 +56,10 @@ def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: 
 
 
 def _candidates(advice: Advice) -> list[Row]:
-    """The winner, the runner-up, the nearest ties and the defaults."""
+    """The winner, the runner-up, the nearest ties, one of each measurement, and the defaults."""
     if advice.winner is None:
         return []
-    rows = [advice.winner, *advice.ties.head(NEAREST).to_dict("records")]
+    rows = [advice.winner, *(rows.iloc[0].to_dict() for rows in advice.alike[1 : NEAREST + 1])]
     rows += [row for row in (advice.runner_up, advice.defaults) if row is not None]
     return list({row["point_id"]: row for row in rows}.values())
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from trt_sweep import table
 from trt_sweep.report import audit, effects, text
-from trt_sweep.report.pairs import TIMES, Scatter
+from trt_sweep.report.pairs import TIMES, Scatter, follows
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -37,7 +37,7 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
         these.attrs = {}
         axes = _axes(these)
         scatters = {clock: Scatter(these, clock) for clock in TIMES}
-        several = [axis for axis in axes if these[axis].nunique(dropna=False) > 1]
+        several = [axis for axis in axes if these[axis].nunique(dropna=False) > 1 and not follows(these, axis)]
         found = effects.effects(these, several, scatters, delta)
         verdicts = audit.audit(these, found, scatters, delta)
         yield Section(str(place), these, axes, scatters, found, verdicts)

@@ -7,7 +7,8 @@ import math
 import pandas as pd
 
 from trt_sweep.notes import AXES, notes
-from trt_sweep.report import recommend, text
+from trt_sweep.report import pareto, recommend, text
+from trt_sweep.report.pairs import follows, levels, using
 from trt_sweep.report.sections import Section
 
 NAMES = {"gpu": "GPU time"}
@@ -29,7 +30,9 @@ def swept(section: Section) -> str:
     rows = section.rows
     statuses = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
     models = text.listed([str(name) for name in rows["model"].unique()], 5)
-    axes = ", ".join(f"{axis} ({rows[axis].nunique()})" for axis in section.axes if rows[axis].nunique() > 1)
+    own = [axis for axis in section.axes if not follows(rows, axis)]
+    values = {axis: levels(using(rows, axis), axis).nunique() for axis in own}
+    axes = ", ".join(f"{axis} ({number})" for axis, number in values.items() if number > 1)
     what = f"; axes and how many values: {axes}" if axes else ""
     sweeps = text.count(rows["sweep_id"].nunique(), "sweep")
     return f"{text.count(len(rows), 'point')} of {models} in {sweeps}: {statuses}{what}."
@@ -42,6 +45,17 @@ def task(rows: pd.DataFrame, objective: str) -> str:
     return f"{row['model']}{size} ({row['sweep_id']})"
 
 
+def named(alike: pd.DataFrame, axes: list[str]) -> str:
+    """What the points of one measurement are called: as one, with every value of the axes that they differ in."""
+    return text.label(alike.iloc[0].to_dict() | _several(alike, axes), axes)
+
+
+def _several(alike: pd.DataFrame, axes: list[str]) -> dict[str, str]:
+    """The axes in which they differ, with their values."""
+    values = {axis: [text.named(value) for value in dict.fromkeys(levels(alike, axis))] for axis in axes}
+    return {axis: ", ".join(found) for axis, found in values.items() if len(found) > 1}
+
+
 def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
     """The recommendation in one sentence."""
     where = ", with ".join([task(advice.rows, objective), *filter(None, [" and ".join(advice.limits)])])
@@ -49,29 +63,32 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
         return f"{where}: no point qualifies ({_left_out(advice)})."
     column, more, unit = recommend.OBJECTIVES[objective]
     axes = [axis for axis in axes if axis in differing(objective)]
-    label = text.label(advice.winner, axes)
+    own, *others = advice.alike
+    label = named(own, axes)
     value = f"{text.number(advice.winner[column])} {unit}"
     best = "most" if more else "least"
     if advice.second is not None and not advice.confirmed:
-        group = [text.label(row, axes) for row in advice.second.group.to_dict("records")]
+        group = [named(rows, axes) for rows in pareto.measurements(advice.second.group)]
         use = f"use {'one of ' * (len(group) > 1)}{text.listed(group)}" if group else "no point ran again"
         had = f"{label} had the {best} {NAMES.get(objective, objective)} at first, {value}"
         return f"{where}: not confirmed by a second measurement; {had}. Instead, {use}."
     name = NAMES.get(objective, objective)
     if not advice.judged:
         tie = "not proved, as nothing is known of the scatter of every figure"
-    elif len(advice.ties):
-        tie = f"one of {len(advice.ties) + 1} that nothing measured tells apart"
-    elif len(advice.fit) > 1:
+    elif others:
+        tie = f"one of {len(others) + 1} that nothing measured tells apart"
+    elif len(advice.fit) > len(own):
         tie = "proved"
     else:
-        tie = "the only one that qualifies" if len(advice.rows) > 1 else "the only point"
+        only = "measurement" if len(own) > 1 else "point"
+        tie = "the only one that qualifies" if len(advice.rows) > len(own) else f"the only {only}"
     if advice.decided == "gpu":
         work = " per item" if objective == "throughput" else f", {figure(advice.winner, 'gpu')},"
         work = f"by the GPU's work{work} none of them is proved better"
-        tie = f"{tie if not advice.judged else f'{name} does not tell it from {len(advice.ties)} more'}; {work}"
-    elif advice.decided == "defaults":
-        tie += "; it departs least from the defaults"
+        tie = f"{tie if not advice.judged else f'{name} does not tell it from {len(others)} more'}; {work}"
+    which = {axis: text.named(text.level(advice.winner[axis])) for axis in _several(own, axes)}
+    if which or advice.decided == "defaults":
+        tie += f"; {text.label(which, which) if which else 'it'} departs least from the defaults"
     first = advice.winner[column] == advice.fit[column].iloc[0]
     has = f"has the {best} {name}" if first else f"is as good as any by {name}"
     return f"{where}: {label} {has}, {value} ({tie})."
@@ -80,14 +97,15 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
 def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | None:
     """The others of the winner's group."""
     column, _, unit = recommend.OBJECTIVES[objective]
-    if advice.ties.empty or not advice.confirmed:
+    others = advice.alike[1:]
+    if not others or not advice.confirmed:
         return None
     axes = [axis for axis in axes if axis in differing(objective)]
     labels = [
-        f"{text.label(row, axes)} ({text.number(row[column])} {unit}"
-        + f"; the GPU's work {text.number(row['gpu_ms'])} ms" * (advice.decided == "gpu")
+        f"{named(rows, axes)} ({text.number(rows[column].iloc[0])} {unit}"
+        + f"; the GPU's work {text.number(rows['gpu_ms'].iloc[0])} ms" * (advice.decided == "gpu")
         + ")"
-        for row in advice.ties.to_dict("records")
+        for rows in others
     ]
     if not advice.judged:
         return f"Next, in order; what separates them is not known: {text.listed(labels, NEXT)}."
@@ -101,7 +119,7 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
         return None
     found = advice.second
     row = found.rows[found.rows["point_id"] == advice.winner["point_id"]].iloc[0].to_dict()
-    beside = len(found.rows) - 1
+    beside = len(pareto.measurements(found.rows)) - 1
     said = "Measured again" + f", interleaved with {text.count(beside, 'other')}" * (beside > 0)
     said += f": {figure(row, objective)}, at first {figure(advice.winner, objective)}"
     low, high = ends(advice.winner, objective)
@@ -111,8 +129,8 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
         verdict = "neither confirmed nor refuted, as nothing is known of the scatter of every figure"
     elif not advice.confirmed:
         verdict = "not confirmed: another is proved to be better"
-    elif len(found.group) > 1:
-        verdict = f"confirmed as one of {len(found.group)} that nothing measured tells apart"
+    elif (alike := len(pareto.measurements(found.group))) > 1:
+        verdict = f"confirmed as one of {alike} that nothing measured tells apart"
     else:
         verdict = (
             "confirmed, and proved to be better than the others" if beside else "there is no other to set it against"
