@@ -173,3 +173,23 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run.lines[0].again()
     assert records.read(tmp_path / records.RECORD) == first and first.status == "ok"
+
+
+@without_gpu
+def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
+    """Without a GPU it never does, so a backend has to say that it did."""
+    eager = backends.get("eager")
+
+    def chosen(model: models.Model, settings: backends.Settings) -> backends.Compiled:
+        found = compiled(model, settings)
+        return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True))
+
+    compiled = eager.compile
+    monkeypatch.setattr(eager, "compile", chosen)
+    measure = MeasureConfig(warmup_s=0.0, min_s=0.0, max_s=0.1, min_samples=10, rounds=1)
+    model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
+    point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
+    with job.Job([point], "sweep", lambda _: tmp_path, lambda _: None) as run:
+        record = run.lines[0].start()
+    assert record.status == "ok" and record.cudnn_benchmark is True
+    assert record.latency_ms_ci_high / record.latency_ms > 1.28

@@ -136,6 +136,10 @@ def test_inputs_have_nothing_to_do_with_weights(seed):
         (torch.nn.Linear(2, 2), False),
         (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Conv1d(2, 2, 1)), True),
         (torch.nn.ConvTranspose2d(1, 1, 1), True),
+        (torch.nn.LayerNorm([3, 4, 5]), False),
+        (torch.nn.LazyConv2d(1, 1), True),
+        (torch.nn.LazyLinear(1), False),
+        (torch.jit.script(torch.nn.Linear(2, 2)), True),  # it may be frozen, with its weights inside
     ],
 )
 def test_only_convolutions_leave_cudnn_a_choice(module, convolves):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from test_table import load, put
 
-from trt_sweep import table
+from trt_sweep import ranking, stats, table
 
 TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
 TIMED |= {"gpu_ms_method": "graph", "launch_bound": False}
@@ -82,6 +85,26 @@ def test_what_cudnn_chose_in_one_process_needs_a_larger_difference(tmp_path):
     for name, gpu_ms, chosen in (("a", 1.0, False), ("b", 1.1, True), ("c", 1.12, False), ("d", 2.0, True)):
         put(tmp_path, name, 5.0, **TIMED, gpu_ms=gpu_ms, cudnn_benchmark=chosen)
     assert ranks(tmp_path, "gpu") == {"a": (1, 2), "b": (1, 3), "c": (2, 3), "d": (4, 4)}
+
+
+def test_the_interval_of_a_single_round_holds_the_allowances_once(tmp_path):
+    single = TIMED | {"rounds": 1, "latency_ms_between_rounds": None, "gpu_ms_between_rounds": None}
+    reach = math.exp(1.96 * math.sqrt(2) * math.hypot(0.01, stats.PLACEMENT))
+    ends = {"latency_ms_ci_low": 1 / reach, "latency_ms_ci_high": reach}
+    put(tmp_path, "a", 1.0, **single | ends)
+    (found,), _ = ranking.measured(load(tmp_path), "latency_ms")
+    assert found.spread == pytest.approx(0.01, rel=1e-3)
+    assert found.interval() == pytest.approx((1 / reach, reach), rel=1e-3)
+
+
+def test_intervals_of_what_cudnn_chose_for_are_as_they_are_judged(tmp_path):
+    ends = {"gpu_ms_ci_low": 0.99, "gpu_ms_ci_high": 1.01}
+    for name, chosen in (("eager", True), ("engine", False)):
+        put(tmp_path, name, 5.0, **TIMED, gpu_ms=1.0, cudnn_benchmark=chosen, **ends)
+    rows = load(tmp_path)
+    assert rows.loc["engine", "gpu_ms_ci_high"] == 1.01
+    assert rows.loc["eager", "gpu_ms_ci_high"] == pytest.approx(1.28, abs=0.01)
+    assert stats.CUDNN_CHOICE < stats.HOST_DRIFT  # by which `moderated` tells what the host bounds
 
 
 def test_how_rtx_specializes_is_a_way_to_run_an_engine(tmp_path):

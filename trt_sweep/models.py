@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from torch.nn.parameter import is_lazy
 
 from trt_sweep import accuracy
 from trt_sweep.config import SweepConfig
@@ -72,8 +73,12 @@ class Model:
 
     @property
     def convolves(self) -> bool:
-        """Whether cuDNN may have algorithms to choose: some weight has three dimensions or more, as a convolution's."""
-        return any(parameter.dim() > 2 for parameter in self.module.parameters())
+        """Whether cuDNN may have algorithms to choose: for convolutions, and for what cannot be looked into."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        kinds = (torch.nn.modules.conv._ConvNd, torch.jit.ScriptModule)
+        return any(isinstance(module, kinds) for module in self.module.modules()) or any(
+            tensor.dim() > 3 for tensor in tensors if not is_lazy(tensor)
+        )
 
     def __call__(self) -> Any:
         return self.module(*self.inputs.args, **self.inputs.kwargs)

@@ -67,7 +67,10 @@ def _estimate(row: Mapping[Hashable, Any], clock: str) -> stats.Estimate:
     if not all(map(pd.isna, scatter)) and not pd.isna(row["rounds"]) and not pd.isna(row["builds"]):
         return estimate(row, clock)
     low, high = (math.nan if pd.isna(row[f"{clock}_ci_{end}"]) else float(row[f"{clock}_ci_{end}"]) for end in ENDS)
-    return stats.of_window(float(row[clock]), low, high, **allowances(row, clock))
+    allowed, value = allowances(row, clock), float(row[clock])
+    # Older records hold the interval of the window's median, later ones where another run is expected.
+    of_run = not pd.isna(row["rounds"])
+    return (stats.of_interval if of_run else stats.of_window)(value, low, high, **allowed)
 
 
 def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list[object]]:
@@ -83,6 +86,17 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list
         for index, unknown, number in zip(rows.index, rows["engine_id"].isna(), alike, strict=True)
     ]
     return [_estimate(row, clock) for row in content], runs
+
+
+def renewed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the intervals of what cuDNN chose for as they are judged now; older records hold narrower ones."""
+    table = table.copy()
+    rows = table[(table["status"] == "ok") & table["cudnn_benchmark"].fillna(False).astype(bool)]
+    for clock, _ in CLOCKS.values():
+        scatter = rows[[f"{clock}_between_rounds", f"{clock}_between_builds"]].notna().any(axis=1)
+        for index, row in rows[scatter & rows[["rounds", "builds"]].notna().all(axis=1)].iterrows():
+            table.loc[index, [f"{clock}_ci_{end}" for end in ENDS]] = estimate(row, clock).interval()
+    return table
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:

@@ -134,6 +134,14 @@ def of_window(value: float, low: float, high: float, *, unseen: float = 0.0, dri
     return Estimate(value, spread, 1, math.inf, math.hypot(PLACEMENT, unseen, drift))
 
 
+def of_interval(value: float, low: float, high: float, *, unseen: float = 0.0, drift: float = 0.0) -> Estimate:
+    """The estimate whose interval this is: of the only window of a point, whose median's is no longer at hand."""
+    found = of_window(value, low, high, unseen=unseen, drift=drift)
+    if math.isnan(found.spread):
+        return found
+    return dataclasses.replace(found, spread=math.sqrt(max(found.spread**2 / 2 - found.placement**2, 0.0)))
+
+
 def unseen_gpu(between_captures: float | None, captures: int | None) -> float:
     """How far a run's middle capture may lie from the middle of all: relative, as a standard deviation.
 

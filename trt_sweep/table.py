@@ -46,7 +46,7 @@ def load(folder: str | Path) -> pd.DataFrame:
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         table[name] = _speedup(table, precision)
-    table = ranking.ranked(table)
+    table = ranking.ranked(ranking.renewed(table))
     table.attrs["unreadable"] = unreadable
     return table
 

@@ -34,7 +34,7 @@ def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
     sweeps = Nights(folder)
     found["nights"] = judged(nights(sweeps, count, slower), sweeps.slowed)
     _keep(folder, found)
-    comparable = [row for row in found["nights"] if row["moved_percent"] is not None]
+    comparable = [row for row in found["nights"] if row["alarms"] is not None]
     same = [row for row in comparable if row["found"] is None]
     alarms = sum(row["alarms"] for row in same)
     print(f"\nnothing changed: {alarms} alarms in {len(same)} pairs of nights")
@@ -43,7 +43,7 @@ def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
     print(f"one model {slower:.0%} slower: found in {times} of {len(changed)} pairs, with {false} false alarms")
     apart = len(found["nights"]) - len(comparable)
     if apart:
-        print(f"not comparable, as they ran on several GPUs: {apart} pairs")
+        print(f"not comparable, as nights of several GPUs are: {apart} pairs")
     print("results:", folder)
 
 
@@ -73,7 +73,11 @@ def judged(folders: list[Path], slowed: str) -> Table:
         deciding = [point.times[0] for point in compare.steady(found.points) if point.times]
         moved = _most(math.expm1(abs(math.log(item.ratio))) for item in deciding)
         row: dict[str, Any] = {"old": before.name, "new": after.name, "exit_code": found.exit_code}
-        row |= {"alarms": len(alarms), "moved_percent": moved, "seen_from_percent": _most(x.reach for x in deciding)}
+        row |= {
+            "alarms": len(alarms) if found.points else None,
+            "moved_percent": moved,
+            "seen_from_percent": _most(x.reach for x in deciding),
+        }
         row |= {"found": None, "false": None}
         if after == folders[-1] and found.points:
             false = [point.label for point in alarms if point.row["model"] != slowed]

@@ -48,7 +48,9 @@ class Tower(torch.nn.Module):
 
 
 class Nights:
-    """The same sweep as often as asked for, in folders `night<n>` below `folder`: four models, each in two ways.
+    """The same sweep as often as asked for, in folders `night<n>` below `folder`: four models.
+
+    On a GPU each is run by one backend, and by eager in two precisions.
 
     Raises SweepError where a sweep fails.
     """

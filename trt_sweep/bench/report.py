@@ -28,6 +28,7 @@ AXES: dict[str, tuple[Any, ...]] = {
 UNSET = (
     *("mode", "runtime", "runtime_cache", "dynamic_range", "time_at", "cache", "compile", "timed_with"),
     *("dynamic_shapes_kernel_specialization_strategy", "engine_reused_from"),
+    *("quantization_method", "quantization_skip", "calibration", "base_precision", "profiling_verbosity"),
 )
 SPREAD = 0.002  # relative standard deviation between the rounds of a made-up point
 

@@ -13,7 +13,7 @@ import pandas as pd
 from trt_sweep import ranking
 from trt_sweep.compare import matching, times
 from trt_sweep.compare.matching import Row, known
-from trt_sweep.compare.times import Times
+from trt_sweep.compare.times import GPU, Times
 from trt_sweep.errors import SweepError
 
 MIN_EFFECT = 0.02
@@ -151,12 +151,15 @@ def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], e
     if unhealthy:
         return Judged(label, NOT_APART, clocks, changed, old, new, unhealthy, suspect=regressed)
     verdict = REGRESSED if regressed else IMPROVED if improved else UNCHANGED if clocks[0].within(effect) else NOT_APART
-    blind = None
-    if clocks[0].blind(effect) and verdict == NOT_APART:
-        blind = f"{clocks[0].clock} is known to ±{clocks[0].reach:.1%} only"
-        if _chosen(old, new):
-            blind += ", as cuDNN chooses its algorithms anew in each process"
+    blind = _blind(clocks[0], _chosen(old, new)) if clocks[0].blind(effect) and verdict == NOT_APART else None
     return Judged(label, verdict, clocks, changed, old, new, blind)
+
+
+def _blind(times: Times, chosen: bool) -> str:
+    if not math.isfinite(times.reach):
+        return f"{times.clock} was timed once: nothing is known of its scatter"
+    why = ", as cuDNN chooses its algorithms anew in each process" if chosen and times.clock == GPU else ""
+    return f"{times.clock} is known to ±{times.reach:.1%} only{why}"
 
 
 def _by_status(old: Row, new: Row) -> str:
@@ -227,9 +230,11 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     blind = [point for point in timed if point.blind]
     found = []
     if len(blind) * 2 > len(timed):
+        chosen = _chosen(blind[0].old, blind[0].new)
+        better = "time a compiled backend" if chosen else "use an idle machine, more measure.rounds"
         found.append(
             f"too noisy for --min-effect={effect:g}: {len(blind)} of {len(timed)} points could not have shown it, "
-            f"such as {blind[0].label} ({blind[0].blind}); use an idle machine, more measure.rounds, or ask for more"
+            f"such as {blind[0].label} ({blind[0].blind}); {better}, or a larger --min-effect"
         )
     for point in points:
         if point.suspect:

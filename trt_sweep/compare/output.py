@@ -33,9 +33,11 @@ def words(comparison: Comparison) -> list[str]:
         found.append(f"changed for every point: {describe(comparison.common)}")
     blind = [point for point in comparison.points if point.blind]
     if blind and not comparison.problems:
+        most = max(blind, key=_moved)
+        move = f"; it took {most.times[0].ratio:.3f} times as long" if most.times else ""
         found.append(
-            f"{len(blind)} points could not have shown a change of {comparison.min_effect:.0%}, "
-            f"first {blind[0].label}: {blind[0].blind}"
+            f"{len(blind)} of {len(comparison.points)} points could not have shown a change of "
+            f"{comparison.min_effect:.0%}; of these moved most {most.label}: {most.blind}{move}"
         )
     if comparison.host_drift is not None:
         found.append(
@@ -44,6 +46,10 @@ def words(comparison: Comparison) -> list[str]:
             "for the host's"
         )
     return [clean(line) for line in found + comparison.notes]
+
+
+def _moved(point: Judged) -> float:
+    return abs(math.log(point.times[0].ratio)) if point.times else 0.0
 
 
 def sentence(point: Judged) -> str:
@@ -98,7 +104,9 @@ def cells(comparison: Comparison) -> list[dict[str, str]]:
         for clock in sorted(clocks):
             item, name = by_clock.get(clock), clock.removesuffix("_ms")
             row[f"{name} ms"] = f"{item.old_ms:.4g} → {item.new_ms:.4g}" if item else "–"
-            row[f"{name} × [95 %]"] = _ratio(item) if item else "–"
+            # The interval is of this time alone, the proof of all questions of the night.
+            unproved = ", not proved" if item and not (item.apart or item.low <= 1 <= item.high) else ""
+            row[f"{name} × [95 %]"] = _ratio(item) + unproved if item else "–"
         row["build s"] = _both(point, "build_s", ".1f")
         row["rel. error"] = _both(point, "rel_l2_error", ".1e")
         row["changed"] = describe(point.changed) or "–"

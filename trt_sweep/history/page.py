@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from trt_sweep.compare import matching
 from trt_sweep.compare.output import clean, describe
 from trt_sweep.history import ALONE, Night, Series, Shift, Value
 
@@ -27,6 +28,9 @@ def words(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
     """What was found, one sentence each."""
     count = sum(len(each.shifts) for each in series)
     found = [f"{count} level shifts in {len(nights)} nights, {len(series)} series"]
+    machines = {machine for night in nights for machine in matching.machines_of(night.rows)}
+    if len(machines) > 1:
+        found.append(f"nights of {len(machines)} machines stand in one series: a level may be that of a machine")
     for each in series:
         name = each.label + f", {_clock(each)}"
         found += [f"{name}: {_sentence(shift, nights)}" for shift in each.shifts]

@@ -30,6 +30,7 @@ NEEDED = (
     *("engines", "engine_ops", "ops_total", "engine_id"),
     *(f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")),
 )
+LABELLED = ("model", "backend", "precision", "batch_size", "cuda_graphs", "runtime")
 COLUMNS = ("", "engines", "operators", "engine", "gpu ms [95 %]", "latency ms [95 %]", "change [95 %]")
 
 
@@ -40,6 +41,7 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     shows one sweep of each model, if there is any one in which engines differ, and counts the others.
     """
     found: list[Block] = []
+    points = {section.title: section.rows[list(LABELLED)].to_dict("records") for section in sections}
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
         every = [(section, places) for section in sections for places in _varied(section.rows, axis)]
@@ -48,9 +50,12 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
             found.append(
                 Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
             )
-        differing = [item for item in every if not _one_engine(item[0].rows.iloc[item[1]])]
+        one = [_one_engine(section.rows["engine_id"].iloc[places]) for section, places in every]
+        differing, same = (
+            [item for item, alike in zip(every, one, strict=True) if alike is side] for side in (False, True)
+        )
         named = {
-            f"{_label(section.rows.iloc[places[0]].to_dict(), axis)} ({section.title})": (section, places)
+            f"{_label(points[section.title][places[0]], axis)} ({section.title})": (section, places)
             for section, places in reversed(differing)
         }
         asked = list(reversed(named.values()))
@@ -59,7 +64,6 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
             found += _answer(section, section.rows.iloc[places], axis, level + 1, brief)
         if not brief and len(asked) > MOST:
             found.append(Text(f"{len(asked) - MOST} further combinations of the other axes are in the table."))
-        same = [item for item in every if _one_engine(item[0].rows.iloc[item[1]])]
         merged = _merged(same, axis)
         if brief:
             told = {section.rows["model"].iloc[places[0]] for section, places in shown}
@@ -80,9 +84,9 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     return found
 
 
-def _one_engine(rows: pd.DataFrame) -> bool:
-    """Whether these rows run the same engines, byte for byte."""
-    return bool(rows["engine_id"].notna().all() and rows["engine_id"].nunique() == 1)
+def _one_engine(engine_ids: pd.Series) -> bool:
+    """Whether rows with these run the same engines, byte for byte."""
+    return bool(engine_ids.notna().all() and engine_ids.nunique() == 1)
 
 
 def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
@@ -146,14 +150,18 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
     clock = _clock(rows)
     lines: list[list[str]] = []
     said: list[tuple[str, str]] = []  # values and what is said of them
-    for _, group in rows.groupby(_measurement(rows), sort=False):  # values of one partition, timed once, share a line
-        content = group.to_dict("records")
+    once: dict[str, list[dict[Any, Any]]] = {}  # values of one partition, timed once, share a line
+    for measurement, row in zip(_measurement(rows), rows.to_dict("records"), strict=True):
+        once.setdefault(measurement, []).append(row)
+    for content in once.values():
         found = _change(section.scatters[clock], first, content[0])
-        if first["place"] in set(group["place"]) or math.isnan(found[0]):
+        if any(row["place"] == first["place"] for row in content) or math.isnan(found[0]):
             change = text.NONE
         else:
-            change = SAME if _one_engine(pd.DataFrame([first, content[0]])) else text.change(*found)
-        lines.append([_names(group["value"], marks), *_cells(content[0]), change])
+            change = (
+                SAME if _one_engine(pd.Series([first["engine_id"], content[0]["engine_id"]])) else text.change(*found)
+            )
+        lines.append([_names([row["value"] for row in content], marks), *_cells(content[0]), change])
         names = [_names([row["value"]], marks) for row in content]
         for name, row in zip(names, content, strict=True):
             if row["value"] != start and (row["value"] in marks or axis == "optimization_level"):
@@ -193,8 +201,7 @@ def _clock(rows: pd.DataFrame) -> str:
 
 
 def _label(row: dict[Any, Any], axis: str) -> str:
-    axes = ("model", "backend", "precision", "batch_size", "cuda_graphs", "runtime")
-    return text.label(row, [name for name in axes if name != axis])
+    return text.label(row, [name for name in LABELLED if name != axis])
 
 
 def _measurement(rows: pd.DataFrame) -> pd.Series:

@@ -52,6 +52,8 @@ def named(alike: pd.DataFrame, axes: list[str]) -> str:
 
 def _several(alike: pd.DataFrame, axes: list[str]) -> dict[str, str]:
     """The axes in which they differ, with their values."""
+    if len(alike) == 1:  # most are, and levels take their time
+        return {}
     values = {axis: [text.named(value) for value in dict.fromkeys(levels(alike, axis))] for axis in axes}
     return {axis: ", ".join(found) for axis, found in values.items() if len(found) > 1}
 
