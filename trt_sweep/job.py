@@ -385,7 +385,7 @@ class Line:
             config.timed.batch_size,
             first_call_ms,
             len(engines) or None,
-            cudnn_benchmark=self.compiled.build.cudnn_benchmark,
+            cudnn_choices=self.compiled.build.cudnn_choices,
         )
         if self.accuracy.accurate:
             return "ok"

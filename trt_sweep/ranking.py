@@ -27,6 +27,7 @@ RUNNING = (
 BUILDING = ("min_block_size", "optimization_level", "cache", "dynamic_range", "time_at")
 ENDS = ("low", "high")
 GAINS = 4  # of CUDA graphs that a note names
+CHOSEN = ("cudnn_benchmark", "cudnn_choices")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
@@ -42,7 +43,7 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> stats.Estim
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
     """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
-    choice = stats.choice(chosen(row))
+    choice = stats.choice(choices(row))
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
         between = None if pd.isna(captures) else float(captures)
@@ -50,9 +51,11 @@ def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str,
     return {"drift": math.hypot(host_drift(row), choice)}
 
 
-def chosen(row: pd.Series | Mapping[Hashable, Any]) -> bool:
-    """Whether cuDNN chose a row's algorithms by timing them, in its process alone."""
-    return not pd.isna(row["cudnn_benchmark"]) and bool(row["cudnn_benchmark"])
+def choices(row: pd.Series | Mapping[Hashable, Any]) -> int:
+    """For how many kinds of convolutions cuDNN chose algorithms in this row's process alone; 1 where it is unknown."""
+    if pd.isna(row["cudnn_benchmark"]) or not row["cudnn_benchmark"]:
+        return 0
+    return 1 if pd.isna(row["cudnn_choices"]) else int(row["cudnn_choices"])
 
 
 def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
@@ -79,7 +82,7 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list
     if clock == "gpu_ms":
         scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
     # A row of all columns takes ten times as long to make as to judge.
-    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", "cudnn_benchmark"]].to_dict("records")
+    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", *CHOSEN]].to_dict("records")
     alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
     runs: list[object] = [
         ("not known", index) if unknown else ("engine", number)

@@ -24,8 +24,8 @@ HOST_DRIFT = 0.1
 # Sweeps of different hours lie further apart: one resnet18 engine took 0.29 to 0.69 ms, launch-bound as it is.
 NIGHT_DRIFT = 0.3
 # Where cuDNN chooses its algorithms by timing them it does so once in each process, and not always the same: over eight
-# sweeps of small convolutions eager's work had a standard deviation of 4.5 %, but on levels up to 28 % apart. That is
-# no bell's shape, so the allowance is for the levels: 1.96 times this and the root of two make 28 %.
+# sweeps of towers of one convolution eager's work had a standard deviation of 4.5 %, but on levels up to 28 % apart.
+# That is no bell's shape, so the allowance is for the levels: 1.96 times this and the root of two make 28 %.
 CUDNN_CHOICE = 0.09
 CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
@@ -158,9 +158,12 @@ def host_drift(launch_bound: bool | None, on_gpu: bool) -> float:
     return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
 
 
-def choice(cudnn_benchmark: bool | None) -> float:
-    """How far a process's choice of algorithms may move its times: relative, as a standard deviation."""
-    return CUDNN_CHOICE if cudnn_benchmark else 0.0
+def choice(cudnn_choices: int | None) -> float:
+    """How far a process's choice of algorithms may move its times: relative, as a standard deviation.
+
+    For each kind of convolution it is another one, so that of many the mean moves less; they are taken as alike.
+    """
+    return CUDNN_CHOICE / math.sqrt(cudnn_choices) if cudnn_choices else 0.0
 
 
 def of_rounds(

@@ -47,7 +47,7 @@ class Window:
 class Measurement:
     """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's.
 
-    `cudnn_benchmark` is whether cuDNN chose the algorithms of its calls by timing them.
+    `cudnn_choices` is for how many kinds of convolutions cuDNN chose an algorithm by timing, if it did.
     """
 
     windows: list[list[Window]]
@@ -55,7 +55,7 @@ class Measurement:
     first_call_ms: float | None
     distinct_engines: int | None = None
     timed_with: str | None = None
-    cudnn_benchmark: bool | None = None
+    cudnn_choices: int | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -83,7 +83,7 @@ class Measurement:
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = stats.choice(self.cudnn_benchmark)
+        choice = stats.choice(self.cudnn_choices)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])

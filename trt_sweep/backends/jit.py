@@ -34,11 +34,13 @@ def compile(model: Model, settings: Settings) -> Compiled:
     settings.phase("build")
     start = time.perf_counter()
     frozen = torch.jit.freeze(module)
+    choices = model.convolutions if settings.device.type == "cuda" else 0
     build = Build(
         export_s=export_s,
         build_s=time.perf_counter() - start,
         channels_last=True,
-        cudnn_benchmark=settings.device.type == "cuda" and model.convolves,
+        cudnn_benchmark=choices > 0,
+        cudnn_choices=choices,
         cuda_graphs_method=captured(settings),
     )
     bind = binding(frozen, settings, channels_last=True)
