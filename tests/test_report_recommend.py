@@ -47,7 +47,7 @@ def test_the_winner_its_ties_and_the_defaults(folder):
     axes = ["precision", "min_block_size"]
     assert words.winner(advice, axes, "latency") == (
         "m, batch 1 (s): fp16 min_block_size=1 is as good as any by latency, 1.001 ms (latency does not tell it from "
-        "1 more; by the GPU's work, 0.5 ms, none of them is proved better)."
+        "1 more; by the GPU's work, 0.5 ms, it is proved better)."
     )
     assert words.ties(advice, axes, "latency") == (
         "As good by latency as far as is known: fp16 min_block_size=5 (1 ms; the GPU's work 0.9 ms)."
@@ -55,6 +55,14 @@ def test_the_winner_its_ties_and_the_defaults(folder):
     assert words.cost(advice, "latency").startswith(
         "Staying with the defaults (dynamo with nothing set, fp32): +99.8 % ["
     )
+
+
+def test_what_the_gpu_tells_of_some_ties_only_is_not_sure(tmp_path):
+    for name, gpu_ms in (("a", 0.5), ("b", 0.5005), ("c", 0.9)):
+        put(tmp_path, name, 1.0, **TIMED, gpu_ms=gpu_ms, precision="fp16", min_block_size=ord(name))
+    (advice,) = advised(tmp_path)
+    assert (advice.decided, advice.sure, len(advice.ties)) == ("gpu", False, 2)
+    assert "none of them is proved better" in words.winner(advice, ["min_block_size"], "latency")
 
 
 def test_what_nothing_tells_apart_departs_least_from_the_defaults(tmp_path):

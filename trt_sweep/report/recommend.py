@@ -56,10 +56,11 @@ class Advice:
     `fit` are the rows that qualify, by the objective, `left_out` how many do not, by reason; `limits` are the limits
     that were asked for, `idle` the options of those that leave nothing out. `ties` are those of the rows beside the
     winner that nothing proves to be worse than the best, `judged` whether that could be told at all, `decided` what
-    chose the winner among them: `gpu`, `defaults` (the fewest departures), or null for the objective as measured.
-    `runner_up` is the best of the other measurements. `defaults` is the row that a user who sets nothing gets, `unfit`
-    why it does not qualify, null where it does, and `cost` how much more it takes: a difference of logarithms. `second`
-    is null where nothing was measured again.
+    chose the winner among them: `gpu`, `defaults` (the fewest departures), or null for the objective as measured;
+    `sure` whether the GPU's work proves it to be better than they are. `runner_up` is the best of the other
+    measurements. `defaults` is the row that a user who sets nothing gets, `unfit` why it does not qualify, null where
+    it does, and `cost` how much more it takes: a difference of logarithms. `second` is null where nothing was measured
+    again.
     """
 
     rows: pd.DataFrame
@@ -71,6 +72,7 @@ class Advice:
     ties: pd.DataFrame
     judged: bool
     decided: str | None = None
+    sure: bool = False
     defaults: Row | None = None
     unfit: str | None = None
     cost: stats.Difference | None = None
@@ -190,7 +192,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     if fit.empty:
         return Advice(rows, fit, left_out, asked, idle, None, fit, False)
     fit = fit.sort_values(column, ascending=not more, kind="stable")
-    group, known, decided = _best(fit, wanted.objective)
+    group, known, decided, sure = _best(fit, wanted.objective)
     winner: Row = group.iloc[0].to_dict()
     others = fit.drop(group.index[0])
     source = pareto.sources(fit)
@@ -207,7 +209,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
             pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
             cost = stats.difference((1, -1), pair)
     ties = others[others.index.isin(group.index)]
-    return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, defaults, why, cost, runner_up)
+    return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
 
 
 def judged(rows: pd.DataFrame, objective: str) -> Second:
@@ -220,32 +222,34 @@ def judged(rows: pd.DataFrame, objective: str) -> Second:
     rows = pd.concat([fit, rows.drop(fit.index)])
     if fit.empty:
         return Second(rows, fit, False)
-    group, known, _ = _best(fit, objective)
+    group, known, *_ = _best(fit, objective)
     return Second(rows, group, known)
 
 
-def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | None]:
+def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | None, bool]:
     """Those of `fit`, sorted by the objective, that nothing proves to be worse than the best; the one to use first.
 
-    With them whether that could be told, and what chose the first, as in `Advice`.
+    With them whether that could be told, what chose the first, and whether that is sure, as in `Advice`.
     """
     estimates, runs = _estimates(fit, objective)
     known = all(math.isfinite(item.variance) for item in estimates)
     group = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]]
-    first, decided = group, None
+    first, decided, sure = group, None, False
     if objective in ("latency", "throughput"):
         group = first = group[~_excluded(group, objective)]
         if group["gpu_ms_method"].nunique(dropna=False) == 1 and (group["gpu_ms"].astype(float) > 0).all():
             ranks = stats.rank_sets(*_estimates(group, objective, "gpu_ms"))
             first = group[[best == 1 for best, _ in ranks]]
             decided = "gpu" if len(first) < len(group) else None
+            worst = min(worst for best, worst in ranks if best == 1)
+            sure = decided is not None and len(pareto.measurements(first)) == 1 and worst == len(first)
     if not known:  # what is not known to be as good is not taken for its settings
         column = OBJECTIVES[objective][0]
         first = first[first[column] == first[column].iloc[0]]
     chosen = _departures(first).sum(axis=1).sort_values(kind="stable").index[0]
     if decided is None and chosen != group.index[0]:
         decided = "defaults"
-    return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided
+    return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided, sure
 
 
 def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:

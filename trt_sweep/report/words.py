@@ -86,7 +86,7 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
         tie = "the only one that qualifies" if len(advice.rows) > len(own) else f"the only {only}"
     if advice.decided == "gpu":
         work = " per item" if objective == "throughput" else f", {figure(advice.winner, 'gpu')},"
-        work = f"by the GPU's work{work} none of them is proved better"
+        work = f"by the GPU's work{work} {'it is proved' if advice.sure else 'none of them is proved'} better"
         tie = f"{tie if not advice.judged else f'{name} does not tell it from {len(others)} more'}; {work}"
     which = {axis: text.named(text.level(advice.winner[axis])) for axis in _several(own, axes)}
     if which or advice.decided == "defaults":
