@@ -247,7 +247,7 @@ class _Judged:
         """The row that a record of it would be."""
         listed = [list(build) for build in windows or [self.windows]]
         found = timing.Measurement(listed, 1, 0.0).timing(clock.partition(" ")[2] or None)
-        return pd.Series(vars(found) | {"added": self.added})
+        return pd.Series(vars(records.Build()) | vars(found) | {"added": self.added})
 
 
 def _judged(line: job.Line) -> list[_Judged]:
