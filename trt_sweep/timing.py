@@ -156,7 +156,7 @@ def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], **allowed: floa
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Keep Python's garbage collector out of the timed calls, as the standard library's timeit does."""
+    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

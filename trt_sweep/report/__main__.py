@@ -13,6 +13,7 @@ from trt_sweep import table
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupted
 from trt_sweep.report import assembly, html, markdown, readme, recommend
+from trt_sweep.timing import without_collection
 
 HTML, MARKDOWN = "report.html", "report.md"
 
@@ -52,6 +53,7 @@ def percent(given: str) -> float:
     return float(given.removesuffix("%"))
 
 
+@without_collection()  # which goes through all that many records become, again and again, and finds nothing to collect
 def main(arguments: list[str] | None = None) -> int:
     """Write the report and print where; exit code 1 with one line where that cannot be."""
     try:

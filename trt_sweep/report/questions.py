@@ -41,6 +41,7 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     shows one sweep of each model, if there is any one in which engines differ, and counts the others.
     """
     found: list[Block] = []
+    engines = {section.title: _numbers(section.rows["engine_id"]) for section in sections}
     points = {section.title: section.rows[list(LABELLED)].to_dict("records") for section in sections}
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
@@ -50,7 +51,7 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
             found.append(
                 Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
             )
-        one = [_one_engine(section.rows["engine_id"].iloc[places]) for section, places in every]
+        one = [_one_engine(engines[section.title][places]) for section, places in every]
         differing, same = (
             [item for item, alike in zip(every, one, strict=True) if alike is side] for side in (False, True)
         )
@@ -84,9 +85,14 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     return found
 
 
-def _one_engine(engine_ids: pd.Series) -> bool:
-    """Whether rows with these run the same engines, byte for byte."""
-    return bool(engine_ids.notna().all() and engine_ids.nunique() == 1)
+def _numbers(engine_ids: pd.Series) -> np.ndarray:
+    """A number for each engine, -1 where there is none or it is not known."""
+    return np.asarray(pd.factorize(engine_ids)[0])
+
+
+def _one_engine(numbers: np.ndarray) -> bool:
+    """Whether rows whose engines have these numbers run the same ones, byte for byte."""
+    return bool(numbers[0] >= 0 and (numbers == numbers[0]).all())
 
 
 def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
@@ -159,7 +165,9 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
             change = text.NONE
         else:
             change = (
-                SAME if _one_engine(pd.Series([first["engine_id"], content[0]["engine_id"]])) else text.change(*found)
+                SAME
+                if _one_engine(_numbers(pd.Series([first["engine_id"], content[0]["engine_id"]])))
+                else text.change(*found)
             )
         lines.append([_names([row["value"] for row in content], marks), *_cells(content[0]), change])
         names = [_names([row["value"]], marks) for row in content]
