@@ -41,7 +41,7 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     shows one sweep of each model, if there is any one in which engines differ, and counts the others.
     """
     found: list[Block] = []
-    engines = {section.title: _numbers(section.rows["engine_id"]) for section in sections}
+    engines = {section.title: np.asarray(pd.factorize(section.rows["engine_id"])[0]) for section in sections}
     points = {section.title: section.rows[list(LABELLED)].to_dict("records") for section in sections}
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
@@ -85,13 +85,8 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     return found
 
 
-def _numbers(engine_ids: pd.Series) -> np.ndarray:
-    """A number for each engine, -1 where there is none or it is not known."""
-    return np.asarray(pd.factorize(engine_ids)[0])
-
-
 def _one_engine(numbers: np.ndarray) -> bool:
-    """Whether rows whose engines have these numbers run the same ones, byte for byte."""
+    """Whether rows whose engines have these numbers, -1 for unknown, run the same ones, byte for byte."""
     return bool(numbers[0] >= 0 and (numbers == numbers[0]).all())
 
 
@@ -164,11 +159,7 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
         if any(row["place"] == first["place"] for row in content) or math.isnan(found[0]):
             change = text.NONE
         else:
-            change = (
-                SAME
-                if _one_engine(_numbers(pd.Series([first["engine_id"], content[0]["engine_id"]])))
-                else text.change(*found)
-            )
+            change = SAME if _as_default(first, content[0]) else text.change(*found)
         lines.append([_names([row["value"] for row in content], marks), *_cells(content[0]), change])
         names = [_names([row["value"]], marks) for row in content]
         for name, row in zip(names, content, strict=True):
@@ -257,10 +248,15 @@ def _marks(row: dict[Any, Any], axis: str, start: str) -> dict[str, str]:
     return {value: ", ".join(marks) for value, marks in found.items()}
 
 
+def _as_default(default: dict[Any, Any], row: dict[Any, Any]) -> bool:
+    """Whether this row runs the default's engines, byte for byte."""
+    return not text.missing(row["engine_id"]) and bool(row["engine_id"] == default["engine_id"])
+
+
 def _sentence(default: dict[Any, Any], row: dict[Any, Any], what: str, found: tuple[float, float, float]) -> str:
     """What this row does differently from the default's."""
     change, low, high = found
-    if not text.missing(row["engine_id"]) and row["engine_id"] == default["engine_id"]:
+    if _as_default(default, row):
         return "the same engines, byte for byte; differences between their times are noise."
     engines = f"{text.count(row['engines'], 'engine')} instead of {text.level(default['engines'])}"
     if math.isnan(change):
