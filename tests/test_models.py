@@ -125,7 +125,7 @@ def test_inputs_have_nothing_to_do_with_weights(seed):
     factory = {"_target_": "torch.nn.Linear", "in_features": 4096, "out_features": 4}
     spec = config(factory, [InputConfig(shape=[4096])], batch_size=1, seed=seed)
     weight = models.build(spec, CPU).module.weight
-    drawn = [models.inputs(spec, CPU, other).args[0] for other in range(4)]
+    drawn = [models.example_inputs(spec, CPU, other).args[0] for other in range(4)]
     related = torch.corrcoef(torch.cat([weight, *drawn])).fill_diagonal_(0)
     assert float(related.abs().max()) < 0.1  # six standard deviations; from one seed, weights and inputs have 0.3
 
@@ -295,7 +295,7 @@ def test_the_batch_size_is_the_first_dimension():
 def test_the_output_of_random_weights_depends_on_the_input_and_fits_fp16(name):
     factory = {"_target_": models.TORCHVISION, "name": name}
     spec = config(factory, [InputConfig(shape=[3, 96, 96])], batch_size=1, name=name)
-    model, other = models.build(spec, CPU), models.inputs(spec, CPU, other=True)
+    model, other = models.build(spec, CPU), models.example_inputs(spec, CPU, other=True)
     with torch.no_grad():
         reference = model()
         assert accuracy.spread(reference, model.module(*other.args)) > models.FADED

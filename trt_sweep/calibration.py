@@ -33,7 +33,7 @@ def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
     timed, left = config.timed, config.quantization.samples
     if not config.quantization.calibration:
         alone = dataclasses.replace(timed, batch_size=1)
-        drawn = [models.inputs(alone, device, other=2 + index) for index in range(left)]  # 0 and 1 are the point's
+        drawn = [models.example_inputs(alone, device, other=2 + index) for index in range(left)]  # 0, 1: its own
         if not any(spec.batched for spec in timed.model.inputs):
             return drawn
         return [piece for piece, _ in models.pieces(models.joined(drawn, timed), timed)]

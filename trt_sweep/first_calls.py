@@ -57,7 +57,7 @@ def make(
     calls = memory.Calls(device)
     with calling():
         with calls.counted():
-            call = bind(models.inputs(config.timed, device))
+            call = bind(models.example_inputs(config.timed, device))
         timer = timing.Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
         calls.prepare(timer)
         with charged, calls.counted():

@@ -151,10 +151,10 @@ def build(config: SweepConfig, device: torch.device, shared: Shared | None = Non
         if ranges:
             dynamic[key] = ranges
     fixed = config.at(config.dynamic[1]) if config.dynamic else config
-    return Model(module, inputs(fixed, device), dynamic)
+    return Model(module, example_inputs(fixed, device), dynamic)
 
 
-def inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
+def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
     """The inputs of a point whose sizes are all fixed, on `device`, which the model's seed decides.
 
     Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
@@ -172,7 +172,7 @@ def inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
 
 def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
     """The inputs at min, opt and max of the dynamic dimension; those of the point where it has none."""
-    return [inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
+    return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
 
 
 def samples(inputs: Inputs, config: SweepConfig) -> int:
@@ -300,7 +300,7 @@ def _wake_faded_signal(module: torch.nn.Module, config: SweepConfig) -> None:
     """
     fixed = dataclasses.replace(config.timed, batch_size=1)
     with torch.no_grad():
-        one, two = (inputs(fixed, torch.device("cpu"), other) for other in (False, True))
+        one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
         output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
         loud = all(bool(tensor.abs().max() > torch.finfo(torch.float16).tiny) for tensor in accuracy.tensors(output))
         if loud and accuracy.spread(output, other) > FADED:

@@ -61,7 +61,7 @@ def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | No
         settings.phase("profile")
         stack.enter_context(gpu.exclusive(device, settings.phase))
         stack.enter_context(compiled.running())
-        inside = look_inside(compiled, models.inputs(config.timed, device), device, settings.folder)
+        inside = look_inside(compiled, models.example_inputs(config.timed, device), device, settings.folder)
     _draw(settings.folder, inside)  # while the GPU is others' again
     if key is not None:
         shared.put(("profile", key), (config.point_id, inside))

@@ -85,7 +85,7 @@ def measure(model: Model, config: SweepConfig, found: Groups) -> Iterator[Damage
     `config` is of the backend eager. Raises what quantizing raises.
     """
     device, cast = torch.device(config.device), DTYPE[config.base_precision]
-    inputs = models.inputs(config.timed, device)
+    inputs = models.example_inputs(config.timed, device)
     with torch.no_grad(), models.float32_mode("fp32"):
         reference = model.module(*inputs.args, **inputs.kwargs)
         accuracy.require_variance(reference)

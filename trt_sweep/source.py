@@ -42,7 +42,7 @@ class Source:
 
     def _reference(self, phase: str) -> tuple[Any, float]:
         model = self.model()
-        inputs, other = (models.inputs(self.config.timed, self.device, other) for other in (False, True))
+        inputs, other = (models.example_inputs(self.config.timed, self.device, other) for other in (False, True))
         with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
@@ -64,7 +64,7 @@ class Source:
     def _fake_quantized(self, model: Model, phase: str) -> records.Accuracy:
         config = self.config
         reference, _ = self.reference(phase)
-        inputs = models.inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])
+        inputs = models.example_inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])
         with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
             outputs = model.module(*inputs.args, **inputs.kwargs)
         return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
