@@ -19,7 +19,7 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import gpu, loading
-from trt_sweep.api import FIXED, FRONTENDS, OURS, SPECIALIZATION, Api, Parameter, _converted, installed
+from trt_sweep.api import FIXED, FRONTENDS, OURS, SPECIALIZATION, Api, Parameter, _converted, torch_tensorrt
 from trt_sweep.config import RUNTIME_CACHES, RUNTIMES, SPECIALIZATIONS, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.groups import PRECISIONS, InputConfig, ModelConfig
@@ -535,16 +535,16 @@ def test_a_package_of_another_layout_is_refused(tmp_path: Path):
 
 @needs_tensorrt
 def test_the_installed_package_is_one_of_these_versions():
-    api = installed()
+    api = torch_tensorrt()
     assert ".".join(map(str, api.version)) in VERSIONS
     assert gpu.version(NAMES["rtx" if api.rtx else "standard"]).startswith(api.name.split()[1] + ".")
     assert api.tensorrt == gpu.tensorrt_version()
-    assert installed() is api
+    assert torch_tensorrt() is api
 
 
 @needs_tensorrt
 def test_the_installed_package_is_read_as_python_reads_it():
-    api, module = installed(), loading.load()
+    api, module = torch_tensorrt(), loading.load()
     assert api.package == Path(module.__file__).parent
     parameters = inspect.signature(module.dynamo.compile).parameters.values()
     real = {item.name: item.default for item in parameters if item.kind is not inspect.Parameter.VAR_KEYWORD}
@@ -571,7 +571,7 @@ def test_the_installed_package_is_read_as_python_reads_it():
 
 @needs_tensorrt
 def test_the_installed_package_has_what_it_says_it_has():
-    api, features = installed(), loading.load().ENABLED_FEATURES
+    api, features = torch_tensorrt(), loading.load().ENABLED_FEATURES
     assert api.rtx == features.tensorrt_rtx
     assert api.has("torchscript") == features.torchscript_frontend
     assert api.has("fx") == features.fx_frontend
@@ -581,7 +581,7 @@ def test_the_installed_package_has_what_it_says_it_has():
 @needs_tensorrt
 def test_the_installed_package_is_not_imported():
     code = (
-        "import sys; from trt_sweep import api; api.installed().parameters('dynamo'); api.installed().runtimes; "
+        "import sys; from trt_sweep import api; api.torch_tensorrt().parameters('dynamo'); api.torch_tensorrt().runtimes; "
         "print(*{'torch_tensorrt', 'tensorrt', 'tensorrt_rtx'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -591,7 +591,7 @@ def test_the_installed_package_is_not_imported():
 @needs_tensorrt
 @pytest.mark.parametrize(("precision", "disabled"), [("fp32", True), ("tf32", False), ("fp16", True), ("bf16", True)])
 def test_arguments_of_a_precision(precision, disabled):
-    api, point = installed(), config(precision=precision)
+    api, point = torch_tensorrt(), config(precision=precision)
     passed = api.arguments(point, "dynamo")
     assert passed.pop("use_python_runtime", False) is False
     assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
@@ -601,7 +601,7 @@ def test_arguments_of_a_precision(precision, disabled):
 
 @needs_tensorrt
 def test_arguments_of_the_axes():
-    api, point = installed(), config(precision="fp16", min_block_size=7, optimization_level=0)
+    api, point = torch_tensorrt(), config(precision="fp16", min_block_size=7, optimization_level=0)
     passed = api.arguments(point, "dynamo")
     assert (passed["min_block_size"], passed["optimization_level"]) == (7, 0)
     assert api.ignored(point, "dynamo") == (["optimization_level"] if api.rtx else [])
@@ -609,7 +609,7 @@ def test_arguments_of_the_axes():
 
 @needs_tensorrt
 def test_runtimes_of_the_installed_package():
-    api = installed()
+    api = torch_tensorrt()
     for runtime in RUNTIMES:
         if runtime in api.runtimes:
             passed = api.arguments(config(runtime=runtime), "dynamo")
@@ -622,7 +622,7 @@ def test_runtimes_of_the_installed_package():
 
 @needs_tensorrt
 def test_shared_caches_of_the_installed_package_are_files():
-    api, signature = installed(), inspect.signature(loading.load().dynamo.compile)
+    api, signature = torch_tensorrt(), inspect.signature(loading.load().dynamo.compile)
     paths = api.cache_paths("dynamo")
     assert "timing_cache_path" in paths
     assert all(isinstance(signature.parameters[name].default, str) for name in paths)
@@ -631,4 +631,4 @@ def test_shared_caches_of_the_installed_package_are_files():
 def test_a_package_that_is_not_found_is_said_so(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SweepError, match=r"^torch_tensorrt is installed but not found: reinstall it"):
-        installed.__wrapped__()
+        torch_tensorrt.__wrapped__()

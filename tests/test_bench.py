@@ -21,7 +21,7 @@ from trt_sweep.bench import profile, sweep
 @without_gpu
 def test_timing_on_a_cpu(tmp_path):
     arguments = ["--folder", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
-    command = [sys.executable, "-m", "trt_sweep.bench", "timing", *arguments]
+    command = [sys.executable, "-m", "trt_sweep", "bench", "timing", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     tables = json.loads((tmp_path / "bench" / "timing.json").read_text())
@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
 @without_gpu
 def test_the_overhead_of_plans_and_tables(tmp_path):
     folder = tmp_path / "bench"
-    command = [sys.executable, "-m", "trt_sweep.bench", "overhead", "--plans", "2", "4", "--records", "50"]
+    command = [sys.executable, "-m", "trt_sweep", "bench", "overhead", "--plans", "2", "4", "--records", "50"]
     done = subprocess.run([*command, f"--folder={folder}"], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((folder / "overhead.json").read_text())

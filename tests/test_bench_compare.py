@@ -25,7 +25,7 @@ def test_simulated_nights_raise_few_alarms_and_find_three_percent():
 
 def nights_of(folder, **arguments):
     options = [f"--{name}={value}" for name, value in arguments.items()]
-    command = [sys.executable, "-m", "trt_sweep.bench", "compare", f"--folder={folder}", "--simulated=1", *options]
+    command = [sys.executable, "-m", "trt_sweep", "bench", "compare", f"--folder={folder}", "--simulated=1", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return pd.DataFrame(json.loads((folder / "compare.json").read_text())["nights"])

@@ -129,7 +129,7 @@ def test_the_timing_cache_of_either_flavour(monkeypatch, tmp_path, flavor):
     for config in found:
         if flavor == "rtx" and config.cache is not None:
             with pytest.raises(Exception, match=f"^cache={config.cache}: TensorRT-RTX has no timing cache"):
-                api.installed().arguments(config, "dynamo")
+                api.torch_tensorrt().arguments(config, "dynamo")
         else:
             timing_cache.require(config)
 

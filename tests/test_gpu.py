@@ -256,7 +256,7 @@ def test_what_is_recommended_is_measured_again(sweep, tmp_path):
     """On the same GPU, which the report itself does not use."""
     done = sweep("backend=eager,dynamo", "precision=fp16", "measure.max_s=1", example=False)
     assert done.code == 0, done.out + done.err
-    command = [sys.executable, "-m", "trt_sweep.report", str(done.folder), "--remeasure", "--objective", "gpu"]
+    command = [sys.executable, "-m", "trt_sweep", "report", str(done.folder), "--remeasure", "--objective", "gpu"]
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "Measured again, interleaved with 1 other: " in (done.folder / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.partition`: the real partitioner behind a report whose figures are known otherwise."""
+"""`trt-sweep partition`: the real partitioner behind a report whose figures are known otherwise."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_model_without_an_operator_to_convert(own, tmp_path, capsys):
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As a user runs it, so that all that libraries print counts."""
-    command = [sys.executable, "-m", "trt_sweep.partition", "--config-dir", str(EXAMPLE), *arguments]
+    command = [sys.executable, "-m", "trt_sweep", "partition", "--config-dir", str(EXAMPLE), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
 
 

@@ -271,7 +271,7 @@ def test_main_draws_without_a_display(tmp_path):
     folder = point(tmp_path, "resnet18-cpp")
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     done = subprocess.run(
-        [sys.executable, "-m", "trt_sweep.layers", str(folder), "--pictures"],
+        [sys.executable, "-m", "trt_sweep", "layers", str(folder), "--pictures"],
         env=environment | {"MPLBACKEND": "tkagg"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -136,13 +136,13 @@ TAKEN = {
 @without_gpu
 @pytest.mark.parametrize(("net", "method"), [*REFUSED, *TAKEN])
 def test_what_the_library_says_without_a_gpu(net, method, tmp_path):
-    if not api.installed().rtx:
+    if not api.torch_tensorrt().rtx:
         pytest.skip("the standard builder needs a GPU")
     (point,) = plan.effective(config(method, net=net, backend="dynamo", dryrun=True))
     _, made, _, _ = applied(point)
     with contextlib.ExitStack() as stack, torch.no_grad():
         if (net, method) in REFUSED:
-            if "int8" in method and api.installed().version != (2, 14):
+            if "int8" in method and api.torch_tensorrt().version != (2, 14):
                 pytest.skip("known for TensorRT-RTX 1.6")
             with pytest.raises(Unsupported, match=REFUSED[net, method]):
                 backends.get("dynamo").plan(made, settings(point, tmp_path, stack))

@@ -8,6 +8,7 @@ import pytest
 from test_table import load, put
 
 from trt_sweep import ranking, stats, table
+from trt_sweep.notes import notes as notes_of
 
 TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
 TIMED |= {"gpu_ms_method": "graph", "launch_bound": False}
@@ -44,7 +45,7 @@ def test_methods_are_ranked_within_themselves(tmp_path):
     for name, gpu_ms, method in (("a", 1.0, "graph"), ("b", 2.0, "graph"), ("c", 0.5, "queued")):
         put(tmp_path, name, 5.0, **TIMED | {"gpu_ms_method": method}, gpu_ms=gpu_ms)
     assert ranks(tmp_path, "gpu") == {"a": (1, 1), "b": (2, 2), "c": None}
-    assert any("graph and queued" in note for note in table.notes(table.load(tmp_path)))
+    assert any("graph and queued" in note for note in notes_of(table.load(tmp_path)))
 
 
 def test_a_latency_that_the_host_bounds_needs_a_larger_difference(tmp_path):
@@ -124,7 +125,7 @@ def test_builds_count_instead_of_rounds(tmp_path):
 
 
 def notes(folder) -> str:
-    return "\n".join(table.notes(table.load(folder)))
+    return "\n".join(notes_of(table.load(folder)))
 
 
 def test_launch_bound_and_what_cuda_graphs_gained(tmp_path):

@@ -277,7 +277,7 @@ def test_brief_answers_show_one_sweep_of_each_model(tmp_path):
 def test_readme_says_what_the_published_records_say():
     rows = table.load(ROOT / "outputs/reference")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.renewed(text, rows) == text, "python -m trt_sweep.report outputs/reference --readme README.md"
+    assert readme.renewed(text, rows) == text, "trt-sweep report outputs/reference --readme README.md"
 
 
 def test_readme_section_is_renewed(tmp_path, capsys):

@@ -37,7 +37,7 @@ def first(tmp_path_factory) -> Path:
 
 
 def report(folder: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trt_sweep.report", str(folder), "--remeasure", *arguments]
+    command = [sys.executable, "-m", "trt_sweep", "report", str(folder), "--remeasure", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from trt_sweep import records, table
 from trt_sweep.errors import SweepError
+from trt_sweep.notes import notes as notes_of
 from trt_sweep.records import Record
 
 COMMON = {
@@ -104,7 +105,7 @@ def test_unreadable_files_are_named(tmp_path):
     unreadable = rows.attrs["unreadable"]
     assert set(unreadable) == {str(tmp_path / "points" / name / "record.json") for name in bad}
     assert unreadable[str(tmp_path / "points" / "foreign" / "record.json")] == "ValueError: not a record"
-    assert sum(note.startswith("unreadable: ") for note in table.notes(rows)) == 3
+    assert sum(note.startswith("unreadable: ") for note in notes_of(rows)) == 3
 
 
 def test_newer_schema_is_refused(tmp_path):
@@ -141,7 +142,7 @@ def test_notes_say_why_there_is_no_profile_unless_the_status_does(tmp_path):
     put(tmp_path, "b", 5.0, status="inaccurate", profile_reason="not looked into: status=inaccurate")
     put(tmp_path, "c", status="build_failed", profile_reason="not looked into: status=build_failed")
     put(tmp_path, "d", status="dryrun", profile_reason="profile=true: a dry run builds no engines")
-    found = [note for note in table.notes(table.load(tmp_path)) if note.startswith("no profile of ")]
+    found = [note for note in notes_of(table.load(tmp_path)) if note.startswith("no profile of ")]
     assert found == [f"no profile of points/a: {why}", "no profile of points/b: not looked into: status=inaccurate"]
 
 
@@ -157,17 +158,17 @@ def test_notes_about_shared_engines(tmp_path):
     put(tmp_path, "a", 5.0, engine_id="abcdef123", min_block_size=1)
     put(tmp_path, "b", 5.0, engine_id="abcdef123", min_block_size=5)
     put(tmp_path, "c", 5.0, engine_id="other")
-    (note,) = table.notes(table.load(tmp_path))
+    (note,) = notes_of(table.load(tmp_path))
     assert note.startswith("2 points share one engine (abcdef): min_block_size did not change it; ")
     put(tmp_path, "d", 5.0, engine_id="other", runtime="python")
-    assert "runtime did not change it, but may run it differently" in table.notes(table.load(tmp_path))[1]
+    assert "runtime did not change it, but may run it differently" in notes_of(table.load(tmp_path))[1]
 
 
 @pytest.mark.parametrize(("flavor", "name"), [("rtx", "TensorRT-RTX"), ("standard", "TensorRT")])
 def test_notes_about_ignored_axes(tmp_path, flavor, name):
     for point in "ab":
         put(tmp_path, point, 5.0, ignored_axes=["optimization_level"], tensorrt_flavor=flavor)
-    assert table.notes(table.load(tmp_path)) == [f"{name} accepts optimization_level without effect"]
+    assert notes_of(table.load(tmp_path)) == [f"{name} accepts optimization_level without effect"]
 
 
 def test_notes_about_failures_and_plans(tmp_path):
@@ -176,7 +177,7 @@ def test_notes_about_failures_and_plans(tmp_path):
     plan = {"assumed_compute_capability": "9.0", "engines": 2, "default_min_block_size": 5}
     advice = {"advised_min_block_size": 45, "advised_min_block_size_moderate": 22}
     put(tmp_path, "plan", status="dryrun", **plan, **advice)
-    assert table.notes(table.load(tmp_path)) == [
+    assert notes_of(table.load(tmp_path)) == [
         "planned, not built or timed: 1 of 3 points (no GPU here; compute capability 9.0 assumed)",
         "m: the library advises min_block_size=45 or 22 (fewest segments, moderate); its default is 5",
         "run_failed in timing (points/lost): RuntimeError: boom",
@@ -199,7 +200,7 @@ def test_notes_about_quantization(tmp_path):
     put(tmp_path, "a", quantization_method="m_a", calibration="random", finite=False, **how, **of)
     put(tmp_path, "b", quantization_method="m_b", calibration="mine", finite=True, rel_l2_error=0.08, **how, **of)
     put(tmp_path, "c", quantization_method="m_c", finite=False, **how, fake_quant_finite=False)
-    notes = table.notes(table.load(tmp_path))
+    notes = notes_of(table.load(tmp_path))
     assert any("random calibration: m_a chose" in note for note in notes)
     assert any("m dynamo m_a: the engine is wrong" in note and "7.0e-02" in note for note in notes)
     assert any("m dynamo m_b: the method is wrong" in note for note in notes)

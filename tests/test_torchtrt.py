@@ -48,7 +48,7 @@ def test_defaults_of_the_installed_package(monkeypatch, frontend, size):
     found = torchtrt.effective(config(frontend), frontend)
     has_runtimes = frontend != "torchscript"
     assert found.min_block_size == size
-    assert found.runtime == (api.installed().runtimes[0] if has_runtimes else None)
+    assert found.runtime == (api.torch_tensorrt().runtimes[0] if has_runtimes else None)
     assert found.optimization_level == (3 if has_runtimes else None)
     assert found.profiling_verbosity == ("layer_names_only" if has_runtimes else None)
     given = config(frontend, min_block_size=7, runtime="cpp", optimization_level=0, profiling_verbosity="none")
@@ -66,7 +66,7 @@ def test_caches_are_the_points_own_and_begin_empty(tmp_path: Path, frontend):
     assert found.pop("device") == device
     assert found["timing_cache_path"] == str(old)
     assert not old.exists()
-    assert found.keys() == set(api.installed().cache_paths(frontend))
+    assert found.keys() == set(api.torch_tensorrt().cache_paths(frontend))
     assert {Path(path).parent for path in found.values()} == {tmp_path}
 
 

@@ -328,7 +328,7 @@ _KINDS: dict[str, _Kind] = {
 
 
 @functools.cache
-def installed() -> Api:
+def torch_tensorrt() -> Api:
     """The Torch-TensorRT that is installed; its package is found, not imported."""
     spec = importlib.util.find_spec("torch_tensorrt")
     if spec is None or not spec.submodule_search_locations:

@@ -50,7 +50,7 @@ def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
     """
     conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
     convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
-    ignored = frozenset(api.installed().ignored(settings.config, settings.config.backend))
+    ignored = frozenset(api.torch_tensorrt().ignored(settings.config, settings.config.backend))
     tally = Tally()
 
     def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:

@@ -136,19 +136,19 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
     if device.type == "cuda":
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     try:
-        lock = locks.lock(name)
+        held = locks.lock(name)
         try:
-            lock.acquire(blocking=False)
+            held.acquire(blocking=False)
         except Timeout:
             tell(f"waiting for another sweep to leave {name}")
-            lock.acquire(poll_interval=0.02)
+            held.acquire(poll_interval=0.02)
     except OSError as error:
         path = locks.LOCKS / f"{name}.lock"
         raise SweepError(f"{path} cannot be opened ({error.strerror}): let all users write it, or remove it") from error
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 @contextlib.contextmanager

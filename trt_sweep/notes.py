@@ -87,7 +87,7 @@ def notes(table: pd.DataFrame) -> list[str]:
             "build_s counts what building them took"
         )
     found += _merged(table)
-    found += ranking.notes(table)
+    found += ranking.clock_notes(table)
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
     if ignored:
         names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}

@@ -126,7 +126,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def notes(table: pd.DataFrame) -> list[str]:
+def clock_notes(table: pd.DataFrame) -> list[str]:
     """What the ranks and clocks mean for a reader of the table."""
     found = []
     if table["latency_rank"].notna().any():

@@ -42,7 +42,7 @@ def explained(what: str) -> Iterator[None]:
         if not refused or NO_MEMORY.search(f"{said} {error}"):
             raise
         kind = Refused if converting else Unsupported
-        raise kind(f"{what}: {api.installed().name} refuses it: {one_line(Unsupported(said), 400)}") from error
+        raise kind(f"{what}: {api.torch_tensorrt().name} refuses it: {one_line(Unsupported(said), 400)}") from error
     finally:
         logger.removeHandler(errors)
 

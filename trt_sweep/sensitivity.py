@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.sensitivity model=NAME quantization.method=NAME`: which layers quantizing hurts, and which pay.
+"""`trt-sweep sensitivity model=NAME quantization.method=NAME`: which layers quantizing hurts, and which pay.
 
 It quantizes one group of layers at a time and leaves the others as they are. Without a GPU it knows the damage alone.
 """
@@ -177,7 +177,7 @@ def show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Print the ranking of one point's layers; exit code 1 with one line where that cannot be."""
     parser = argparse.ArgumentParser(
-        prog="python -m trt_sweep.sensitivity",
+        prog="trt-sweep sensitivity",
         description="Quantize one group of layers at a time, and rank the groups by damage, per gain on a GPU.",
     )
     parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: quantization.method=…")
@@ -211,7 +211,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {app.explain(error) if not isinstance(error, Unsupported) else error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

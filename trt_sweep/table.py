@@ -1,4 +1,4 @@
-"""All records below a folder as one DataFrame; `python -m trt_sweep.table FOLDER` prints it and writes it."""
+"""All records below a folder as one DataFrame; `trt-sweep table FOLDER` prints it and writes it."""
 
 from __future__ import annotations
 
@@ -174,10 +174,8 @@ def show(table: pd.DataFrame, console: Console | None = None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m trt_sweep.table FOLDER`"""
-    parser = argparse.ArgumentParser(
-        prog="python -m trt_sweep.table", description="Print and write the table of a sweep."
-    )
+    """`trt-sweep table FOLDER`"""
+    parser = argparse.ArgumentParser(prog="trt-sweep table", description="Print and write the table of a sweep.")
     parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
     options = parser.parse_args(arguments)
     try:
@@ -194,7 +192,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print("written:", ", ".join(map(str, written)))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

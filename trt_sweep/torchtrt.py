@@ -35,9 +35,9 @@ T = TypeVar("T")
 def effective(config: SweepConfig, frontend: str) -> SweepConfig:
     """Fill in the defaults of the installed Torch-TensorRT; raises SweepError where that is none, or cannot be."""
     loading.require_installed(config.backend)
-    if not api.installed().has(frontend):
+    if not api.torch_tensorrt().has(frontend):
         return config  # the row will say so
-    config = timing_cache.effective(api.installed().effective(config, frontend))
+    config = timing_cache.effective(api.torch_tensorrt().effective(config, frontend))
     if frontend not in ("dynamo", "torch_compile"):
         return config
     level = config.optimization_level
@@ -51,7 +51,7 @@ def effective(config: SweepConfig, frontend: str) -> SweepConfig:
 @functools.cache
 def default_optimization_level() -> int | None:
     """The level of a fresh builder; None for RTX, which has no effect of it, and where no builder can be asked."""
-    if api.installed().rtx or not torch.cuda.is_available():
+    if api.torch_tensorrt().rtx or not torch.cuda.is_available():
         return None
     trt = importlib.import_module("tensorrt")
     return int(trt.Builder(trt.Logger(trt.Logger.ERROR)).create_builder_config().builder_optimization_level)
@@ -59,7 +59,7 @@ def default_optimization_level() -> int | None:
 
 def further_arguments(settings: Settings, frontend: str) -> dict[str, Any]:
     """The device, and a file of the point's own for each cache that builds share by default; an old one is removed."""
-    names = api.installed().cache_paths(frontend)
+    names = api.torch_tensorrt().cache_paths(frontend)
     caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
     for path in caches.values():
         path.unlink(missing_ok=True)
@@ -122,8 +122,8 @@ def finish(
 
 def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> None:
     """Keep every argument that the compiler saw, its defaults included."""
-    defaults = {name: item.default for name, item in api.installed().parameters(frontend).items()}
-    caches = {name: Path(str(arguments[name])).name for name in api.installed().cache_paths(frontend)}
+    defaults = {name: item.default for name, item in api.torch_tensorrt().parameters(frontend).items()}
+    caches = {name: Path(str(arguments[name])).name for name in api.torch_tensorrt().cache_paths(frontend)}
     plain = {
         name: sorted(map(str, value)) if isinstance(value, set) else value if _plain(value) else str(value)
         for name, value in (defaults | arguments | caches).items()
@@ -166,7 +166,7 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
     contexts. Without `runtime_cache` none is attached: the library's default is a file that all
     processes of a user share, and the order of the points would show in their first calls.
     """
-    if not api.installed().runtime_settings:
+    if not api.torch_tensorrt().runtime_settings:
         return
     runtime = importlib.import_module("torch_tensorrt.runtime")
     config = settings.config
@@ -207,7 +207,7 @@ def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, Run
     in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
     if not engines and not in_torch:
         raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
-    native = api.installed().runtime_settings and not in_torch  # RTX's would be nested in the module's
+    native = api.torch_tensorrt().runtime_settings and not in_torch  # RTX's would be nested in the module's
     how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
     now: dict[str, Any] = {}
 

@@ -31,10 +31,10 @@ def plan(model: Model, settings: Settings) -> Compiled:
     The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
     builder alone.
     """
-    arguments = api.installed().arguments(settings.config, "dynamo")
+    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
-    if not (settings.config.quantized and settings.config.dryrun and api.installed().rtx):
+    if not (settings.config.quantized and settings.config.dryrun and api.torch_tensorrt().rtx):
         return planned
     settings.phase("build")
     with refusal.explained(_method(settings)), cast.lowering(), refusal.building_on_the_cpu() as engines:
@@ -45,7 +45,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
 
 def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
     """Export; what is given back partitions, as often as it is called, and builds nothing."""
-    arguments = api.installed().arguments(settings.config, "dynamo")
+    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, _ = _exported(cast, settings)
     return _lowered(program, cast, arguments).dry_run
@@ -53,7 +53,7 @@ def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
-    arguments = api.installed().arguments(settings.config, "dynamo")
+    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
     reused = settings.reuse(planned)
@@ -94,7 +94,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     # No other axis reaches the partitioner.
     planned, details = settings.once(f"partition {size}", lambda: partition.plan(dry_run, size, settings.once))
     write_json(settings.folder / partition.FILE, details)
-    ignored = api.installed().ignored(settings.config, "dynamo")
+    ignored = api.torch_tensorrt().ignored(settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     settings.keep(compiled)
     return program, compiled

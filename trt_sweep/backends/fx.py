@@ -55,7 +55,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
             list(cast.inputs.args),
             lower_precision=lower.FP16 if config.precision == "fp16" else lower.FP32,
             dynamic_batch=False,
-            **api.installed().arguments(config, "fx"),
+            **api.torch_tensorrt().arguments(config, "fx"),
         )
         synchronize(settings.device)
         build_s = time.perf_counter() - start
@@ -64,9 +64,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 
 def _require_fx() -> None:
-    installed = api.installed()
-    if not installed.has("fx"):
+    library = api.torch_tensorrt()
+    if not library.has("fx"):
         raise Unsupported(
-            f"backend=fx: {installed.name} has no FX frontend (ENABLED_FEATURES.fx_frontend is False); only the "
+            f"backend=fx: {library.name} has no FX frontend (ENABLED_FEATURES.fx_frontend is False); only the "
             "standard flavour ships it"
         )

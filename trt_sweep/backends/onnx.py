@@ -101,7 +101,7 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
         if config.cache == "warm":
             make()
         cache_id = timing_cache.content_id(cache) if cache else None
-        ignored = api.installed().ignored(config, "onnx")
+        ignored = api.torch_tensorrt().ignored(config, "onnx")
 
         def depends_on() -> dict[str, Any]:
             return {
@@ -142,7 +142,7 @@ def _parsed(
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
     )
-    planned = Compiled(None, build, partition, ignored_axes=api.installed().ignored(settings.config, "onnx"))
+    planned = Compiled(None, build, partition, ignored_axes=api.torch_tensorrt().ignored(settings.config, "onnx"))
     settings.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None

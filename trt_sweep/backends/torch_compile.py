@@ -73,7 +73,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 def _arguments(config: SweepConfig) -> dict[str, Any]:
     # By default a graph whose build fails runs in PyTorch, and nobody is told.
-    return api.installed().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
+    return api.torch_tensorrt().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
 
 
 def _compiled(
@@ -111,7 +111,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     # No other axis reaches the partitioner.
     planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
     write_json(settings.folder / partition.FILE, details)
-    ignored = api.installed().ignored(settings.config, "torch_compile")
+    ignored = api.torch_tensorrt().ignored(settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     settings.keep(compiled)
     return compiled

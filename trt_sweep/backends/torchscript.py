@@ -49,7 +49,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     settings.phase("build")
     torch_tensorrt = loading.load()
     config, device = settings.config, settings.device
-    arguments = api.installed().arguments(config, "torchscript")
+    arguments = api.torch_tensorrt().arguments(config, "torchscript")
     with settings.building():
         start = time.perf_counter()
         built = torch_tensorrt.ts.compile(
@@ -75,9 +75,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 
 def _plan(model: Model, settings: Settings) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
-    installed = api.installed()
-    if not installed.has("torchscript"):
-        raise Unsupported(f"backend=torchscript: {installed.name} was built without the TorchScript frontend")
+    library = api.torch_tensorrt()
+    if not library.has("torchscript"):
+        raise Unsupported(f"backend=torchscript: {library.name} was built without the TorchScript frontend")
     mode = settings.config.torchscript.mode
     if model.inputs.kwargs and mode == "script":
         raise Unsupported("torchscript.mode=script takes inputs by position only here: use torchscript.mode=trace")
@@ -86,9 +86,9 @@ def _plan(model: Model, settings: Settings) -> tuple[Model, torch.jit.ScriptModu
     start = time.perf_counter()
     cast = tracing.by_position(model.to(settings.dtype)) if mode == "trace" else model.to(settings.dtype)
     module = tracing.torchscript(cast, mode)
-    partition = Partition(default_min_block_size=installed.parameters("torchscript")["min_block_size"].default)
+    partition = Partition(default_min_block_size=library.parameters("torchscript")["min_block_size"].default)
     export_s = time.perf_counter() - start
-    ignored = installed.ignored(settings.config, "torchscript")
+    ignored = library.ignored(settings.config, "torchscript")
     planned = Compiled(None, Build(export_s=export_s), partition, runtime="cpp", ignored_axes=ignored)
     settings.keep(planned)
     return cast, module, planned

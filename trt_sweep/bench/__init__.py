@@ -1,1 +1,1 @@
-"""The instrument measured beside what a user would run instead: `python -m trt_sweep.bench NAME`."""
+"""The instrument measured beside what a user would run instead: `trt-sweep bench NAME`."""

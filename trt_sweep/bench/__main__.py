@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.bench NAME`: `timing`, `sweep`, `profile`, `compare`, `overhead` and `report`."""
+"""`trt-sweep bench NAME`: `timing`, `sweep`, `profile`, `compare`, `overhead` and `report`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST = {"repeats": 2, "windows": 10, "points": 4, "build_workers": 1, "nights":
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark that is named; exit code 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(prog="python -m trt_sweep.bench", description="Check the instrument itself.")
+    parser = argparse.ArgumentParser(prog="trt-sweep bench", description="Check the instrument itself.")
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     timing = benchmarks.add_parser("timing", help="how repeatable each clock is, and what the ranks claim")
     timing.add_argument("--folder", type=Path, default=Path("outputs/bench/timing"), help="where the results go")
@@ -96,7 +96,3 @@ def _require_counts(options: argparse.Namespace, *names: str) -> None:
         least = min(getattr(options, name))
         if least < 1:
             raise SweepError(f"--{name}={least} is not allowed: use integers of at least 1")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.compare OLD NEW`: what became of each point from one night to another."""
+"""`trt-sweep compare OLD NEW`: what became of each point from one night to another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     0: no alarm. 1: a point regressed, or newly fails. 2: the two cannot be compared, or too little could be seen.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m trt_sweep.compare",
+        prog="trt-sweep compare",
         description="Compare two runs of a sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
         "2: not comparable, or too noisy to tell.",
     )
@@ -63,7 +63,3 @@ def main(arguments: list[str] | None = None) -> int:
     if found.points:
         console.print(output.render(found))
     return found.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

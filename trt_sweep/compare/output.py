@@ -193,14 +193,14 @@ def junit(comparison: Comparison) -> str:
     """
     cases = [_case(point) for point in comparison.points]
     if comparison.exit_code not in (FINE, 1):
-        case = ET.Element("testcase", classname="trt_sweep.compare", name="comparable", time="0")
+        case = ET.Element("testcase", classname="trt_sweep_compare", name="comparable", time="0")
         ET.SubElement(case, "error", message=clean("; ".join(comparison.problems)))
         cases.insert(0, case)
     counted = {"tests": str(len(cases))}
     for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         counted[name] = str(sum(case.find(tag) is not None for case in cases))
-    root = ET.Element("testsuites", {"name": "trt_sweep.compare"} | counted)
-    suite = ET.SubElement(root, "testsuite", {"name": "trt_sweep.compare", "time": "0"} | counted)
+    root = ET.Element("testsuites", {"name": "trt_sweep_compare"} | counted)
+    suite = ET.SubElement(root, "testsuite", {"name": "trt_sweep_compare", "time": "0"} | counted)
     suite.extend(cases)
     ET.SubElement(suite, "system-out").text = "\n".join(words(comparison))
     ET.indent(root)
@@ -209,7 +209,7 @@ def junit(comparison: Comparison) -> str:
 
 def _case(point: Judged) -> ET.Element:
     model, name = clean(str(point.row["model"])), clean(point.label)
-    case = ET.Element("testcase", classname=f"trt_sweep.compare.{model}", name=name, time="0")
+    case = ET.Element("testcase", classname=f"trt_sweep_compare.{model}", name=name, time="0")
     if point.verdict in ALARMS:
         kind = "slower" if point.verdict == REGRESSED else "failing"
         ET.SubElement(case, "failure", type=kind, message=point.verdict).text = sentence(point)

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.history FOLDER…`: where the times of points shifted over many nights, and a page of trends."""
+"""`trt-sweep history FOLDER…`: where the times of points shifted over many nights, and a page of trends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD_INPUT = 2
 def main(arguments: list[str] | None = None) -> int:
     """Print the shifts and write the page; exit code 2 with one line where the nights cannot be read."""
     parser = argparse.ArgumentParser(
-        prog="python -m trt_sweep.history", description="Find level shifts over many nights of one sweep."
+        prog="trt-sweep history", description="Find level shifts over many nights of one sweep."
     )
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER", help="a night each, or one above all of them"
@@ -50,7 +50,3 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"· {line}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"written: {options.html}", highlight=False, markup=False, soft_wrap=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.layers POINT`: the layers inside a point's engines, or what differs from another point's."""
+"""`trt-sweep layers POINT`: the layers inside a point's engines, or what differs from another point's."""
 
 from __future__ import annotations
 
@@ -228,8 +228,8 @@ def comparison_notes(here: pd.DataFrame, there: pd.DataFrame, comparison: pd.Dat
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m trt_sweep.layers POINT`; exit code 1 with one line where that cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m trt_sweep.layers", description="Show the layers inside engines.")
+    """`trt-sweep layers POINT`; exit code 1 with one line where that cannot be read."""
+    parser = argparse.ArgumentParser(prog="trt-sweep layers", description="Show the layers inside engines.")
     parser.add_argument(
         "folder", type=Path, help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID"
     )
@@ -288,7 +288,3 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 def _say(console: Console, notes: list[str]) -> None:
     for note in notes:
         console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

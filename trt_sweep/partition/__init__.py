@@ -62,7 +62,7 @@ def plan(dry_run: DryRun, size: int, once: Once, frontend: str = "dynamo") -> tu
         engine_inputs=sum(map(_engine_inputs, (graph for _, graph in graphs))),
         fallback_ops=len(fallback),
         partition_id=identity([graph for _, graph in graphs]),
-        default_min_block_size=api.installed().parameters(frontend)["min_block_size"].default,
+        default_min_block_size=api.torch_tensorrt().parameters(frontend)["min_block_size"].default,
         advised_min_block_size=max(finest_ops, default=None),
         advised_min_block_size_moderate=moderate,
         assumed_compute_capability=None

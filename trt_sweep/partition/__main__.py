@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.partition model=NAME`: what would go into engines, what would not, and what crosses."""
+"""`trt-sweep partition model=NAME`: what would go into engines, what would not, and what crosses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     """Print the report of one point, and write it where asked; exit code 1 with one line where that cannot be."""
     parser = _Parser(
-        prog="python -m trt_sweep.partition",
+        prog="trt-sweep partition",
         description="Print what Torch-TensorRT would put into engines, without building any; needs no GPU.",
     )
     parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: model=googlenet min_block_size=1")
@@ -146,7 +146,3 @@ def _data(config: SweepConfig, found: Report) -> dict[str, Any]:
         "environment": dataclasses.asdict(gpu.environment(None)),
         **dataclasses.asdict(found),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

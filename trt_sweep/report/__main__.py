@@ -1,4 +1,4 @@
-"""`python -m trt_sweep.report FOLDER`: what the records of a sweep answer, as HTML and Markdown."""
+"""`trt-sweep report FOLDER`: what the records of a sweep answer, as HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="python -m trt_sweep.report",
+        prog="trt-sweep report",
         description="Write what the records below a folder answer as report.html and report.md.",
     )
     parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
@@ -104,7 +104,3 @@ def _write(out: Path, content: dict[str, str]) -> list[Path]:
             raise SweepError(f"{path} cannot be written: {error.strerror}") from error
         written.append(path)
     return written
-
-
-if __name__ == "__main__":
-    sys.exit(main())

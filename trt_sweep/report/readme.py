@@ -9,7 +9,7 @@ import pandas as pd
 from trt_sweep.errors import SweepError
 from trt_sweep.report import assembly, markdown
 
-BEGIN, END = "<!-- answers: made by python -m trt_sweep.report, do not edit -->", "<!-- end of answers -->"
+BEGIN, END = "<!-- answers: made by trt-sweep report, do not edit -->", "<!-- end of answers -->"
 
 
 def renewed(text: str, rows: pd.DataFrame, delta: float = assembly.DELTA) -> str:
