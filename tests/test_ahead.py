@@ -17,9 +17,10 @@ from test_faults import gone, processes
 
 from trt_sweep import gpu
 from trt_sweep.ahead import Ahead
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
-from trt_sweep.groups import InputConfig, LimitsConfig, ModelConfig
 from trt_sweep.point import Point
 from trt_sweep.worker import Worker
 

@@ -19,10 +19,11 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import gpu, loading
-from trt_sweep.api import FIXED, FRONTENDS, OURS, SPECIALIZATION, Api, Parameter, _converted, torch_tensorrt
-from trt_sweep.config import RUNTIME_CACHES, RUNTIMES, SPECIALIZATIONS, SweepConfig
+from trt_sweep.api import FIXED, FRONTENDS, OURS, Api, Parameter, _converted, torch_tensorrt
+from trt_sweep.config.groups import PRECISIONS
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.groups import PRECISIONS, InputConfig, ModelConfig
 
 NAMES = {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}
 VERSIONS = {"2.11": "2.11.0", "2.12": "2.12.1", "2.13": "2.13.0", "2.14": "2.14.0"}

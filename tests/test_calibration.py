@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from trt_sweep import calibration
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import InputConfig, ModelConfig, QuantizationConfig
 
 CPU = torch.device("cpu")
 HERE = __name__

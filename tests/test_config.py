@@ -12,9 +12,11 @@ from omegaconf import OmegaConf
 
 from trt_sweep import __main__ as app
 from trt_sweep import wrong_type
-from trt_sweep.config import SweepConfig, from_hydra
+from trt_sweep.config.groups import AccuracyConfig, MeasureConfig, QuantizationConfig
+from trt_sweep.config.hydra import from_hydra
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import AccuracyConfig, InputConfig, MeasureConfig, ModelConfig, QuantizationConfig
 
 
 def sweep(**values) -> SweepConfig:

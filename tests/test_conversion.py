@@ -15,9 +15,9 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import api, conversion, gpu, loading, partition, timing_cache, tracing
 from trt_sweep.backends import Settings
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store, digest
-from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.models import Inputs, Model
 
 pytestmark = [needs_tensorrt, without_gpu]

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from trt_sweep import evaluation
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import AccuracyConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import AccuracyConfig, InputConfig, ModelConfig
 
 CPU = torch.device("cpu")
 HERE = __name__

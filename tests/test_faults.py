@@ -19,8 +19,9 @@ import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
 from trt_sweep import claims, isolation, records, table
-from trt_sweep.config import SweepConfig
-from trt_sweep.groups import InputConfig, IsolationConfig, LimitsConfig, MeasureConfig, ModelConfig
+from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.progress import LOG
 from trt_sweep.sweep import Sweep
@@ -320,8 +321,10 @@ def test_a_read_only_disk(small_disk):
 
 def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     """So it touches no GPU, and what breaks torch cannot break it."""
-    code = "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config import SweepConfig; "
-    code += "from trt_sweep.groups import InputConfig, ModelConfig; from pathlib import Path; "
+    code = (
+        "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config.sweep import SweepConfig; "
+    )
+    code += "from trt_sweep.config.groups import InputConfig, ModelConfig; from pathlib import Path; "
     code += "child = isolation.start('worker', Path(sys.argv[1]), print, {}); "
     code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
     code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "

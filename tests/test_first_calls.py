@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import backends, first_calls, memory
+from trt_sweep import backends, evaluation, first_calls, memory
 from trt_sweep.errors import SweepError
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
@@ -56,8 +56,8 @@ def test_wrong_outputs():
 
 def test_the_evaluation_is_of_the_build(monkeypatch):
     how = dataclasses.replace(eager().accuracy, evaluate={"_target_": "math.prod"})
-    monkeypatch.setattr(first_calls.evaluation, "run", lambda model, config, device: 0.5)
-    monkeypatch.setattr(first_calls.evaluation, "name", lambda config: "top1")
+    monkeypatch.setattr(evaluation, "run", lambda model, config, device: 0.5)
+    monkeypatch.setattr(evaluation, "name", lambda config: "top1")
     source = Source(dataclasses.replace(eager(), accuracy=how), CPU, Shared())
     module = source.model().module
     compiled = backends.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))

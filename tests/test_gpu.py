@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from trt_sweep import backends, cudagraphs, gpu, health, job, layers, models, records, table, timing
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PRIVATE
-from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 
@@ -145,7 +146,7 @@ def test_three_clocks_agree_on_work_that_hides_the_host():
     assert once.clock == "cuda_events" and once.gpu_ms_method == "graph" and once.gpu_ms_reason is None
     assert once.launch_bound is False and once.enqueue_ms < 0.2 * once.gpu_ms
     assert twice.latency_ms / once.latency_ms == pytest.approx(2, rel=0.1)
-    for method in timing.METHODS:
+    for method in records.METHODS:
         got = [float(np.median(each.gpu_ms[method])) for each in (one, two)]
         assert got[1] / got[0] == pytest.approx(2, rel=0.05) and got[0] == pytest.approx(once.latency_ms, rel=0.05)
 
@@ -163,7 +164,7 @@ def test_gpu_ms_leaves_the_host_out():
 
     found, row = window(dawdling, max_s=1.0)
     assert row.latency_ms > 1 and row.enqueue_ms > 1 and row.launch_bound is True
-    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in timing.METHODS)
+    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in records.METHODS)
 
 
 def test_a_call_that_waits_for_the_gpu_has_no_gpu_ms():

@@ -11,9 +11,10 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job, layers, models, records, rows
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
-from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.sharing import Shared
@@ -90,7 +91,7 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
         assert records.read(tmp_path / records.RECORD).rounds == 2
         last = line.again()
     assert records.read(tmp_path / records.RECORD) == last and last.created_utc == first.created_utc
-    samples = np.load(tmp_path / job.SAMPLES)
+    samples = np.load(tmp_path / records.SAMPLES)
     assert len(samples["latency_ms"]) == last.samples > first.samples
     assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
     assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
@@ -133,7 +134,7 @@ def test_builds_are_told_apart(tmp_path):
         record = line.again()
     assert (record.builds, record.rounds) == (3, 2)
     assert record.latency_ms_between_builds > 0 and record.latency_ms_between_rounds > 0
-    samples = np.load(tmp_path / job.SAMPLES)
+    samples = np.load(tmp_path / records.SAMPLES)
     assert {*zip(samples["latency_ms_build"], samples["latency_ms_round"], strict=True)} == {
         (build, number) for build in range(3) for number in range(2)
     }

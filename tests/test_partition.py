@@ -9,8 +9,8 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import loading, models, partition
-from trt_sweep.config import SweepConfig
-from trt_sweep.groups import InputConfig, ModelConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 
 pytestmark = needs_tensorrt
 

@@ -10,9 +10,10 @@ from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
 from trt_sweep import gpu, preview, records
-from trt_sweep.config import SweepConfig
-from trt_sweep.groups import InputConfig, MeasureConfig, ModelConfig
-from trt_sweep.point import Plan, Point
+from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.point import Plan, Point, Preview
 from trt_sweep.progress import HARNESS, START, Spent
 from trt_sweep.records import Environment, Record
 from trt_sweep.worker import Worker
@@ -77,9 +78,9 @@ class Host:
     def __init__(self, partition_id: str) -> None:
         self.partition_id = partition_id
 
-    def call(self, method: str, *_: object) -> preview.Preview:
+    def call(self, method: str, *_: object) -> Preview:
         assert method == "preview"
-        return preview.Preview("key", records.Partition(partition_id=self.partition_id))
+        return Preview("key", records.Partition(partition_id=self.partition_id))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from unittest import mock
 import pytest
 import torch
 
-from trt_sweep import layers, profiling, trace
+from trt_sweep import backends, gpu, layers, profiling, trace
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
-from trt_sweep.groups import InputConfig, ModelConfig
+from trt_sweep.layers import pictures
 from trt_sweep.models import Inputs
 from trt_sweep.records import Build, Profile
 
@@ -144,7 +145,7 @@ def of_point(tmp_path: Path, monkeypatch, how: Settings, key: str | None = None)
     other = dataclasses.replace(timed, build=Build(engine_id="other"))
     built: list[Settings] = []
     backend = mock.Mock(compile=lambda model, settings: built.append(settings) or other)
-    monkeypatch.setattr(profiling.backends, "get", lambda name: backend)
+    monkeypatch.setattr(backends, "get", lambda name: backend)
     monkeypatch.setattr(
         profiling, "look_inside", lambda compiled, *_: Profile(profile_engine_id=compiled.build.engine_id)
     )
@@ -183,10 +184,10 @@ def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number)
         assert held
         return Profile(profile_engine_id="e", layers=number)
 
-    monkeypatch.setattr(profiling.gpu, "exclusive", exclusive)
+    monkeypatch.setattr(gpu, "exclusive", exclusive)
     monkeypatch.setattr(profiling, "look_inside", look_inside)
     monkeypatch.setattr(layers, "load", lambda folder: folder)
-    monkeypatch.setattr(profiling.pictures, "write", lambda folder, table: drawn.append(bool(held)))
+    monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))
     timed = Compiled(lambda inputs: lambda: None, probes=[Probe(None)])
     profiling.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
     assert drawn == [False] * (number <= profiling.DRAWN)

@@ -13,9 +13,10 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import accuracy, api, backends, models, plan, quantization
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.groups import InputConfig, ModelConfig, QuantizationConfig
 from trt_sweep.job import Job
 from trt_sweep.models import DTYPE
 from trt_sweep.sharing import Shared

@@ -19,7 +19,7 @@ from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
 from trt_sweep import claims, gpu, table
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.__main__ import main
 

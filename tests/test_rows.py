@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from trt_sweep import rows
-from trt_sweep.config import SweepConfig
-from trt_sweep.groups import InputConfig, ModelConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.isolation import Lost
 from trt_sweep.point import Point, Report
 from trt_sweep.records import Environment, Record, Timing

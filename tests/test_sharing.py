@@ -9,8 +9,9 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job, records
 from trt_sweep.backends import Compiled
-from trt_sweep.config import SweepConfig
-from trt_sweep.groups import PRECISIONS, AccuracyConfig, InputConfig, MeasureConfig, ModelConfig
+from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.job import Line
 from trt_sweep.plan import effective, point_of
 from trt_sweep.point import Point
@@ -132,7 +133,7 @@ def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
     for name in ("latency_ms", "latency_ms_ci_low", "samples", "rel_l2_error", "engine_id"):
         assert getattr(two, name) == getattr(one, name), name
     assert (one.build_s, two.build_s, two.first_call_ms) == (2.0, None, None) and one.first_call_ms > 0
-    assert (tmp_path / two.point_id / job.SAMPLES).exists()
+    assert (tmp_path / two.point_id / records.SAMPLES).exists()
 
 
 @pytest.mark.parametrize("change", [{"reuse": False}, {"accuracy": AccuracyConfig(dict.fromkeys(PRECISIONS, 1.0))}])

@@ -10,8 +10,8 @@ import torch
 from test_job import eager
 
 from trt_sweep import models, quantization, records
+from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 

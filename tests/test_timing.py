@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trt_sweep import stats, timing
-from trt_sweep.groups import MeasureConfig
+from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.health import Monitor, Watch
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import api, gpu, torchtrt
 from trt_sweep.backends import Settings
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import InputConfig, ModelConfig
 
 
 def config(backend: str = "dynamo", **values) -> SweepConfig:

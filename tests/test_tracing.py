@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from trt_sweep import tracing
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import InductorConfig
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.groups import InductorConfig, InputConfig, ModelConfig
 from trt_sweep.models import Inputs, Model
 
 RANGE = {0: (1, 4, 8)}

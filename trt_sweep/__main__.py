@@ -23,7 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import config, isolation, resume, wrong_type
+from trt_sweep import isolation, resume, wrong_type
+from trt_sweep.config.hydra import from_hydra, quoted, register
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
 
@@ -45,7 +47,7 @@ def _run(composed: DictConfig) -> float | None:
         resume.called_with = None  # a job of another launcher's: the command line is not this job's own
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
-    checked = {number: config.from_hydra(composed)}
+    checked = {number: from_hydra(composed)}
     with Sweep(checked, Path(runtime.output_dir), one_of_many=not alone) as sweep:
         sweep.run()
         if sweep.only_shown:
@@ -58,7 +60,7 @@ def main() -> None:
     # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    config.register()
+    register()
     register_resolver()
     try:
         sys.argv[1:] = resume.arguments_of(sys.argv[1:])
@@ -91,13 +93,13 @@ def register_resolver() -> None:
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
 
 
-def composed(overrides: list[str], config_dir: Path | None = None) -> config.SweepConfig:
+def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
     """One point, outside `python -m trt_sweep`: what these overrides make of the configuration.
 
     Raises SweepError for a sweep, for a value that is not allowed and where `config_dir` is no folder, and Hydra's
     errors, see `explain`.
     """
-    config.register()
+    register()
     register_resolver()
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.is_sweep_override():
@@ -105,7 +107,7 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> config.Swe
     if config_dir is not None:
         if not config_dir.is_dir():
             raise SweepError(f"--config-dir={config_dir} is not a folder: give the one that your model/ is in")
-        overrides = [*overrides, f"hydra.searchpath=[{config.quoted(f'file://{config_dir.absolute()}')}]"]
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir.absolute()}')}]"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         found = compose("config", overrides, return_hydra_config=True)
     if found.hydra.sweeper.get("params"):
@@ -115,7 +117,7 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> config.Swe
     import_from(found.hydra.runtime)
     with open_dict(found):
         del found["hydra"]
-    return config.from_hydra(found)
+    return from_hydra(found)
 
 
 def explain(error: BaseException) -> str:
@@ -146,7 +148,7 @@ def _unknown(name: str, error: BaseException) -> str:
         return one_line(cause)
     if name.startswith("compile."):
         return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
-    fields = list(_fields(OmegaConf.structured(config.SweepConfig)))
+    fields = list(_fields(OmegaConf.structured(SweepConfig)))
     near = get_close_matches(name, fields, 3, 0.5)
     return f"{name} is not known: " + (
         f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields)

@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from pathlib import Path
 
+from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, write_paused
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import LimitsConfig
 from trt_sweep.isolation import Child, Lost
 from trt_sweep.point import Point
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from trt_sweep import gpu, timing_cache
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, require
 
 # Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
@@ -29,7 +29,6 @@ FRONTENDS = {
     "torchscript": ("ts/_compiler.py", "compile"),
     "fx": ("fx/lower.py", "compile"),
 }
-SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
 # Compilation arguments that belong to trt_sweep, and what to set instead.
 OURS = {
     **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),

@@ -11,9 +11,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from trt_sweep import models
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.model import InputConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.groups import InputConfig
 from trt_sweep.models import Inputs
 from trt_sweep.records import RANDOM
 

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from torch.utils import _pytree as pytree
 
 from trt_sweep import models
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models import Inputs
 

@@ -12,7 +12,7 @@ import torch
 
 from trt_sweep import accuracy, backends, evaluation, gpu, memory, models, records, timing
 from trt_sweep.backends import Compiled, Running
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 
 PHASE = "accuracy"
 

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import LimitsConfig
 from trt_sweep.progress import LOG
 
 KEPT_S = 10.0  # that a process waits for another sweep of its parent

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from trt_sweep import backends, first_calls, gpu, health, memory, models, records, tensorrt_engine, timing
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.point import Point, Report

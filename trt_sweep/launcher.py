@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
-from trt_sweep.config import from_hydra
+from trt_sweep.config.hydra import from_hydra
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import Sweep
 

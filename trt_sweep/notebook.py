@@ -19,10 +19,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import __main__ as app
-from trt_sweep import config, models, table
-from trt_sweep.config import SweepConfig
+from trt_sweep import models, table
+from trt_sweep.config import hydra
+from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import InputConfig, ModelConfig
 from trt_sweep.sweep import Sweep
 
 Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
@@ -101,7 +102,7 @@ def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> Sw
 def _written(value: Any) -> str:
     """A value as Hydra reads it on a command line."""
     if isinstance(value, str):
-        return config.quoted(value)
+        return hydra.quoted(value)
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_written, value)) + "]"
     return json.dumps(value)

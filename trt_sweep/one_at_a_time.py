@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from trt_sweep import ranking, stats, table
-from trt_sweep.config import OBJECTIVES
+from trt_sweep.config.sweep import OBJECTIVES
 from trt_sweep.errors import SweepError
 
 CLOCKS = {"latency": "latency_ms", "throughput": "latency_ms", "gpu": "gpu_ms"}  # that have intervals

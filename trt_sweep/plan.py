@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from trt_sweep import backends, calibration, gpu, models, quantization, records
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import QuantizationConfig
 from trt_sweep.point import Plan, Point, by_build
 from trt_sweep.records import BASELINE, Axes
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.records import Environment, Partition, Record, Timing
 
 

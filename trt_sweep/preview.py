@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep import records
-from trt_sweep.config import DETAILED, SweepConfig
+from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config.sweep import DETAILED, SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.groups import MeasureConfig
 from trt_sweep.isolation import Host
 from trt_sweep.point import Plan, Point, Preview
 from trt_sweep.progress import HARNESS, Spent, clock

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends, clocks, gpu, layers, models, trace
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.config import DETAILED
+from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.models import Inputs, Model

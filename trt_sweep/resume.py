@@ -14,7 +14,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from trt_sweep import records
-from trt_sweep.config import NO_IDENTITY, SweepConfig, quoted
+from trt_sweep.config.hydra import quoted
+from trt_sweep.config.identity import NO_IDENTITY
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.point import Plan
 from trt_sweep.records import Environment, Record

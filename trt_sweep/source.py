@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trt_sweep import accuracy, gpu, models, quantization, records
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.sharing import Shared
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from trt_sweep import claims, isolation, preview, records, resume, rows, table
 from trt_sweep.ahead import Ahead
-from trt_sweep.config import OBJECTIVES, SweepConfig
+from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
 from trt_sweep.engine_store import PRIVATE
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from trt_sweep import gpu, models
-from trt_sweep.api import SPECIALIZATION
-from trt_sweep.config import NAMES, SweepConfig
+from trt_sweep.config.checks import Range
+from trt_sweep.config.sweep import NAMES, SPECIALIZATION, SweepConfig
 from trt_sweep.errors import Unsupported
-from trt_sweep.groups import Range
 
 
 @functools.cache

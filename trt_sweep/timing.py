@@ -16,7 +16,7 @@ import torch
 
 from trt_sweep import clocks, cudagraphs, gpu, stats
 from trt_sweep.clocks import Call, synchronize
-from trt_sweep.groups import MeasureConfig
+from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.health import Monitor, Watch
 from trt_sweep.records import GRAPH, METHODS, QUEUED, Timing
 

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from trt_sweep import gpu
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 
 FILE = "timing_cache.bin"

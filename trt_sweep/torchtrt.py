@@ -17,7 +17,8 @@ import torch
 from trt_sweep import api, conversion, loading, models, probes, timing_cache
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.clocks import synchronize
-from trt_sweep.config import NAMES, SweepConfig
+from trt_sweep.config import sweep
+from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
@@ -25,7 +26,7 @@ from trt_sweep.records import write_json
 
 AXES = frozenset(
     {
-        *("min_block_size", "optimization_level", "runtime", "runtime_cache", api.SPECIALIZATION),
+        *("min_block_size", "optimization_level", "runtime", "runtime_cache", sweep.SPECIALIZATION),
         *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
     }
 )
@@ -170,8 +171,8 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
         return
     runtime = importlib.import_module("torch_tensorrt.runtime")
     config = settings.config
-    strategy = getattr(config, api.SPECIALIZATION)
-    chosen: dict[str, Any] = {} if strategy is None else {api.SPECIALIZATION: strategy}
+    strategy = getattr(config, sweep.SPECIALIZATION)
+    chosen: dict[str, Any] = {} if strategy is None else {sweep.SPECIALIZATION: strategy}
     path = settings.folder / "runtime_cache.bin"
     path.unlink(missing_ok=True)
 

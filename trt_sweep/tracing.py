@@ -14,9 +14,9 @@ import torch
 import torch._dynamo.config
 import torch._dynamo.utils
 
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.groups import InductorConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
-from trt_sweep.groups import InductorConfig
 from trt_sweep.models import Model
 
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from trt_sweep import backends, gpu, health, loading, models, plan, quantization
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line, engine_key

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf.errors import ValidationError
 
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import not_allowed
 
 ALLOWED = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}

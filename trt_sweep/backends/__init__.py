@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from trt_sweep import cudagraphs, gpu, memory
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.models import DTYPE, Inputs, Model

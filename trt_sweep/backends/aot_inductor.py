@@ -12,7 +12,7 @@ import torch
 
 from trt_sweep import tracing
 from trt_sweep.backends import Compiled, Settings, binding, captured
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.records import Build
 

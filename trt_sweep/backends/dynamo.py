@@ -11,7 +11,7 @@ import torch
 
 from trt_sweep import api, loading, partition, refusal, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import Model
 from trt_sweep.records import Build, write_json
 

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from trt_sweep import api, gpu, loading, models, tensorrt_engine, timing_cache, tracing
 from trt_sweep.backends import Compiled, Settings, binding
-from trt_sweep.config import NAMES, SweepConfig
+from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models import Model

@@ -18,7 +18,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep import api, loading, partition, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
 from trt_sweep.records import Build, Partition, write_json

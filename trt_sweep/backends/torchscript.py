@@ -13,7 +13,7 @@ import torch
 from trt_sweep import api, loading, models, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.clocks import synchronize
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
 from trt_sweep.partition import FILE

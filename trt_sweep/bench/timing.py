@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, gpu, groups, health, job, ranking, records, stats, timing
+from trt_sweep import clocks, gpu, health, job, ranking, records, stats, timing
+from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
 from trt_sweep.plan import effective, point_of
 from trt_sweep.progress import LOG, captured

@@ -18,6 +18,7 @@ from rich.text import Text
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import TIMES, WORK, evidence, load, precisions, time_of_call
 from trt_sweep.layers import compare as comparing
+from trt_sweep.layers.compare import compare
 
 TACTIC = 10
 COMPARISON = 80  # columns that a comparison takes beside the names of two layers
@@ -264,7 +265,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     time = time_of_call(options.folder)
     if options.compare:
         other = load(options.compare)
-        comparison = comparing.compare(table, other)
+        comparison = compare(table, other)
         console.print(
             f"here: {options.folder}\nthere: {options.compare}", highlight=False, markup=False, soft_wrap=True
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import evidence, graph, read_json, time_of_call

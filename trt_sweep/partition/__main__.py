@@ -18,7 +18,7 @@ from rich.console import Console
 
 from trt_sweep import __main__ as app
 from trt_sweep import backends, gpu, plan, records
-from trt_sweep.config import SweepConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.partition import Dry, DryRun, show
 from trt_sweep.partition.report import Report, report

@@ -26,9 +26,9 @@ import torch
 
 from trt_sweep import calibration, models
 from trt_sweep.clocks import synchronize
-from trt_sweep.config import AUTO, SweepConfig
+from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
-from trt_sweep.groups import QuantizationConfig
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.records import Quantization
 from trt_sweep.sharing import Shared

@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import config, ranking, stats
+from trt_sweep import ranking, stats
+from trt_sweep.config import sweep
 from trt_sweep.errors import SweepError
 from trt_sweep.report import pareto, text
 
 Row = dict[Hashable, Any]
 # Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
-OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in config.OBJECTIVES.items()}
+OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in sweep.OBJECTIVES.items()}
 DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
 # What other axes are where nothing is set: this value or null, or null alone.
 SET = {"backend": "dynamo", "precision": "fp32", "runtime": "cpp", "runtime_cache": "cold", "cache": "cold"}

@@ -13,10 +13,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import config, gpu, models, records, resume, table
-from trt_sweep.config import SweepConfig
+from trt_sweep import gpu, models, records, resume, table
+from trt_sweep.config import hydra
+from trt_sweep.config.groups import IsolationConfig
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.groups import IsolationConfig
 from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.sweep import Sweep
@@ -68,7 +69,7 @@ def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
     """The configuration and the record of a point that can be made again here, as far as is known by now."""
     record, file = records.read(path / records.RECORD), path / "config.json"
     try:
-        found = config.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
+        found = hydra.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, OmegaConfBaseException, SweepError) as error:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
+from trt_sweep.config.checks import require_choice, require_target
 from trt_sweep.errors import require
 
 QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
@@ -15,92 +14,6 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *QUANTIZED)
 TORCHSCRIPT_MODES = ("trace", "script")
 ISOLATIONS = ("worker", "job", "none")
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-Range = tuple[int, int, int]  # min, opt, max of a dynamic dimension
-WHOLE = {
-    "int64": (-(2**63), 2**63),
-    "int32": (-(2**31), 2**31),
-    "int16": (-(2**15), 2**15),
-    "int8": (-128, 128),
-    "uint8": (0, 256),
-}
-DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
-
-
-def require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
-    """Raise SweepError where a setting is none of these; null is the library's default where it is `optional`."""
-    ok = value in choices or (optional and value is None)
-    require(ok, name, value, "one of " + ", ".join(choices) + (", or null for the library's default" * optional))
-
-
-def require_target(name: str, value: dict[str, Any]) -> None:
-    """Raise SweepError where a setting does not say what Hydra is to make of it; empty is for nothing."""
-    ok = not value or isinstance(value.get("_target_"), str)
-    require(ok, name, value, f"{name}._target_=module.function and its arguments, or {{}} for none")
-
-
-def require_size(name: str, size: object, value: object) -> None:
-    """Raise SweepError where a size is no whole number, nor three: a range. `value` is what was given."""
-    sizes: list[Any] = size if isinstance(size, list) else [size]
-    whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 1 for item in sizes)
-    right = len(sizes) == 3 if isinstance(size, list) else True
-    require(whole and right, name, value, "integers of at least 1, or [min,opt,max] for a dynamic dimension")
-    if isinstance(size, list):
-        low, opt, high = sizes
-        require(low <= opt <= high and low < high, name, value, "min <= opt <= max with min < max")
-
-
-@dataclass
-class InputConfig:
-    """One tensor that the model is called with.
-
-    `shape` leaves out the batch dimension, which is put in front unless `batched` is false; one of its sizes may be
-    [min, opt, max], see `SweepConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
-    normal, or uniform in [`low`, `high`) where both are given (integers need them). With a `name` the tensor is passed
-    as that keyword argument.
-    """
-
-    shape: list[Any] = field(default_factory=list)
-    dtype: str = "float"
-    low: float | None = None
-    high: float | None = None
-    name: str | None = None
-    batched: bool = True
-
-    def __post_init__(self) -> None:
-        for size in self.shape:
-            require_size("model.inputs.shape", size, self.shape)
-        require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
-        name, given = "model.inputs.low/high", (self.low, self.high)
-        if self.low is None or self.high is None:
-            require(given == (None, None), name, given, "both or neither")
-            require(self.dtype not in WHOLE, name, None, f"both bounds for an input of dtype {self.dtype}")
-            return
-        require(math.isfinite(self.low) and math.isfinite(self.high), name, given, "finite bounds")
-        require(self.low < self.high, name, given, "low < high")
-        if self.dtype in WHOLE:
-            least, most = WHOLE[self.dtype]
-            fits = least <= self.low and self.high <= most and int(self.low) < int(self.high)
-            require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
-
-
-@dataclass
-class ModelConfig:
-    """A module and the inputs it is called with.
-
-    `factory` is built by Hydra (`_target_` and its arguments). `weights` is a name of torchvision's
-    (IMAGENET1K_V1, DEFAULT) or the path of a state dict; null leaves the weights random, drawn from `seed`.
-    """
-
-    name: str = MISSING
-    factory: dict[str, Any] = MISSING
-    weights: str | None = None
-    seed: int = 0
-    inputs: list[InputConfig] = MISSING
-
-    def __post_init__(self) -> None:
-        inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
-        names = [item.name for item in inputs if item.name is not None]
-        require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
 
 
 @dataclass

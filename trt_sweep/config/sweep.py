@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
-from trt_sweep.errors import SweepError, require
-from trt_sweep.groups import (
+from trt_sweep.config.checks import Range, require_choice, require_size
+from trt_sweep.config.groups import (
     PRECISIONS,
     QUANTIZED,
     AccuracyConfig,
@@ -20,13 +17,12 @@ from trt_sweep.groups import (
     IsolationConfig,
     LimitsConfig,
     MeasureConfig,
-    ModelConfig,
     QuantizationConfig,
-    Range,
     TorchScriptConfig,
-    require_choice,
-    require_size,
 )
+from trt_sweep.config.identity import NO_IDENTITY, _digest
+from trt_sweep.config.model import ModelConfig
+from trt_sweep.errors import SweepError, require
 
 AUTO = "auto"
 RUNTIMES = ("cpp", "python")
@@ -42,12 +38,6 @@ OBJECTIVES = {
     "energy": "energy_mj_per_call",
 }
 FAILURES = ("unsupported", "build_failed", "run_failed", "out_of_memory", "timeout", "crashed", "inaccurate")
-SCHEMA = "trt_sweep_schema"
-# How a point is run does not change what it is.
-NO_IDENTITY = (
-    *("limits", "isolation", "plan", "resume", "retry", "allow_changed"),
-    *("reuse", "cache_dir", "build_workers", "profile", "objective", "baselines"),
-)
 
 
 @dataclass
@@ -248,30 +238,4 @@ class SweepConfig:
         return _digest(dataclasses.asdict(self.timed.model))
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def register() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml asks for."""
-    ConfigStore.instance().store(name=SCHEMA, node=SweepConfig)
-
-
-def quoted(text: str) -> str:
-    """Any text as a value of an override."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def from_hydra(composed: Any) -> SweepConfig:
-    """The composed configuration as checked dataclasses; raises SweepError for a value that is not allowed."""
-    # A configuration replayed from a job's .hydra folder comes without the schema; elsewhere this changes nothing.
-    composed = OmegaConf.merge(OmegaConf.structured(SweepConfig), composed)
-    missing = [key for key in ("name", "factory", "inputs") if OmegaConf.is_missing(composed.model, key)]
-    if missing:
-        raise SweepError(
-            f"model.{missing[0]} is not set: choose a model (model=resnet18), name one of torchvision's "
-            "(model.name=convnext_tiny) or set it in your own model/<name>.yaml"
-        )
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, SweepConfig)
-    return config
+SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
