@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from trt_sweep import gpu, table
+from trt_sweep import table
+from trt_sweep.machine import versions
 
 EXAMPLE = Path(__file__).parent / "example"
 
@@ -20,7 +21,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     reason = None
     if not torch.cuda.is_available():
         reason = "no CUDA device here"
-    elif gpu.flavor() is None:
+    elif versions.flavor() is None:
         reason = "no Torch-TensorRT installed"
     for item in items:
         if reason and item.get_closest_marker("gpu"):
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 needs_tensorrt = pytest.mark.skipif(
-    gpu.flavor() is None, reason="no Torch-TensorRT installed: pip install -e '.[rtx,test]'"
+    versions.flavor() is None, reason="no Torch-TensorRT installed: pip install -e '.[rtx,test]'"
 )
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="checks what happens without a CUDA device")
 

@@ -15,18 +15,19 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import gone, processes
 
-from trt_sweep import gpu
 from trt_sweep.ahead import Ahead
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
+from trt_sweep.machine import versions
 from trt_sweep.point import Point
 from trt_sweep.worker import Worker
 
 pytestmark = without_gpu
 needs_builder = pytest.mark.skipif(
-    gpu.flavor() != "rtx" or importlib.util.find_spec("onnxscript") is None, reason="TensorRT-RTX's builder is needed"
+    versions.flavor() != "rtx" or importlib.util.find_spec("onnxscript") is None,
+    reason="TensorRT-RTX's builder is needed",
 )
 
 

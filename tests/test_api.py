@@ -18,12 +18,14 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import gpu, loading
+from trt_sweep import loading
 from trt_sweep.api import FIXED, FRONTENDS, OURS, Api, Parameter, _converted, torch_tensorrt
 from trt_sweep.config.groups import PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.machine import versions as machine_versions
+from trt_sweep.machine.versions import tensorrt_version
 
 NAMES = {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}
 VERSIONS = {"2.11": "2.11.0", "2.12": "2.12.1", "2.13": "2.13.0", "2.14": "2.14.0"}
@@ -538,8 +540,8 @@ def test_a_package_of_another_layout_is_refused(tmp_path: Path):
 def test_the_installed_package_is_one_of_these_versions():
     api = torch_tensorrt()
     assert ".".join(map(str, api.version)) in VERSIONS
-    assert gpu.version(NAMES["rtx" if api.rtx else "standard"]).startswith(api.name.split()[1] + ".")
-    assert api.tensorrt == gpu.tensorrt_version()
+    assert machine_versions.version(NAMES["rtx" if api.rtx else "standard"]).startswith(api.name.split()[1] + ".")
+    assert api.tensorrt == tensorrt_version()
     assert torch_tensorrt() is api
 
 
@@ -582,7 +584,7 @@ def test_the_installed_package_has_what_it_says_it_has():
 @needs_tensorrt
 def test_the_installed_package_is_not_imported():
     code = (
-        "import sys; from trt_sweep import api; api.torch_tensorrt().parameters('dynamo'); api.torch_tensorrt().runtimes; "
+        "import sys; from trt_sweep import api; found = api.torch_tensorrt(); found.parameters('dynamo'); found.runtimes; "
         "print(*{'torch_tensorrt', 'tensorrt', 'tensorrt_rtx'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -596,7 +598,7 @@ def test_arguments_of_a_precision(precision, disabled):
     passed = api.arguments(point, "dynamo")
     assert passed.pop("use_python_runtime", False) is False
     assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
-    always_tf32 = (gpu.version("tensorrt-rtx") or "").startswith("1.4.")
+    always_tf32 = (machine_versions.version("tensorrt-rtx") or "").startswith("1.4.")
     assert api.ignored(point, "dynamo") == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
 
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, conversion, gpu, loading, partition, timing_cache, tracing
+from trt_sweep import api, conversion, loading, partition, timing_cache, tracing
 from trt_sweep.backends import Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store, digest
+from trt_sweep.machine import versions
 from trt_sweep.models import Inputs, Model
 
 pytestmark = [needs_tensorrt, without_gpu]
@@ -100,7 +101,7 @@ def test_engines_come_from_the_store(tmp_path, monkeypatch):
     # Where it comes from does not change an engine; nor does a level that RTX ignores.
     assert compiled(timing_cache_path="/elsewhere", min_block_size=7)[1] == 1
     levels = [{"optimization_level": level} for level in (0, 5)]
-    assert [compiled(values=level, **level)[1] for level in levels] == [0, int(gpu.flavor() == "rtx")]
+    assert [compiled(values=level, **level)[1] for level in levels] == [0, int(versions.flavor() == "rtx")]
     for other in ({"disable_tf32": True}, {"workspace_size": 1 << 20}, {"sparse_weights": True}):
         assert compiled(**other)[1] == 0, other
     assert compiled(cache_id="abc")[1] == 0
@@ -118,7 +119,7 @@ def test_converters_of_ones_own_count(monkeypatch):
 
 @pytest.mark.parametrize("flavor", ["rtx", "standard"])
 def test_the_timing_cache_of_either_flavour(monkeypatch, tmp_path, flavor):
-    monkeypatch.setattr(gpu, "flavor", lambda: flavor)
+    monkeypatch.setattr(versions, "flavor", lambda: flavor)
     snapshot = tmp_path / "kept.cache"
     snapshot.write_bytes(b"times")
     given = [settings(tmp_path, cache=name).config for name in (None, "cold", "warm")]

@@ -18,12 +18,13 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep import claims, isolation, records, table
+from trt_sweep import isolation, records, table
 from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
-from trt_sweep.progress import LOG
+from trt_sweep.machine import free_gpu
+from trt_sweep.machine.output import LOG
 from trt_sweep.sweep import Sweep
 
 pytestmark = without_gpu
@@ -382,21 +383,21 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
 
 def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
     """Until then the GPU is not free for others, and another sweep of this process has it."""
-    monkeypatch.setattr(claims, "gpus", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
     monkeypatch.setattr(isolation, "KEPT_S", 3.0)
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
 
     def free() -> str:
-        with claims.a_free_gpu() as found:
-            return found[claims.VISIBLE]
+        with free_gpu.a_free_gpu() as found:
+            return found[free_gpu.VISIBLE]
 
     try:
         for name in ("first", "second"):
             with Sweep({0: config}, tmp_path / name, one_of_many=True) as sweep:
                 sweep.run()
             (kept,) = isolation._kept
-            assert kept.child.environment == {claims.VISIBLE: "GPU-a"} and free() == "GPU-b"
+            assert kept.child.environment == {free_gpu.VISIBLE: "GPU-a"} and free() == "GPU-b"
         end = time.monotonic() + 20
         while isolation._kept or free() != "GPU-a":
             assert time.monotonic() < end

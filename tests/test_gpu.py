@@ -14,11 +14,12 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, gpu, health, job, layers, models, records, table, timing
+from trt_sweep import backends, cudagraphs, health, job, layers, models, records, table, timing
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PRIVATE
+from trt_sweep.machine import devices, nvml, versions
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 
@@ -44,7 +45,7 @@ def test_main_command(sweep):
     assert trt["speedup"].notna().all() and trt["enqueue_ms"].notna().all()
     assert (rows["rounds"] == 3).all() and set(rows["gpu_ms_method"]) == {"graph"} and rows["health"].notna().all()
     assert (trt["gpu_ms"] < trt["latency_ms"] * 1.01).all()
-    if gpu.flavor() == "rtx":
+    if versions.flavor() == "rtx":
         assert trt["engine_id"].nunique() == 1 and trt["ignored_axes"].tolist() == [["optimization_level"]] * 3
         assert "3 points share one engine" in done.out and "without effect" in done.out
         first, *others = trt["engine_reused_from"]
@@ -134,8 +135,8 @@ def test_planned_and_built_engines_agree(sweep):
 
 
 def window(call, **settings) -> tuple[timing.Window, records.Timing]:
-    device = gpu.resolve("cuda")
-    found = timing.Timer(call, device, MeasureConfig(**settings)).window(health.monitor(device))
+    device = devices.resolve("cuda")
+    found = timing.Timer(call, device, MeasureConfig(**settings)).window(nvml.monitor(device))
     return found, timing.Measurement([[found]], 1, 0.0).timing()
 
 
@@ -205,7 +206,7 @@ def test_an_unreadable_counter_is_null(monkeypatch):
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", refuses)
-    reading = health.Monitor(gpu.resolve("cuda")).read()
+    reading = nvml.Monitor(devices.resolve("cuda")).read()
     assert reading.power_w is None and reading.sm_clock_mhz > 100
 
 
@@ -310,7 +311,7 @@ def test_every_backend_and_its_cuda_graphs(sweep):
     # A graph takes the host out of a call that the host bounds.
     for backend in ("eager", "dynamo", "onnx"):
         assert rows.loc[(backend, True), "latency_ms"] < rows.loc[(backend, False), "latency_ms"] / 1.5
-    if gpu.flavor() == "rtx":
+    if versions.flavor() == "rtx":
         assert rows.loc["fx", "status"].tolist() == ["unsupported"] * 2 and "FX" in rows.loc["fx", "reason"].iloc[0]
 
 
@@ -350,7 +351,7 @@ def test_a_range_is_built_once_on_the_gpu(sweep):
         assert pair["throughput_per_s"].iloc[1] > pair["throughput_per_s"].iloc[0]
 
 
-@pytest.mark.skipif(gpu.flavor() != "rtx", reason="only TensorRT-RTX has a runtime cache")
+@pytest.mark.skipif(versions.flavor() != "rtx", reason="only TensorRT-RTX has a runtime cache")
 def test_a_warm_runtime_cache_saves_the_compilation(sweep):
     done = sweep("backend=onnx", "runtime_cache=cold,warm", "precision=fp16", *BRIEF, example=False)
     assert done.code == 0, done.out + done.err

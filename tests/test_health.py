@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from trt_sweep import health, records
-from trt_sweep.health import Monitor, Reading, Watch
+from trt_sweep.health import Watch
+from trt_sweep.machine import nvml
+from trt_sweep.machine.nvml import Monitor, Reading
 
 CUDA = torch.device("cuda", 0)
 POWER_CAP = pynvml.nvmlClocksEventReasonSwPowerCap
@@ -77,7 +79,7 @@ def card(monkeypatch):
     refuses.__name__ = "nvmlDeviceGetPowerUsage"
     processes = [SimpleNamespace(pid=os.getpid())]
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(health, "_handle", lambda device: "card")
+    monkeypatch.setattr(nvml, "_handle", lambda device: "card")
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", refuses)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda handle, which: 1980 - which)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda handle, which: 41)

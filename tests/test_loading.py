@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import gpu, loading
+from trt_sweep import loading
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import versions
 
 PATCHED = ("get_device_capability", "current_device", "mem_get_info", "get_device_properties")
 
@@ -81,14 +82,14 @@ def test_the_broken_plugin_is_hidden_and_nothing_else(monkeypatch):
 
 
 def test_without_torch_tensorrt_the_way_to_it_is_told(monkeypatch):
-    monkeypatch.setattr(gpu, "flavor", lambda: None)
+    monkeypatch.setattr(versions, "flavor", lambda: None)
     message = r"^backend=dynamo needs Torch-TensorRT, which is not installed: pip install 'trt-sweep\[rtx\]'"
     with pytest.raises(SweepError, match=message):
         loading.require_installed("dynamo")
 
 
 def test_torch_tensorrt_needs_a_cuda_build_of_torch(monkeypatch):
-    monkeypatch.setattr(gpu, "flavor", lambda: "rtx")
+    monkeypatch.setattr(versions, "flavor", lambda: "rtx")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     loading.require_installed("fx")
     monkeypatch.setattr(torch.version, "cuda", None)

@@ -9,10 +9,11 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
-from trt_sweep import gpu, preview, records
+from trt_sweep import preview, records
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.machine import devices
 from trt_sweep.point import Plan, Point, Preview
 from trt_sweep.progress import HARNESS, START, Spent
 from trt_sweep.records import Environment, Record
@@ -63,7 +64,7 @@ def test_the_estimate_counts_windows_and_builds():
 def test_what_other_batch_sizes_hold_is_kept_while_there_is_room(tmp_path, monkeypatch):
     worker, found = Worker(tmp_path, lambda phase: None), []
     for room in (True, False):
-        monkeypatch.setattr(gpu, "has_room", lambda device, room=room: room)
+        monkeypatch.setattr(devices, "has_room", lambda device, room=room: room)
         for size in (1, 2, 2):
             with worker.aside(point(device="cpu", batch_size=size).config) as (model, settings):
                 settings.once("program", lambda: None)

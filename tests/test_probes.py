@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trt_sweep import gpu, probes
+from trt_sweep import probes
+from trt_sweep.machine import versions
 
 FILE = """[
   {{
@@ -73,7 +74,7 @@ def test_the_runtime_is_told_by_the_modules():
     assert isinstance(probes.of_module(PythonTorchTensorRTModule()), probes.PythonProbe)
 
 
-@pytest.mark.skipif(gpu.flavor() is None, reason="no TensorRT installed")
+@pytest.mark.skipif(versions.flavor() is None, reason="no TensorRT installed")
 @pytest.mark.parametrize("own_context", [True, False])
 def test_the_python_runtime_hands_times_to_our_profiler(own_context):
     context = SimpleNamespace(profiler=None)

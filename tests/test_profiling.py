@@ -13,12 +13,13 @@ from unittest import mock
 import pytest
 import torch
 
-from trt_sweep import backends, gpu, layers, profiling, trace
+from trt_sweep import backends, layers, profiling, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.layers import pictures
+from trt_sweep.machine import locks
 from trt_sweep.models import Inputs
 from trt_sweep.records import Build, Profile
 
@@ -184,7 +185,7 @@ def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number)
         assert held
         return Profile(profile_engine_id="e", layers=number)
 
-    monkeypatch.setattr(gpu, "exclusive", exclusive)
+    monkeypatch.setattr(locks, "exclusive", exclusive)
     monkeypatch.setattr(profiling, "look_inside", look_inside)
     monkeypatch.setattr(layers, "load", lambda folder: folder)
     monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from trt_sweep import progress
-from trt_sweep.progress import Progress, captured, clock
+from trt_sweep.machine.output import captured
+from trt_sweep.progress import Progress, clock
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from test_ranking import TIMED
 from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
-from trt_sweep import claims, gpu, table
+from trt_sweep import table
 from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.machine import devices, free_gpu
 from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.__main__ import main
 
@@ -127,8 +128,8 @@ def test_the_gpu_of_the_records_is_taken(tmp_path, monkeypatch, capsys):
         asked.append(preferred)
         yield {}
 
-    monkeypatch.setattr(claims, "a_free_gpu", a_free_gpu)
-    monkeypatch.setattr(gpu, "resolve", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr(free_gpu, "a_free_gpu", a_free_gpu)
+    monkeypatch.setattr(devices, "resolve", lambda device: torch.device("cuda", 0))
     config = eager()
     config.device = "cuda:0"
     point(tmp_path / "s", config, gpu_name="NVIDIA H100", gpu_uuid="GPU-b")

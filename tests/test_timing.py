@@ -13,7 +13,8 @@ import torch
 
 from trt_sweep import stats, timing
 from trt_sweep.config.groups import MeasureConfig
-from trt_sweep.health import Monitor, Watch
+from trt_sweep.health import Watch
+from trt_sweep.machine.nvml import Monitor
 
 CPU = torch.device("cpu")
 FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0, rounds=1)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, gpu, torchtrt
+from trt_sweep import api, torchtrt
 from trt_sweep.backends import Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import versions
 
 
 def config(backend: str = "dynamo", **values) -> SweepConfig:
@@ -30,7 +31,7 @@ def holding(*engines: object) -> torch.nn.Sequential:
 
 
 def test_without_torch_tensorrt_there_are_no_defaults(monkeypatch):
-    monkeypatch.setattr(gpu, "flavor", lambda: None)
+    monkeypatch.setattr(versions, "flavor", lambda: None)
     with pytest.raises(SweepError, match=r"^backend=torchscript needs Torch-TensorRT, which is not installed"):
         torchtrt.effective(config("torchscript"), "torchscript")
 

@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from trt_sweep import gpu
+from trt_sweep.machine import versions
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,7 +29,9 @@ def test_wheel_runs_away_from_the_checkout(tmp_path: Path):
     code = "import sys, trt_sweep.__main__ as m; assert m.__file__.startswith(sys.argv.pop(1)); m.main()"
     # With Torch-TensorRT at hand the job that the README promises everywhere, else what runs without it.
     point = (
-        ["model=squeezenet1_1", "dryrun=true"] if gpu.flavor() else ["backend=eager", "device=cpu", "measure.max_s=1"]
+        ["model=squeezenet1_1", "dryrun=true"]
+        if versions.flavor()
+        else ["backend=eager", "device=cpu", "measure.max_s=1"]
     )
     command = [sys.executable, "-c", code, str(site), "-m", *point]
     done = subprocess.run(

@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from trt_sweep import gpu, timing_cache
+from trt_sweep import timing_cache
 from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, require
+from trt_sweep.machine import versions
 
 # Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
 FRONTENDS = {
@@ -332,5 +333,5 @@ def torch_tensorrt() -> Api:
     spec = importlib.util.find_spec("torch_tensorrt")
     if spec is None or not spec.submodule_search_locations:
         raise SweepError("torch_tensorrt is installed but not found: reinstall it, pip install --force-reinstall")
-    rtx = gpu.flavor() == "rtx"
-    return Api(Path(spec.submodule_search_locations[0]), rtx, gpu.tensorrt_version())
+    rtx = versions.flavor() == "rtx"
+    return Api(Path(spec.submodule_search_locations[0]), rtx, versions.tensorrt_version())

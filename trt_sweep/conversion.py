@@ -20,9 +20,10 @@ from unittest import mock
 import torch
 from torch.fx.node import map_arg
 
-from trt_sweep import api, engine_store, gpu, tensorrt_engine
+from trt_sweep import api, engine_store, tensorrt_engine
 from trt_sweep.backends import Settings
 from trt_sweep.engine_store import Tally
+from trt_sweep.machine import versions
 
 # Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.
 NO_EFFECT = frozenset(
@@ -62,7 +63,7 @@ def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
                 "converters": _converters(),
                 "timing_cache": [settings.config.cache, cache_id],
                 "profiling_verbosity": settings.config.profiling_verbosity,
-                **engine_store.surroundings(gpu.environment(settings.device)),
+                **engine_store.surroundings(versions.environment(settings.device)),
             }
 
         # Of the graph alone, by sympy and torch's types: found anew rather than stored. Converting empties the module.

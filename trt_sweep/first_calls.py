@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, backends, evaluation, gpu, memory, models, records, timing
+from trt_sweep import accuracy, backends, evaluation, memory, models, records, timing
 from trt_sweep.backends import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.machine import locks
 
 PHASE = "accuracy"
 
@@ -49,7 +50,7 @@ def make(
 
     @contextlib.contextmanager
     def calling() -> Iterator[None]:
-        with running(), gpu.building(device, enter, PHASE):
+        with running(), locks.building(device, enter, PHASE):
             yield
 
     # Without TensorRT what calls leave outside of torch's allocator is the libraries' own.

@@ -22,7 +22,7 @@ import psutil
 
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.progress import LOG
+from trt_sweep.machine.output import LOG
 
 KEPT_S = 10.0  # that a process waits for another sweep of its parent
 MOVE_S = 10.0  # for it to answer that one

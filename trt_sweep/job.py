@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls, gpu, health, memory, models, records, tensorrt_engine, timing
+from trt_sweep import backends, first_calls, health, memory, models, records, tensorrt_engine, timing
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
+from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.records import SAMPLES, Axes, Record
@@ -155,7 +156,7 @@ class Line:
         """Build, and look into the engines of a point that was timed before: nothing else of its row changes."""
         self._before = record
         try:
-            self.device = gpu.resolve(self.config.device)
+            self.device = devices.resolve(self.config.device)
             with torch.no_grad():
                 self._build(backends.get(self.config.backend), self.device)
         except Exception as error:
@@ -266,7 +267,7 @@ class Line:
                 f"dryrun=true plans TensorRT engines, and backend={config.backend} has none: drop one of the two"
             )
         # A plan runs nothing, but where there is a GPU it looks at the model there, as the build would.
-        device = gpu.resolve("auto" if config.dryrun else config.device)
+        device = devices.resolve("auto" if config.dryrun else config.device)
         if device.type == "cpu" and not config.dryrun:
             if config.precision == "tf32":
                 raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
@@ -308,7 +309,7 @@ class Line:
             model = self._quantize(source)
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
-            with gpu.building(device, self._enter, self.phase):
+            with locks.building(device, self._enter, self.phase):
                 tensorrt_engine.set_up(device)
         error: Exception | None = None
         try:
@@ -418,8 +419,8 @@ class Line:
     def window(self, index: int = 0) -> timing.Window:
         """A timed window of a build; one with a bad verdict is timed again once, and then taken as it is."""
         assert self.device is not None
-        monitor, timer = health.monitor(self.device), self.timers[index]
-        with self.running(index), gpu.exclusive(self.device, self._job.hear):
+        monitor, timer = nvml.monitor(self.device), self.timers[index]
+        with self.running(index), locks.exclusive(self.device, self._job.hear):
             window = timer.window(monitor, self._enter)
             if window.watch.verdict()[0] not in (health.OK, None):
                 self._remeasured += 1
@@ -465,7 +466,7 @@ class Line:
         timed = measurement.timing() if measurement is not None and complete else records.Timing()
         parts = (
             Axes(**(self.point.axes | reached)),
-            gpu.environment(self.device),
+            versions.environment(self.device),
             compiled.partition,
             self.quantization,
             compiled.build,

@@ -13,8 +13,8 @@ from unittest import mock
 
 import torch
 
-from trt_sweep import gpu
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.machine import versions
 
 ASSUMED_CAPABILITY = (9, 0)  # planned for where there is no GPU; recorded in the row
 ASSUMED_MEMORY = 64 << 30
@@ -23,7 +23,7 @@ INSTALL = "pip install 'trt-sweep[rtx]' (or 'trt-sweep[tensorrt]' from NVIDIA's 
 
 def require_installed(backend: str) -> None:
     """Raise SweepError where no Torch-TensorRT that could work is installed; imports nothing."""
-    if gpu.flavor() is None:
+    if versions.flavor() is None:
         raise SweepError(
             f"backend={backend} needs Torch-TensorRT, which is not installed: {INSTALL}, or use backend=eager or "
             "backend=inductor"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, calibration, gpu, models, quantization, records
+from trt_sweep import backends, calibration, models, quantization, records
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import versions
+from trt_sweep.machine.devices import resolve
 from trt_sweep.point import Plan, Point, by_build
 from trt_sweep.records import BASELINE, Axes
 
@@ -37,7 +39,7 @@ def plan(configs: dict[int, SweepConfig]) -> Plan:
                 baselines.setdefault(config.point_id, point_of(config))
     everything = [*([point] for point in baselines.values()), *by_build(points.values())]
     devices = {None if point.config.dryrun else point.config.device for build in everything for point in build}
-    environments = {name: gpu.environment(gpu.resolve(name) if name else None) for name in devices}
+    environments = {name: versions.environment(resolve(name) if name else None) for name in devices}
     return Plan(everything, environments)
 
 
@@ -77,7 +79,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     for name in backends.OPTIONAL_AXES - backend.AXES:
         factory = fields[name].default_factory
         unset[name] = fields[name].default if factory is dataclasses.MISSING else factory()
-    device = gpu.resolve(config.device)
+    device = resolve(config.device)
     if backend.TENSORRT and device.type != "cuda":
         unset["dryrun"] = True
     config = backend.effective(dataclasses.replace(config, **unset, device=str(device)))

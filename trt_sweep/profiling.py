@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import backends, clocks, gpu, layers, models, trace
+from trt_sweep import backends, clocks, layers, models, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
+from trt_sweep.machine import locks
 from trt_sweep.models import Inputs, Model
 from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.records import Profile, write_json
@@ -59,7 +60,7 @@ def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | No
         if config.profiling_verbosity != DETAILED or config.cuda_graphs:
             compiled = _detailed(model, settings, stack)
         settings.phase("profile")
-        stack.enter_context(gpu.exclusive(device, settings.phase))
+        stack.enter_context(locks.exclusive(device, settings.phase))
         stack.enter_context(compiled.running())
         inside = look_inside(compiled, models.example_inputs(config.timed, device), device, settings.folder)
     _draw(settings.folder, inside)  # while the GPU is others' again

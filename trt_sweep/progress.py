@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 from statistics import mean
 
 from rich.console import Console
@@ -16,7 +13,6 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-LOG = "log.txt"
 START, RECORDING, HARNESS = "start", "record", "harness"  # a process comes up; a row is written; all else
 
 
@@ -25,26 +21,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-@contextlib.contextmanager
-def captured(path: Path) -> Iterator[None]:
-    """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with path.open("ab") as log:
-        saved = os.dup(1), os.dup(2)
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for kept, number in zip(saved, (1, 2), strict=True):
-            os.dup2(kept, number)
-            os.close(kept)
 
 
 class Spent:

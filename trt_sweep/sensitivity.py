@@ -28,8 +28,8 @@ from trt_sweep import accuracy, evaluation, models, plan, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.machine.output import LOG, captured
 from trt_sweep.models import DTYPE, Inputs, Model
-from trt_sweep.progress import LOG, captured
 from trt_sweep.records import BASELINE, RANDOM
 from trt_sweep.sweep import Sweep
 

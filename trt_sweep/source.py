@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, gpu, models, quantization, records
+from trt_sweep import accuracy, models, quantization, records
 from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.machine import locks
 from trt_sweep.models import Model
 from trt_sweep.sharing import Shared
 
@@ -43,7 +44,7 @@ class Source:
     def _reference(self, phase: str) -> tuple[Any, float]:
         model = self.model()
         inputs, other = (models.example_inputs(self.config.timed, self.device, other) for other in (False, True))
-        with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
+        with models.float32_mode("fp32"), locks.building(self.device, self.enter, phase):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
             spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
@@ -65,6 +66,6 @@ class Source:
         config = self.config
         reference, _ = self.reference(phase)
         inputs = models.example_inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])
-        with models.float32_mode("fp32"), gpu.building(self.device, self.enter, phase):
+        with models.float32_mode("fp32"), locks.building(self.device, self.enter, phase):
             outputs = model.module(*inputs.args, **inputs.kwargs)
         return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])

@@ -17,15 +17,17 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import claims, isolation, preview, records, resume, rows, table
+from trt_sweep import isolation, preview, records, resume, rows, table
 from trt_sweep.ahead import Ahead
 from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
 from trt_sweep.engine_store import PRIVATE
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
+from trt_sweep.machine import free_gpu
+from trt_sweep.machine.output import LOG
 from trt_sweep.point import Plan, Point, Report, by_build
-from trt_sweep.progress import HARNESS, LOG, START, Progress, Spent
+from trt_sweep.progress import HARNESS, START, Progress, Spent
 from trt_sweep.records import SUCCESS, Record
 
 Build = list[Point]
@@ -106,7 +108,7 @@ class Sweep:
             return kept.child.environment
         if kept is not None:
             kept.end()
-        return self._held.enter_context(claims.a_free_gpu(before)) if anywhere else {}
+        return self._held.enter_context(free_gpu.a_free_gpu(before)) if anywhere else {}
 
     def _planned(self, configs: dict[int, SweepConfig]) -> Plan:
         """What the process makes of the jobs. One that was taken over may be lost to an earlier sweep's doing."""

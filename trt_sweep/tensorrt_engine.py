@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 
-from trt_sweep import gpu, models
+from trt_sweep import models
 from trt_sweep.config.checks import Range
 from trt_sweep.config.sweep import NAMES, SPECIALIZATION, SweepConfig
 from trt_sweep.errors import Unsupported
+from trt_sweep.machine import versions
 
 
 @functools.cache
 def library() -> ModuleType:
     """The installed TensorRT: `tensorrt_rtx`, or `tensorrt`."""
-    return importlib.import_module("tensorrt_rtx" if gpu.flavor() == "rtx" else "tensorrt")
+    return importlib.import_module("tensorrt_rtx" if versions.flavor() == "rtx" else "tensorrt")
 
 
 def is_rtx() -> bool:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import clocks, cudagraphs, gpu, stats
+from trt_sweep import clocks, cudagraphs, stats
 from trt_sweep.clocks import Call, synchronize
 from trt_sweep.config.groups import MeasureConfig
-from trt_sweep.health import Monitor, Watch
+from trt_sweep.health import Watch
+from trt_sweep.machine import devices
+from trt_sweep.machine.nvml import Monitor
 from trt_sweep.records import GRAPH, METHODS, QUEUED, Timing
 
 LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
@@ -264,7 +266,7 @@ class Timer:
             timed: list[tuple[float, Call]] = []
             end = time.perf_counter() + self._settings.max_s / self._settings.rounds
             while not timed or (
-                len(timed) < stats.CAPTURES and time.perf_counter() < end and gpu.has_room(self._device)
+                len(timed) < stats.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
             ):
                 replay = _replay(*cudagraphs.record(self.call, self._device))
                 blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)

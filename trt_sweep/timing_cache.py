@@ -10,9 +10,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from trt_sweep import gpu
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.machine import versions
 
 FILE = "timing_cache.bin"
 
@@ -24,14 +24,14 @@ def effective(config: SweepConfig) -> SweepConfig:
     """
     if config.cache_snapshot is not None and not Path(config.cache_snapshot).is_file():
         raise SweepError(f"cache_snapshot={config.cache_snapshot} is not a file: name a timing cache that was saved")
-    if gpu.flavor() == "rtx":
+    if versions.flavor() == "rtx":
         return dataclasses.replace(config, cache=None) if config.cache == "cold" else config
     return dataclasses.replace(config, cache=config.cache or "cold")
 
 
 def require(config: SweepConfig) -> None:
     """Raise Unsupported for a cache that the installed TensorRT has not."""
-    if config.cache is not None and gpu.flavor() == "rtx":
+    if config.cache is not None and versions.flavor() == "rtx":
         raise Unsupported(f"cache={config.cache}: TensorRT-RTX has no timing cache, since it times no kernels")
 
 

@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, gpu, health, loading, models, plan, quantization
+from trt_sweep import backends, loading, models, plan, quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line, engine_key
+from trt_sweep.machine import devices, nvml
+from trt_sweep.machine.output import LOG, _write_to, captured
 from trt_sweep.point import Plan, Point, Preview, Report
-from trt_sweep.progress import LOG, captured
 from trt_sweep.records import Record
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
@@ -82,7 +83,7 @@ class Worker:
     def move(self, folder: Path) -> None:
         """Work for another sweep, once the last one's points are closed."""
         self._folder, self._store = folder, None
-        health.OURS.clear()
+        nvml.OURS.clear()
         _write_to(folder)
 
     def build_ahead(self, point: Point) -> None:
@@ -112,11 +113,11 @@ class Worker:
     @contextlib.contextmanager
     def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
-        device = gpu.resolve("auto" if config.dryrun else config.device)
+        device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
         before_model, before_size = self._aside_for
         # What is shared is of one model; its programs for another batch size hold weights of their own.
-        if before_model != of_model or (before_size != of_size and not gpu.has_room(device)):
+        if before_model != of_model or (before_size != of_size and not devices.has_room(device)):
             self._shared.clear()
         self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -133,8 +134,8 @@ class Worker:
 
     def beside(self, pids: list[int]) -> None:
         """These processes build for the same sweep: they are none of others'."""
-        health.OURS.clear()
-        health.OURS.update(pids)
+        nvml.OURS.clear()
+        nvml.OURS.update(pids)
 
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
@@ -163,7 +164,7 @@ class Worker:
 
     def has_room(self, device: str) -> bool:
         """Whether another build may be kept beside those in hand."""
-        return gpu.has_room(torch.device(device))
+        return devices.has_room(torch.device(device))
 
     def close(self) -> str | None:
         """Let go of all points; what speaks against taking more in hand, None where nothing does."""
@@ -179,7 +180,7 @@ class Worker:
                 self._held.close()
                 gc.collect()
                 # What others take for their builds cannot be told from what stays behind.
-                for device, free in self._free.items() if not health.OURS else ():
+                for device, free in self._free.items() if not nvml.OURS else ():
                     torch.cuda.synchronize(device)
                     torch.cuda.empty_cache()
                     kept = free - torch.cuda.mem_get_info(device)[0]
@@ -246,9 +247,3 @@ def serve(descriptor: int) -> None:
         except Exception as error:
             traceback.print_exc()
             send("failed", one_line(error))
-
-
-def _write_to(folder: Path) -> None:
-    with (folder / LOG).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())

@@ -23,10 +23,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from trt_sweep import cudagraphs, gpu, memory
+from trt_sweep import cudagraphs, memory
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import locks
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.partition import DryRun
 from trt_sweep.probes import Probe
@@ -90,7 +91,7 @@ class Settings:
 
     def building(self) -> contextlib.AbstractContextManager[None]:
         """What a build of engines needs around it: the GPU to itself, where it times kernels there."""
-        return gpu.building(self.device, self.phase)
+        return locks.building(self.device, self.phase)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep import api, gpu, loading, models, tensorrt_engine, timing_cache, tracing
+from trt_sweep import api, loading, models, tensorrt_engine, timing_cache, tracing
 from trt_sweep.backends import Compiled, Settings, binding
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.machine import versions
 from trt_sweep.models import Model
 from trt_sweep.probes import EngineProbe
 from trt_sweep.records import Build, Partition
@@ -110,7 +111,7 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
                 "tf32": config.precision == "tf32",
                 "timing_cache": [config.cache, cache_id],
                 "profiling_verbosity": config.profiling_verbosity,
-                **surroundings(gpu.environment(settings.device)),
+                **surroundings(versions.environment(settings.device)),
             }
 
         found = settings.store.build(depends_on, make)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from trt_sweep import gpu
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import versions
 
 MODELS = 4
 BLOCKS = 33  # in each model: one more is 3 % of its work
@@ -58,7 +58,7 @@ class Nights:
     def __init__(self, folder: Path) -> None:
         self.folder, self._config = folder, folder / "conf"
         on_gpu = torch.cuda.is_available()
-        backends = "jit" if not on_gpu else "dynamo" if gpu.flavor() else "inductor"
+        backends = "jit" if not on_gpu else "dynamo" if versions.flavor() else "inductor"
         self._axes = [f"backend={backends}", f"precision={'fp16' if on_gpu else 'fp32'}"]
         more, settings = ({}, []) if on_gpu else ON_CPU
         self._axes += settings

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from trt_sweep import gpu
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import devices, versions
 
 REPORT = "report"  # what --part is called where no part is to be run
 Found = dict[str, Any]  # what a part leaves: plain data, lists of rows among them
@@ -37,15 +37,15 @@ def run(
         for path in (folder / name, folder / f"{name}.json"):
             if path.exists():
                 raise SweepError(f"{path} is there already: give another --folder, or remove it")
-    device = gpu.resolve("auto")
-    if device.type != "cuda" or gpu.flavor() is None:
+    device = devices.resolve("auto")
+    if device.type != "cuda" or versions.flavor() is None:
         raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
     for name in names:
         print(f"{name}: {parts[name].__doc__}", flush=True)
         (folder / name).mkdir(parents=True)
         start = time.perf_counter()
         found = parts[name](told)
-        found |= {"took_s": round(time.perf_counter() - start, 1), "environment": vars(gpu.environment(device))}
+        found |= {"took_s": round(time.perf_counter() - start, 1), "environment": vars(versions.environment(device))}
         (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

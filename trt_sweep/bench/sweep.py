@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trt_sweep import claims, table
+from trt_sweep import table
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import free_gpu
 from trt_sweep.progress import START
 from trt_sweep.sweep import SPENT
 
@@ -168,7 +169,7 @@ def _one_gpu(bench: Bench) -> Found:
 
 def _two_gpus(bench: Bench) -> Found:
     """twelve builds by joblib, two at a time"""
-    if len(claims.gpus()) < 2:
+    if len(free_gpu.gpus()) < 2:
         raise SweepError("--part=two_gpus needs two GPUs: leave it out here")
     return {"costs": [_jobs(bench, "two_gpus", 2)]}
 

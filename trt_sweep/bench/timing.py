@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, gpu, health, job, ranking, records, stats, timing
+from trt_sweep import clocks, job, ranking, records, stats, timing
 from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
+from trt_sweep.machine import devices, locks, nvml, versions
+from trt_sweep.machine.output import LOG, captured
 from trt_sweep.plan import effective, point_of
-from trt_sweep.progress import LOG, captured
 
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
 ROUNDS = (1, 2, 3, 4, 5, 6)
@@ -32,9 +33,9 @@ Windows = dict[str, list[timing.Window]]  # by subject
 def run(folder: Path, repeats: int, windows: int, points: int) -> None:
     """Measure, print the tables, and write each into `folder` as soon as it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    device = gpu.resolve("auto")
+    device = devices.resolve("auto")
     tables: dict[str, Any] = {
-        "environment": vars(gpu.environment(device)) | {"placement": stats.PLACEMENT, "level": stats.LEVEL}
+        "environment": vars(versions.environment(device)) | {"placement": stats.PLACEMENT, "level": stats.LEVEL}
     }
 
     def keep(**found: Table) -> None:
@@ -74,7 +75,7 @@ def _medians(windows: Windows) -> pd.DataFrame:
 def _subjects(device: torch.device) -> list[tuple[str, int, str]]:
     if device.type != "cuda":
         return [("resnet18", 1, "eager"), ("resnet18", 1, "inductor")]
-    backend = "dynamo" if gpu.flavor() else "inductor"
+    backend = "dynamo" if versions.flavor() else "inductor"
     return [("resnet18", 1, backend), ("resnet50", 32, backend), ("googlenet", 1, backend)]
 
 
@@ -148,11 +149,11 @@ def _others(call: clocks.Call) -> dict[str, Callable[[], float]]:
     """What a user would run instead, each a time in ms."""
 
     def wall() -> float:
-        clocks.synchronize(gpu.resolve("auto"))
+        clocks.synchronize(devices.resolve("auto"))
         start = time.perf_counter()
         for _ in range(100):
             call()
-        clocks.synchronize(gpu.resolve("auto"))
+        clocks.synchronize(devices.resolve("auto"))
         return (time.perf_counter() - start) * 10
 
     def do_bench() -> float:
@@ -253,7 +254,7 @@ class _Judged:
 
 def _judged(line: job.Line) -> list[_Judged]:
     """Builds of one engine, and some of them with work added, timed in rounds as a sweep does."""
-    device, settings = gpu.resolve("auto"), line.config.measure
+    device, settings = devices.resolve("auto"), line.config.measure
     points = [_Judged(build, timer, 0.0) for build, timer in enumerate(line.timers)]
     few = max(len(line.timers) // 4, 1)
     for number, share in enumerate(ADDED):
@@ -263,11 +264,11 @@ def _judged(line: job.Line) -> list[_Judged]:
         for build in range(number * few, min((number + 1) * few, len(line.timers))):
             slower = timing.Timer(_then(line.timers[build].call, work), device, settings)
             points.append(_Judged(build, slower, share))
-    monitor = health.monitor(device)
+    monitor = nvml.monitor(device)
     for number in range(settings.rounds):
         print(f"judgement, round {number + 1}/{settings.rounds} of {len(points)} points", flush=True)
         for point in points:
-            with line.running(point.build), gpu.exclusive(device):
+            with line.running(point.build), locks.exclusive(device):
                 point.windows.append(point.timer.window(monitor))
     return points
 
@@ -348,7 +349,7 @@ def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
     settings = groups.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
 
     def took(timed: clocks.Call) -> float:
-        window = timing.Timer(timed, device, settings).window(health.monitor(device))
+        window = timing.Timer(timed, device, settings).window(nvml.monitor(device))
         return float(np.median(window.gpu_ms.get(records.GRAPH, window.latency_ms)))
 
     def work(bits: float) -> clocks.Call:

@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from trt_sweep import __main__ as app
-from trt_sweep import backends, gpu, plan, records
+from trt_sweep import backends, plan, records
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.machine import versions
+from trt_sweep.machine.output import LOG, captured
 from trt_sweep.partition import Dry, DryRun, show
 from trt_sweep.partition.report import Report, report
-from trt_sweep.progress import LOG, captured
 from trt_sweep.worker import Worker
 
 
@@ -143,6 +144,6 @@ def _words(config: SweepConfig, found: Report) -> list[str]:
 def _data(config: SweepConfig, found: Report) -> dict[str, Any]:
     return {
         "axes": plan.axes(config),
-        "environment": dataclasses.asdict(gpu.environment(None)),
+        "environment": dataclasses.asdict(versions.environment(None)),
         **dataclasses.asdict(found),
     }

@@ -13,11 +13,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import gpu, models, records, resume, table
+from trt_sweep import models, records, resume, table
 from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.machine import devices
 from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.sweep import Sweep
@@ -79,7 +80,7 @@ def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
             f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
         )
     try:
-        gpu.resolve(found.device)
+        devices.resolve(found.device)
     except SweepError as error:
         where = f"device={found.device}, {record.gpu_name} ({record.gpu_uuid})"
         raise SweepError(

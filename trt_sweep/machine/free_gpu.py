@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pynvml
 from filelock import Timeout
 
-from trt_sweep.locks import lock
+from trt_sweep.machine.locks import lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
