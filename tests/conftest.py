@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from trt_sweep import table
 from trt_sweep.machine import versions
+from trt_sweep.results import table
 
 EXAMPLE = Path(__file__).parent / "example"
 

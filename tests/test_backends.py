@@ -18,6 +18,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.plan import effective
+from trt_sweep.results import axes
 
 
 def config(backend: str, **values) -> SweepConfig:
@@ -33,7 +34,7 @@ def test_each_has_its_choice_on_the_command_line():
 def test_optional_axes_are_fields_and_belong_to_someone():
     fields = {item.name for item in dataclasses.fields(SweepConfig)}
     used = frozenset[str]().union(*(backends.get(name).AXES for name in backends.names()))
-    assert used == backends.OPTIONAL_AXES <= fields
+    assert used == axes.OPTIONAL_AXES <= fields
 
 
 @pytest.mark.parametrize("name", backends.names())

@@ -13,9 +13,10 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_report import sweep as made_up
 
-from trt_sweep import layers, table
+from trt_sweep import layers
 from trt_sweep.bench import __main__ as bench
 from trt_sweep.bench import profile, sweep
+from trt_sweep.results import table
 
 
 @without_gpu

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from test_table import put as put_record
 
-from trt_sweep import records, stats
+from trt_sweep import stats
 from trt_sweep.compare import __main__ as command
 from trt_sweep.compare import compare, output, steady, times
+from trt_sweep.results import columns, record
 
 GPU = {"gpu_name": "NVIDIA H200", "gpu_uuid": "GPU-1", "hostname": "a", "clock": "cuda_events", "sm_clock_mhz": 1980.0}
 TIMED = GPU | {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.001}
@@ -30,7 +31,7 @@ def put(night: Path, name: str, gpu_ms: float | None = 1.0, scatter: float = 0.0
     for clock, value in ((f"gpu_ms_{row['gpu_ms_method']}", gpu_ms), ("latency_ms", latency_ms)):
         if value:
             arrays |= {clock: value * medians, f"{clock}_round": np.arange(3).repeat(5), f"{clock}_build": np.zeros(15)}
-    np.savez(night / "points" / name / records.SAMPLES, **arrays)
+    np.savez(night / "points" / name / record.SAMPLES, **arrays)
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_cudnn_is_not_blamed_for_what_the_host_or_a_single_round_hides(nights):
     for night in nights:
         put(night, "a", None, latency_ms=1.0, cudnn_benchmark=True, launch_bound=True, gpu_ms_method=None)
         put(night, "b", cudnn_benchmark=True, rounds=1, gpu_ms_between_rounds=None, latency_ms_between_rounds=None)
-        (night / "points" / "b" / records.SAMPLES).unlink()
+        (night / "points" / "b" / record.SAMPLES).unlink()
     blind = {point.row["point_id"]: point.blind for point in compare(*nights).points}
     assert blind["a"].startswith("latency_ms is known to ±") and "cuDNN" not in blind["a"]
     assert blind["b"] == "gpu_ms was timed once: nothing is known of its scatter"
@@ -230,7 +231,7 @@ def test_what_cudnn_chose_holds_by_the_other_method_as_well(nights):
     for night, method in zip(nights, ("graph", "queued"), strict=True):
         put(night, "a", 1.0 if method == "graph" else 1.25, cudnn_benchmark=True, gpu_ms_method=method)
         other = {"graph": "queued", "queued": "graph"}[method]
-        path = night / "points" / "a" / records.SAMPLES
+        path = night / "points" / "a" / record.SAMPLES
         arrays = dict(np.load(path))
         arrays |= {name.replace(method, other): values for name, values in arrays.items() if method in name}
         np.savez(path, **arrays)
@@ -254,7 +255,7 @@ def test_a_ratio_that_is_not_proved_among_all_says_so(nights):
 def test_a_time_of_one_round_shows_nothing(nights):
     for night, gpu_ms in zip(nights, (1.0, 3.0), strict=True):
         put(night, "a", gpu_ms, rounds=1, gpu_ms_between_rounds=None, latency_ms_between_rounds=None)
-        (night / "points" / "a" / records.SAMPLES).unlink()
+        (night / "points" / "a" / record.SAMPLES).unlink()
     assert verdicts(nights) == {"a": "not told apart"} and compare(*nights).exit_code == 2
 
 
@@ -262,14 +263,14 @@ def test_a_time_of_one_round_shows_nothing(nights):
 def test_damaged_samples_leave_the_records_own_numbers(nights, damage):
     for night, gpu_ms in zip(nights, (1.0, 1.05), strict=True):
         put(night, "a", gpu_ms)
-        path = night / "points" / "a" / records.SAMPLES
+        path = night / "points" / "a" / record.SAMPLES
         path.unlink() if damage is None else path.write_bytes(damage)
     assert verdicts(nights) == {"a": "regressed"}
 
 
 def test_any_damage_to_samples_is_survived(nights):
     put(nights[0], "a")
-    path = nights[0] / "points" / "a" / records.SAMPLES
+    path = nights[0] / "points" / "a" / record.SAMPLES
     np.savez_compressed(path, **dict(np.load(path)))
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     for _ in range(300):
@@ -284,7 +285,7 @@ def test_samples_that_are_no_times_are_not_used(nights):
     put(nights[0], "a")
     path = nights[0] / "points" / "a"
     for values in ([np.nan, 1.0], [0.0, 1.0], []):
-        np.savez(path / records.SAMPLES, gpu_ms_graph=np.array(values))
+        np.savez(path / record.SAMPLES, gpu_ms_graph=np.array(values))
         assert times.samples(path) == {}
 
 
@@ -312,7 +313,7 @@ def test_methods_are_compared_with_their_like(nights):
     put(new, "a", 2.0, gpu_ms_method="queued")
     (point,) = compare(*nights).points
     assert [item.clock for item in point.times] == ["latency_ms"]
-    path = old / "points" / "a" / records.SAMPLES
+    path = old / "points" / "a" / record.SAMPLES
     arrays = dict(np.load(path))
     queued = {name.replace("graph", "queued"): values * 2 for name, values in arrays.items() if "graph" in name}
     np.savez(path, **arrays, **queued)
@@ -377,7 +378,7 @@ def bad(kind: str, nights) -> None:
         put(new, "a")
         put(new, "b", gpu_uuid="GPU-2")
     elif kind == "newer":
-        put(new, "a", schema_version=records.SCHEMA_VERSION + 1)
+        put(new, "a", schema_version=columns.SCHEMA_VERSION + 1)
     elif kind == "garbage":
         (new / "points" / "a").mkdir(parents=True)
         (new / "points" / "a" / "record.json").write_text("{")

@@ -18,13 +18,14 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep import isolation, records, table
+from trt_sweep import isolation
 from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
+from trt_sweep.results import store, table
 from trt_sweep.sweep import Sweep
 
 pytestmark = without_gpu
@@ -187,7 +188,7 @@ def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
     def check() -> None:
         now = {}
         for path in folder.glob("points/*/record.json"):
-            record = records.read(path)  # never half a file
+            record = store.read(path)  # never half a file
             if record.final:
                 now[record.point_id] = record.created_utc
         assert finished.items() <= now.items()

@@ -14,7 +14,7 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, health, job, layers, models, records, table, timing
+from trt_sweep import backends, cudagraphs, health, job, layers, models, timing
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -22,6 +22,8 @@ from trt_sweep.engine_store import PRIVATE
 from trt_sweep.machine import devices, nvml, versions
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
+from trt_sweep.results import columns, table
+from trt_sweep.results.record import Record
 
 pytestmark = pytest.mark.gpu
 
@@ -134,7 +136,7 @@ def test_planned_and_built_engines_agree(sweep):
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
 
 
-def window(call, **settings) -> tuple[timing.Window, records.Timing]:
+def window(call, **settings) -> tuple[timing.Window, columns.Timing]:
     device = devices.resolve("cuda")
     found = timing.Timer(call, device, MeasureConfig(**settings)).window(nvml.monitor(device))
     return found, timing.Measurement([[found]], 1, 0.0).timing()
@@ -147,7 +149,7 @@ def test_three_clocks_agree_on_work_that_hides_the_host():
     assert once.clock == "cuda_events" and once.gpu_ms_method == "graph" and once.gpu_ms_reason is None
     assert once.launch_bound is False and once.enqueue_ms < 0.2 * once.gpu_ms
     assert twice.latency_ms / once.latency_ms == pytest.approx(2, rel=0.1)
-    for method in records.METHODS:
+    for method in columns.METHODS:
         got = [float(np.median(each.gpu_ms[method])) for each in (one, two)]
         assert got[1] / got[0] == pytest.approx(2, rel=0.05) and got[0] == pytest.approx(once.latency_ms, rel=0.05)
 
@@ -165,7 +167,7 @@ def test_gpu_ms_leaves_the_host_out():
 
     found, row = window(dawdling, max_s=1.0)
     assert row.latency_ms > 1 and row.enqueue_ms > 1 and row.launch_bound is True
-    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in records.METHODS)
+    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in columns.METHODS)
 
 
 def test_a_call_that_waits_for_the_gpu_has_no_gpu_ms():
@@ -221,7 +223,7 @@ def wide():
     model = ModelConfig(name="wide", factory=factory, inputs=[InputConfig(shape=[WIDE])])
     measure = MeasureConfig(max_s=0.3, rounds=1)
 
-    def of(folder, **axes) -> records.Record:
+    def of(folder, **axes) -> Record:
         config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)
         (found,) = effective(config)
         with job.Job([Point(found)], "sweep", lambda _: folder) as run:

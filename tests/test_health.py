@@ -9,10 +9,11 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import health, records
+from trt_sweep import health
 from trt_sweep.health import Watch
 from trt_sweep.machine import nvml
 from trt_sweep.machine.nvml import Monitor, Reading
+from trt_sweep.results import columns
 
 CUDA = torch.device("cuda", 0)
 POWER_CAP = pynvml.nvmlClocksEventReasonSwPowerCap
@@ -50,7 +51,7 @@ def test_summary_takes_the_worst_verdict_and_the_median_readings():
     assert (found.throttle_reasons, found.foreign_processes, found.remeasured) == (["sw_power_cap"], 0, 1)
     assert found.energy_mj_per_call == pytest.approx(1600 / 700)
     assert health.summary([good], 0).energy_mj_per_call is None  # too short for a counter that moves every 0.1 s
-    assert health.summary([], 0) == records.Health()
+    assert health.summary([], 0) == columns.Health()
 
 
 def test_without_a_gpu_there_is_no_verdict():

@@ -10,13 +10,15 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job, layers, models, records, rows
+from trt_sweep import backends, job, layers, models, rows
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
+from trt_sweep.results import store
+from trt_sweep.results.record import RECORD, SAMPLES
 from trt_sweep.sharing import Shared
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
@@ -42,7 +44,7 @@ def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
         *("partition", "build"),  # after what was planned was written down
     ]
     assert record.engines == 3 and record.export_s is not None and record.build_s is None and record.engine_id is None
-    assert records.read(tmp_path / records.RECORD) == record
+    assert store.read(tmp_path / RECORD) == record
 
 
 @needs_tensorrt
@@ -63,7 +65,7 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
         job.Job([Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
     ):
         run.lines[0].start()
-    assert records.read(tmp_path / records.RECORD).status == "interrupted"
+    assert store.read(tmp_path / RECORD).status == "interrupted"
 
 
 class Slow(torch.nn.Module):
@@ -88,10 +90,10 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
         first = line.start()
         assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
         line.again()
-        assert records.read(tmp_path / records.RECORD).rounds == 2
+        assert store.read(tmp_path / RECORD).rounds == 2
         last = line.again()
-    assert records.read(tmp_path / records.RECORD) == last and last.created_utc == first.created_utc
-    samples = np.load(tmp_path / records.SAMPLES)
+    assert store.read(tmp_path / RECORD) == last and last.created_utc == first.created_utc
+    samples = np.load(tmp_path / SAMPLES)
     assert len(samples["latency_ms"]) == last.samples > first.samples
     assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
     assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
@@ -134,7 +136,7 @@ def test_builds_are_told_apart(tmp_path):
         record = line.again()
     assert (record.builds, record.rounds) == (3, 2)
     assert record.latency_ms_between_builds > 0 and record.latency_ms_between_rounds > 0
-    samples = np.load(tmp_path / records.SAMPLES)
+    samples = np.load(tmp_path / SAMPLES)
     assert {*zip(samples["latency_ms_build"], samples["latency_ms_round"], strict=True)} == {
         (build, number) for build in range(3) for number in range(2)
     }
@@ -173,7 +175,7 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         first = run.lines[0].start()
         with pytest.raises(KeyboardInterrupt):
             run.lines[0].again()
-    assert records.read(tmp_path / records.RECORD) == first and first.status == "ok"
+    assert store.read(tmp_path / RECORD) == first and first.status == "ok"
 
 
 @without_gpu

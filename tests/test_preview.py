@@ -9,14 +9,16 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
-from trt_sweep import preview, records
+from trt_sweep import preview
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices
 from trt_sweep.point import Plan, Point, Preview
 from trt_sweep.progress import HARNESS, START, Spent
-from trt_sweep.records import Environment, Record
+from trt_sweep.results import columns, record, store
+from trt_sweep.results.columns import Environment
+from trt_sweep.results.record import Record
 from trt_sweep.worker import Worker
 
 
@@ -81,7 +83,7 @@ class Host:
 
     def call(self, method: str, *_: object) -> Preview:
         assert method == "preview"
-        return Preview("key", records.Partition(partition_id=self.partition_id))
+        return Preview("key", columns.Partition(partition_id=self.partition_id))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +102,9 @@ def test_what_a_build_takes_is_known_from_earlier_sweeps(tmp_path, capsys, chang
     base |= {"backend": "dynamo", "precision": "fp32", **vars(here)}
     for name, partition, seconds in (("a", "same", 4.0), ("b", "third", 8.0)):
         row = Record(**(base | changes | {"point_id": name, "partition_id": partition, "build_s": seconds}))
-        records.write(tmp_path / "2026-01-01" / "before" / "points" / name, row)
+        store.write(tmp_path / "2026-01-01" / "before" / "points" / name, row)
     (tmp_path / "2026-01-01" / "before" / "points" / "c").mkdir()
-    (tmp_path / "2026-01-01" / "before" / "points" / "c" / records.RECORD).write_text("{")
+    (tmp_path / "2026-01-01" / "before" / "points" / "c" / record.RECORD).write_text("{")
     plan = Plan([[point()]], {"cuda:0": here})
     folder = tmp_path / "2026-01-02" / "now"
     preview.show(Host(partition_id), plan, plan.builds, label=lambda _: "scale", spent=Spent(), folder=folder)

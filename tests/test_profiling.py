@@ -21,7 +21,7 @@ from trt_sweep.errors import Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.models import Inputs
-from trt_sweep.records import Build, Profile
+from trt_sweep.results.columns import Build, Profile
 
 REAL = Path(__file__).parent / "data/layers/resnet18-cpp/0"
 ENGINE_ID = "0123456789abcdef"

@@ -7,8 +7,9 @@ import math
 import pytest
 from test_table import load, put
 
-from trt_sweep import ranking, stats, table
-from trt_sweep.notes import notes as notes_of
+from trt_sweep import stats
+from trt_sweep.results import ranking, table
+from trt_sweep.results.notes import notes as notes_of
 
 TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
 TIMED |= {"gpu_ms_method": "graph", "launch_bound": False}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trt_sweep import records
 from trt_sweep.errors import SweepError
-from trt_sweep.records import SCHEMA_VERSION, Record
+from trt_sweep.results import store
+from trt_sweep.results.columns import SCHEMA_VERSION
+from trt_sweep.results.record import Record, columns, integer_columns
 
 
 def full() -> Record:
@@ -24,38 +25,38 @@ def full() -> Record:
 
 @pytest.mark.parametrize("record", [full(), Record(point_id="ab")], ids=["full", "empty"])
 def test_round_trip(tmp_path: Path, record: Record):
-    path = records.write(tmp_path / "points" / "ab", record)
+    path = store.write(tmp_path / "points" / "ab", record)
     assert path == tmp_path / "points" / "ab" / "record.json"
-    assert records.read(path) == record
+    assert store.read(path) == record
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_not_finite_becomes_null(tmp_path: Path, value: float):
-    path = records.write(tmp_path, Record(point_id="ab", latency_ms=value, build_s=1.5))
+    path = store.write(tmp_path, Record(point_id="ab", latency_ms=value, build_s=1.5))
     row = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert (row["latency_ms"], row["build_s"]) == (None, 1.5)
 
 
 def test_columns():
-    assert len(records.columns()) == len(set(records.columns()))
-    assert records.columns()[0] == "schema_version"
-    assert {"batch_size", "engines", "samples"} <= set(records.integer_columns())
-    assert not {"latency_ms", "jobs", "accurate", "dryrun"} & set(records.integer_columns())
+    assert len(columns()) == len(set(columns()))
+    assert columns()[0] == "schema_version"
+    assert {"batch_size", "engines", "samples"} <= set(integer_columns())
+    assert not {"latency_ms", "jobs", "accurate", "dryrun"} & set(integer_columns())
     for field in Record.__dataclass_fields__.values():
         assert field.name == "schema_version" or field.metadata["description"]
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_newer_schema_is_refused(tmp_path: Path, version: int):
-    path = records.write(tmp_path, Record(point_id="ab", schema_version=version))
+    path = store.write(tmp_path, Record(point_id="ab", schema_version=version))
     with pytest.raises(SweepError, match=f"schema_version={version} is newer than the {SCHEMA_VERSION}.*update"):
-        records.read(path)
+        store.read(path)
 
 
 def test_unknown_columns_are_left_out(tmp_path: Path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"schema_version": 1, "point_id": "ab", "mood": "good"}))
-    assert records.read(path) == Record(schema_version=1, point_id="ab")
+    assert store.read(path) == Record(schema_version=1, point_id="ab")
 
 
 @pytest.mark.parametrize(
@@ -75,35 +76,35 @@ def test_not_a_record(tmp_path: Path, content: bytes):
     path = tmp_path / "record.json"
     path.write_bytes(content)
     with pytest.raises(ValueError):
-        records.read(path)
+        store.read(path)
 
 
 def test_truncated_record(tmp_path: Path):
-    path = records.write(tmp_path, full())
+    path = store.write(tmp_path, full())
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError):
-        records.read(path)
+        store.read(path)
 
 
 def test_writing_over_a_record(tmp_path: Path):
-    records.write(tmp_path, full())
-    path = records.write(tmp_path, Record(point_id="new"))
-    assert records.read(path) == Record(point_id="new")
+    store.write(tmp_path, full())
+    path = store.write(tmp_path, Record(point_id="new"))
+    assert store.read(path) == Record(point_id="new")
     assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
 
 
 def test_no_temporary_file_where_the_rename_fails(tmp_path: Path):
     (tmp_path / "some.json").mkdir()
     with pytest.raises(OSError):
-        records.write_json(tmp_path / "some.json", {"a": 1})
+        store.write_json(tmp_path / "some.json", {"a": 1})
     assert [file.name for file in tmp_path.iterdir()] == ["some.json"]
 
 
 @pytest.mark.parametrize("content", [{"a": object()}, {"a": math.nan}])
 def test_failed_write_keeps_the_old_file(tmp_path: Path, content: object):
     path = tmp_path / "some.json"
-    records.write_json(path, {"a": 1})
+    store.write_json(path, {"a": 1})
     with pytest.raises((TypeError, ValueError)):
-        records.write_json(path, content)
+        store.write_json(path, content)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["some.json"]

@@ -12,8 +12,9 @@ import torch
 from conftest import needs_tensorrt
 from test_table import put
 
-from trt_sweep import quantization, table
+from trt_sweep import quantization
 from trt_sweep.report import code, quantize_code
+from trt_sweep.results import table
 
 TINY = {
     "name": "tiny",

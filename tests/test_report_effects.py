@@ -11,9 +11,9 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep import table
 from trt_sweep.report import audit, effects, grids, pairs, sections, words
 from trt_sweep.report.pairs import Scatter
+from trt_sweep.results import table
 
 EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
 SETTINGS = Path(__file__).parents[1] / "outputs/reference/h200/settings"

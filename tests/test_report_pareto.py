@@ -7,10 +7,10 @@ import pandas as pd
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep import table
 from trt_sweep.report import grids, pareto, sections
 from trt_sweep.report.document import Grid
 from trt_sweep.report.pairs import Scatter
+from trt_sweep.results import table
 
 
 def test_front_by_hand():

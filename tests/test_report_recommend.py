@@ -10,10 +10,10 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep import table
 from trt_sweep.errors import SweepError
 from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.recommend import Wanted
+from trt_sweep.results import table
 
 DEFAULTS = {"min_block_size": 5, "default_min_block_size": 5}
 

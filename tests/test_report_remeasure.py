@@ -18,11 +18,11 @@ from test_ranking import TIMED
 from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
-from trt_sweep import table
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices, free_gpu
 from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.__main__ import main
+from trt_sweep.results import table
 
 
 @pytest.fixture(scope="module")

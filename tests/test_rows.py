@@ -11,7 +11,8 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.isolation import Lost
 from trt_sweep.point import Point, Report
-from trt_sweep.records import Environment, Record, Timing
+from trt_sweep.results.columns import Environment, Timing
+from trt_sweep.results.record import Record
 
 
 def row(**values) -> Record:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job, records
+from trt_sweep import backends, job
 from trt_sweep.backends import Compiled
 from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -15,7 +15,8 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.job import Line
 from trt_sweep.plan import effective, point_of
 from trt_sweep.point import Point
-from trt_sweep.records import Build, Partition, Profile
+from trt_sweep.results import record, store
+from trt_sweep.results.columns import Build, Partition, Profile
 from trt_sweep.sharing import Shared
 from trt_sweep.worker import Worker
 
@@ -133,7 +134,7 @@ def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
     for name in ("latency_ms", "latency_ms_ci_low", "samples", "rel_l2_error", "engine_id"):
         assert getattr(two, name) == getattr(one, name), name
     assert (one.build_s, two.build_s, two.first_call_ms) == (2.0, None, None) and one.first_call_ms > 0
-    assert (tmp_path / two.point_id / records.SAMPLES).exists()
+    assert (tmp_path / two.point_id / record.SAMPLES).exists()
 
 
 @pytest.mark.parametrize("change", [{"reuse": False}, {"accuracy": AccuracyConfig(dict.fromkeys(PRECISIONS, 1.0))}])
@@ -176,7 +177,7 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
     found = later.look(before)
     assert asked == ["e"] and backend.built == 2
     assert found == dataclasses.replace(before, profile_engine_id="inside", layers=2, layers_ms=3.0)
-    assert records.read(tmp_path / found.point_id / records.RECORD) == found
+    assert store.read(tmp_path / found.point_id / record.RECORD) == found
 
     def fails(model, settings):
         settings.keep(Compiled(None))  # a plan is there, and would be written down

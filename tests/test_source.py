@@ -9,9 +9,10 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import models, quantization, records
+from trt_sweep import models, quantization
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.results import columns
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 
@@ -44,13 +45,13 @@ def test_what_quantizing_alone_does(monkeypatch):
     """The error of the quantized model in PyTorch, computed once for all points that have it."""
     calls = []
 
-    def prepared(model: models.Model, *_: object) -> tuple[models.Model, records.Quantization]:
+    def prepared(model: models.Model, *_: object) -> tuple[models.Model, columns.Quantization]:
         calls.append(1)
         halved = copy.deepcopy(model.module)
         for parameter in halved.parameters():
             parameter.mul_(0.5)
         halved.register_forward_hook(lambda *_: calls.append("called"))
-        return dataclasses.replace(model, module=halved), records.Quantization(quantized_layers=1)
+        return dataclasses.replace(model, module=halved), columns.Quantization(quantized_layers=1)
 
     monkeypatch.setattr(quantization, "prepared", prepared)
     source = Source(dataclasses.replace(eager(), precision="int8"), CPU, Shared())

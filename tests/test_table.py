@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trt_sweep import records, table
 from trt_sweep.errors import SweepError
-from trt_sweep.notes import notes as notes_of
-from trt_sweep.records import Record
+from trt_sweep.results import axes, columns, record, store, table
+from trt_sweep.results.notes import notes as notes_of
+from trt_sweep.results.record import Record
 
 COMMON = {
     "sweep_id": "s",
@@ -35,7 +35,7 @@ def put(folder: Path, name: str, latency_ms: float | None = None, **values) -> N
     timed = {"latency_ms_ci_low": latency_ms, "latency_ms_ci_high": latency_ms, "samples": 100} if latency_ms else {}
     created = f"2026-01-31T12:00:{len(list(folder.rglob('record.json'))):02}"
     row = COMMON | timed | {"point_id": name, "created_utc": created, "latency_ms": latency_ms} | values
-    records.write(folder / "points" / name, Record(**row))
+    store.write(folder / "points" / name, Record(**row))
 
 
 def load(folder: Path) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def test_unreadable_files_are_named(tmp_path):
 
 
 def test_newer_schema_is_refused(tmp_path):
-    put(tmp_path, "new", 1.0, schema_version=records.SCHEMA_VERSION + 1)
+    put(tmp_path, "new", 1.0, schema_version=columns.SCHEMA_VERSION + 1)
     with pytest.raises(SweepError, match=r"points/new/record\.json: schema_version=\d+ is newer"):
         table.load(tmp_path)
 
@@ -127,7 +127,7 @@ def test_both_files_read_back_equal(tmp_path):
         assert [None if x is None else list(x) for x in back[name]] == rows[name].tolist(), name
     pd.testing.assert_frame_equal(back.drop(columns=lists), rows.drop(columns=lists))
 
-    text = pd.read_csv(csv, dtype=rows.dtypes[records.integer_columns()].to_dict())
+    text = pd.read_csv(csv, dtype=rows.dtypes[record.integer_columns()].to_dict())
     assert list(text) == list(rows)
     assert [json.loads(jobs) for jobs in text["jobs"]] == [[], [0, 3], [0]]
     assert json.loads(text["engine_ops"][1]) == [4, 5]
@@ -149,9 +149,9 @@ def test_notes_say_why_there_is_no_profile_unless_the_status_does(tmp_path):
 def test_varied_axes(tmp_path):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[], min_block_size=None)
     put(tmp_path, "a", 5.0, min_block_size=1)
-    assert table.varied(table.load(tmp_path)) == ["backend", "precision"]  # baselines do not count
+    assert axes.varied(table.load(tmp_path)) == ["backend", "precision"]  # baselines do not count
     put(tmp_path, "b", 5.0, min_block_size=5)
-    assert table.varied(table.load(tmp_path)) == ["backend", "precision", "min_block_size"]
+    assert axes.varied(table.load(tmp_path)) == ["backend", "precision", "min_block_size"]
 
 
 def test_notes_about_shared_engines(tmp_path):
@@ -236,7 +236,7 @@ def test_an_empty_folder_gives_an_empty_table(tmp_path):
     rows = table.load(tmp_path)
     assert rows.empty
     assert list(rows) == [
-        *records.columns(),
+        *record.columns(),
         *("folder", "speedup", "speedup_fp32"),
         *("latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"),
     ]

@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from trt_sweep.errors import SweepError
-from trt_sweep.records import Accuracy
+from trt_sweep.results.columns import Accuracy
 
 
 def tensors(outputs: Any) -> list[torch.Tensor]:

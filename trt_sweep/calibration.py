@@ -15,7 +15,7 @@ from trt_sweep.config.model import InputConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models import Inputs
-from trt_sweep.records import RANDOM
+from trt_sweep.results.record import RANDOM
 
 
 def name(config: SweepConfig) -> str:

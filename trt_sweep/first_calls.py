@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, backends, evaluation, memory, models, records, timing
+from trt_sweep import accuracy, backends, evaluation, memory, models, timing
 from trt_sweep.backends import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
+from trt_sweep.results import columns
 
 PHASE = "accuracy"
 
@@ -27,7 +28,7 @@ class FirstCalls:
 
     timer: timing.Timer
     took_ms: float
-    accuracy: records.Accuracy
+    accuracy: columns.Accuracy
     peak_bytes: int | None
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pynvml
 
 from trt_sweep.machine.nvml import Reading
-from trt_sweep.records import CLOCK_RANGE, Health
+from trt_sweep.results.columns import Health
+from trt_sweep.results.record import CLOCK_RANGE
 
 OK, UNSTABLE, SHARED, THROTTLED = VERDICTS = ("ok", "unstable", "shared", "throttled")  # from good to bad
 # Why clocks are lower than they could be. The other bits are no harm to a measurement: an idle GPU, or clocks that

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls, health, memory, models, records, tensorrt_engine, timing
+from trt_sweep import backends, first_calls, health, memory, models, tensorrt_engine, timing
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
-from trt_sweep.records import SAMPLES, Axes, Record
+from trt_sweep.results import columns
+from trt_sweep.results.columns import Axes
+from trt_sweep.results.record import SAMPLES, Record
+from trt_sweep.results.store import now, write, write_json
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 
@@ -116,13 +119,13 @@ class Line:
         self.compiled = backends.Compiled(None)
         self.timers: list[timing.Timer] = []
         self.measurement: timing.Measurement | None = None
-        self.accuracy = records.Accuracy()
-        self.memory = records.Memory()
-        self.quantization = records.Quantization()
+        self.accuracy = columns.Accuracy()
+        self.memory = columns.Memory()
+        self.quantization = columns.Quantization()
         self._watches: list[health.Watch] = []
         self._remeasured = 0
         self._created: str | None = None
-        self._inside: records.Profile | None = None
+        self._inside: columns.Profile | None = None
         self._before: Record | None = None  # the row of a point that is only looked into, which keeps what it says
         self._status = "interrupted"
         self._reason: str | None = None
@@ -132,7 +135,7 @@ class Line:
 
     def start(self) -> Record:
         """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
-        records.write_json(self.folder / "config.json", self.config.to_dict())
+        write_json(self.folder / "config.json", self.config.to_dict())
         self.write()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
         return self._guarded(self._run)
 
@@ -161,7 +164,7 @@ class Line:
                 self._build(backends.get(self.config.backend), self.device)
         except Exception as error:
             log.exception("the engines could not be built again to be profiled")
-            self._inside = records.Profile(profile_reason=one_line(error))
+            self._inside = columns.Profile(profile_reason=one_line(error))
             return self.write()
         return self.profile()
 
@@ -177,7 +180,7 @@ class Line:
             )
         except Exception as error:
             log.exception("the engines could not be profiled")
-            self._inside = records.Profile(profile_reason=one_line(error))
+            self._inside = columns.Profile(profile_reason=one_line(error))
         return self.write()
 
     def report(self, record: Record) -> Report:
@@ -192,9 +195,9 @@ class Line:
         self._job.hear(RECORDING)
         if self._before is not None:
             record = dataclasses.replace(self._before, **vars(self._profile_columns(self._before.gpu_ms)))
-            records.write(self.folder, record)
+            write(self.folder, record)
             return record
-        self._created = self._created or records.now()
+        self._created = self._created or now()
         rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
         record = Record(
             point_id=self.config.point_id,
@@ -209,7 +212,7 @@ class Line:
             interleaved=self.interleaved,
             **self._columns(),
         )
-        records.write(self.folder, record)
+        write(self.folder, record)
         return record
 
     def _guarded(self, step: Callable[[], str]) -> Record:
@@ -377,7 +380,7 @@ class Line:
         worst = max((each.accuracy for each in found), key=lambda item: (not item.finite, item.rel_l2_error))
         self.accuracy = dataclasses.replace(worst, reference_spread=spread)
         known = [each.peak_bytes for each in found if each.peak_bytes is not None]
-        self.memory = records.Memory(peak_gpu_bytes=max(known) if len(known) == len(found) else None)
+        self.memory = columns.Memory(peak_gpu_bytes=max(known) if len(known) == len(found) else None)
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
         builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
         first_call_ms = found[0].took_ms if self._first_call else None
@@ -444,8 +447,8 @@ class Line:
         temporary.replace(self.folder / SAMPLES)
         return "ok"
 
-    def _profile_columns(self, gpu_ms: float | None) -> records.Profile:
-        inside = self._inside or records.Profile(profile_reason=self._not_to_profile())
+    def _profile_columns(self, gpu_ms: float | None) -> columns.Profile:
+        inside = self._inside or columns.Profile(profile_reason=self._not_to_profile())
         if inside.layers_ms is None or gpu_ms is None:
             return inside
         return dataclasses.replace(inside, layers_over_gpu=inside.layers_ms / gpu_ms)
@@ -463,7 +466,7 @@ class Line:
             "ignored_axes": compiled.ignored_axes,
         }
         complete = measurement is not None and all(measurement.windows)
-        timed = measurement.timing() if measurement is not None and complete else records.Timing()
+        timed = measurement.timing() if measurement is not None and complete else columns.Timing()
         parts = (
             Axes(**(self.point.axes | reached)),
             versions.environment(self.device),

@@ -19,11 +19,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import __main__ as app
-from trt_sweep import models, table
+from trt_sweep import models
 from trt_sweep.config import hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.results import table
 from trt_sweep.sweep import Sweep
 
 Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
@@ -37,7 +38,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Sweep `axes` over a module; the table of its records, as `trt_sweep.table.load` gives it.
+    """Sweep `axes` over a module; the table of its records, as `trt_sweep.results.table.load` gives it.
 
     `inputs` are a tensor, several by position, or several by keyword. The points are called with others like them,
     drawn from `model.seed`: of the same shapes and types, with values in the same range. A first dimension that all

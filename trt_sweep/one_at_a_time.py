@@ -18,9 +18,10 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from trt_sweep import ranking, stats, table
+from trt_sweep import stats
 from trt_sweep.config.sweep import OBJECTIVES
 from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking, table
 
 CLOCKS = {"latency": "latency_ms", "throughput": "latency_ms", "gpu": "gpu_ms"}  # that have intervals
 

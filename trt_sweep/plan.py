@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, calibration, models, quantization, records
+from trt_sweep import backends, calibration, models, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.point import Plan, Point, by_build
-from trt_sweep.records import BASELINE, Axes
+from trt_sweep.results import record
+from trt_sweep.results.axes import OPTIONAL_AXES
+from trt_sweep.results.columns import Axes
+from trt_sweep.results.record import BASELINE
 
 
 def plan(configs: dict[int, SweepConfig]) -> Plan:
@@ -76,7 +79,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     config = quantization.effective(config)
     fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
     unset: dict[str, Any] = {}
-    for name in backends.OPTIONAL_AXES - backend.AXES:
+    for name in OPTIONAL_AXES - backend.AXES:
         factory = fields[name].default_factory
         unset[name] = fields[name].default if factory is dataclasses.MISSING else factory()
     device = resolve(config.device)
@@ -100,7 +103,7 @@ def axes(config: SweepConfig) -> dict[str, Any]:
     how = config.quantization
     calibrates = how.method is not None and quantization.get(how.method).CALIBRATES
     shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
-    same = {name: getattr(config, name) for name in records.columns(Axes) if hasattr(config, name)}
+    same = {name: getattr(config, name) for name in record.columns(Axes) if hasattr(config, name)}
     return same | {
         "model": config.model.name,
         "weights": config.model.weights,

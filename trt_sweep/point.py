@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.records import Environment, Partition, Record, Timing
+from trt_sweep.results.columns import Environment, Partition, Timing
+from trt_sweep.results.record import Record
 
 
 @dataclass(frozen=True)

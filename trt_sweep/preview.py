@@ -13,14 +13,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from trt_sweep import records
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.sweep import DETAILED, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Host
 from trt_sweep.point import Plan, Point, Preview
 from trt_sweep.progress import HARNESS, Spent, clock
-from trt_sweep.records import Environment, Record
+from trt_sweep.results import store
+from trt_sweep.results.columns import Environment
+from trt_sweep.results.record import BASELINE, RECORD, Record
 
 EARLIER = 1000  # records that are looked at, the newest first
 PROFILE_S = (3.0, 30.0)  # to look into engines that are built
@@ -101,14 +102,14 @@ def _windows(point: Point) -> tuple[float, float]:
     warmup = measure.rounds * measure.rebuilds * measure.warmup_s
     least = measure.rounds * measure.rebuilds * CLOCKS * measure.min_s
     most = measure.rebuilds * CLOCKS * measure.max_s
-    inside = PROFILE_S if point.config.profile and point.config.backend != records.BASELINE else (0.0, 0.0)
+    inside = PROFILE_S if point.config.profile and point.config.backend != BASELINE else (0.0, 0.0)
     return warmup + min(least, most) + inside[0], warmup + most + inside[1]
 
 
 def _build_s(point: Point, found: Preview, here: Environment, known: list[Record]) -> float | None:
     if point.config.dryrun:
         return 0.0
-    if point.config.backend == records.BASELINE:
+    if point.config.backend == BASELINE:
         return 0.0  # nothing is compiled
     same = [row for row in known if _alike(row, point, here)]
     exact = [row.build_s for row in same if row.partition_id and row.partition_id == found.partition.partition_id]
@@ -126,7 +127,7 @@ def _alike(row: Record, point: Point, here: Environment) -> bool:
 
 def _earlier(folder: Path) -> list[Record]:
     """Records of builds, of this sweep and of those beside it: below outputs/<date>/ in all, where it is there."""
-    below = [f"points/*/{records.RECORD}", f"*/points/*/{records.RECORD}", f"*/*/points/*/{records.RECORD}"]
+    below = [f"points/*/{RECORD}", f"*/points/*/{RECORD}", f"*/*/points/*/{RECORD}"]
     found: list[tuple[float, Path]] = []
     for place, pattern in zip((folder, folder.parent, folder.parent.parent), below, strict=True):
         with contextlib.suppress(OSError):
@@ -134,7 +135,7 @@ def _earlier(folder: Path) -> list[Record]:
     read = []
     for _, path in nlargest(EARLIER, dict.fromkeys(found)):
         with contextlib.suppress(OSError, ValueError, TypeError, SweepError):
-            record = records.read(path)
+            record = store.read(path)
             if record.build_s is not None:
                 read.append(record)
     return read

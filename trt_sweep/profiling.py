@@ -26,7 +26,8 @@ from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.models import Inputs, Model
 from trt_sweep.probes import LayerTimes, Probe
-from trt_sweep.records import Profile, write_json
+from trt_sweep.results.columns import Profile
+from trt_sweep.results.store import write_json
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from trt_sweep import records
 from trt_sweep.config.hydra import quoted
 from trt_sweep.config.identity import NO_IDENTITY
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.point import Plan
-from trt_sweep.records import Environment, Record
+from trt_sweep.results import store
+from trt_sweep.results.columns import Environment
+from trt_sweep.results.record import RECORD, Record, columns
 
 COMMAND = "command.json"
 called_with: list[str] | None = None  # the command line; none in a job of another launcher
@@ -33,11 +34,11 @@ def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Recor
     """
     found: dict[str, Record] = {}
     for point in (point for build in plan.builds for point in build):
-        path = folder / "points" / point.id / records.RECORD
+        path = folder / "points" / point.id / RECORD
         if not path.exists():
             continue
         try:
-            record = records.read(path)
+            record = store.read(path)
         except (ValueError, TypeError, OSError) as error:
             print(f"{path} cannot be read ({error}): the point is done again", file=sys.stderr)
             continue
@@ -70,9 +71,9 @@ def _words(changed: dict[str, tuple[object, object]]) -> str:
 def gpus_of(folder: Path) -> list[str]:
     """The GPUs that the records of a sweep name."""
     found: dict[str, None] = {}
-    for path in folder.glob(f"points/*/{records.RECORD}"):
+    for path in folder.glob(f"points/*/{RECORD}"):
         with contextlib.suppress(OSError, ValueError, TypeError, SweepError):
-            uuid = records.read(path).gpu_uuid
+            uuid = store.read(path).gpu_uuid
             if uuid is not None:
                 found[uuid] = None
     return list(found)
@@ -80,7 +81,7 @@ def gpus_of(folder: Path) -> list[str]:
 
 def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object]]:
     # A point that failed early did not come to the GPU; a machine may be renamed, and code_id says more than a commit.
-    names = [item for item in records.columns(Environment) if item not in ("hostname", "git_sha", "trt_sweep")]
+    names = [item for item in columns(Environment) if item not in ("hostname", "git_sha", "trt_sweep")]
     before = {name: getattr(record, name) for name in names}
     after = {name: getattr(now, name) for name in names}
     return {
@@ -111,7 +112,7 @@ def keep_command(folder: Path, settings: SweepConfig) -> None:
 
 
 def _keep(folder: Path) -> None:
-    records.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
+    store.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
 
 
 @contextlib.contextmanager

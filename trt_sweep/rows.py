@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trt_sweep import records
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Lost
 from trt_sweep.point import Point, Report
-from trt_sweep.records import Axes, Environment, Record
+from trt_sweep.results import columns, store
+from trt_sweep.results.columns import Axes, Environment
+from trt_sweep.results.record import RECORD, Record
 
 
 def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: Lost) -> Record:
@@ -19,14 +20,14 @@ def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, wh
     ends: dict[str, Any] = {"status": why.status, "phase": why.phase, "reason": why.reason, "final": True}
     ends |= vars(environment)
     try:
-        known = records.read(folder / records.RECORD)
+        known = store.read(folder / RECORD)
     except (OSError, ValueError, TypeError, SweepError):
         known = Record(
             point_id=point.id,
             sweep_id=sweep_id,
             jobs=point.jobs,
             merged_axes=point.merged,
-            created_utc=records.now(),
+            created_utc=store.now(),
             **vars(Axes(**point.axes)),
         )
     return dataclasses.replace(known, **ends, profile_reason=point.no_profile(why.status, None, tensorrt=True))
@@ -45,7 +46,7 @@ def agreed(rows: Mapping[str, Record], reports: Mapping[str, Report]) -> dict[st
     found = {key: report.by_method for key, report in reports.items() if report.by_method}
     # What an earlier batch of the sweep was measured by comes first, as its rows hold that alone.
     before = {row.gpu_ms_method for key, row in rows.items() if key not in found}
-    order = sorted(records.METHODS, key=lambda name: name not in before)
+    order = sorted(columns.METHODS, key=lambda name: name not in before)
     common = [name for name in order if all(name in methods for methods in found.values())]
     return {
         key: dataclasses.replace(rows[key], **vars(methods[common[0]]))

@@ -30,7 +30,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.models import DTYPE, Inputs, Model
-from trt_sweep.records import BASELINE, RANDOM
+from trt_sweep.results.record import BASELINE, RANDOM
 from trt_sweep.sweep import Sweep
 
 LAYERS = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)

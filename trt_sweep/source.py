@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, models, quantization, records
+from trt_sweep import accuracy, models, quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.models import Model
+from trt_sweep.results import columns
 from trt_sweep.sharing import Shared
 
 
@@ -51,7 +52,7 @@ class Source:
         accuracy.require_dependence(spread)
         return reference, spread
 
-    def quantized(self, phase: str) -> tuple[Model, records.Quantization]:
+    def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
         """The quantized model; what its own outputs are worth is told, so that an engine is not blamed for it.
 
         Raises what `quantization.prepared` raises.
@@ -62,7 +63,7 @@ class Source:
         facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
         return model, facts
 
-    def _fake_quantized(self, model: Model, phase: str) -> records.Accuracy:
+    def _fake_quantized(self, model: Model, phase: str) -> columns.Accuracy:
         config = self.config
         reference, _ = self.reference(phase)
         inputs = models.example_inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])

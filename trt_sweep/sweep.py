@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import isolation, preview, records, resume, rows, table
+from trt_sweep import isolation, preview, resume, rows
 from trt_sweep.ahead import Ahead
 from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
 from trt_sweep.engine_store import PRIVATE
@@ -28,7 +28,10 @@ from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
 from trt_sweep.point import Plan, Point, Report, by_build
 from trt_sweep.progress import HARNESS, START, Progress, Spent
-from trt_sweep.records import SUCCESS, Record
+from trt_sweep.results import store, table
+from trt_sweep.results.axes import varied
+from trt_sweep.results.record import SUCCESS, Record
+from trt_sweep.results.show import show
 
 Build = list[Point]
 SPENT = "seconds.json"  # where the time of a sweep went
@@ -95,7 +98,7 @@ class Sweep:
         if not self.only_shown:
             resume.keep_command(folder, self._settings)
         axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
-        self._axes = [axis for axis in table.varied(axes) if axis not in ("model", "backend", "precision", "device")]
+        self._axes = [axis for axis in varied(axes) if axis not in ("model", "backend", "precision", "device")]
 
     def _claim(self, before: list[str], anywhere: bool) -> Mapping[str, str]:
         """The environment that shows a GPU of our own, where there is a choice: that of the last sweep's process, if
@@ -145,7 +148,7 @@ class Sweep:
             return
         found = table.load(self.folder)
         if not found.empty:
-            table.show(found, Console(file=sys.stdout))
+            show(found, Console(file=sys.stdout))
             try:
                 print("results:", ", ".join(map(str, table.write(found, self.folder))))
             except OSError as error:
@@ -157,7 +160,7 @@ class Sweep:
             print(f"{total - missing} of {_count(total, 'point')} are complete{hint}", file=sys.stderr)
         print(self._spent.summary(), file=sys.stderr)
         with contextlib.suppress(OSError):
-            records.write_json(self.folder / SPENT, self._seconds())
+            store.write_json(self.folder / SPENT, self._seconds())
 
     def _seconds(self) -> dict[str, float]:
         """Where the time went by phase, on top of what an earlier part of the sweep took."""
@@ -359,7 +362,7 @@ class Sweep:
             else:
                 environment = self._plan.environment(point)
                 report = Report(rows.lost(point, folder, self.folder.name, environment, lost), fit=False)
-            records.write(folder, report.record)
+            store.write(folder, report.record)
         self._spent.enter(HARNESS)
         if self._ahead is not None:
             self._ahead.hear("")
@@ -372,7 +375,7 @@ class Sweep:
             self._keep(key, record)
 
     def _keep(self, key: str, record: Record) -> None:
-        records.write(self.folder / "points" / key, record)
+        store.write(self.folder / "points" / key, record)
         self._records[key] = record
 
     def _ready(self) -> isolation.Host:

@@ -20,7 +20,7 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.health import Watch
 from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
-from trt_sweep.records import GRAPH, METHODS, QUEUED, Timing
+from trt_sweep.results.columns import GRAPH, METHODS, QUEUED, Timing
 
 LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work

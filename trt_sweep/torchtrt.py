@@ -22,7 +22,7 @@ from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs
-from trt_sweep.records import write_json
+from trt_sweep.results.store import write_json
 
 AXES = frozenset(
     {

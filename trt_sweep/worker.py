@@ -25,7 +25,7 @@ from trt_sweep.job import Job, Line, engine_key
 from trt_sweep.machine import devices, nvml
 from trt_sweep.machine.output import LOG, _write_to, captured
 from trt_sweep.point import Plan, Point, Preview, Report
-from trt_sweep.records import Record
+from trt_sweep.results.record import Record
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 

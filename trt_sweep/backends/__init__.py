@@ -31,28 +31,10 @@ from trt_sweep.machine import locks
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.partition import DryRun
 from trt_sweep.probes import Probe
-from trt_sweep.records import Build, Partition
+from trt_sweep.results.columns import Build, Partition
 from trt_sweep.sharing import Shared
 
 T = TypeVar("T")
-
-# The axes that not every backend uses; each is a field of SweepConfig.
-OPTIONAL_AXES = frozenset(
-    {
-        "min_block_size",
-        "optimization_level",
-        "runtime",
-        "runtime_cache",
-        "dynamic_shapes_kernel_specialization_strategy",
-        "cache",
-        "cache_snapshot",
-        "profiling_verbosity",
-        "compile",
-        "torchscript",
-        "inductor",
-        "quantization",
-    }
-)
 
 Call = Callable[[], Any]
 Bind = Callable[[Inputs], Call]

@@ -14,7 +14,7 @@ from trt_sweep import tracing
 from trt_sweep.backends import Compiled, Settings, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import Model
-from trt_sweep.records import Build
+from trt_sweep.results.columns import Build
 
 AXES = frozenset({"inductor"})
 TENSORRT = False

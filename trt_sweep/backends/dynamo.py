@@ -13,7 +13,8 @@ from trt_sweep import api, loading, partition, refusal, torchtrt, tracing
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import Model
-from trt_sweep.records import Build, write_json
+from trt_sweep.results.columns import Build
+from trt_sweep.results.store import write_json
 
 AXES = torchtrt.AXES | {"quantization"}
 TENSORRT = True

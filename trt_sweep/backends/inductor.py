@@ -11,7 +11,7 @@ from trt_sweep.clocks import synchronize
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Inputs, Model
-from trt_sweep.records import Build
+from trt_sweep.results.columns import Build
 
 AXES = frozenset({"inductor"})
 TENSORRT = False

@@ -25,7 +25,7 @@ from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import Model
 from trt_sweep.probes import EngineProbe
-from trt_sweep.records import Build, Partition
+from trt_sweep.results.columns import Build, Partition
 from trt_sweep.torchtrt import describe
 
 AXES = frozenset(

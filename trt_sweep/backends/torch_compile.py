@@ -21,7 +21,8 @@ from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import Model
-from trt_sweep.records import Build, Partition, write_json
+from trt_sweep.results.columns import Build, Partition
+from trt_sweep.results.store import write_json
 
 AXES = torchtrt.AXES
 TENSORRT = True

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import records, table
 from trt_sweep.errors import SweepError
+from trt_sweep.results import table
+from trt_sweep.results.record import RECORD
 
 TINY = """
 name: tiny
@@ -28,7 +29,7 @@ def run(folder: Path, points: list[int], rows: list[int]) -> None:
         raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"sweep": [_sweep(folder / "sweep", number) for number in points]}
-    record = next((folder / "sweep" / str(points[-1])).glob(f"points/*/{records.RECORD}"))
+    record = next((folder / "sweep" / str(points[-1])).glob(f"points/*/{RECORD}"))
     found["table"] = [_table(folder / "table", record, number) for number in rows]
     (folder / "overhead.json").write_text(json.dumps(found, indent=1) + "\n")
     for name in ("sweep", "table"):
@@ -59,7 +60,7 @@ def _table(folder: Path, record: Path, number: int) -> dict[str, Any]:
     for index in range(number):
         place = folder / str(number) / "points" / f"{index:016x}"
         place.mkdir(parents=True)
-        (place / records.RECORD).write_text(json.dumps(content | {"point_id": place.name}, indent=1))
+        (place / RECORD).write_text(json.dumps(content | {"point_id": place.name}, indent=1))
     start = time.perf_counter()
     loaded = table.load(folder / str(number))
     took_s = time.perf_counter() - start

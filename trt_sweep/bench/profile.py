@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep import layers, table
+from trt_sweep import layers
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import compare, evidence
-from trt_sweep.records import write_json
+from trt_sweep.results import table
+from trt_sweep.results.store import write_json
 
 ONE_RUNTIME = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp")
 POINTS = (*ONE_RUNTIME[:-1], "runtime=cpp,python")

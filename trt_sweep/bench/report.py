@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import records, table
 from trt_sweep.errors import SweepError
 from trt_sweep.report.__main__ import HTML, main
+from trt_sweep.results import columns, record, store, table
 
 BATCHES = (1, 8, 16, 32)
 AXES: dict[str, tuple[Any, ...]] = {
@@ -37,25 +37,25 @@ def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     """Measure, print the result and write it into `folder`; the made-up records are removed."""
     if any(folder.glob("*")):
         raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
-    found = [_real(path) for path in sorted(templates.rglob(f"points/*/{records.RECORD}"))]
+    found = [_real(path) for path in sorted(templates.rglob(f"points/*/{record.RECORD}"))]
     usable = [row for row in found if row["status"] == "ok" and row["latency_ms"] and row["engines"]]
     if not usable:
         raise SweepError(f"--records-of={templates} holds no record of a timed engine: give the folder of a sweep")
     rows = [_measured(folder / str(number), usable, number) for number in numbers]
-    records.write_json(folder / "report.json", rows)
+    store.write_json(folder / "report.json", rows)
     print(pd.DataFrame(rows).to_string(index=False))
     print("results:", folder)
 
 
 def _real(path: Path) -> dict[str, Any]:
-    return vars(records.read(path))
+    return vars(store.read(path))
 
 
 def _measured(folder: Path, templates: list[dict[str, Any]], number: int) -> dict[str, Any]:
     for row in itertools.islice(_made_up(templates), number):
         place = folder / "points" / str(row["point_id"])
         place.mkdir(parents=True)
-        (place / records.RECORD).write_text(json.dumps(row, indent=1))
+        (place / record.RECORD).write_text(json.dumps(row, indent=1))
     start = time.perf_counter()
     table.load(folder)
     load_s = time.perf_counter() - start
@@ -92,7 +92,7 @@ def _made_up(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield templates[number % len(templates)] | {
             **axes,
             **timed,
-            "schema_version": records.SCHEMA_VERSION,
+            "schema_version": columns.SCHEMA_VERSION,
             "sweep_id": "made-up",
             "point_id": f"{number:016x}",
             "jobs": [number],
@@ -110,7 +110,7 @@ def _made_up(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "builds": 1,
             "latency_ms_between_rounds": SPREAD * draw.uniform(0.5, 2),
             "gpu_ms_between_rounds": SPREAD * draw.uniform(0.5, 2),
-            "gpu_ms_method": records.GRAPH,
+            "gpu_ms_method": columns.GRAPH,
             "launch_bound": False,
             "build_s": draw.uniform(3, 20),
             "engine_bytes": 20_000_000 + 1000 * number,

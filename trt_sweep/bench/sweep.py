@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trt_sweep import table
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
 from trt_sweep.progress import START
+from trt_sweep.results import table
 from trt_sweep.sweep import SPENT
 
 LEVELS, SIZES = range(6), (1, 5)  # of the points that are run in each way

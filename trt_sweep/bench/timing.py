@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, job, ranking, records, stats, timing
+from trt_sweep import clocks, job, stats, timing
 from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.plan import effective, point_of
+from trt_sweep.results import columns, ranking
 
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
 ROUNDS = (1, 2, 3, 4, 5, 6)
@@ -206,7 +207,7 @@ def _trace(subjects: list[job.Line], calls: int = 20) -> Table:
 
     rows = []
     for line in subjects:
-        alone = float(np.median(line.window().gpu_ms.get(records.GRAPH, np.array([np.nan]))))
+        alone = float(np.median(line.window().gpu_ms.get(columns.GRAPH, np.array([np.nan]))))
         with line.running(), line.timers[0].on_stream():
             replay = line.timers[0].captured(alone / 1e3)
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -249,7 +250,7 @@ class _Judged:
         """The row that a record of it would be."""
         listed = [list(build) for build in windows or [self.windows]]
         found = timing.Measurement(listed, 1, 0.0).timing(clock.partition(" ")[2] or None)
-        return pd.Series(vars(records.Build()) | vars(found) | {"added": self.added})
+        return pd.Series(vars(columns.Build()) | vars(found) | {"added": self.added})
 
 
 def _judged(line: job.Line) -> list[_Judged]:
@@ -350,7 +351,7 @@ def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
 
     def took(timed: clocks.Call) -> float:
         window = timing.Timer(timed, device, settings).window(nvml.monitor(device))
-        return float(np.median(window.gpu_ms.get(records.GRAPH, window.latency_ms)))
+        return float(np.median(window.gpu_ms.get(columns.GRAPH, window.latency_ms)))
 
     def work(bits: float) -> clocks.Call:
         buffer = torch.ones(int(2**bits), device=device)

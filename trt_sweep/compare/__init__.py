@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep import ranking
 from trt_sweep.compare import matching, times
 from trt_sweep.compare.matching import Row, known
 from trt_sweep.compare.times import GPU, Times
 from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking
 
 MIN_EFFECT = 0.02
 REGRESSED, FAILING, FIXED, IMPROVED = "regressed", "newly failing", "fixed", "improved"

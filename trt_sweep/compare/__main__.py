@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trt_sweep import records
 from trt_sweep.compare import MIN_EFFECT, NOT_COMPARABLE, compare, output, share
 from trt_sweep.errors import SweepError
+from trt_sweep.results import store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text(found), encoding="utf-8")
         if options.json is not None:
-            records.write_json(options.json, output.as_json(found))
+            store.write_json(options.json, output.as_json(found))
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOT_COMPARABLE

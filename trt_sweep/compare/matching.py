@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import table
 from trt_sweep.errors import SweepError
-from trt_sweep.notes import AXES
-from trt_sweep.records import CLOCK_RANGE
+from trt_sweep.results import table
+from trt_sweep.results.axes import AXES, varied
+from trt_sweep.results.record import CLOCK_RANGE
 
 Row = dict[Hashable, Any]
 # What a point is, whatever code or schema named it; the device is of the machine.
@@ -114,7 +114,7 @@ def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
 def labels(rows: pd.DataFrame) -> list[str]:
     """A name for each row that tells it from the others by the axes that differ."""
     first = ("model", "backend", "precision")
-    axes = [axis for axis in table.varied(rows) if axis not in (*first, "device")]
+    axes = [axis for axis in varied(rows) if axis not in (*first, "device")]
     names = []
     for row in rows.to_dict("records"):
         more = [f"{axis}={str(row[axis]).lower()}" for axis in axes if known(row[axis])]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep import ranking, records, stats
+from trt_sweep import stats
 from trt_sweep.compare.matching import Row, differs, is_time, known
+from trt_sweep.results import columns, ranking, record
 
 GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
 CONTROLS = 5  # points whose latency the host bounds, from which its drift between the two nights is told
@@ -138,8 +139,8 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
         if clock == GPU:
             by = [_methods(*item) for item in rows]
             # The one that both records have their figure by, whose captures are known.
-            own = [name for name in records.METHODS if name == old["gpu_ms_method"] == new["gpu_ms_method"]]
-            method = next((name for name in (*own, *records.METHODS) if all(name in have for have in by)), None)
+            own = [name for name in columns.METHODS if name == old["gpu_ms_method"] == new["gpu_ms_method"]]
+            method = next((name for name in (*own, *columns.METHODS) if all(name in have for have in by)), None)
             if method is None:
                 continue
         before, after = (_estimate(row, kept, clock, method) for row, kept in rows)
@@ -165,7 +166,7 @@ def delay(row: Row) -> float:
 
 
 def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
-    return {name for name in records.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
+    return {name for name in columns.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
 
 
 def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate:
@@ -176,7 +177,7 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
         allowed = ranking.allowances(series, clock)
         if clock == GPU and method != row["gpu_ms_method"]:
             # How far captures lay apart is not on record: as little is known as of one.
-            allowed |= {"unseen": stats.unseen_gpu(None, 1 if method == records.GRAPH else None)}
+            allowed |= {"unseen": stats.unseen_gpu(None, 1 if method == columns.GRAPH else None)}
         return stats.estimate(windows, **allowed)
     if known(row["rounds"]) and known(row["builds"]):
         return ranking.estimate(series, clock)
@@ -186,7 +187,7 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
 def samples(folder: Path) -> dict[str, list[list[np.ndarray]]]:
     """The series of a point by clock, `[build][round]`, in ms; nothing where the file is missing or damaged."""
     try:
-        with np.load(folder / records.SAMPLES) as kept:
+        with np.load(folder / record.SAMPLES) as kept:
             arrays = {name: kept[name] for name in kept.files}
         clocks = [name for name in arrays if not name.endswith(("_build", "_round"))]
         return {name: _windows(arrays, name) for name in clocks}

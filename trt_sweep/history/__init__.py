@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trt_sweep import ranking, records, stats
+from trt_sweep import stats
 from trt_sweep.compare import MIN_EFFECT, matching, times
 from trt_sweep.compare.matching import Row, known
 from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking, record
 
 ALONE = "it stands alone: no new level yet"
 
@@ -85,7 +86,7 @@ def load(folders: Sequence[Path]) -> list[Night]:
     Raises SweepError for a folder that cannot be read, and for less than two nights.
     """
     if len(folders) == 1 and folders[0].is_dir():
-        found = sorted({path.parents[2] for path in folders[0].rglob(f"points/*/{records.RECORD}")}) or folders
+        found = sorted({path.parents[2] for path in folders[0].rglob(f"points/*/{record.RECORD}")}) or folders
     else:
         found = folders
     nights = sorted((Night(folder, matching.read(folder)) for folder in found), key=lambda night: night.created)

@@ -14,7 +14,7 @@ import pandas as pd
 from trt_sweep import stats
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import evidence
-from trt_sweep.records import RECORD
+from trt_sweep.results.record import RECORD
 
 ENGINES = "engines"  # in the folder of a point
 LATENCY = "trt_layer_latency.json"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import evidence, graph, read_json, time_of_call
-from trt_sweep.records import RECORD
+from trt_sweep.results.record import RECORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from trt_sweep.records import Environment
+from trt_sweep.results.columns import Environment
 
 
 def version(*distributions: str) -> str | None:

@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 from trt_sweep import api, loading
-from trt_sweep.records import Partition
+from trt_sweep.results.columns import Partition
 
 FILE = "partition.json"
 COMPILER = "torch_tensorrt.dynamo._compiler"

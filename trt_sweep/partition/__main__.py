@@ -17,13 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from trt_sweep import __main__ as app
-from trt_sweep import backends, plan, records
+from trt_sweep import backends, plan
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.partition import Dry, DryRun, show
 from trt_sweep.partition.report import Report, report
+from trt_sweep.results import store
 from trt_sweep.worker import Worker
 
 
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _write(path: Path, data: dict[str, Any]) -> None:
     try:
-        records.write_json(path, data)
+        store.write_json(path, data)
     except OSError as error:
         raise SweepError(f"--json={path} cannot be written: {error.strerror}") from error
     print("written:", path)

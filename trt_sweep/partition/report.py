@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trt_sweep.partition import Dry, DryRun, engine_ops, identity, plan
 from trt_sweep.partition.flow import Graph, flow, total_bytes
-from trt_sweep.records import Partition
+from trt_sweep.results.columns import Partition
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.models import DTYPE, Inputs, Model
-from trt_sweep.records import Quantization
+from trt_sweep.results.columns import Quantization
 from trt_sweep.sharing import Shared
 
 

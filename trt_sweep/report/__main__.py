@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import pandas as pd
 
-from trt_sweep import table
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupted
 from trt_sweep.report import assembly, html, markdown, readme, recommend
+from trt_sweep.results import table
 from trt_sweep.timing import without_collection
 
 HTML, MARKDOWN = "report.html", "report.md"

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep import stats
-from trt_sweep.notes import RUNTIME_AXES
 from trt_sweep.report import text
 from trt_sweep.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter
 from trt_sweep.report.pareto import sources
+from trt_sweep.results.axes import RUNTIME_AXES
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}

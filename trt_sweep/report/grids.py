@@ -6,7 +6,6 @@ import math
 
 import pandas as pd
 
-from trt_sweep import ranking, records
 from trt_sweep.report import pareto, recommend, text, words
 from trt_sweep.report.audit import Verdict
 from trt_sweep.report.document import Block, Column, Grid, Points, Text
@@ -14,6 +13,8 @@ from trt_sweep.report.effects import METRICS, Effect
 from trt_sweep.report.effects import words as interaction_words
 from trt_sweep.report.pairs import TIMES, levels
 from trt_sweep.report.sections import Section
+from trt_sweep.results import record
+from trt_sweep.results.axes import COMPARABLE
 
 ENVIRONMENT = (
     *("gpu_name", "gpu_uuid", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt"),
@@ -103,7 +104,7 @@ def front_grid(place: Section) -> list[Block]:
     on = ok[fronts(place)[ok.index]]
     axes = list(dict.fromkeys(("model", *place.axes)))
     lines = []
-    for _, group in on.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
+    for _, group in on.groupby(list(COMPARABLE), dropna=False, sort=False):
         for alike in pareto.measurements(group.sort_values(metrics[0], kind="stable")):
             row = alike.iloc[0].to_dict()
             name = f"{words.named(alike, axes)} ({row['sweep_id']})"
@@ -134,7 +135,7 @@ def fronts(place: Section) -> pd.Series:
     found = pd.Series(False, index=rows.index)
     if len(ok):
         metrics = pareto.metrics(ok)
-        for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False):
+        for _, group in ok.groupby(list(COMPARABLE), dropna=False, sort=False):
             found[group.index] = pareto.front(group, metrics, place.scatters[metrics[0]])
     return found
 
@@ -175,7 +176,7 @@ def points(place: Section, prefix: str) -> Points:
     if rows["health"].notna().any():
         columns.append(Column("health", [text.level(row["health"]) for row in content], choices=True))
     columns.append(Column("status", [str(row["status"]) for row in content], choices=True))
-    reasons = [text.level(row["reason"]) if row["status"] not in records.SUCCESS[:2] else "" for row in content]
+    reasons = [text.level(row["reason"]) if row["status"] not in record.SUCCESS[:2] else "" for row in content]
     if any(reasons):
         columns.append(Column("reason", reasons))
     return Points(columns, [f"{prefix}/{row['folder']}/" for row in content])

@@ -10,27 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from trt_sweep import ranking, records, stats
-from trt_sweep.notes import AXES
+from trt_sweep import stats
 from trt_sweep.report import text
+from trt_sweep.results import axes, ranking
+from trt_sweep.results.axes import AXES, FIRST, FOLLOW, OF_METHOD, OFF, UNUSED
 
-# Columns that follow from an axis and move along with it.
-FOLLOW = {
-    "precision": ("base_precision",),
-    "quantization_method": ("precision",),
-    "batch_size": ("input_shapes", "time_at"),
-    "time_at": ("batch_size", "input_shapes"),
-    "input_shapes": ("batch_size", "time_at"),
-    "dynamic_range": ("time_at",),
-}
-# Axes that one side of a pair may not use, which then may differ.
-UNUSED = {"backend": AXES, "quantization_method": ("calibration", "quantization_skip")}
-# Axes whose value may be that of a method and no choice of its own.
-OF_METHOD = ("precision", *UNUSED["quantization_method"])
-# What a person who sets nothing gets; for other axes null, where a row has it.
-FIRST = {"backend": records.BASELINE, "precision": "fp32", "cuda_graphs": "false", "runtime": "cpp", "cache": "cold"}
 FIRST["optimization_level"] = "3"  # of TensorRT's builder
-OFF = ("cuda_graphs", "cold_cache")  # null is false
 TIMES = ("gpu_ms", "latency_ms")
 
 
@@ -47,7 +32,7 @@ class Scatter:
         values = rows[clock].astype(float)
         usable = np.flatnonzero((rows["status"] == "ok") & values.between(0, math.inf, inclusive="neither"))
         timed = rows.iloc[usable].reset_index(drop=True)
-        keys = [*ranking.COMPARABLE, *(["gpu_ms_method"] if clock == "gpu_ms" else [])]
+        keys = [*axes.COMPARABLE, *(["gpu_ms_method"] if clock == "gpu_ms" else [])]
         for places in map(np.asarray, timed.groupby(keys, dropna=False).indices.values()):
             estimates, runs = ranking.measured(timed.iloc[places], clock)
             members: dict[object, list[int]] = {}
@@ -143,7 +128,7 @@ def order(value: str) -> tuple[float, str]:
 def codes(rows: pd.DataFrame) -> pd.DataFrame:
     """All that must be alike in rows that are set against each other, as numbers; null is -1."""
     rows = rows.assign(base_precision=rows["base_precision"].fillna(rows["precision"]))  # null in older records
-    keys = dict.fromkeys((*ranking.COMPARABLE, *AXES, "base_precision", "status"))
+    keys = dict.fromkeys((*axes.COMPARABLE, *AXES, "base_precision", "status"))
     return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # model_id says it better
 
 

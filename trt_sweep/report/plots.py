@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import ranking
 from trt_sweep.report import pareto, text
 from trt_sweep.report.document import Plot
 from trt_sweep.report.effects import METRICS, Effect
 from trt_sweep.report.grids import fronts
 from trt_sweep.report.pairs import TIMES
 from trt_sweep.report.sections import Section
+from trt_sweep.results.axes import COMPARABLE
 
 # M. Okabe and K. Ito, Color Universal Design (2008), without black and yellow, which one of the backgrounds swallows;
 # the shape of the marker says the same once more.
@@ -34,7 +34,7 @@ def time_plot(place: Section) -> list[Plot]:
     ok = place.rows[place.rows["status"] == "ok"]
     clock = pareto.clock(ok) if len(ok) else "latency_ms"
     ok = ok[ok[clock].astype(float) > 0]
-    groups = [group for _, group in ok.groupby(list(ranking.COMPARABLE), dropna=False, sort=False) if len(group) > 1]
+    groups = [group for _, group in ok.groupby(list(COMPARABLE), dropna=False, sort=False) if len(group) > 1]
     return [_times(place, group.sort_values(clock, kind="stable").head(TIMED), clock) for group in groups[:GROUPS]]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from trt_sweep.records import RANDOM
 from trt_sweep.report import model_code, text
 from trt_sweep.report.model_code import DTYPES, Row, comment
+from trt_sweep.results.record import RANDOM
 
 # The libraries' own recipes, by the methods of trt_sweep/quantization.
 MODELOPT = {

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep.notes import AXES
 from trt_sweep.report import text
 from trt_sweep.report.audit import FLAVORS
 from trt_sweep.report.document import Block, Bullets, Grid, Heading, Text
-from trt_sweep.report.pairs import FIRST, TIMES, Scatter, bases, contexts, levels, order
+from trt_sweep.report.pairs import TIMES, Scatter, bases, contexts, levels, order
 from trt_sweep.report.pareto import measurements
 from trt_sweep.report.sections import Section
+from trt_sweep.results.axes import AXES, FIRST
 
 QUESTIONS = {
     "min_block_size": "How does the recommended min_block_size differ from the default, and what does it do to speed?",

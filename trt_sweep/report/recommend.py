@@ -9,22 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import ranking, stats
+from trt_sweep import stats
 from trt_sweep.config import sweep
 from trt_sweep.errors import SweepError
 from trt_sweep.report import pareto, text
+from trt_sweep.results import axes, ranking
+from trt_sweep.results.axes import DEFAULT_LEVEL, SET, UNSET
 
 Row = dict[Hashable, Any]
 # Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
 OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in sweep.OBJECTIVES.items()}
-DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
-# What other axes are where nothing is set: this value or null, or null alone.
-SET = {"backend": "dynamo", "precision": "fp32", "runtime": "cpp", "runtime_cache": "cold", "cache": "cold"}
-UNSET = (
-    *("mode", "quantization_method", "quantization_skip", "calibration", "dynamic_range", "compile"),
-    *("dynamic_shapes_kernel_specialization_strategy", "profiling_verbosity"),
-)
 
 
 @dataclass(frozen=True)
@@ -146,7 +141,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
 def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
     """The rows by what may be set against each other: one sweep, model and device; for throughput any batch size."""
     free = ("batch_size", "input_shapes") if objective == "throughput" else ()
-    keys = [key for key in ranking.COMPARABLE if key not in free]
+    keys = [key for key in axes.COMPARABLE if key not in free]
     groups = rows.groupby(keys, dropna=False, sort=False)
     return [group for _, group in groups if (group["status"] == "ok").any()]
 

@@ -13,7 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import models, records, resume, table
+from trt_sweep import models, resume
 from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -21,6 +21,8 @@ from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
 from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
+from trt_sweep.results import store, table
+from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep import Sweep
 
 NEAREST = 4  # ties that are measured again
@@ -66,9 +68,9 @@ def _candidates(advice: Advice) -> list[Row]:
     return list({row["point_id"]: row for row in rows}.values())
 
 
-def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
+def _checked(path: Path) -> tuple[SweepConfig, Record]:
     """The configuration and the record of a point that can be made again here, as far as is known by now."""
-    record, file = records.read(path / records.RECORD), path / "config.json"
+    record, file = store.read(path / RECORD), path / "config.json"
     try:
         found = hydra.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, OmegaConfBaseException, SweepError) as error:
@@ -96,7 +98,7 @@ def _checked(path: Path) -> tuple[SweepConfig, records.Record]:
     return dataclasses.replace(found, device=device, plan=False, resume=None, retry=[]), record
 
 
-def _measured(first: Path, points: list[tuple[SweepConfig, records.Record]], beside: Path) -> pd.DataFrame:
+def _measured(first: Path, points: list[tuple[SweepConfig, Record]], beside: Path) -> pd.DataFrame:
     """The table of a second sweep of these points of the sweep in `first`."""
     place = beside / f"{first.name}-remeasured-{secrets.token_hex(2)}"
     configs = {number: point for number, (point, _) in enumerate(points)}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trt_sweep import table
 from trt_sweep.report import audit, effects, text
 from trt_sweep.report.pairs import TIMES, Scatter, follows
+from trt_sweep.results.axes import varied
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -45,7 +45,7 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
 
 def _axes(rows: pd.DataFrame) -> list[str]:
     """The axes that vary, but for what only repeats another."""
-    found = table.varied(rows)
+    found = varied(rows)
     return [axis for axis in found if not ("batch_size" in found and axis in ("time_at", "input_shapes"))]
 
 

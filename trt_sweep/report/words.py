@@ -6,10 +6,11 @@ import math
 
 import pandas as pd
 
-from trt_sweep.notes import AXES, notes
 from trt_sweep.report import pareto, recommend, text
 from trt_sweep.report.pairs import follows, levels, using
 from trt_sweep.report.sections import Section
+from trt_sweep.results.axes import AXES
+from trt_sweep.results.notes import notes
 
 NAMES = {"gpu": "GPU time"}
 TIES = 6  # of them that are named

@@ -9,24 +9,10 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep import stats
+from trt_sweep.results.axes import COMPARABLE, RUNNING
+from trt_sweep.results.notes import _launch_bound
 
-# Rows are comparable where these agree: the same work on the same device, timed the same way.
-COMPARABLE = ("sweep_id", "model_id", "batch_size", "input_shapes", "device", "gpu_uuid", "cold_cache")
-# An engine is run in the same way where these agree.
-RUNNING = (
-    "backend",
-    "precision",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "mode",
-    "compile",
-)
-# With these it was built; a row's engine follows from them.
-BUILDING = ("min_block_size", "optimization_level", "cache", "dynamic_range", "time_at")
 ENDS = ("low", "high")
-GAINS = 4  # of CUDA graphs that a note names
 CHOSEN = ("cudnn_benchmark", "cudnn_choices")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
@@ -147,36 +133,4 @@ def clock_notes(table: pd.DataFrame) -> list[str]:
     unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
     for reason, rows in unknown.groupby("health_reason", sort=False):
         found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
-    return found
-
-
-def _launch_bound(table: pd.DataFrame) -> list[str]:
-    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
-    if bound.empty:
-        return []
-    found = [
-        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
-        "GPU's time for it, so latency times the host; "
-    ]
-    gains = []
-    # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
-    # with cuda_graphs.
-    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
-    graphs = table["cuda_graphs"].fillna(False).astype(bool)
-    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
-    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
-    both = bound[~graphs[bound.index]][[*keys, "model", *figures]].merge(
-        with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after")
-    )
-    for row in both.to_dict("records"):
-        before, after = row["latency_ms"], row["latency_ms_after"]
-        low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
-        apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
-        gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
-        shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
-        gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
-    advice = "cuda_graphs=true or a larger batch_size may help"
-    gains = list(dict.fromkeys(gains))
-    more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
-    found[0] += f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}" if gains else advice
     return found

@@ -6,45 +6,10 @@ import math
 
 import pandas as pd
 
-from trt_sweep import ranking
-from trt_sweep.records import RANDOM
+from trt_sweep.results import ranking
+from trt_sweep.results.axes import AXES, BUILDING, COMPARABLE, RUNNING, RUNTIME_AXES
+from trt_sweep.results.record import RANDOM
 
-AXES = (
-    "model",
-    "backend",
-    "mode",
-    "precision",
-    "quantization_method",
-    "quantization_skip",
-    "calibration",
-    "batch_size",
-    "dynamic_range",
-    "time_at",
-    "input_shapes",
-    "min_block_size",
-    "optimization_level",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cache",
-    "profiling_verbosity",
-    "compile",
-    "cold_cache",
-    "device",
-)
-# They leave the engine as it is and change how it runs.
-RUNTIME_AXES = {
-    "backend",
-    "batch_size",
-    "time_at",
-    "input_shapes",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cold_cache",
-}
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
 # Types of layers that a point did not ask for.
 WIDER = {"fp16": "fp32", "bf16": "fp32"}
@@ -190,4 +155,39 @@ def _inside(table: pd.DataFrame) -> list[str]:
     timed = table["status"].isin(("ok", "inaccurate"))  # what was not says why anyway
     for reason, rows in table[table["profile_reason"].notna() & timed].groupby("profile_reason", sort=False):
         found.append(f"no profile of {', '.join(rows['folder'][:2])}{' and more' * (len(rows) > 2)}: {reason}")
+    return found
+
+
+GAINS = 4  # of CUDA graphs that a note names
+
+
+def _launch_bound(table: pd.DataFrame) -> list[str]:
+    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
+    if bound.empty:
+        return []
+    found = [
+        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
+        "GPU's time for it, so latency times the host; "
+    ]
+    gains = []
+    # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
+    # with cuda_graphs.
+    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
+    graphs = table["cuda_graphs"].fillna(False).astype(bool)
+    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
+    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
+    both = bound[~graphs[bound.index]][[*keys, "model", *figures]].merge(
+        with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after")
+    )
+    for row in both.to_dict("records"):
+        before, after = row["latency_ms"], row["latency_ms_after"]
+        low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
+        apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
+        gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
+        shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
+        gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
+    advice = "cuda_graphs=true or a larger batch_size may help"
+    gains = list(dict.fromkeys(gains))
+    more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
+    found[0] += f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}" if gains else advice
     return found

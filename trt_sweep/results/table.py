@@ -1,0 +1,92 @@
+"""All records below a folder as one DataFrame; `trt-sweep table FOLDER` prints it and writes it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking, record, store
+from trt_sweep.results.record import BASELINE
+from trt_sweep.results.show import show
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
+
+    `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device;
+    for quantized models in the precision beside their quantized parts),
+    `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `latency_rank`, `gpu_rank` and their
+    `_worst` are of `ranking.ranked`. `DataFrame.attrs["unreadable"]` names files that are no records, with the reason.
+    Raises SweepError for a folder that is not there and for a record of a newer schema.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SweepError(
+            f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
+        )
+    rows, unreadable = [], {}
+    for path in sorted(folder.rglob(f"points/*/{record.RECORD}"), key=str):
+        try:
+            rows.append(vars(store.read(path)) | {"folder": str(path.parent.relative_to(folder))})
+        except (OSError, ValueError, TypeError) as error:
+            unreadable[str(path)] = f"{type(error).__name__}: {error}"
+    table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
+    table = table.astype(dict.fromkeys(record.integer_columns(), "Int64"))
+    table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
+    for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
+        table[name] = _speedup(table, precision)
+    table = ranking.ranked(ranking.renewed(table))
+    table.attrs["unreadable"] = unreadable
+    return table
+
+
+def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
+    """Against the eager row of the same precision, or of the one named."""
+    keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
+    ok = table[table["status"] == "ok"]
+    ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
+    plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
+    eager = ok[(ok["backend"] == BASELINE) & plain]
+    if precision is None:
+        keys = [*keys, "base_precision"]
+    else:
+        eager = eager[eager["precision"] == precision]
+    eager = eager.drop_duplicates(keys)[[*keys, "latency_ms"]]
+    left = ok[[*keys, "latency_ms"]].reset_index()
+    both = left.merge(eager, on=keys, how="left", suffixes=("", "_eager")).set_index("index")
+    return (both["latency_ms_eager"].astype(float) / both["latency_ms"].astype(float)).reindex(table.index)
+
+
+def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `results.csv` and `results.parquet` into the folder; lists stand as JSON in the CSV."""
+    csv, parquet = folder / "results.csv", folder / "results.parquet"
+    flat = table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
+    flat.to_csv(csv, index=False)
+    table.to_parquet(parquet, index=False)
+    return [csv, parquet]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`trt-sweep table FOLDER`"""
+    parser = argparse.ArgumentParser(prog="trt-sweep table", description="Print and write the table of a sweep.")
+    parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
+    options = parser.parse_args(arguments)
+    try:
+        table = load(options.folder)
+        if table.empty and not table.attrs["unreadable"]:
+            raise SweepError(f"{options.folder} holds no record: give the folder of a sweep, which has points/ in it")
+        show(table)
+        written = write(table, options.folder)
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {options.folder} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print("written:", ", ".join(map(str, written)))
+    return 0
