@@ -13,10 +13,10 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_report import sweep as made_up
 
-from trt_sweep import layers
 from trt_sweep.bench import __main__ as bench
 from trt_sweep.bench import profile, sweep
 from trt_sweep.results import table
+from trt_sweep.results.layers import profiles
 
 
 @without_gpu
@@ -178,18 +178,18 @@ def profiled(folder: Path, runtime: str, slower: float = 1.0) -> dict:
     """A point with the real layers of squeezenet1_1, and fifty samples of each."""
     point = folder / "points" / runtime
     for engine in range(3):
-        place = point / layers.ENGINES / str(engine)
+        place = point / profiles.ENGINES / str(engine)
         place.mkdir(parents=True)
-        shutil.copy(LAYERS / f"squeezenet1_1-cpp/{engine}" / layers.INFO, place)
-        times = json.loads((LAYERS / f"squeezenet1_1-cpp/{engine}" / layers.LATENCY).read_text())
+        shutil.copy(LAYERS / f"squeezenet1_1-cpp/{engine}" / profiles.INFO, place)
+        times = json.loads((LAYERS / f"squeezenet1_1-cpp/{engine}" / profiles.LATENCY).read_text())
         first = next(iter(times))
         samples = {
             name: [ms[0] * (slower if name == first else 1) + n * 37 % 50 * 1e-5 for n in range(50)]
             for name, ms in times.items()
         }
-        (place / layers.LATENCY).write_text(json.dumps(samples))
+        (place / profiles.LATENCY).write_text(json.dumps(samples))
     about = {"engine_id": "e", "engines": 3, "calls": 50, "runtime": runtime}
-    (point / layers.ENGINES / layers.PROFILE).write_text(json.dumps(about))
+    (point / profiles.ENGINES / profiles.PROFILE).write_text(json.dumps(about))
     return {"model": "squeezenet1_1", "runtime": runtime, "profile_engine_id": "e", "folder": f"points/{runtime}"}
 
 
@@ -212,7 +212,7 @@ def test_a_runtime_is_compared_with_itself(tmp_path):
     """All layers a half longer: what the spread between the layers' ratios would not show."""
     first = pd.DataFrame([profiled(tmp_path / "with", "cpp"), profiled(tmp_path / "with", "python")])
     again = pd.DataFrame([profiled(tmp_path / "again", "cpp")])
-    for path in (tmp_path / "again").rglob(layers.LATENCY):
+    for path in (tmp_path / "again").rglob(profiles.LATENCY):
         path.write_text(json.dumps({k: [1.5 * ms for ms in v] for k, v in json.loads(path.read_text()).items()}))
     places = profile.by_model(tmp_path / "with", first, "cpp"), profile.by_model(tmp_path / "again", again, "cpp")
     (found,) = profile.agreement("cpp, cpp again", *places)
@@ -223,8 +223,8 @@ def test_a_runtime_is_compared_with_itself(tmp_path):
 
 def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
     rows = pd.DataFrame([profiled(tmp_path, "cpp"), profiled(tmp_path, "python")])
-    for name, renamed in ((layers.LATENCY, "other"), (layers.INFO, None)):
-        path = tmp_path / "points/python" / layers.ENGINES / "0" / name
+    for name, renamed in ((profiles.LATENCY, "other"), (profiles.INFO, None)):
+        path = tmp_path / "points/python" / profiles.ENGINES / "0" / name
         content = json.loads(path.read_text())
         if renamed:
             content[renamed] = content.pop(next(iter(content)))
@@ -232,9 +232,9 @@ def test_layers_that_only_one_runtime_has_are_not_compared(tmp_path):
     (found,) = runtimes(tmp_path, rows)
     assert not found["same_layers"] and found["layers"] == 66 and found["intervals_that_overlap"] == 65
     for number in range(3):
-        path = tmp_path / "points/python" / layers.ENGINES / str(number) / layers.LATENCY
+        path = tmp_path / "points/python" / profiles.ENGINES / str(number) / profiles.LATENCY
         path.write_text(json.dumps({f"{name} elsewhere": ms for name, ms in json.loads(path.read_text()).items()}))
-        (path.parent / layers.INFO).write_text("{}")
+        (path.parent / profiles.INFO).write_text("{}")
     assert runtimes(tmp_path, rows) == [
         {"model": "squeezenet1_1", "runs": "cpp, python", "layers": 66, "same_layers": False}
     ]

@@ -14,7 +14,7 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, health, job, layers, models, timing
+from trt_sweep import backends, cudagraphs, health, job, models, timing
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -23,6 +23,7 @@ from trt_sweep.machine import devices, nvml, versions
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.results import columns, table
+from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
 
 pytestmark = pytest.mark.gpu
@@ -387,11 +388,11 @@ def test_profiles_of_every_runtime(profiled):
     assert rows["final"].all() and (rows["rounds"] == 3).all()
     for row in rows.to_dict("records"):
         place = folder / row["folder"]
-        found = layers.load(place)
+        found = profiles.load(place)
         assert found["engine"].nunique() == row["engines"] and len(found) == row["layers"]
         assert found["samples"].map(len).eq(50).all() and found["precision"].notna().any()
         assert json.loads(gzip.decompress((place / "trace.json.gz").read_bytes()))["traceEvents"]
-        spent = json.loads((place / layers.TIME).read_text())
+        spent = json.loads((place / profiles.TIME).read_text())
         assert len(spent["engines"]) == row["engines"] and spent["busy_ms"] <= spent["span_ms"]
         ops = {item["op"] for item in spent["fallback"]}
         assert ops == ({"aten::convolution", "aten::relu", "aten::max_pool2d"} if row["model"] != "resnet18" else set())
@@ -403,6 +404,6 @@ def test_the_runtimes_agree_on_the_layers(profiled):
     folder, rows = profiled
     for model in ("resnet18", "squeezenet1_1"):
         both = rows[(rows["model"] == model) & (rows["backend"] == "dynamo")].set_index("runtime")
-        cpp, python = (layers.load(folder / both.loc[name, "folder"]) for name in ("cpp", "python"))
+        cpp, python = (profiles.load(folder / both.loc[name, "folder"]) for name in ("cpp", "python"))
         assert cpp["name"].tolist() == python["name"].tolist()
         assert (cpp["share"] - python["share"]).abs().max() < 0.03

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job, layers, models, rows
+from trt_sweep import backends, job, models, rows
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -18,6 +18,7 @@ from trt_sweep.errors import Refused, SweepError
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.results import store
+from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import RECORD, SAMPLES
 from trt_sweep.sharing import Shared
 
@@ -109,7 +110,7 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
     assert found["baseline"].profile_reason is None
     assert not rows.unseen(point, found["asked"])
     with pytest.raises(SweepError, match=r"holds no profile: profile=true: backend=eager has no engines"):
-        layers.load(tmp_path / "asked")
+        profiles.load(tmp_path / "asked")
 
 
 def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from trt_sweep import layers
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import __main__ as command
-from trt_sweep.layers import evidence
+from trt_sweep.results.layers import evidence, profiles
 
 DATA = Path(__file__).parent / "data" / "layers"
 ENGINE_ID = "0123456789abcdef"
@@ -25,10 +24,10 @@ def point(folder: Path, sample: str, engine_id: str = ENGINE_ID) -> Path:
     source = DATA / sample
     for engine in sorted(path.name for path in source.iterdir()):
         shutil.copytree(source / engine, folder / "engines" / engine)
-        info = DATA / sample.replace("python", "cpp") / engine / layers.INFO
+        info = DATA / sample.replace("python", "cpp") / engine / profiles.INFO
         shutil.copy(info, folder / "engines" / engine)
     profile = {"engine_id": engine_id, "engines": len(list(source.iterdir())), "calls": 3, "runtime": "cpp"}
-    put(folder / "engines" / layers.PROFILE, profile)
+    put(folder / "engines" / profiles.PROFILE, profile)
     put(folder / "record.json", {"schema_version": 2, "point_id": "p", "profile_engine_id": engine_id})
     return folder
 
@@ -38,12 +37,12 @@ def put(path: Path, content: object) -> None:
 
 
 def info(sample: str, engine: int = 0) -> list[dict]:
-    return json.loads((DATA / sample / str(engine) / layers.INFO).read_text(encoding="utf-8"))["Layers"]
+    return json.loads((DATA / sample / str(engine) / profiles.INFO).read_text(encoding="utf-8"))["Layers"]
 
 
 def test_one_row_a_layer(tmp_path):
-    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
-    assert tuple(table) == layers.COLUMNS
+    table = profiles.load(point(tmp_path, "squeezenet1_1-cpp"))
+    assert tuple(table) == profiles.COLUMNS
     assert table["engine"].tolist() == [0] * 17 + [1] * 17 + [2] * 32
     assert table["index"].tolist() == [*range(17), *range(17), *range(32)]
     row = table.iloc[1]
@@ -58,49 +57,49 @@ def test_one_row_a_layer(tmp_path):
     assert row["share"] == pytest.approx(0.05952 / 0.858784)
     assert table["share"].sum() == pytest.approx(1)
     assert table.attrs["profile"]["engine_id"] == ENGINE_ID
-    assert layers.precisions(table) == {"fp16": 26}
+    assert profiles.precisions(table) == {"fp16": 26}
 
 
 def test_layers_stand_in_the_order_of_execution_whatever_the_inspectors(tmp_path):
     folder = point(tmp_path, "resnet18-cpp")
-    before = layers.load(folder)
-    put(folder / "engines/0" / layers.INFO, {"Layers": info("resnet18-cpp")[::-1]})
-    after = layers.load(folder)
+    before = profiles.load(folder)
+    put(folder / "engines/0" / profiles.INFO, {"Layers": info("resnet18-cpp")[::-1]})
+    after = profiles.load(folder)
     assert after["type"].tolist() == before["type"].tolist()
     assert after["outputs"].tolist() == before["outputs"].tolist()
 
 
 def test_interval_of_the_median(tmp_path):
     folder = point(tmp_path, "resnet18-cpp")
-    assert layers.load(folder)["ci_low"].isna().all()  # three samples say nothing
-    latencies = json.loads((folder / "engines/0" / layers.LATENCY).read_text())
+    assert profiles.load(folder)["ci_low"].isna().all()  # three samples say nothing
+    latencies = json.loads((folder / "engines/0" / profiles.LATENCY).read_text())
     numbers = [number for pair in zip(range(1, 26), range(51, 26, -1), strict=True) for number in pair] + [26]
-    put(folder / "engines/0" / layers.LATENCY, {name: numbers for name in latencies})
-    row = layers.load(folder).iloc[0]
+    put(folder / "engines/0" / profiles.LATENCY, {name: numbers for name in latencies})
+    row = profiles.load(folder).iloc[0]
     assert (row["ci_low"], row["median_ms"], row["ci_high"]) == (19, 26, 33)  # ranks 19 and 33 of 51, for 95 %
 
 
 def test_modules_only_where_names_tell(tmp_path):
-    table = layers.load(point(tmp_path, "resnet18-cpp"))
+    table = profiles.load(point(tmp_path, "resnet18-cpp"))
     known = {index: modules for index, modules in zip(table["index"], table["modules"], strict=True) if modules}
     # Layer 1 writes a tensor that is called after the max pooling, layer 32 one called after layer4.1.conv2.
     assert known == {2: ["maxpool"], 33: ["layer4.1.conv2"], 34: ["avgpool"]}
 
 
 def test_a_concatenation_is_behind_the_layers_that_write_it(tmp_path):
-    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
+    table = profiles.load(point(tmp_path, "squeezenet1_1-cpp"))
     assert table["modules"][3] == ["features.3.expand3x3", "features.3"]
     assert table["modules"][5] == ["features.3.expand1x1", "features.3"]
     assert table["modules"][8] == ["features.4.squeeze"]  # reads it
 
 
 def test_modules_of_a_transformer(tmp_path):
-    table = layers.load(point(tmp_path, "vit_b_16-cpp"))
+    table = profiles.load(point(tmp_path, "vit_b_16-cpp"))
     assert table["modules"][1] == ["conv_proj"]
     assert table["modules"][2] == ["encoder.layers.encoder_layer_0.ln_1"]
     assert table["modules"][144] == []  # writes what is called after mlp.3, which reads it
     assert table["modules"][145] == ["encoder.layers.encoder_layer_11.mlp.3"]
-    assert layers.precisions(table) == {"fp16": 109, "fp16→fp32": 1, "fp32→fp16": 1}
+    assert profiles.precisions(table) == {"fp16": 109, "fp16→fp32": 1, "fp32→fp16": 1}
     assert table["moves"].sum() == 38
     assert table["name"][table["moves"]].str.contains("Mul|Add|Mean|gemm|Fc").sum() == 0
 
@@ -124,13 +123,13 @@ def test_nothing_is_claimed_that_the_metadata_does_not_say():
 
 def test_onnx_nodes_have_modules_where_the_file_says_so(tmp_path):
     folder = point(tmp_path, "resnet18-onnx")
-    row = layers.load(folder).iloc[4]
+    row = profiles.load(folder).iloc[4]
     assert row["nodes"] == {
         "node_Conv_298": "layer1.0.conv2", "node_relu_2": "layer1.0.relu", "node_add": "layer1.0"
     }  # fmt: skip
     assert row["modules"] == ["layer1.0.conv2", "layer1.0.relu", "layer1.0"]
-    (folder / "engines/0" / layers.ONNX_MODULES).unlink()
-    row = layers.load(folder).iloc[4]
+    (folder / "engines/0" / profiles.ONNX_MODULES).unlink()
+    row = profiles.load(folder).iloc[4]
     assert list(row["nodes"]) == ["node_Conv_298", "node_relu_2", "node_add"]
     assert row["modules"] == []
 
@@ -161,9 +160,9 @@ STANDARD = [
 
 def test_layers_of_standard_tensorrt(tmp_path):
     folder = point(tmp_path, "resnet18-cpp")
-    put(folder / "engines/0" / layers.INFO, {"Layers": STANDARD})
-    put(folder / "engines/0" / layers.LATENCY, {layer["Name"]: [0.5] for layer in STANDARD})
-    copy, convolution = layers.load(folder).to_dict("records")
+    put(folder / "engines/0" / profiles.INFO, {"Layers": STANDARD})
+    put(folder / "engines/0" / profiles.LATENCY, {layer["Name"]: [0.5] for layer in STANDARD})
+    copy, convolution = profiles.load(folder).to_dict("records")
     assert (copy["moves"], copy["modules"], copy["precision"]) == (True, [], "fp32→fp16")
     assert copy["tactic"] == "0x0000000000000000"
     assert (convolution["moves"], convolution["modules"]) == (False, ["conv1", "relu"])
@@ -238,18 +237,18 @@ def test_names_for_people():
 @pytest.mark.parametrize("content", [None, {}, {"Layers": [], "Bindings": []}, "names"])
 def test_engines_that_tell_names_or_nothing(tmp_path, content, capsys):
     folder = point(tmp_path, "resnet18-cpp")
-    path = folder / "engines/0" / layers.INFO
+    path = folder / "engines/0" / profiles.INFO
     path.unlink()
     if content == "names":
         shutil.copy(DATA / "names_only.json", path)
     elif content is not None:
         put(path, content)
-    table = layers.load(folder)
+    table = profiles.load(folder)
     assert table["name"][35] == "__myl_FcAdd_myl0_35"
     assert table["median_ms"][35] == 0.017376
-    for column in set(layers.COLUMNS[3:]) - {"samples", "median_ms", "ci_low", "ci_high", "share"}:
+    for column in set(profiles.COLUMNS[3:]) - {"samples", "median_ms", "ci_low", "ci_high", "share"}:
         assert table[column].isna().all(), column
-    assert layers.precisions(table) == {}
+    assert profiles.precisions(table) == {}
     assert command.main([str(folder)]) == 0
     what = "was built to tell names only" if content == "names" else "tells nothing of its layers"
     assert f"engine 0 {what}: no types, tensors or precision" in capsys.readouterr().out
@@ -257,18 +256,18 @@ def test_engines_that_tell_names_or_nothing(tmp_path, content, capsys):
 
 def test_one_engine_of_several_tells_nothing(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
-    (folder / "engines/1" / layers.INFO).unlink()
-    table = layers.load(folder)
+    (folder / "engines/1" / profiles.INFO).unlink()
+    table = profiles.load(folder)
     assert table.attrs["silent"] == [1]
     assert table[table["engine"] == 1]["modules"].isna().all()
     assert table["moves"].sum() == 5  # 8 with engine 1
-    assert layers.precisions(table) == {"fp16": 20}
+    assert profiles.precisions(table) == {"fp16": 20}
 
 
 def test_a_point_without_engines_has_no_layers(tmp_path, capsys):
     (tmp_path / "engines").mkdir()
-    put(tmp_path / "engines" / layers.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
-    assert layers.load(tmp_path).empty
+    put(tmp_path / "engines" / profiles.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
+    assert profiles.load(tmp_path).empty
     assert command.main([str(tmp_path)]) == 0
     assert "0 layers, engines: 0" in capsys.readouterr().out
 
@@ -312,7 +311,7 @@ def test_profiles_that_cannot_be_read(tmp_path, file, content, message, capsys):
     if content is not None:
         (folder / file).write_text(content)
     with pytest.raises(SweepError, match=message) as caught:
-        layers.load(folder)
+        profiles.load(folder)
     assert str(folder) in str(caught.value)
     assert command.main([str(folder)]) == 1
     assert capsys.readouterr().err == f"error: {caught.value}\n"
@@ -320,7 +319,7 @@ def test_profiles_that_cannot_be_read(tmp_path, file, content, message, capsys):
 
 def test_folder_that_is_none(tmp_path):
     with pytest.raises(SweepError, match=r"nowhere is not a folder: give that of a point, SWEEP/points/POINT_ID"):
-        layers.load(tmp_path / "nowhere")
+        profiles.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +336,7 @@ def test_folders_around_and_inside_of_points_are_told_which_to_give(tmp_path, gi
     for number in range(count):
         point(tmp_path / f"with/points/{number}", "resnet18-cpp")
     with pytest.raises(SweepError, match=advice):
-        layers.load(tmp_path / given)
+        profiles.load(tmp_path / given)
 
 
 @pytest.mark.parametrize("record", [None, {"schema_version": 2}, {"profile_engine_id": None}])
@@ -346,7 +345,7 @@ def test_records_that_name_no_engine_are_believed(tmp_path, record):
     (folder / "record.json").unlink()
     if record is not None:
         put(folder / "record.json", record)
-    assert len(layers.load(folder)) == 36
+    assert len(profiles.load(folder)) == 36
 
 
 def test_main_shows_the_longest_layers_and_sums(tmp_path, capsys):
@@ -373,7 +372,7 @@ def test_main_shows_the_longest_layers_and_sums(tmp_path, capsys):
 
 @pytest.mark.parametrize("sample", ["squeezenet1_1-cpp", "vit_b_16-cpp"])
 def test_table_fits_into_a_terminal(tmp_path, sample):
-    table = layers.load(point(tmp_path, sample))
+    table = profiles.load(point(tmp_path, sample))
     table["ci_low"] = table["ci_high"] = table["median_ms"]
     for width in (120, 160):
         assert Console(width=400).measure(command.render(table, None, width)).maximum <= width
@@ -383,8 +382,8 @@ def test_names_are_printed_as_they_are(tmp_path, capsys):
     folder = point(tmp_path, "resnet18-cpp")
     name = "[bold red]\x1b[31m$x$<b>"
     layer = {"Name": name, "LayerType": "[i]\x1b[1m"}
-    put(folder / "engines/0" / layers.INFO, {"Layers": [layer]})
-    put(folder / "engines/0" / layers.LATENCY, {name: [0.5]})
+    put(folder / "engines/0" / profiles.INFO, {"Layers": [layer]})
+    put(folder / "engines/0" / profiles.LATENCY, {name: [0.5]})
     assert command.main([str(folder)]) == 0
     out = capsys.readouterr().out
     assert "[bold red]�[31m$x$<b>" in out
@@ -394,9 +393,9 @@ def test_names_are_printed_as_they_are(tmp_path, capsys):
 
 def test_layers_that_take_no_time_have_no_share(tmp_path, capsys):
     folder = point(tmp_path, "resnet18-cpp")
-    latencies = json.loads((folder / "engines/0" / layers.LATENCY).read_text())
-    put(folder / "engines/0" / layers.LATENCY, {name: [0, 0, 0] for name in latencies})
-    assert all(map(math.isnan, layers.load(folder)["share"]))
+    latencies = json.loads((folder / "engines/0" / profiles.LATENCY).read_text())
+    put(folder / "engines/0" / profiles.LATENCY, {name: [0, 0, 0] for name in latencies})
+    assert all(map(math.isnan, profiles.load(folder)["share"]))
     assert command.main([str(folder)]) == 0
     assert "sum of medians: 0 ms" in capsys.readouterr().out
 
@@ -415,7 +414,7 @@ def test_layers_that_take_no_time_have_no_share(tmp_path, capsys):
 def test_where_a_profile_is_missing_for_a_reason_it_is_said(tmp_path, record, message):
     put(tmp_path / "record.json", record)
     with pytest.raises(SweepError, match=message):
-        layers.load(tmp_path)
+        profiles.load(tmp_path)
 
 
 def test_parts_of_a_call_are_printed_below(tmp_path, capsys):
@@ -424,11 +423,11 @@ def test_parts_of_a_call_are_printed_below(tmp_path, capsys):
     names = ["aten::max_pool2d", "engine 0"] * 2
     time = {"calls": 10, "span_ms": 1.2, "busy_ms": 0.06, "idle_ms": 1.14, "order": names}
     time |= {"engines": [{"engine": 0, "gpu_ms": 0.03}], "fallback": [{"op": "aten::max_pool2d", "gpu_ms": 0.03}]}
-    put(folder / layers.TIME, time)
+    put(folder / profiles.TIME, time)
     command.main([str(folder)])
     before = capsys.readouterr().out
     assert "parts" not in before  # as earlier versions left it
-    put(folder / layers.TIME, time | {"parts": [part | {"name": name} for name in names]})
+    put(folder / profiles.TIME, time | {"parts": [part | {"name": name} for name in names]})
     assert command.main([str(folder)]) == 0
     out = capsys.readouterr().out
     assert out.startswith(before)
@@ -442,7 +441,7 @@ def test_parts_of_a_call_are_printed_below(tmp_path, capsys):
 
 
 def test_of_many_parts_the_longest_are_shown():
-    parts = [dict.fromkeys(layers.TIMES, float(number % 4)) | {"name": f"engine {number}"} for number in range(8)]
+    parts = [dict.fromkeys(profiles.TIMES, float(number % 4)) | {"name": f"engine {number}"} for number in range(8)]
     assert [str(cell) for cell in command.render_parts(parts, 3).columns[0].cells] == [
         "engine 2",
         "engine 3",

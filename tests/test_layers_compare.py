@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from test_layers import info, point, put
 
-from trt_sweep import layers
 from trt_sweep.layers import __main__ as command
 from trt_sweep.layers import compare as comparing
 from trt_sweep.layers.compare import compare, sums
 from trt_sweep.layers.matching import groups
+from trt_sweep.results.layers import profiles
 
 HERE, THERE = "a" * 16, "b" * 16
 
@@ -27,7 +27,7 @@ def load(tmp_path):
 
     def one(sample: str) -> pd.DataFrame:
         made.append(tmp_path / str(len(made)))
-        return layers.load(point(made[-1], sample, f"{len(made):016x}"))
+        return profiles.load(point(made[-1], sample, f"{len(made):016x}"))
 
     return one
 
@@ -47,15 +47,15 @@ def engine(tmp_path: Path, made: list[dict], name: str, times: dict[str, float] 
     """The table of an engine with these layers, each of which takes 1 ms where `times` says nothing else."""
     folder = tmp_path / name
     (folder / "engines" / "0").mkdir(parents=True)
-    put(folder / "engines" / layers.PROFILE, {"engine_id": name * 16, "engines": 1, "calls": 50, "runtime": "cpp"})
-    put(folder / "engines/0" / layers.INFO, {"Layers": made})
+    put(folder / "engines" / profiles.PROFILE, {"engine_id": name * 16, "engines": 1, "calls": 50, "runtime": "cpp"})
+    put(folder / "engines/0" / profiles.INFO, {"Layers": made})
     random = np.random.default_rng(len(made))
     samples = {
         layer["Name"]: ((times or {}).get(layer["Name"], 1.0) * np.exp(random.normal(0, 0.01, 50))).tolist()
         for layer in made
     }
-    put(folder / "engines/0" / layers.LATENCY, samples)
-    return layers.load(folder)
+    put(folder / "engines/0" / profiles.LATENCY, samples)
+    return profiles.load(folder)
 
 
 def made(*nodes: str, kind: str = "convolution", shape: tuple[int, ...] = (1, 8), **values) -> dict:
@@ -109,8 +109,8 @@ def test_dynamo_and_onnx(load):
 def test_published_engines_of_one_model_pair_by_module():
     inside = Path(__file__).parents[1] / "outputs/reference/h100/inside"
     here, there = (
-        layers.load(inside / "onnx/points/5bb2ed24124aabb3"),
-        layers.load(inside / "with/points/7e41dfee39378a48"),
+        profiles.load(inside / "onnx/points/5bb2ed24124aabb3"),
+        profiles.load(inside / "with/points/7e41dfee39378a48"),
     )
     comparison = compare(here, there)
     pairs = [(one[0], other[0]) for _, one, other in changes(comparison) if one and other]
@@ -292,8 +292,8 @@ def test_empty_profiles(tmp_path):
     nothing = [tmp_path / name for name in ("a", "b")]
     for folder in nothing:
         (folder / "engines").mkdir(parents=True)
-        put(folder / "engines" / layers.PROFILE, {"engine_id": folder.name, "engines": 0})
-    comparison = compare(*map(layers.load, nothing))
+        put(folder / "engines" / profiles.PROFILE, {"engine_id": folder.name, "engines": 0})
+    comparison = compare(*map(profiles.load, nothing))
     assert tuple(comparison) == comparing.COLUMNS
     assert comparison.empty
     assert sums(comparison).empty

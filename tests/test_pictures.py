@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 from test_layers import ENGINE_ID, info, point, put
 
-from trt_sweep import layers
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import __main__ as command
 from trt_sweep.layers import graph, pictures
+from trt_sweep.results.layers import profiles
 
 SVG = "{http://www.w3.org/2000/svg}"
 TIME = {
@@ -58,7 +58,7 @@ def drawn(path: Path) -> list[str]:
 
 
 def write(folder: Path) -> list[str]:
-    written = pictures.write(folder, layers.load(folder))
+    written = pictures.write(folder, profiles.load(folder))
     return [str(path.relative_to(folder)) for path in written]
 
 
@@ -66,7 +66,7 @@ def test_every_picture_is_written(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
     graphs = [f"engines/{number}/graph.svg" for number in range(3)]
     assert write(folder) == ["layers.svg", *graphs]
-    put(folder / layers.TIME, TIME)
+    put(folder / profiles.TIME, TIME)
     assert write(folder) == ["layers.svg", "time.svg", *graphs]
     before = {name: (folder / name).read_bytes() for name in ["layers.svg", "time.svg", *graphs]}
     write(folder)
@@ -94,7 +94,7 @@ def test_layers_of_several_engines_are_told_apart(tmp_path):
 
 def test_bar_of_a_call(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
-    put(folder / layers.TIME, TIME)
+    put(folder / profiles.TIME, TIME)
     write(folder)
     texts = drawn(folder / "time.svg")
     assert [text for text in texts if text.count(" · ") == 2] == [
@@ -108,7 +108,7 @@ def test_bar_of_a_call(tmp_path):
     assert "ms of a traced call, on the GPU" in texts  # of no order
     assert any(text.startswith("a traced call (the profiler slows the host): 2.1 ms from its first") for text in texts)
     assert not any("without the profiler" in text for text in texts)
-    idle, *bars = pictures.time_bar(layers.time_of_call(folder)).axes[0].patches
+    idle, *bars = pictures.time_bar(profiles.time_of_call(folder)).axes[0].patches
     assert (idle.get_x(), idle.get_width()) == (0, pytest.approx(2.1))
     assert [round(bar.get_x(), 6) for bar in bars[1::2]] == [0, 0.02, 0.17, 0.2, 0.3]
     assert len({bar.get_facecolor() for bar in bars[3::4]}) == 2  # engines that follow each other differ
@@ -117,14 +117,14 @@ def test_bar_of_a_call(tmp_path):
 def test_bar_of_a_call_in_its_order(tmp_path):
     """What recurs is drawn where it recurs, and the GPU's waits where they are."""
     folder = point(tmp_path, "squeezenet1_1-cpp")
-    put(folder / layers.TIME, TIME | {"parts": PARTS})
+    put(folder / profiles.TIME, TIME | {"parts": PARTS})
     put(folder / "record.json", {"latency_ms": 0.912, "gpu_ms": 0.4, "cuda_graphs": None})
     write(folder)
     texts = drawn(folder / "time.svg")
     assert "ms of a traced call, on the GPU: medians of its parts, in order" in texts
     assert "timed without the profiler: latency_ms 0.912, gpu_ms 0.4" in texts
     assert {"paler: idle within a part · 0.6 ms · 40%", "idle between parts · 0.5 ms · 33%"} <= set(texts)
-    _, *bars = pictures.time_bar(layers.time_of_call(folder)).axes[0].patches
+    _, *bars = pictures.time_bar(profiles.time_of_call(folder)).axes[0].patches
     starts = [round(bar.get_x(), 6) for bar in bars]
     assert starts[::2] == starts[1::2] == [0, 0.12, 0.57, 0.68, 1.08, 1.19]
     assert [round(bar.get_width(), 6) for bar in bars] == [
@@ -138,7 +138,7 @@ def test_bar_beside_a_row_with_cuda_graphs():
 
 
 def test_graph_follows_the_tensors(tmp_path):
-    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
+    table = profiles.load(point(tmp_path, "squeezenet1_1-cpp"))
     found = graph.edges(table[table["engine"] == 0])
     assert set(found.edges) == {(0, 1), (1, 3), (1, 5), (3, 8), (5, 8), (8, 10), (8, 13), (10, 11), (13, 14)}
     where = graph.places(found)
@@ -181,7 +181,7 @@ def test_lines_of_the_graph_pass_the_layers_between_and_each_other(edges):
 
 
 def test_graph_of_a_single_layer(tmp_path):
-    table = layers.load(point(tmp_path, "squeezenet1_1-cpp"))
+    table = profiles.load(point(tmp_path, "squeezenet1_1-cpp"))
     assert len(graph.draw(table.iloc[:1]).axes[0].patches) == 1
 
 
@@ -199,7 +199,7 @@ def test_graph_of_many_layers_is_tall_and_complete(tmp_path):
 
 
 def test_colours_follow_the_times(tmp_path):
-    table = layers.load(point(tmp_path, "resnet18-cpp"))
+    table = profiles.load(point(tmp_path, "resnet18-cpp"))
     figure = graph.draw(table)
     boxes = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_boxstyle")]
     times = table.set_index("index")["median_ms"][list(graph.places(graph.edges(table)))].tolist()
@@ -218,9 +218,9 @@ def test_names_do_no_harm(tmp_path, name):
     folder = point(tmp_path, "resnet18-cpp")
     made = info("resnet18-cpp")[:2]
     made[1]["Name"], made[1]["Outputs"][0]["Dimensions"] = name, [f"{name} "]
-    put(folder / "engines/0" / layers.INFO, {"Layers": made})
-    put(folder / "engines/0" / layers.LATENCY, {layer["Name"]: [0.5, 0.6] for layer in made})
-    put(folder / layers.TIME, TIME | {"fallback": [{"op": name, "gpu_ms": 1.0}], "order": [name]})
+    put(folder / "engines/0" / profiles.INFO, {"Layers": made})
+    put(folder / "engines/0" / profiles.LATENCY, {layer["Name"]: [0.5, 0.6] for layer in made})
+    put(folder / profiles.TIME, TIME | {"fallback": [{"op": name, "gpu_ms": 1.0}], "order": [name]})
     assert write(folder) == ["layers.svg", "time.svg", "engines/0/graph.svg"]
     expected = "".join(character if character.isprintable() else "�" for character in name)
     for picture in ("layers.svg", "time.svg", "engines/0/graph.svg"):
@@ -230,16 +230,16 @@ def test_names_do_no_harm(tmp_path, name):
 
 def test_engines_without_tensors_have_no_graph(tmp_path):
     folder = point(tmp_path, "squeezenet1_1-cpp")
-    (folder / "engines/1" / layers.INFO).unlink()
+    (folder / "engines/1" / profiles.INFO).unlink()
     assert write(folder) == ["layers.svg", "engines/0/graph.svg", "engines/2/graph.svg"]
 
 
 def test_a_point_without_engines_has_its_time_only(tmp_path):
     (tmp_path / "engines").mkdir()
-    put(tmp_path / "engines" / layers.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
-    put(tmp_path / layers.TIME, TIME | {"engines": [], "order": []})
+    put(tmp_path / "engines" / profiles.PROFILE, {"engine_id": ENGINE_ID, "engines": 0, "calls": 50, "runtime": "cpp"})
+    put(tmp_path / profiles.TIME, TIME | {"engines": [], "order": []})
     assert write(tmp_path) == ["time.svg"]
-    put(tmp_path / layers.TIME, TIME | {"engines": [], "fallback": [], "order": [], "idle_ms": 0.0})
+    put(tmp_path / profiles.TIME, TIME | {"engines": [], "fallback": [], "order": [], "idle_ms": 0.0})
     assert write(tmp_path) == ["time.svg"]
 
 
@@ -252,7 +252,7 @@ def test_a_point_without_engines_has_its_time_only(tmp_path):
 )  # fmt: skip
 def test_damaged_times(tmp_path, content):
     folder = point(tmp_path, "resnet18-cpp")
-    (folder / layers.TIME).write_text(content)
+    (folder / profiles.TIME).write_text(content)
     with pytest.raises(SweepError, match=r"time\.json is damaged \(.*\): run the point again with profile=true"):
         write(folder)
     assert not (folder / "layers.svg").exists()
@@ -279,5 +279,5 @@ def test_main_draws_without_a_display(tmp_path):
 
 
 def test_no_layers_make_no_box_plot(tmp_path):
-    table = pd.DataFrame(columns=list(layers.COLUMNS))
+    table = pd.DataFrame(columns=list(profiles.COLUMNS))
     assert pictures.write(tmp_path, table) == []

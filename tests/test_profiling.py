@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import torch
 
-from trt_sweep import backends, layers, profiling, trace
+from trt_sweep import backends, profiling, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -22,6 +22,7 @@ from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.models import Inputs
 from trt_sweep.results.columns import Build, Profile
+from trt_sweep.results.layers import profiles
 
 REAL = Path(__file__).parent / "data/layers/resnet18-cpp/0"
 ENGINE_ID = "0123456789abcdef"
@@ -34,10 +35,10 @@ class Probe:
 
     def __init__(self, module: torch.nn.Module | None, modules: dict[str, str] | None = None) -> None:
         self.module, self.modules, self.calls, self.on = module, modules or {}, 0, False
-        self.names = list(json.loads((REAL / layers.LATENCY).read_text()))
+        self.names = list(json.loads((REAL / profiles.LATENCY).read_text()))
 
     def information(self) -> str:
-        return (REAL / layers.INFO).read_text()
+        return (REAL / profiles.INFO).read_text()
 
     def attach(self) -> None:
         self.on = True
@@ -68,11 +69,11 @@ def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[Probe], lis
 
 def test_the_files_are_what_layers_reads(tmp_path):
     found, probes, held, run = look(tmp_path)
-    table = layers.load(tmp_path)
+    table = profiles.load(tmp_path)
     assert table["engine"].nunique() == 2 and table["samples"].map(len).eq(profiling.CALLS).all()
     first = profiling.DROPPED_CALLS + 1  # the first calls are dropped
     assert table["samples"][0][:2] == [first, first + 1] and not any(probe.on for probe in probes)
-    about = json.loads((tmp_path / layers.ENGINES / layers.PROFILE).read_text())
+    about = json.loads((tmp_path / profiles.ENGINES / profiles.PROFILE).read_text())
     assert about == {"engine_id": ENGINE_ID, "engines": 2, "calls": profiling.CALLS, "runtime": "cpp"}
     assert found.profile_engine_id == ENGINE_ID and found.layers == len(table)
     assert found.layers_ms == pytest.approx(table["median_ms"].sum()) and 0 < found.moves_ms < found.layers_ms
@@ -89,12 +90,12 @@ def test_the_trace_bears_the_marks(tmp_path):
     names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
     assert names.count(trace.CALL) == profiling.TRACED_CALLS
     assert names.count(f"{trace.ENGINE} 0") == names.count(f"{trace.ENGINE} 1") == profiling.TRACED_CALLS
-    assert json.loads((tmp_path / layers.TIME).read_text())["calls"] == profiling.TRACED_CALLS
+    assert json.loads((tmp_path / profiles.TIME).read_text())["calls"] == profiling.TRACED_CALLS
 
 
 def test_an_engine_that_is_the_whole_call(tmp_path):
     _, _, held, _ = look(tmp_path, whole=True)
-    assert json.loads((tmp_path / layers.ENGINES / "0" / layers.ONNX_MODULES).read_text()) == {"node_a": "0"}
+    assert json.loads((tmp_path / profiles.ENGINES / "0" / profiles.ONNX_MODULES).read_text()) == {"node_a": "0"}
     events = json.loads(gzip.decompress((tmp_path / profiling.TRACE).read_bytes()))["traceEvents"]
     assert sum(event["name"] == f"{trace.ENGINE} 0" for event in events) == profiling.TRACED_CALLS
     assert len(held) == profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS
@@ -104,8 +105,8 @@ def test_slow_calls_are_fewer(tmp_path, monkeypatch):
     monkeypatch.setattr(profiling, "TRACED_S", 0.0)
     monkeypatch.setattr(profiling, "LAYERS_S", 0.0)
     _, _, _, run = look(tmp_path)
-    assert json.loads((tmp_path / layers.TIME).read_text())["calls"] == 1
-    assert layers.load(tmp_path)["samples"].map(len).eq(profiling.LEAST_CALLS).all()
+    assert json.loads((tmp_path / profiles.TIME).read_text())["calls"] == 1
+    assert profiles.load(tmp_path)["samples"].map(len).eq(profiling.LEAST_CALLS).all()
     assert len(run) == 2 + 1 + profiling.DROPPED_CALLS + profiling.LEAST_CALLS
 
 
@@ -124,7 +125,7 @@ def test_a_slow_first_call_makes_the_trace_no_shorter(tmp_path, monkeypatch):
 def test_a_second_look_replaces_the_first(tmp_path):
     look(tmp_path)
     look(tmp_path, whole=True)
-    assert [path.name for path in sorted((tmp_path / layers.ENGINES).iterdir())] == ["0", "profile.json"]
+    assert [path.name for path in sorted((tmp_path / profiles.ENGINES).iterdir())] == ["0", "profile.json"]
 
 
 def test_a_name_that_comes_twice_in_a_call_counts_with_its_sum():
@@ -187,7 +188,7 @@ def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number)
 
     monkeypatch.setattr(locks, "exclusive", exclusive)
     monkeypatch.setattr(profiling, "look_inside", look_inside)
-    monkeypatch.setattr(layers, "load", lambda folder: folder)
+    monkeypatch.setattr(profiles, "load", lambda folder: folder)
     monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))
     timed = Compiled(lambda inputs: lambda: None, probes=[Probe(None)])
     profiling.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
@@ -216,4 +217,4 @@ def test_a_point_without_engines_is_traced_only(tmp_path):
         inputs = Inputs((torch.randn(2, 8),), {})
         found = profiling.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
     assert found.profile_engine_id is None and found.layers is None and found.traced_span_ms == 0
-    assert (tmp_path / layers.TIME).exists() and not (tmp_path / layers.ENGINES).exists()
+    assert (tmp_path / profiles.TIME).exists() and not (tmp_path / profiles.ENGINES).exists()

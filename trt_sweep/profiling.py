@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import backends, clocks, layers, models, trace
+from trt_sweep import backends, clocks, models, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
@@ -27,6 +27,7 @@ from trt_sweep.machine import locks
 from trt_sweep.models import Inputs, Model
 from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.results.columns import Profile
+from trt_sweep.results.layers import profiles
 from trt_sweep.results.store import write_json
 
 log = logging.getLogger(__name__)
@@ -98,21 +99,21 @@ def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder
                 plain()
 
         spent = _trace(call, device, folder)
-        shutil.rmtree(folder / layers.ENGINES, ignore_errors=True)
+        shutil.rmtree(folder / profiles.ENGINES, ignore_errors=True)
         times = _layer_times(call, compiled.probes, device)
     for number, (probe, samples) in enumerate(zip(compiled.probes, times, strict=True)):
-        place = folder / layers.ENGINES / str(number)
-        write_json(place / layers.LATENCY, samples)
-        write_json(place / layers.INFO, json.loads(probe.information() or "{}"))
+        place = folder / profiles.ENGINES / str(number)
+        write_json(place / profiles.LATENCY, samples)
+        write_json(place / profiles.INFO, json.loads(probe.information() or "{}"))
         if probe.modules:
-            write_json(place / layers.ONNX_MODULES, probe.modules)
-    write_json(folder / layers.TIME, spent)
+            write_json(place / profiles.ONNX_MODULES, probe.modules)
+    write_json(folder / profiles.TIME, spent)
     if not times:
         return _columns(folder, None, spent)
     engine_id, calls = compiled.build.engine_id, max((len(each) for one in times for each in one.values()), default=0)
     about = {"engine_id": engine_id, "engines": len(times), "calls": calls}
     about["runtime"] = compiled.probes[0].runtime
-    write_json(folder / layers.ENGINES / layers.PROFILE, about)
+    write_json(folder / profiles.ENGINES / profiles.PROFILE, about)
     return _columns(folder, engine_id, spent)
 
 
@@ -244,7 +245,7 @@ def _draw(folder: Path, inside: Profile) -> None:
     if not inside.layers or inside.layers > DRAWN:
         return
     try:
-        pictures.write(folder, layers.load(folder))
+        pictures.write(folder, profiles.load(folder))
     except SweepError as error:
         log.info("no pictures: %s", error)
     except Exception:
@@ -260,9 +261,9 @@ def _columns(folder: Path, engine_id: str | None, spent: dict[str, Any]) -> Prof
     }
     if engine_id is None:
         return Profile(**parts)
-    table = layers.load(folder)
+    table = profiles.load(folder)
     moved = table[table["moves"].fillna(False).astype(bool)]
-    precisions = layers.precisions(table)
+    precisions = profiles.precisions(table)
     return Profile(
         profile_engine_id=engine_id,
         layers=len(table),

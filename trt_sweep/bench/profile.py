@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep import layers
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import compare, evidence
+from trt_sweep.layers import compare
 from trt_sweep.results import table
+from trt_sweep.results.layers import evidence, profiles
 from trt_sweep.results.store import write_json
 
 ONE_RUNTIME = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp")
@@ -152,7 +152,7 @@ def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
     """The layers of each point that take most: their times in ms, and their shares of the sum of all."""
     found = []
     for point in rows.to_dict("records"):
-        top = layers.load(folder / point["folder"]).nlargest(LARGEST, "share")
+        top = profiles.load(folder / point["folder"]).nlargest(LARGEST, "share")
         top["layer"] = [f"{row['engine']}.{row['index']}" for row in top.to_dict("records")]
         top["name"] = [evidence.shown(name, 40) for name in top["name"]]
         of_point = {name: point[name] for name in ("model", "backend", "runtime")}
@@ -175,7 +175,7 @@ def agreement(runs: str, here: Mapping[str, Path], there: Mapping[str, Path]) ->
     """
     found = []
     for model in (model for model in here if model in there):
-        one, other = layers.load(here[model]), layers.load(there[model])
+        one, other = profiles.load(here[model]), profiles.load(there[model])
         same = one["name"].tolist() == other["name"].tolist()
         found.append({"model": model, "runs": runs, "layers": len(one), "same_layers": same, **_agree(one, other)})
     return found

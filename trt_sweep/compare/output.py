@@ -16,7 +16,7 @@ from trt_sweep import stats
 from trt_sweep.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
 from trt_sweep.compare.matching import known
 from trt_sweep.compare.times import Times
-from trt_sweep.layers.evidence import printable
+from trt_sweep.results.layers.evidence import printable
 
 SHOWN = {"code_id": "trt_sweep's code", "engine_id": "engine", "partition_id": "partition", "python": "Python"}
 OUTCOMES = {0: "no alarm", 1: "alarm", 2: "not comparable"}

@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import TIMES, WORK, evidence, load, precisions, time_of_call
 from trt_sweep.layers import compare as comparing
 from trt_sweep.layers.compare import compare
+from trt_sweep.results.layers import evidence
+from trt_sweep.results.layers.profiles import TIMES, WORK, load, precisions, time_of_call
 
 TACTIC = 10
 COMPARISON = 80  # columns that a comparison takes beside the names of two layers

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trt_sweep.layers import evidence
+from trt_sweep.results.layers import evidence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
-from trt_sweep.layers import evidence
+from trt_sweep.results.layers import evidence
 
 Layer = dict[Hashable, Any]  # a row of the table
 Group = tuple[list[int], list[int]]  # rows here, and rows there
