@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from test_table import put as put_record
 
-from trt_sweep import stats
 from trt_sweep.compare import __main__ as command
 from trt_sweep.compare import compare, output, steady, times
 from trt_sweep.results import columns, record
+from trt_sweep.results.stats import unseen
 
 GPU = {"gpu_name": "NVIDIA H200", "gpu_uuid": "GPU-1", "hostname": "a", "clock": "cuda_events", "sm_clock_mhz": 1980.0}
 TIMED = GPU | {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.001}
@@ -131,7 +131,7 @@ def test_a_latency_that_the_host_bounds_claims_little(nights):
     (point,) = found.points
     gpu, latency = point.times
     assert (point.verdict, gpu.clock, latency.host, latency.apart) == ("unchanged", "gpu_ms", True, False)
-    assert found.host_drift == stats.NIGHT_DRIFT and any("host" in line for line in output.words(found))
+    assert found.host_drift == unseen.NIGHT_DRIFT and any("host" in line for line in output.words(found))
     put(nights[1], "a", latency_ms=5.0, launch_bound=True)
     assert verdicts(nights) == {"a": "regressed"}
 

@@ -11,9 +11,10 @@ import pytest
 from test_compare import TIMED
 from test_table import put as put_record
 
-from trt_sweep import history, stats
+from trt_sweep import history
 from trt_sweep.history import __main__ as command
 from trt_sweep.history import page
+from trt_sweep.results.stats import unseen
 
 pytest.importorskip("ruptures")
 
@@ -34,7 +35,7 @@ def run(folder: Path, effect: float = 0.02) -> list[history.Series]:
 
 
 def noise(seed: int, nights: int) -> np.ndarray:
-    return np.exp(np.random.default_rng(seed).normal(0, stats.PLACEMENT, nights))
+    return np.exp(np.random.default_rng(seed).normal(0, unseen.PLACEMENT, nights))
 
 
 def test_a_level_shift_is_found_and_put_down_to_what_changed(tmp_path):

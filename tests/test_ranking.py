@@ -7,9 +7,9 @@ import math
 import pytest
 from test_table import load, put
 
-from trt_sweep import stats
 from trt_sweep.results import ranking, table
 from trt_sweep.results.notes import notes as notes_of
+from trt_sweep.results.stats import unseen
 
 TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
 TIMED |= {"gpu_ms_method": "graph", "launch_bound": False}
@@ -93,7 +93,7 @@ def test_what_cudnn_chose_in_one_process_needs_a_larger_difference(tmp_path):
 
 def test_the_interval_of_a_single_round_holds_the_allowances_once(tmp_path):
     single = TIMED | {"rounds": 1, "latency_ms_between_rounds": None, "gpu_ms_between_rounds": None}
-    reach = math.exp(1.96 * math.sqrt(2) * math.hypot(0.01, stats.PLACEMENT))
+    reach = math.exp(1.96 * math.sqrt(2) * math.hypot(0.01, unseen.PLACEMENT))
     ends = {"latency_ms_ci_low": 1 / reach, "latency_ms_ci_high": reach}
     put(tmp_path, "a", 1.0, **single | ends)
     (found,), _ = ranking.measured(load(tmp_path), "latency_ms")
@@ -108,7 +108,7 @@ def test_intervals_of_what_cudnn_chose_for_are_as_they_are_judged(tmp_path):
     rows = load(tmp_path)
     assert rows.loc["engine", "gpu_ms_ci_high"] == 1.01
     assert rows.loc["eager", "gpu_ms_ci_high"] == pytest.approx(1.28, abs=0.01)
-    assert stats.CUDNN_CHOICE < stats.HOST_DRIFT  # by which `moderated` tells what the host bounds
+    assert unseen.CUDNN_CHOICE < unseen.HOST_DRIFT  # by which `moderated` tells what the host bounds
 
 
 def test_how_rtx_specializes_is_a_way_to_run_an_engine(tmp_path):

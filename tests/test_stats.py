@@ -8,8 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from trt_sweep import stats
-from trt_sweep.stats import Estimate
+from trt_sweep.results.stats import differences, shrinkage, unseen
+from trt_sweep.results.stats import estimates as stats_estimates
+from trt_sweep.results.stats.estimates import Estimate, estimate, of_rounds
+from trt_sweep.results.stats.ranks import _apart, proved, rank_sets
+from trt_sweep.results.stats.samples import effective_size, median_interval, spread_of_rounds
 
 
 # With n samples, P(X <= k) of a binomial(n, 1/2) must be at most 2.5 % on either side: of 10, (1 + 10) / 1024 leaves
@@ -17,17 +20,17 @@ from trt_sweep.stats import Estimate
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (9, 2, 8), (10, 2, 9), (20, 6, 15)])
 def test_interval_by_hand(n, low, high):
     samples = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
-    assert stats.effective_size(samples) == n
-    assert stats.median_interval(samples) == (low, high)
+    assert effective_size(samples) == n
+    assert median_interval(samples) == (low, high)
 
 
 def test_interval_of_too_few_samples():
-    assert all(map(math.isnan, stats.median_interval(np.arange(5.0))))
+    assert all(map(math.isnan, median_interval(np.arange(5.0))))
 
 
 def test_interval_at_another_level():
     samples = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
-    wide, narrow = stats.median_interval(samples, 0.99), stats.median_interval(samples, 0.5)
+    wide, narrow = median_interval(samples, 0.99), median_interval(samples, 0.5)
     assert wide[0] < narrow[0] < 50.5 < narrow[1] < wide[1]
 
 
@@ -35,7 +38,7 @@ def test_interval_covers_the_median_of_a_skewed_distribution():
     rng = np.random.default_rng(0)
     trials, covered = 1000, 0
     for _ in range(trials):
-        low, high = stats.median_interval(rng.lognormal(0.0, 1.5, 60))  # its median is 1
+        low, high = median_interval(rng.lognormal(0.0, 1.5, 60))  # its median is 1
         covered += low <= 1.0 <= high
     assert 0.93 <= covered / trials < 1.0
 
@@ -54,9 +57,9 @@ def test_interval_covers_the_median_of_samples_that_hang_together():
     trials, covered, naive = 400, 0, 0
     for _ in range(trials):
         series = autoregressive(rng, 400, 0.8)
-        low, high = stats.median_interval(series)
+        low, high = median_interval(series)
         covered += low <= 0 <= high
-        low, high = stats.median_interval(rng.permutation(series))
+        low, high = median_interval(rng.permutation(series))
         naive += low <= 0 <= high
     assert covered / trials > 0.9
     assert naive / trials < 0.7
@@ -64,36 +67,36 @@ def test_interval_covers_the_median_of_samples_that_hang_together():
 
 def test_effective_size():
     rng = np.random.default_rng(0)
-    assert stats.effective_size(np.ones(50)) == 50
-    assert stats.effective_size(rng.normal(size=1000)) > 700
-    assert 30 < stats.effective_size(autoregressive(rng, 1000, 0.9)) < 200
+    assert effective_size(np.ones(50)) == 50
+    assert effective_size(rng.normal(size=1000)) > 700
+    assert 30 < effective_size(autoregressive(rng, 1000, 0.9)) < 200
 
 
 def test_estimate_of_rounds_by_hand():
     """Medians 1 and e: mean of the logarithms 1/2, their standard deviation sqrt(1/2); t with one degree is 12.706."""
-    found = stats.estimate([[np.array([1.0, 1.0, 9.0]), np.array([math.e])]])
+    found = estimate([[np.array([1.0, 1.0, 9.0]), np.array([math.e])]])
     assert found.value == pytest.approx(math.exp(0.5))
     assert (found.spread, found.units, found.freedom) == (pytest.approx(math.sqrt(0.5)), 2, 1)
-    reach = math.hypot(12.7062 * math.sqrt(0.5 * 1.5), 1.95996 * math.sqrt(2) * stats.PLACEMENT)
+    reach = math.hypot(12.7062 * math.sqrt(0.5 * 1.5), 1.95996 * math.sqrt(2) * unseen.PLACEMENT)
     assert found.interval() == pytest.approx((math.exp(0.5 - reach), math.exp(0.5 + reach)), rel=1e-4)
 
 
 def test_estimate_of_builds():
     """Their own scatter counts, but for no less than the rounds, which may have moved all of them together."""
     builds = [[np.array([1.0]), np.array([100.0])], [np.array([10.0]), np.array([10.0])]]
-    found = stats.estimate(builds, unseen=0.5, drift=0.1)
-    assert stats.spread_of_rounds(builds) == pytest.approx(math.log(100) / 2)
+    found = estimate(builds, unseen=0.5, drift=0.1)
+    assert spread_of_rounds(builds) == pytest.approx(math.log(100) / 2)
     assert (found.value, found.units, found.freedom, found.placement) == (pytest.approx(10.0), 2, 1, 0.1)
     assert found.spread == pytest.approx(math.log(100) / 2 / math.sqrt(2))
-    apart = stats.estimate([[np.array([1.0]), np.array([1.0])], [np.array([math.e]), np.array([math.e])]])
+    apart = estimate([[np.array([1.0]), np.array([1.0])], [np.array([math.e]), np.array([math.e])]])
     assert apart.spread == pytest.approx(math.sqrt(0.5))
 
 
 def test_estimate_of_one_window_has_its_own_interval_only():
-    found = stats.estimate([[np.random.default_rng(0).normal(10, 1, 400)]])
+    found = estimate([[np.random.default_rng(0).normal(10, 1, 400)]])
     low, high = found.interval()
-    assert low < 10 < high and math.isnan(stats.spread_of_rounds([[np.ones(3)]]))
-    assert all(map(math.isnan, stats.estimate([[np.ones(3)]]).interval()))
+    assert low < 10 < high and math.isnan(spread_of_rounds([[np.ones(3)]]))
+    assert all(map(math.isnan, estimate([[np.ones(3)]]).interval()))
 
 
 @pytest.mark.parametrize("noise", [0.0001, 0.1])
@@ -103,8 +106,8 @@ def test_interval_holds_another_run(noise):
     trials, held = 1000, 0
 
     def run() -> Estimate:
-        place = rng.normal(0, stats.PLACEMENT)
-        return stats.estimate([[np.exp(place + rng.normal(0, noise, 1)) for _ in range(3)]])
+        place = rng.normal(0, unseen.PLACEMENT)
+        return estimate([[np.exp(place + rng.normal(0, noise, 1)) for _ in range(3)]])
 
     for _ in range(trials):
         once, again = run(), run()
@@ -116,7 +119,7 @@ def test_interval_holds_another_run(noise):
 def test_spreads_that_are_alike_are_pooled():
     rng = np.random.default_rng(0)
     drawn = [np.std(rng.normal(0, 0.1, 3), ddof=1) for _ in range(40)]
-    careful = stats.moderated([Estimate(1.0, float(spread), 3, 2, 0.0) for spread in drawn])
+    careful = shrinkage.moderated([Estimate(1.0, float(spread), 3, 2, 0.0) for spread in drawn])
     spreads = [item.spread for item in careful]
     assert np.std(spreads) < np.std(drawn) / 2 and 0.08 < np.mean(spreads) < 0.12
     assert min(item.freedom for item in careful) > 10
@@ -125,23 +128,25 @@ def test_spreads_that_are_alike_are_pooled():
 def test_spreads_that_differ_stay_apart():
     rng = np.random.default_rng(0)
     scales = [0.0001, 0.3] * 20
-    careful = stats.moderated([Estimate(1.0, float(np.std(rng.normal(0, s, 3), ddof=1)), 3, 2, 0.0) for s in scales])
+    careful = shrinkage.moderated(
+        [Estimate(1.0, float(np.std(rng.normal(0, s, 3), ddof=1)), 3, 2, 0.0) for s in scales]
+    )
     assert max(item.spread for item in careful[::2]) < min(item.spread for item in careful[1::2])
     assert max(item.freedom for item in careful) < 5
 
 
-def hosted(rng: np.random.Generator, slow: float) -> list[stats.Estimate]:
+def hosted(rng: np.random.Generator, slow: float) -> list[stats_estimates.Estimate]:
     """A sweep of ten points that the GPU bounds, and twelve, so many times slower, whose spreads are the host's."""
     scales = [*np.exp(rng.normal(-6, 0.7, 10)), *np.exp(rng.normal(-1.7, 0.3, 12))]
     rounds = [np.log(slow if index >= 10 else 1) + rng.normal(0, scale, 3) for index, scale in enumerate(scales)]
     return [
-        stats.of_rounds(
+        of_rounds(
             float(np.exp(points.mean())),
             3,
             float(points.std(ddof=1)),
             builds=1,
             between_builds=None,
-            drift=stats.HOST_DRIFT if index >= 10 else 0.0,
+            drift=unseen.HOST_DRIFT if index >= 10 else 0.0,
         )
         for index, points in enumerate(rounds)
     ]
@@ -152,7 +157,7 @@ def test_what_the_host_bounds_scatters_by_itself():
     rng = np.random.default_rng(0)
     found, false = [], 0
     for _ in range(100):
-        apart = np.array(stats.proved(hosted(rng, 8.0)))
+        apart = np.array(proved(hosted(rng, 8.0)))
         found.append(apart[:10, 10:].mean())
         false += bool(apart[:10, :10].any() or apart[10:, 10:].any())
     assert np.mean(found) > 0.8 and false <= 5
@@ -165,18 +170,18 @@ def test_points_of_one_kind_are_not_ranked_apart(noise):
     false = 0
     for _ in range(100):
         points = [
-            stats.estimate([[np.exp(rng.normal(place, noise, 1)) for _ in range(3)]])
-            for place in rng.normal(0, stats.PLACEMENT, 20)
+            estimate([[np.exp(rng.normal(place, noise, 1)) for _ in range(3)]])
+            for place in rng.normal(0, unseen.PLACEMENT, 20)
         ]
-        false += any(map(any, stats.proved(points)))
+        false += any(map(any, proved(points)))
     assert false <= 5
 
 
 def test_a_real_difference_is_found():
     rng = np.random.default_rng(0)
     times = [1.0, 1.0, 1.0, 1.0, 1.03, 2.0]
-    points = [stats.estimate([[t * np.exp(rng.normal(0, 0.0005, 1)) for _ in range(3)]]) for t in times]
-    assert stats.rank_sets(points, range(6)) == [(1, 4)] * 4 + [(5, 5), (6, 6)]
+    points = [estimate([[t * np.exp(rng.normal(0, 0.0005, 1)) for _ in range(3)]]) for t in times]
+    assert rank_sets(points, range(6)) == [(1, 4)] * 4 + [(5, 5), (6, 6)]
 
 
 def exact(value: float, placement: float = 0.0) -> Estimate:
@@ -184,73 +189,76 @@ def exact(value: float, placement: float = 0.0) -> Estimate:
 
 
 def test_ranks_overlap_where_only_the_ends_differ():
-    near = stats.PLACEMENT * 3
-    points = [exact(math.exp(near * step), stats.PLACEMENT) for step in range(3)]
-    assert stats.rank_sets(points, range(3)) == [(1, 2), (1, 3), (2, 3)]
+    near = unseen.PLACEMENT * 3
+    points = [exact(math.exp(near * step), unseen.PLACEMENT) for step in range(3)]
+    assert rank_sets(points, range(3)) == [(1, 2), (1, 3), (2, 3)]
 
 
 def test_ratio_interval_by_hand():
     """Placement alone: 1.96 times sqrt(2) of it on either side."""
-    low, high = stats.ratio_interval(exact(2.0, 0.01), exact(3.0, 0.01))
+    low, high = differences.ratio_interval(exact(2.0, 0.01), exact(3.0, 0.01))
     reach = math.exp(1.95996 * math.sqrt(2) * 0.01)
     assert (low, high) == pytest.approx((1.5 / reach, 1.5 * reach), rel=1e-4)
     unknown = dataclasses.replace(exact(9.0), spread=math.nan)
-    assert stats.ratio_interval(exact(1.0), unknown) == (0.0, math.inf)
+    assert differences.ratio_interval(exact(1.0), unknown) == (0.0, math.inf)
 
 
 def test_step_down_asks_less_of_the_next_as_holm_does():
     """Two pairs: 2.24 standard deviations for the first (0.05 / 2), 1.96 for the second once that is proved."""
-    one = stats.Estimate(1.0, 0.0, 1, math.inf, 0.01)
+    one = stats_estimates.Estimate(1.0, 0.0, 1, math.inf, 0.01)
 
     def pair(deviations: float) -> tuple[Estimate, Estimate]:
         return one, dataclasses.replace(one, value=math.exp(deviations * math.sqrt(2) * 0.01))
 
-    assert stats.step_down([pair(2.3), pair(2.1)]) == [True, True]
-    assert stats.step_down([pair(2.2), pair(2.1)]) == [False, False]
-    assert stats.step_down([pair(-2.3), pair(1.9)]) == [True, False]
-    assert stats.step_down([]) == []
+    assert differences.step_down([pair(2.3), pair(2.1)]) == [True, True]
+    assert differences.step_down([pair(2.2), pair(2.1)]) == [False, False]
+    assert differences.step_down([pair(-2.3), pair(1.9)]) == [True, False]
+    assert differences.step_down([]) == []
 
 
 def test_a_group_is_never_ranked_apart():
     points = [exact(1.0), exact(1.1), exact(2.0), exact(0.5)]
-    assert stats.rank_sets(points, ["a", "a", "b", "c"]) == [(2, 3), (2, 3), (4, 4), (1, 1)]
+    assert rank_sets(points, ["a", "a", "b", "c"]) == [(2, 3), (2, 3), (4, 4), (1, 1)]
 
 
 def test_nothing_is_claimed_without_a_known_scatter():
     unknown = dataclasses.replace(exact(9.0), spread=math.nan)
-    assert not stats.differ(exact(1.0), unknown, 1)
-    assert stats.rank_sets([], []) == []
+    assert not differences.differ(exact(1.0), unknown, 1)
+    assert rank_sets([], []) == []
 
 
 def test_one_measurement_of_many_points_is_one():
     """Points that were timed once for all of them say no more of the spread than one does."""
     distinct = [
-        stats.Estimate(1.0 + index / 10, spread, 3, 2.0, 0.0) for index, spread in enumerate((0.01, 0.02, 0.03))
+        stats_estimates.Estimate(1.0 + index / 10, spread, 3, 2.0, 0.0)
+        for index, spread in enumerate((0.01, 0.02, 0.03))
     ]
-    many = stats.moderated([*distinct, *[distinct[0]] * 20])
-    assert many[:3] == stats.moderated(distinct) and many[3:] == [many[0]] * 20
-    ranks = stats.rank_sets([*distinct, distinct[0]], ["a", "b", "c", "a"])
+    many = shrinkage.moderated([*distinct, *[distinct[0]] * 20])
+    assert many[:3] == shrinkage.moderated(distinct) and many[3:] == [many[0]] * 20
+    ranks = rank_sets([*distinct, distinct[0]], ["a", "b", "c", "a"])
     assert ranks[0] == ranks[3] and ranks[0][1] >= 2  # two rows share the first place
 
 
 def test_all_pairs_at_once_are_judged_as_each_alone():
     random = np.random.default_rng(0)
     estimates = [
-        stats.Estimate(1 + 0.05 * random.random(), 0.01 * random.random(), 3, freedom, placement)
+        stats_estimates.Estimate(1 + 0.05 * random.random(), 0.01 * random.random(), 3, freedom, placement)
         for freedom in (1, 2, 2.5, 40, math.inf)
         for placement in (0.0, 0.004)
         for _ in range(6)
     ]
-    estimates.append(stats.Estimate(2.0, math.nan, 1, 0, 0.004))  # timed once
+    estimates.append(stats_estimates.Estimate(2.0, math.nan, 1, 0, 0.004))  # timed once
     pairs = len(estimates) * (len(estimates) - 1) // 2
-    alone = [[a is not b and stats.differ(a, b, pairs) for b in estimates] for a in estimates]
-    assert stats._apart(estimates).tolist() == alone
+    alone = [[a is not b and differences.differ(a, b, pairs) for b in estimates] for a in estimates]
+    assert _apart(estimates).tolist() == alone
     assert any(map(any, alone)) and not any(alone[-1])
 
 
 def test_times_are_alike_only_where_that_is_proved():
     def pair(ratio, spread):
-        return stats.difference((1, -1), [stats.Estimate(value, spread, 3, 20, 0.0) for value in (ratio, 1.0)])
+        return differences.difference(
+            (1, -1), [stats_estimates.Estimate(value, spread, 3, 20, 0.0) for value in (ratio, 1.0)]
+        )
 
     assert pair(1.001, 0.002).within(0.02)
     assert not pair(1.001, 0.02).within(0.02)  # nothing is proved by not seeing a difference
@@ -259,9 +267,9 @@ def test_times_are_alike_only_where_that_is_proved():
 
 
 def test_a_mean_of_differences_knows_more_than_one():
-    one, two = (stats.Estimate(value, 0.01, 3, 20, 0.004) for value in (1.1, 1.0))
-    single = stats.difference((1, -1), (one, two))
-    mean = stats.difference((0.5, -0.5, 0.5, -0.5), (one, two, one, two))
+    one, two = (stats_estimates.Estimate(value, 0.01, 3, 20, 0.004) for value in (1.1, 1.0))
+    single = differences.difference((1, -1), (one, two))
+    mean = differences.difference((0.5, -0.5, 0.5, -0.5), (one, two, one, two))
     assert mean.value == pytest.approx(single.value) == pytest.approx(math.log(1.1))
     assert mean.variance == pytest.approx(single.variance / 2)
     assert mean.interval()[0] > single.interval()[0]

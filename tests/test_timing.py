@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from trt_sweep import stats, timing
+from trt_sweep import timing
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.health import Watch
 from trt_sweep.machine.nvml import Monitor
+from trt_sweep.results.stats import samples
 
 CPU = torch.device("cpu")
 FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0, rounds=1)
@@ -92,7 +93,7 @@ def test_until_the_target():
     assert phases == ["warmup", "timing"]
     assert len(found.latency_ms) >= 50
     assert found.latency_ms.min() >= 1.0
-    low, high = stats.median_interval(found.latency_ms)
+    low, high = samples.median_interval(found.latency_ms)
     assert (high - low) / 2 <= 0.2 * np.median(found.latency_ms)
 
 

@@ -18,10 +18,10 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from trt_sweep import stats
 from trt_sweep.config.sweep import OBJECTIVES
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking, table
+from trt_sweep.results.stats import differences, estimates
 
 CLOCKS = {"latency": "latency_ms", "throughput": "latency_ms", "gpu": "gpu_ms"}  # that have intervals
 
@@ -119,12 +119,12 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
         # Times of the GPU by two methods are not set against each other.
         if job in usable and (clock != "gpu_ms" or usable[job]["gpu_ms_method"] == base["gpu_ms_method"]):
             before, after = (_estimate(row, objective) for row in (base, usable[job]))
-            if after.value < before.value and stats.differ(before, after, len(alone)):
+            if after.value < before.value and differences.differ(before, after, len(alone)):
                 found.append(value)
     return found
 
 
-def _estimate(row: pd.Series, objective: str) -> stats.Estimate:
+def _estimate(row: pd.Series, objective: str) -> estimates.Estimate:
     """The time of a call, or for throughput that of one item of its batch."""
     found = ranking.estimate(row, CLOCKS[objective])
     items = int(row["batch_size"]) if objective == "throughput" else 1

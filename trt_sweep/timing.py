@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import clocks, cudagraphs, stats
+from trt_sweep import clocks, cudagraphs
 from trt_sweep.clocks import Call, synchronize
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.health import Watch
 from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.results.columns import GRAPH, METHODS, QUEUED, Timing
+from trt_sweep.results.stats import estimates, unseen
+from trt_sweep.results.stats.samples import median_interval, spread_of_rounds
 
 LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
@@ -85,18 +87,18 @@ class Measurement:
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = stats.choice(self.cudnn_choices)
+        choice = unseen.choice(self.cudnn_choices)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, unseen=stats.unseen_gpu(between_captures, captures), drift=choice)
+            work = _columns("gpu_ms", series, unseen=unseen.unseen_gpu(between_captures, captures), drift=choice)
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
         pooled = np.concatenate([window.latency_ms for window in self._all()])
         p90, p99 = np.percentile(pooled, [90, 99])
         series = self._series(lambda window: window.latency_ms)
-        host = stats.host_drift(launch_bound, first.clock == "cuda_events")
+        host = unseen.host_drift(launch_bound, first.clock == "cuda_events")
         latency = _columns("latency_ms", series, drift=math.hypot(host, choice))
         return Timing(
             **latency,
@@ -144,9 +146,9 @@ class Measurement:
 
 
 def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], **allowed: float) -> dict[str, Any]:
-    found = stats.estimate(windows, **allowed)
+    found = estimates.estimate(windows, **allowed)
     low, high = found.interval()
-    between_rounds = stats.spread_of_rounds(windows)
+    between_rounds = spread_of_rounds(windows)
     return {
         name: found.value,
         f"{name}_ci_low": low,
@@ -266,7 +268,7 @@ class Timer:
             timed: list[tuple[float, Call]] = []
             end = time.perf_counter() + self._settings.max_s / self._settings.rounds
             while not timed or (
-                len(timed) < stats.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
+                len(timed) < unseen.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
             ):
                 replay = _replay(*cudagraphs.record(self.call, self._device))
                 blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
@@ -299,7 +301,7 @@ def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
 
 
 def _half_width(samples: np.ndarray) -> float:
-    low, high = stats.median_interval(samples)
+    low, high = median_interval(samples)
     return (high - low) / 2 / float(np.median(samples))
 
 

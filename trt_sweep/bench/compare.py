@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep import compare, stats
+from trt_sweep import compare
 from trt_sweep.bench.nights import Nights
 from trt_sweep.compare import times
+from trt_sweep.results.stats import estimates, unseen
 
 ROUNDS, POINTS, SEED = 3, 60, 0
 BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, as the README has it
@@ -122,7 +123,7 @@ def simulate(pairs: int, seed: int = SEED) -> Table:
     return rows
 
 
-def _simulated_night(rng: np.random.Generator, added: float) -> list[stats.Estimate]:
-    logs = rng.normal(0, stats.PLACEMENT, (POINTS, 1)) + rng.normal(0, BETWEEN_ROUNDS, (POINTS, ROUNDS))
+def _simulated_night(rng: np.random.Generator, added: float) -> list[estimates.Estimate]:
+    logs = rng.normal(0, unseen.PLACEMENT, (POINTS, 1)) + rng.normal(0, BETWEEN_ROUNDS, (POINTS, ROUNDS))
     logs[0] += math.log1p(added)
-    return [stats.estimate([list(np.exp(point)[:, None])]) for point in logs]
+    return [estimates.estimate([list(np.exp(point)[:, None])]) for point in logs]

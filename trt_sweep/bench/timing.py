@@ -17,13 +17,14 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, job, stats, timing
+from trt_sweep import clocks, job, timing
 from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.plan import effective, point_of
 from trt_sweep.results import columns, ranking
+from trt_sweep.results.stats import ranks, samples, unseen
 
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
 ROUNDS = (1, 2, 3, 4, 5, 6)
@@ -36,7 +37,7 @@ def run(folder: Path, repeats: int, windows: int, points: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     device = devices.resolve("auto")
     tables: dict[str, Any] = {
-        "environment": vars(versions.environment(device)) | {"placement": stats.PLACEMENT, "level": stats.LEVEL}
+        "environment": vars(versions.environment(device)) | {"placement": unseen.PLACEMENT, "level": samples.LEVEL}
     }
 
     def keep(**found: Table) -> None:
@@ -313,7 +314,7 @@ def _judgement(points: list[_Judged]) -> Table:
 def _claims(clock: str, how: str, rows: list[pd.Series]) -> dict[str, Any]:
     column = clock.partition(" ")[0]
     estimates = [ranking.estimate(row, column) for row in rows]
-    claimed, best = stats.proved(estimates), stats.rank_sets(estimates, range(len(rows)))
+    claimed, best = ranks.proved(estimates), ranks.rank_sets(estimates, range(len(rows)))
     pairs = list(itertools.combinations(range(len(rows)), 2))
     shares, values = [row["added"] for row in rows], [float(row[column]) for row in rows]
     same = [(a, b) for a, b in pairs if shares[a] == shares[b] == 0]

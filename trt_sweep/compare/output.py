@@ -12,11 +12,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from trt_sweep import stats
 from trt_sweep.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
 from trt_sweep.compare.matching import known
 from trt_sweep.compare.times import Times
 from trt_sweep.results.layers.evidence import printable
+from trt_sweep.results.stats import samples
 
 SHOWN = {"code_id": "trt_sweep's code", "engine_id": "engine", "partition_id": "partition", "python": "Python"}
 OUTCOMES = {0: "no alarm", 1: "alarm", 2: "not comparable"}
@@ -155,7 +155,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "exit_code": comparison.exit_code,
         "counts": comparison.counts,
         "min_effect": comparison.min_effect,
-        "level": stats.LEVEL,
+        "level": samples.LEVEL,
         "host_drift": comparison.host_drift,
         "changed": comparison.common,
         "problems": comparison.problems,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.compare.matching import Row, differs, is_time, known
 from trt_sweep.results import columns, ranking, record
+from trt_sweep.results.stats import differences, estimates, shrinkage, unseen
 
 GPU, LATENCY = CLOCKS = ("gpu_ms", "latency_ms")  # the first that a point has decides
 CONTROLS = 5  # points whose latency the host bounds, from which its drift between the two nights is told
@@ -70,8 +70,8 @@ class Pair:
 
     clock: str
     method: str | None
-    old: stats.Estimate
-    new: stats.Estimate
+    old: estimates.Estimate
+    new: estimates.Estimate
     drift: float = 0.0
     delays: tuple[float, float] = (0.0, 0.0)
 
@@ -93,10 +93,10 @@ def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
     drifts = _drifts(pairs)
     careful = _careful(pairs, drifts)
     distinct = list(dict.fromkeys(careful))
-    apart = dict(zip(distinct, stats.step_down(distinct), strict=True))
+    apart = dict(zip(distinct, differences.step_down(distinct), strict=True))
     times = []
     for pair, (old, new) in zip(pairs, careful, strict=True):
-        ratio, (low, high) = new.value / old.value, stats.ratio_interval(old, new)
+        ratio, (low, high) = new.value / old.value, differences.ratio_interval(old, new)
         # Without the delays of one night, and with those of the other.
         low, high = low / math.exp(pair.delays[1]), high * math.exp(pair.delays[0])
         proved = apart[old, new] and not low <= 1 <= high
@@ -104,17 +104,17 @@ def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
     return times, max(drifts, default=0.0) or None
 
 
-def _careful(pairs: Sequence[Pair], drifts: Sequence[float]) -> list[tuple[stats.Estimate, stats.Estimate]]:
-    found: list[tuple[stats.Estimate, stats.Estimate]] = [(pair.old, pair.new) for pair in pairs]
+def _careful(pairs: Sequence[Pair], drifts: Sequence[float]) -> list[tuple[estimates.Estimate, estimates.Estimate]]:
+    found: list[tuple[estimates.Estimate, estimates.Estimate]] = [(pair.old, pair.new) for pair in pairs]
     for clock in CLOCKS:
         where = [index for index, pair in enumerate(pairs) if pair.clock == clock]
-        nights = [stats.moderated([found[index][side] for index in where]) for side in (0, 1)]
+        nights = [shrinkage.moderated([found[index][side] for index in where]) for side in (0, 1)]
         for index, old, new in zip(where, *nights, strict=True):
             found[index] = (old, new)
     return [(_wider(old, drift), _wider(new, drift)) for (old, new), drift in zip(found, drifts, strict=True)]
 
 
-def _wider(estimate: stats.Estimate, drift: float) -> stats.Estimate:
+def _wider(estimate: estimates.Estimate, drift: float) -> estimates.Estimate:
     return dataclasses.replace(estimate, placement=max(estimate.placement, drift))
 
 
@@ -153,8 +153,8 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
 def host_drift(row: Row) -> float:
     """How far a night's host may have moved this latency, as a relative standard deviation; a CPU is the host."""
     if row["clock"] == "wall":
-        return stats.HOST_DRIFT
-    return stats.NIGHT_DRIFT if ranking.host_drift(row) else 0.0
+        return unseen.HOST_DRIFT
+    return unseen.NIGHT_DRIFT if ranking.host_drift(row) else 0.0
 
 
 def delay(row: Row) -> float:
@@ -169,7 +169,7 @@ def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
     return {name for name in columns.METHODS if f"{GPU}_{name}" in kept} | {row["gpu_ms_method"]}
 
 
-def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> stats.Estimate:
+def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> estimates.Estimate:
     """From the samples; where they cannot be read from the record's own numbers, of which one round says no spread."""
     series = pd.Series(row)
     windows = kept.get(f"{clock}_{method}" if method else clock)
@@ -177,11 +177,11 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
         allowed = ranking.allowances(series, clock)
         if clock == GPU and method != row["gpu_ms_method"]:
             # How far captures lay apart is not on record: as little is known as of one.
-            allowed |= {"unseen": stats.unseen_gpu(None, 1 if method == columns.GRAPH else None)}
-        return stats.estimate(windows, **allowed)
+            allowed |= {"unseen": unseen.unseen_gpu(None, 1 if method == columns.GRAPH else None)}
+        return estimates.estimate(windows, **allowed)
     if known(row["rounds"]) and known(row["builds"]):
         return ranking.estimate(series, clock)
-    return stats.Estimate(float(row[clock]), math.nan, 1, math.inf, 0.0)
+    return estimates.Estimate(float(row[clock]), math.nan, 1, math.inf, 0.0)
 
 
 def samples(folder: Path) -> dict[str, list[list[np.ndarray]]]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.compare import MIN_EFFECT, matching, times
 from trt_sweep.compare.matching import Row, known
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking, record
+from trt_sweep.results.stats import differences, estimates
 
 ALONE = "it stands alone: no new level yet"
 
@@ -151,7 +151,7 @@ def _with_shifts(series: Series, questions: int, effect: float) -> Series:
         shifts = [_shift(*pair, spread) for pair in itertools.pairwise(_segments(used, begins))]
         levels = [[_level(level, spread) for level in pair] for pair in itertools.pairwise(_segments(used, begins))]
         proved = [
-            stats.differ(before, after, questions) and max(shift.ratio, 1 / shift.ratio) >= 1 + effect
+            differences.differ(before, after, questions) and max(shift.ratio, 1 / shift.ratio) >= 1 + effect
             for (before, after), shift in zip(levels, shifts, strict=True)
         ]
         if all(proved):
@@ -187,13 +187,13 @@ def _segments(values: Sequence[Value], begins: Sequence[int]) -> list[list[Value
     return [[value for value in values if low <= value.night < high] for low, high in itertools.pairwise(edges)]
 
 
-def _level(values: Sequence[Value], spread: float) -> stats.Estimate:
+def _level(values: Sequence[Value], spread: float) -> estimates.Estimate:
     middle = math.exp(float(np.mean([math.log(value.ms) for value in values])))
-    return stats.Estimate(middle, 0.0, 1, math.inf, spread / math.sqrt(len(values)))
+    return estimates.Estimate(middle, 0.0, 1, math.inf, spread / math.sqrt(len(values)))
 
 
 def _shift(before: Sequence[Value], after: Sequence[Value], spread: float) -> Shift:
     old, new = _level(before, spread), _level(after, spread)
     changed = matching.changed(before[-1].row, after[0].row)
-    interval = stats.ratio_interval(old, new)
+    interval = differences.ratio_interval(old, new)
     return Shift(after[0].night, old.value, new.value, new.value / old.value, *interval, changed)

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.layers import matching
 from trt_sweep.layers.matching import Layer
+from trt_sweep.results.stats import differences
+from trt_sweep.results.stats.estimates import estimate
 
 UNCHANGED, FASTER, SLOWER = "unchanged", "faster", "slower"
 FUSED, SPLIT, REGROUPED = "fused", "split", "regrouped"
@@ -143,5 +144,5 @@ def differ(before: list[Layer], after: list[Layer], spread: float, comparisons: 
         series = np.sum([layer["samples"][:calls] for layer in side], axis=0, dtype=float)
         if series.min() <= 0:
             return False
-        estimates.append(stats.estimate([[series]], drift=spread))
-    return stats.differ(estimates[0], estimates[1], comparisons)
+        estimates.append(estimate([[series]], drift=spread))
+    return differences.differ(estimates[0], estimates[1], comparisons)

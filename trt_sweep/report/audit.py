@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.report import text
 from trt_sweep.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter
 from trt_sweep.report.pareto import sources
 from trt_sweep.results.axes import RUNTIME_AXES
+from trt_sweep.results.stats import samples
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
@@ -82,13 +82,13 @@ def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delt
         for mean in (effect.models.values() or [scatter.mean(pair.a, pair.b)])
     ]
     each, reach = (np.concatenate(ends) for ends in zip(*(scatter.each(pair.a, pair.b) for pair in timed), strict=True))
-    strict = 1 - (1 - stats.LEVEL) / total
+    strict = 1 - (1 - samples.LEVEL) / total
     apart = np.concatenate([np.abs(d) > r for d, r in (scatter.each(pair.a, pair.b, strict) for pair in timed)])
     if all(mean.within(delta) for mean in means) and not (apart & (np.abs(each) > math.log1p(delta))).any():
         alone = int((np.abs(each) + reach < math.log1p(delta)).sum())
         proved = f" ({alone} of them proved alone)" if total > 1 else ""
         return Verdict(axis.title, "none", f"{what} within {bound} over {text.count(total, 'pair')}{proved}: {said}")
-    intervals = [mean.interval(1 - (1 - stats.LEVEL) / len(means)) for mean in means]
+    intervals = [mean.interval(1 - (1 - samples.LEVEL) / len(means)) for mean in means]
     if any(low > 0 or high < 0 for low, high in intervals):
         return Verdict(axis.title, "effect", f"{what} {said}")
     if apart.any():

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import special
 from scipy import stats as distributions
 
-from trt_sweep import stats
 from trt_sweep.report import text
 from trt_sweep.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
+from trt_sweep.results.stats import differences, samples
 
 # Column and heading; all of them are better when less.
 METRICS = {
@@ -32,7 +32,7 @@ class Interaction:
     """The effect differs with another axis: its mean over all pairs with each value of that."""
 
     axis: str
-    means: dict[str, stats.Difference]
+    means: dict[str, differences.Difference]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Effect:
     least: float
     most: float
     interactions: list[Interaction] = field(default_factory=list)
-    models: dict[str, stats.Difference] = field(default_factory=dict)
+    models: dict[str, differences.Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
     return pair.where(keep)
 
 
-def one_engine(mean: stats.Difference) -> bool:
+def one_engine(mean: differences.Difference) -> bool:
     """Whether each pair of this mean is one measurement."""
     return mean.variance == mean.placement == 0
 
@@ -124,7 +124,7 @@ def _effect(
     if not len(pair.a):
         return []
     interactions: list[Interaction] = []
-    models: dict[str, stats.Difference] = {}
+    models: dict[str, differences.Difference] = {}
     if metric in TIMES:
         scatter = scatters[metric]
         each, _ = scatter.each(pair.a, pair.b)
@@ -140,7 +140,7 @@ def _effect(
         value, low, high = float(each.mean()), math.nan, math.nan
         if len(each) >= SEVERAL:
             half = float(
-                special.stdtrit(len(each) - 1, (1 + stats.LEVEL) / 2) * each.std(ddof=1) / math.sqrt(len(each))
+                special.stdtrit(len(each) - 1, (1 + samples.LEVEL) / 2) * each.std(ddof=1) / math.sqrt(len(each))
             )
             low, high = value - half, value + half
     ends = float(each.min()), float(each.max())
@@ -166,20 +166,20 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
         logs = [mean.value for mean in means.values()]
         if freedom < 1 or np.ptp(logs) <= math.log1p(delta):
             continue
-        if distributions.chi2.sf(spread, freedom) < (1 - stats.LEVEL) / len(others):
+        if distributions.chi2.sf(spread, freedom) < (1 - samples.LEVEL) / len(others):
             found.append((spread / freedom, Interaction(axis, means)))
     return [interaction for _, interaction in sorted(found, key=lambda item: -item[0])]
 
 
-def _means(scatter: Scatter, pair: Pairs, group: np.ndarray) -> dict[str, stats.Difference]:
+def _means(scatter: Scatter, pair: Pairs, group: np.ndarray) -> dict[str, differences.Difference]:
     """The mean over the pairs of each group."""
     return {name: scatter.mean(pair.a[group == name], pair.b[group == name]) for name in np.unique(group).tolist()}
 
 
-def _spread(means: list[stats.Difference]) -> tuple[float, int]:
+def _spread(means: list[differences.Difference]) -> tuple[float, int]:
     """Cochran's Q between means and its degrees of freedom; those of unknown scatter are left out."""
     lows, highs = np.array([mean.interval() for mean in means]).T
-    errors = (highs - lows) / 2 / special.ndtri((1 + stats.LEVEL) / 2)
+    errors = (highs - lows) / 2 / special.ndtri((1 + samples.LEVEL) / 2)
     values, exact = np.array([mean.value for mean in means]), errors == 0
     known = np.isfinite(errors) & ~exact
     if not known.any():

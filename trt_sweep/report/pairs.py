@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from trt_sweep import stats
 from trt_sweep.report import text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import AXES, FIRST, FOLLOW, OF_METHOD, OFF, UNUSED
+from trt_sweep.results.stats import differences, ranks, samples, shrinkage
 
 FIRST["optimization_level"] = "3"  # of TensorRT's builder
 TIMES = ("gpu_ms", "latency_ms")
@@ -38,15 +38,15 @@ class Scatter:
             members: dict[object, list[int]] = {}
             for index, run in enumerate(runs):
                 members.setdefault(run, []).append(index)
-            careful = stats.moderated(estimates)
+            careful = shrinkage.moderated(estimates)
             for indices in members.values():
-                one = careful[indices[0]] if len(indices) == 1 else stats.pooled([careful[index] for index in indices])
+                one = careful[indices[0]] if len(indices) == 1 else ranks.pooled([careful[index] for index in indices])
                 where = usable[places[indices]]
                 self.measurement[where] = where[0]
                 self.logs[where], self.variance[where] = math.log(one.value), one.variance
                 self.freedom[where], self.placement[where] = one.freedom, one.placement
 
-    def mean(self, a: np.ndarray, b: np.ndarray) -> stats.Difference:
+    def mean(self, a: np.ndarray, b: np.ndarray) -> differences.Difference:
         """How much more `b` take than `a`, on average over these pairs: points that several pairs share count once."""
         rows, signs = np.concatenate([a, b]), np.repeat([-1 / len(a), 1 / len(a)], len(a))
         places, first, number = np.unique(self.measurement[rows], return_index=True, return_inverse=True)
@@ -54,9 +54,9 @@ class Scatter:
         known = np.abs(weights) > 1e-9 / len(a)
         weights, used = weights[known], used[known]
         columns = (self.logs, self.variance, self.freedom, self.placement)
-        return stats.combined(weights, *(column[used] for column in columns))
+        return differences.combined(weights, *(column[used] for column in columns))
 
-    def each(self, a: np.ndarray, b: np.ndarray, level: float = stats.LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    def each(self, a: np.ndarray, b: np.ndarray, level: float = samples.LEVEL) -> tuple[np.ndarray, np.ndarray]:
         """The difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
         variance = self.variance[a] + self.variance[b]
         with np.errstate(divide="ignore", invalid="ignore"):

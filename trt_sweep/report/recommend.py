@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.config import sweep
 from trt_sweep.errors import SweepError
 from trt_sweep.report import pareto, text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import DEFAULT_LEVEL, SET, UNSET
+from trt_sweep.results.stats import differences
+from trt_sweep.results.stats.estimates import Estimate
+from trt_sweep.results.stats.ranks import rank_sets
 
 Row = dict[Hashable, Any]
 # Whether more of it is better, and the unit; with the column before them below.
@@ -71,7 +73,7 @@ class Advice:
     sure: bool = False
     defaults: Row | None = None
     unfit: str | None = None
-    cost: stats.Difference | None = None
+    cost: differences.Difference | None = None
     runner_up: Row | None = None
     second: Second | None = None
 
@@ -203,7 +205,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
         why = ", ".join(above) or unfit.get(place)
         if not text.missing(defaults[column]):
             pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
-            cost = stats.difference((1, -1), pair)
+            cost = differences.difference((1, -1), pair)
     ties = others[others.index.isin(group.index)]
     return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
 
@@ -229,12 +231,12 @@ def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | 
     """
     estimates, runs = _estimates(fit, objective)
     known = all(math.isfinite(item.variance) for item in estimates)
-    group = fit[[best == 1 for best, _ in stats.rank_sets(estimates, runs)]]
+    group = fit[[best == 1 for best, _ in rank_sets(estimates, runs)]]
     first, decided, sure = group, None, False
     if objective in ("latency", "throughput"):
         group = first = group[~_excluded(group, objective)]
         if group["gpu_ms_method"].nunique(dropna=False) == 1 and (group["gpu_ms"].astype(float) > 0).all():
-            ranks = stats.rank_sets(*_estimates(group, objective, "gpu_ms"))
+            ranks = rank_sets(*_estimates(group, objective, "gpu_ms"))
             first = group[[best == 1 for best, _ in ranks]]
             decided = "gpu" if len(first) < len(group) else None
             worst = min(worst for best, worst in ranks if best == 1)
@@ -255,22 +257,18 @@ def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:
     return (work > call.min()) & (call != call.min())
 
 
-def _estimates(
-    rows: pd.DataFrame, objective: str, clock: str | None = None
-) -> tuple[list[stats.Estimate], list[object]]:
+def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> tuple[list[Estimate], list[object]]:
     """What is to be little, with its scatter, and what each row runs; energy is recorded without scatter.
 
     `clock` is another than the objective's.
     """
     if objective == "energy":
-        return [stats.Estimate(value, math.nan, 1, math.inf, 0.0) for value in rows["energy_mj_per_call"]], list(
-            rows.index
-        )
+        return [Estimate(value, math.nan, 1, math.inf, 0.0) for value in rows["energy_mj_per_call"]], list(rows.index)
     found, runs = ranking.measured(rows, clock or ("gpu_ms" if objective == "gpu" else "latency_ms"))
     if objective == "throughput":
         sizes = rows["batch_size"].astype(int)
         found = [
-            stats.Estimate(item.value / size, item.spread, item.units, item.freedom, item.placement)
+            Estimate(item.value / size, item.spread, item.units, item.freedom, item.placement)
             for item, size in zip(found, sizes, strict=True)
         ]
         runs = list(zip(runs, sizes, strict=True))

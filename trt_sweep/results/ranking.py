@@ -8,32 +8,34 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.results.axes import COMPARABLE, RUNNING
 from trt_sweep.results.notes import _launch_bound
+from trt_sweep.results.stats import estimates, ranks, unseen
 
 ENDS = ("low", "high")
 CHOSEN = ("cudnn_benchmark", "cudnn_choices")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
-def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> stats.Estimate:
+def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
     """The figure of a row that was timed more than once, with what the record says of its scatter."""
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
     rounds_alone = math.nan if pd.isna(between_rounds) else float(between_rounds)
     of_builds = None if pd.isna(between_builds) else float(between_builds)
     allowed = allowances(row, clock)
-    return stats.of_rounds(value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed)
+    return estimates.of_rounds(
+        value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed
+    )
 
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
     """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
-    choice = stats.choice(choices(row))
+    choice = unseen.choice(choices(row))
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
         between = None if pd.isna(captures) else float(captures)
-        return {"unseen": stats.unseen_gpu(between, None if pd.isna(number) else int(number)), "drift": choice}
+        return {"unseen": unseen.unseen_gpu(between, None if pd.isna(number) else int(number)), "drift": choice}
     return {"drift": math.hypot(host_drift(row), choice)}
 
 
@@ -47,10 +49,10 @@ def choices(row: pd.Series | Mapping[Hashable, Any]) -> int:
 def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
     """How far the host may have moved a row's latency within its sweep: relative, as a standard deviation."""
     bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
-    return stats.host_drift(bound, row["clock"] == "cuda_events")
+    return unseen.host_drift(bound, row["clock"] == "cuda_events")
 
 
-def _estimate(row: Mapping[Hashable, Any], clock: str) -> stats.Estimate:
+def _estimate(row: Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
     """The figure of any row: that of one window has its interval to go by, and where there is none nothing."""
     scatter = row[f"{clock}_between_rounds"], row[f"{clock}_between_builds"]
     if not all(map(pd.isna, scatter)) and not pd.isna(row["rounds"]) and not pd.isna(row["builds"]):
@@ -59,10 +61,10 @@ def _estimate(row: Mapping[Hashable, Any], clock: str) -> stats.Estimate:
     allowed, value = allowances(row, clock), float(row[clock])
     # Older records hold the interval of the window's median, later ones where another run is expected.
     of_run = not pd.isna(row["rounds"])
-    return (stats.of_interval if of_run else stats.of_window)(value, low, high, **allowed)
+    return (estimates.of_interval if of_run else estimates.of_window)(value, low, high, **allowed)
 
 
-def measured(rows: pd.DataFrame, clock: str) -> tuple[list[stats.Estimate], list[object]]:
+def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], list[object]]:
     """The estimates of rows by `latency_ms` or `gpu_ms`, and what each runs: equal for one engine run in one way."""
     scatter = [f"{clock}_{name}" for name in ("between_rounds", "between_builds", *(f"ci_{end}" for end in ENDS))]
     if clock == "gpu_ms":
@@ -106,7 +108,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         for _, rows in usable.groupby(keys, dropna=False):
             if len(rows) < 2:
                 continue
-            found = stats.rank_sets(*measured(rows, clock))
+            found = ranks.rank_sets(*measured(rows, clock))
             table.loc[rows.index, f"{name}_rank"] = [best for best, _ in found]
             table.loc[rows.index, f"{name}_rank_worst"] = [worst for _, worst in found]
     return table

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep import stats
 from trt_sweep.errors import SweepError
 from trt_sweep.results.layers import evidence
 from trt_sweep.results.record import RECORD
+from trt_sweep.results.stats.samples import median_interval
 
 ENGINES = "engines"  # in the folder of a point
 LATENCY = "trt_layer_latency.json"
@@ -159,7 +159,7 @@ def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
     nodes = evidence.nodes(layers, onnx_modules) if known else [None] * len(latencies)
     rows = []
     for index, (name, samples) in enumerate(latencies.items()):
-        low, high = stats.median_interval(np.array(samples, dtype=float))
+        low, high = median_interval(np.array(samples, dtype=float))
         row = dict.fromkeys(COLUMNS) | {"engine": engine, "index": index, "name": name, "samples": samples}
         row |= {"median_ms": float(np.median(samples)), "ci_low": low, "ci_high": high}
         if known:
