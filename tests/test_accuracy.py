@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from trt_sweep import accuracy
 from trt_sweep.errors import SweepError
+from trt_sweep.measure import accuracy
 
 A = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
 NESTED = {"logits": A, "more": [(torch.tensor([1, 5, 3]), None), {"deep": A + 1}], "name": "x"}

@@ -9,8 +9,9 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import backends, evaluation, first_calls, memory
+from trt_sweep import backends, evaluation, first_calls
 from trt_sweep.errors import SweepError
+from trt_sweep.measure import memory
 from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 

@@ -14,12 +14,13 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, cudagraphs, health, job, models, timing
+from trt_sweep import backends, job, models
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PRIVATE
 from trt_sweep.machine import devices, nvml, versions
+from trt_sweep.measure import cuda_graph, health, measurement, timer
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.results import columns, table
@@ -137,10 +138,10 @@ def test_planned_and_built_engines_agree(sweep):
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
 
 
-def window(call, **settings) -> tuple[timing.Window, columns.Timing]:
+def window(call, **settings) -> tuple[measurement.Window, columns.Timing]:
     device = devices.resolve("cuda")
-    found = timing.Timer(call, device, MeasureConfig(**settings)).window(nvml.monitor(device))
-    return found, timing.Measurement([[found]], 1, 0.0).timing()
+    found = timer.Timer(call, device, MeasureConfig(**settings)).window(nvml.monitor(device))
+    return found, measurement.Measurement([[found]], 1, 0.0).timing()
 
 
 def test_three_clocks_agree_on_work_that_hides_the_host():
@@ -330,7 +331,7 @@ def test_a_graph_takes_new_inputs():
     model = torch.nn.Linear(4, 4).cuda()
     x = torch.zeros(2, 4, device="cuda")
     with torch.no_grad():
-        call = cudagraphs.capture(model, models.Inputs((x,), {}), torch.device("cuda", 0))
+        call = cuda_graph.capture(model, models.Inputs((x,), {}), torch.device("cuda", 0))
         assert torch.equal(call(), model(x))
         x.fill_(3)
         assert torch.equal(call(), model(x))

@@ -9,10 +9,10 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import health
-from trt_sweep.health import Watch
 from trt_sweep.machine import nvml
 from trt_sweep.machine.nvml import Monitor, Reading
+from trt_sweep.measure import health
+from trt_sweep.measure.health import Watch
 from trt_sweep.results import columns
 
 CUDA = torch.device("cuda", 0)

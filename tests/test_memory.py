@@ -7,7 +7,8 @@ import torch
 from test_job import eager
 from torch.testing._internal.two_tensor import TwoTensor
 
-from trt_sweep import job, memory
+from trt_sweep import job
+from trt_sweep.measure import memory
 from trt_sweep.point import Point
 
 CPU = torch.device("cpu")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from trt_sweep import accuracy, models
+from trt_sweep import models
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.measure import accuracy
 
 CPU = torch.device("cpu")
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}

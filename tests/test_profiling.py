@@ -59,7 +59,7 @@ def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[Probe], lis
     with (
         mock.patch.object(torch.cuda, "Stream", lambda device: None),
         mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
-        mock.patch("trt_sweep.clocks.spin", lambda device, seconds: held.append(seconds)),
+        mock.patch("trt_sweep.measure.clocks.spin", lambda device, seconds: held.append(seconds)),
         torch.no_grad(),
     ):
         inputs = Inputs((torch.randn(2, 8),), {})

@@ -12,12 +12,13 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import accuracy, api, backends, models, plan, quantization
+from trt_sweep import api, backends, models, plan, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.job import Job
+from trt_sweep.measure import accuracy
 from trt_sweep.models import DTYPE
 from trt_sweep.sharing import Shared
 

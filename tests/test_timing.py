@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from trt_sweep import timing
 from trt_sweep.config.groups import MeasureConfig
-from trt_sweep.health import Watch
 from trt_sweep.machine.nvml import Monitor
+from trt_sweep.measure import timer
+from trt_sweep.measure.health import Watch
+from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.results.stats import samples
 
 CPU = torch.device("cpu")
@@ -31,20 +32,20 @@ def busy(seconds: float):
     return call
 
 
-def windows(*latencies, **values) -> list[timing.Window]:
+def windows(*latencies, **values) -> list[Window]:
     plain = {"enqueue_ms": None, "gpu_ms": {}, "captures_ms": [], "gpu_reason": None, "clock": "wall"}
     plain |= {"stopped_by": "target", "warmup_s": 0.1, "watch": Watch()} | values
-    return [timing.Window(np.array(latency), **plain) for latency in latencies]
+    return [Window(np.array(latency), **plain) for latency in latencies]
 
 
-def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> timing.Window:
-    return timing.Timer(call, CPU, settings).window(Monitor(CPU), phase)
+def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> Window:
+    return timer.Timer(call, CPU, settings).window(Monitor(CPU), phase)
 
 
 def test_statistics():
     latency = [4.0, 1.0, 2.0, 3.0, 10.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     listed = windows(latency, latency, enqueue_ms=np.array([1.0, 3.0, 2.0]), clock="cuda_events")
-    found = timing.Measurement([listed], 11, 99.0).timing()
+    found = Measurement([listed], 11, 99.0).timing()
     assert (found.clock, found.stopped_by, found.samples, found.first_call_ms) == ("cuda_events", "target", 20, 99.0)
     assert (found.rounds, found.builds, found.latency_ms_between_rounds) == (2, 1, 0.0)
     assert found.latency_ms == pytest.approx(5.5) and found.latency_ms_ci_low < 5.5 < found.latency_ms_ci_high
@@ -58,7 +59,7 @@ def test_statistics():
 def test_one_method_for_all_windows():
     both = {"graph": np.array([1.0, 1.0]), "queued": np.array([1.2, 1.2])}
     listed = windows([2.0] * 9, [2.0] * 9, gpu_ms=both, captures_ms=[1.0, 1.02], enqueue_ms=np.array([0.9]))
-    measurement = timing.Measurement([listed], 1, 0.0)
+    measurement = Measurement([listed], 1, 0.0)
     assert measurement.methods == ["graph", "queued"]
     graph, queued = measurement.timing(), measurement.timing("queued")
     assert (graph.gpu_ms, graph.gpu_ms_method, graph.gpu_ms_captures) == (pytest.approx(1.0), "graph", 2)
@@ -69,14 +70,14 @@ def test_one_method_for_all_windows():
     # What captures differ by counts for the graph alone; a latency that the host bounds is known to drift.
     assert graph.gpu_ms_ci_high / graph.gpu_ms > queued.gpu_ms_ci_high / queued.gpu_ms
     assert graph.latency_ms_ci_high > queued.latency_ms_ci_high
-    mixed = timing.Measurement([[*listed, *windows([2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])})]], 1, 0.0)
+    mixed = Measurement([[*listed, *windows([2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])})]], 1, 0.0)
     assert mixed.methods == ["queued"]
 
 
 def test_what_cudnn_chose_widens_both_intervals():
     listed = windows([2.0] * 9, [2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])}, enqueue_ms=np.array([0.1]))
-    plain, chosen = (timing.Measurement([listed], 1, 0.0, cudnn_choices=number).timing() for number in (0, 1))
-    many = timing.Measurement([listed], 1, 0.0, cudnn_choices=16).timing()
+    plain, chosen = (Measurement([listed], 1, 0.0, cudnn_choices=number).timing() for number in (0, 1))
+    many = Measurement([listed], 1, 0.0, cudnn_choices=16).timing()
     assert math.log(many.gpu_ms_ci_high / many.gpu_ms) < 0.3 * math.log(chosen.gpu_ms_ci_high / chosen.gpu_ms)
     for clock in ("latency_ms", "gpu_ms"):
         narrow, wide = (getattr(found, f"{clock}_ci_high") / getattr(found, clock) for found in (plain, chosen))
@@ -110,7 +111,7 @@ def test_a_call_slower_than_the_time_gives_two_samples_after_one():
     calls = []
     found = window(lambda: (calls.append(1), busy(0.15)()), dataclasses.replace(FAST, max_s=0.01, warmup_s=5.0))
     assert (found.stopped_by, len(found.latency_ms), len(calls)) == ("max_s", 2, 3)
-    measurement = timing.Measurement([[found]], 1, 0.0)
+    measurement = Measurement([[found]], 1, 0.0)
     assert measurement.slow(0.01) and not measurement.slow(1.0)
     row = measurement.timing()
     assert row.latency_ms >= 150
@@ -171,6 +172,6 @@ def test_no_collection_while_timing():
 
 
 def test_first_call():
-    result, took = timing.Timer(busy(0.01), CPU, FAST).first()
+    result, took = timer.Timer(busy(0.01), CPU, FAST).first()
     assert result == "done"
     assert 10 <= took < 5000

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, backends, evaluation, memory, models, timing
+from trt_sweep import backends, evaluation, models
 from trt_sweep.backends import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
+from trt_sweep.measure import accuracy, memory
+from trt_sweep.measure.timer import Timer
 from trt_sweep.results import columns
 
 PHASE = "accuracy"
@@ -26,7 +28,7 @@ class FirstCalls:
     `took_ms` is for the very first one; `peak_bytes` are of the GPU's memory, null where they are not told.
     """
 
-    timer: timing.Timer
+    timer: Timer
     took_ms: float
     accuracy: columns.Accuracy
     peak_bytes: int | None
@@ -60,7 +62,7 @@ def make(
     with calling():
         with calls.counted():
             call = bind(models.example_inputs(config.timed, device))
-        timer = timing.Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
+        timer = Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
         calls.prepare(timer)
         with charged, calls.counted():
             outputs, took_ms = timer.first()

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls, health, memory, models, tensorrt_engine, timing
+from trt_sweep import backends, first_calls, models, tensorrt_engine
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.machine import devices, locks, nvml, versions
+from trt_sweep.measure import health, memory
+from trt_sweep.measure.measurement import Measurement, Window
+from trt_sweep.measure.timer import Timer
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.results import columns
@@ -117,8 +120,8 @@ class Line:
         self.phase = "model"
         self.device: torch.device | None = None
         self.compiled = backends.Compiled(None)
-        self.timers: list[timing.Timer] = []
-        self.measurement: timing.Measurement | None = None
+        self.timers: list[Timer] = []
+        self.measurement: Measurement | None = None
         self.accuracy = columns.Accuracy()
         self.memory = columns.Memory()
         self.quantization = columns.Quantization()
@@ -382,9 +385,9 @@ class Line:
         known = [each.peak_bytes for each in found if each.peak_bytes is not None]
         self.memory = columns.Memory(peak_gpu_bytes=max(known) if len(known) == len(found) else None)
         engines = {built.compiled.build.engine_id for built in self._job.builds} - {None}
-        builds: list[list[timing.Window]] = [[] for _ in self._job.builds]
+        builds: list[list[Window]] = [[] for _ in self._job.builds]
         first_call_ms = found[0].took_ms if self._first_call else None
-        self.measurement = timing.Measurement(
+        self.measurement = Measurement(
             builds,
             config.timed.batch_size,
             first_call_ms,
@@ -419,7 +422,7 @@ class Line:
         with torch.no_grad(), models.float32_mode(self.config.precision, benchmark), compiled.running():
             yield
 
-    def window(self, index: int = 0) -> timing.Window:
+    def window(self, index: int = 0) -> Window:
         """A timed window of a build; one with a bad verdict is timed again once, and then taken as it is."""
         assert self.device is not None
         monitor, timer = nvml.monitor(self.device), self.timers[index]

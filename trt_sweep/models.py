@@ -18,11 +18,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.nn.parameter import is_lazy
 
-from trt_sweep import accuracy
 from trt_sweep.config.checks import Range
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.measure import accuracy
 from trt_sweep.sharing import Shared
 
 TORCHVISION = "torchvision.models.get_model"

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import backends, clocks, models, trace
+from trt_sweep import backends, models, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
+from trt_sweep.measure import clocks
 from trt_sweep.models import Inputs, Model
 from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.results.columns import Profile

@@ -24,11 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep import __main__ as app
-from trt_sweep import accuracy, evaluation, models, plan, quantization
+from trt_sweep import evaluation, models, plan, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine.output import LOG, captured
+from trt_sweep.measure import accuracy
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.results.record import BASELINE, RANDOM
 from trt_sweep.sweep import Sweep

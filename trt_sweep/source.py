@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from trt_sweep import accuracy, models, quantization
+from trt_sweep import models, quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
+from trt_sweep.measure import accuracy
 from trt_sweep.models import Model
 from trt_sweep.results import columns
 from trt_sweep.sharing import Shared

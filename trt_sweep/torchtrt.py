@@ -16,11 +16,11 @@ import torch
 
 from trt_sweep import api, conversion, loading, models, probes, timing_cache
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
-from trt_sweep.clocks import synchronize
 from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
+from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import Inputs
 from trt_sweep.results.store import write_json
 

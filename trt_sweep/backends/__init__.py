@@ -23,11 +23,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from trt_sweep import cudagraphs, memory
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import locks
+from trt_sweep.measure import cuda_graph, memory
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.partition import DryRun
 from trt_sweep.probes import Probe
@@ -120,7 +120,7 @@ def binding(function: Callable[..., Any], settings: Settings, channels_last: boo
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(settings.dtype, channels_last)
         if settings.config.cuda_graphs:
-            return cudagraphs.capture(function, own, settings.device)
+            return cuda_graph.capture(function, own, settings.device)
         return lambda: function(*own.args, **own.kwargs)
 
     return bind

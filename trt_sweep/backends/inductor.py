@@ -7,9 +7,9 @@ from typing import Any
 
 from trt_sweep import tracing
 from trt_sweep.backends import Call, Compiled, Settings
-from trt_sweep.clocks import synchronize
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
+from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import Inputs, Model
 from trt_sweep.results.columns import Build
 

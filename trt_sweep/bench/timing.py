@@ -17,11 +17,13 @@ import pandas as pd
 import torch
 
 from trt_sweep import __main__ as app
-from trt_sweep import clocks, job, timing
+from trt_sweep import job
 from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.machine.output import LOG, captured
+from trt_sweep.measure import clocks, measurement
+from trt_sweep.measure import timer as measure_timer
 from trt_sweep.plan import effective, point_of
 from trt_sweep.results import columns, ranking
 from trt_sweep.results.stats import ranks, samples, unseen
@@ -29,7 +31,7 @@ from trt_sweep.results.stats import ranks, samples, unseen
 ADDED = (0.01, 0.03)  # of the GPU's time, as real work, for the points that must be found
 ROUNDS = (1, 2, 3, 4, 5, 6)
 Table = list[dict[str, Any]]
-Windows = dict[str, list[timing.Window]]  # by subject
+Windows = dict[str, list[measurement.Window]]  # by subject
 
 
 def run(folder: Path, repeats: int, windows: int, points: int) -> None:
@@ -103,7 +105,7 @@ def _name(line: job.Line) -> str:
     return f"{line.config.model.name} b{line.config.batch_size} {line.config.backend}"
 
 
-def _series(window: timing.Window) -> dict[str, np.ndarray]:
+def _series(window: measurement.Window) -> dict[str, np.ndarray]:
     """The samples of a window by clock."""
     found = {"latency_ms": window.latency_ms} | {f"gpu_ms {name}": each for name, each in window.gpu_ms.items()}
     return found if window.enqueue_ms is None else found | {"enqueue_ms": window.enqueue_ms}
@@ -185,7 +187,7 @@ def _coverage(found: Windows) -> Table:
             truth = float(np.median(np.concatenate([_series(window)[clock] for window in windows])))
             for rounds in ROUNDS:
                 repeats = [windows[start : start + rounds] for start in range(len(windows) - rounds + 1)]
-                points = [vars(timing.Measurement([repeat], 1, 0.0).timing(method or None)) for repeat in repeats]
+                points = [vars(measurement.Measurement([repeat], 1, 0.0).timing(method or None)) for repeat in repeats]
                 ends = np.array([(point[f"{column}_ci_low"], point[f"{column}_ci_high"]) for point in points])
                 rows.append(
                     {
@@ -243,14 +245,14 @@ class _Judged:
     """A point of the A/A test: the call of a build, with so much work added."""
 
     build: int
-    timer: timing.Timer
+    timer: measure_timer.Timer
     added: float
-    windows: list[timing.Window] = dataclasses.field(default_factory=list)
+    windows: list[measurement.Window] = dataclasses.field(default_factory=list)
 
-    def row(self, clock: str, windows: Sequence[Sequence[timing.Window]] | None = None) -> pd.Series:
+    def row(self, clock: str, windows: Sequence[Sequence[measurement.Window]] | None = None) -> pd.Series:
         """The row that a record of it would be."""
         listed = [list(build) for build in windows or [self.windows]]
-        found = timing.Measurement(listed, 1, 0.0).timing(clock.partition(" ")[2] or None)
+        found = measurement.Measurement(listed, 1, 0.0).timing(clock.partition(" ")[2] or None)
         return pd.Series(vars(columns.Build()) | vars(found) | {"added": self.added})
 
 
@@ -264,7 +266,7 @@ def _judged(line: job.Line) -> list[_Judged]:
         with line.running():
             work = _work(line.timers[0].call, share, device)
         for build in range(number * few, min((number + 1) * few, len(line.timers))):
-            slower = timing.Timer(_then(line.timers[build].call, work), device, settings)
+            slower = measure_timer.Timer(_then(line.timers[build].call, work), device, settings)
             points.append(_Judged(build, slower, share))
     monitor = nvml.monitor(device)
     for number in range(settings.rounds):
@@ -351,7 +353,7 @@ def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
     settings = groups.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
 
     def took(timed: clocks.Call) -> float:
-        window = timing.Timer(timed, device, settings).window(nvml.monitor(device))
+        window = measure_timer.Timer(timed, device, settings).window(nvml.monitor(device))
         return float(np.median(window.gpu_ms.get(columns.GRAPH, window.latency_ms)))
 
     def work(bits: float) -> clocks.Call:

@@ -25,10 +25,10 @@ from typing import Any, Protocol, cast
 import torch
 
 from trt_sweep import calibration, models
-from trt_sweep.clocks import synchronize
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
+from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import DTYPE, Inputs, Model
 from trt_sweep.results.columns import Quantization
 from trt_sweep.sharing import Shared

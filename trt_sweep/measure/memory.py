@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trt_sweep.clocks import synchronize
 from trt_sweep.machine.nvml import monitor
-from trt_sweep.timing import Timer
+from trt_sweep.measure.clocks import synchronize
+from trt_sweep.measure.timer import Timer
 
 CALLS = 2  # after the first one, which tunes and captures: the last of them is the one that counts
 

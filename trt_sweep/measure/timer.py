@@ -5,157 +5,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from trt_sweep import clocks, cudagraphs
-from trt_sweep.clocks import Call, synchronize
 from trt_sweep.config.groups import MeasureConfig
-from trt_sweep.health import Watch
 from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
-from trt_sweep.results.columns import GRAPH, METHODS, QUEUED, Timing
-from trt_sweep.results.stats import estimates, unseen
-from trt_sweep.results.stats.samples import median_interval, spread_of_rounds
+from trt_sweep.measure import clocks, cuda_graph
+from trt_sweep.measure.clocks import Call, synchronize
+from trt_sweep.measure.health import Watch
+from trt_sweep.measure.measurement import Window
+from trt_sweep.results.columns import GRAPH, QUEUED
+from trt_sweep.results.stats import unseen
+from trt_sweep.results.stats.samples import median_interval
 
-LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
 LEAST_BATCHES = 10
-
-
-@dataclass(frozen=True)
-class Window:
-    """One timed window: float64 arrays in milliseconds.
-
-    `latency_ms` and `enqueue_ms` have one entry a call, the arrays of `gpu_ms` (by method) one a batch, its mean call.
-    """
-
-    latency_ms: np.ndarray
-    enqueue_ms: np.ndarray | None
-    gpu_ms: dict[str, np.ndarray]
-    captures_ms: list[float]
-    gpu_reason: str | None
-    clock: str
-    stopped_by: str
-    warmup_s: float
-    watch: Watch
-
-
-@dataclass
-class Measurement:
-    """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's.
-
-    `cudnn_choices` is for how many kinds of convolutions cuDNN chose an algorithm by timing, if it did.
-    """
-
-    windows: list[list[Window]]
-    batch_size: int
-    first_call_ms: float | None
-    distinct_engines: int | None = None
-    timed_with: str | None = None
-    cudnn_choices: int | None = None
-
-    @property
-    def methods(self) -> list[str]:
-        """The methods by which every window has a `gpu_ms`."""
-        return [name for name in METHODS if all(name in window.gpu_ms for window in self._all())]
-
-    def _all(self) -> list[Window]:
-        return [window for build in self.windows for window in build]
-
-    def _series(self, get: Callable[[Window], np.ndarray]) -> list[list[np.ndarray]]:
-        return [[get(window) for window in build] for build in self.windows]
-
-    def _captures(self) -> tuple[int, float | None]:
-        """How many captures each build had, and the relative standard deviation between them, pooled."""
-        builds = [np.log(build[0].captures_ms) for build in self.windows]
-        number = min(map(len, builds))
-        return number, float(np.mean([logs.std(ddof=1) for logs in builds])) if number > 1 else None
-
-    def slow(self, max_s: float) -> bool:
-        """Whether one call takes so long that another round would be dear."""
-        return any(float(np.median(window.latency_ms)) / 1e3 > max_s for window in self._all())
-
-    def timing(self, method: str | None = None) -> Timing:
-        """The columns of a row; `gpu_ms` by this method, or by the first there is."""
-        first = self.windows[0][0]
-        method = method or next(iter(self.methods), None)
-        captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = unseen.choice(self.cudnn_choices)
-        work: dict[str, Any] = {}
-        if method:
-            series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, unseen=unseen.unseen_gpu(between_captures, captures), drift=choice)
-        enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
-        enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
-        launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
-        pooled = np.concatenate([window.latency_ms for window in self._all()])
-        p90, p99 = np.percentile(pooled, [90, 99])
-        series = self._series(lambda window: window.latency_ms)
-        host = unseen.host_drift(launch_bound, first.clock == "cuda_events")
-        latency = _columns("latency_ms", series, drift=math.hypot(host, choice))
-        return Timing(
-            **latency,
-            **work,
-            clock=first.clock,
-            stopped_by="max_s" if any(window.stopped_by == "max_s" for window in self._all()) else "target",
-            timed_with=self.timed_with,
-            rounds=min(map(len, self.windows)),
-            builds=len(self.windows),
-            distinct_engines=self.distinct_engines,
-            warmup_s=first.warmup_s,
-            samples=len(pooled),
-            latency_ms_min=float(pooled.min()),
-            latency_ms_mean=float(pooled.mean()),
-            latency_ms_std=float(pooled.std(ddof=1)),
-            latency_ms_p90=float(p90),
-            latency_ms_p99=float(p99),
-            gpu_ms_method=method,
-            gpu_ms_captures=captures,
-            gpu_ms_between_captures=between_captures,
-            gpu_ms_reason=next((window.gpu_reason for window in self._all() if window.gpu_reason), None),
-            enqueue_ms=enqueue_ms,
-            launch_bound=launch_bound,
-            first_call_ms=self.first_call_ms,
-            throughput_per_s=self.batch_size / latency["latency_ms"] * 1e3,
-        )
-
-    def samples(self) -> dict[str, np.ndarray]:
-        """All samples, one array a clock, beside it the build and the round of each."""
-        parts: dict[str, list[tuple[np.ndarray, int, int]]] = {}
-        for build, windows in enumerate(self.windows):
-            for number, window in enumerate(windows):
-                clocks = {"latency_ms": window.latency_ms, "enqueue_ms": window.enqueue_ms}
-                clocks |= {f"gpu_ms_{method}": series for method, series in window.gpu_ms.items()}
-                for clock, series in clocks.items():
-                    if series is not None:
-                        parts.setdefault(clock, []).append((series, build, number))
-        found: dict[str, np.ndarray] = {}
-        for clock, listed in parts.items():
-            found[clock] = np.concatenate([series for series, _, _ in listed])
-            for index, what in ((1, "build"), (2, "round")):
-                numbers = [np.full(len(item[0]), item[index], dtype=np.uint16) for item in listed]
-                found[f"{clock}_{what}"] = np.concatenate(numbers)
-        return found
-
-
-def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], **allowed: float) -> dict[str, Any]:
-    found = estimates.estimate(windows, **allowed)
-    low, high = found.interval()
-    between_rounds = spread_of_rounds(windows)
-    return {
-        name: found.value,
-        f"{name}_ci_low": low,
-        f"{name}_ci_high": high,
-        f"{name}_between_rounds": None if math.isnan(between_rounds) else between_rounds,
-        f"{name}_between_builds": found.spread if len(windows) > 1 else None,
-    }
 
 
 @contextlib.contextmanager
@@ -245,7 +114,7 @@ class Timer:
                         by_method[method], _ = self._collect(blocked.batch, LEAST_BATCHES, limit_s, monitor, watch)
                         if method == QUEUED:
                             enqueue = blocked.host
-                    except (clocks.NotQueuedError, cudagraphs.CaptureError) as error:
+                    except (clocks.NotQueuedError, cuda_graph.CaptureError) as error:
                         by_method.pop(method, None)
                         reasons[method] = f"{method}: {error}"
                 reason = "; ".join(reasons.values()) or None
@@ -263,14 +132,14 @@ class Timer:
         memory and a window's time allow, and the one with the middle time is kept.
         """
         if self._replays:
-            raise cudagraphs.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
+            raise cuda_graph.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
         if self._replay is None:
             timed: list[tuple[float, Call]] = []
             end = time.perf_counter() + self._settings.max_s / self._settings.rounds
             while not timed or (
                 len(timed) < unseen.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
             ):
-                replay = _replay(*cudagraphs.record(self.call, self._device))
+                replay = _replay(*cuda_graph.record(self.call, self._device))
                 blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
                 timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))
             self._captures_ms = [took for took, _ in timed]
