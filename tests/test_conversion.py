@@ -13,13 +13,14 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, conversion, loading, partition, timing_cache, tracing
+from trt_sweep import api, conversion, loading, partition, timing_cache
 from trt_sweep.backends import Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store, digest
 from trt_sweep.machine import versions
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models import tracing
+from trt_sweep.models.model import Inputs, Model
 
 pytestmark = [needs_tensorrt, without_gpu]
 DTYPES = (torch.float32, torch.float16)

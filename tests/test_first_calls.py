@@ -12,7 +12,7 @@ from test_job import eager
 from trt_sweep import backends, evaluation, first_calls
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import memory
-from trt_sweep.sharing import Shared
+from trt_sweep.models.cache import Shared
 from trt_sweep.source import Source
 
 CPU = torch.device("cpu")

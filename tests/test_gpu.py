@@ -14,13 +14,14 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, job, models
+from trt_sweep import backends, job
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PRIVATE
 from trt_sweep.machine import devices, nvml, versions
 from trt_sweep.measure import cuda_graph, health, measurement, timer
+from trt_sweep.models.model import Inputs
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.results import columns, table
@@ -331,7 +332,7 @@ def test_a_graph_takes_new_inputs():
     model = torch.nn.Linear(4, 4).cuda()
     x = torch.zeros(2, 4, device="cuda")
     with torch.no_grad():
-        call = cuda_graph.capture(model, models.Inputs((x,), {}), torch.device("cuda", 0))
+        call = cuda_graph.capture(model, Inputs((x,), {}), torch.device("cuda", 0))
         assert torch.equal(call(), model(x))
         x.fill_(3)
         assert torch.equal(call(), model(x))

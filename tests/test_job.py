@@ -10,17 +10,18 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job, models, rows
+from trt_sweep import backends, job, rows
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import Model
 from trt_sweep.plan import effective
 from trt_sweep.point import Point
 from trt_sweep.results import store
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import RECORD, SAMPLES
-from trt_sweep.sharing import Shared
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 
@@ -116,7 +117,7 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
 def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):
     compile = backends.get("eager").compile
 
-    def refuses(model: models.Model, settings: backends.Settings) -> backends.Compiled:
+    def refuses(model: Model, settings: backends.Settings) -> backends.Compiled:
         if settings.config.dynamic:
             raise Refused("no dynamic shapes")
         return compile(model, settings)
@@ -184,7 +185,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     """Without a GPU it never does, so a backend has to say that it did."""
     eager = backends.get("eager")
 
-    def chosen(model: models.Model, settings: backends.Settings) -> backends.Compiled:
+    def chosen(model: Model, settings: backends.Settings) -> backends.Compiled:
         found = compiled(model, settings)
         return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True, cudnn_choices=1))
 

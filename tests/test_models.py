@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from trt_sweep import models
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
+from trt_sweep.models import factory as models_factory
+from trt_sweep.models.factory import FADED, TORCHVISION, check
+from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.model import Inputs, Model, float32_mode, shapes_over_range
 
 CPU = torch.device("cpu")
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
@@ -59,8 +62,8 @@ def config(factory=None, inputs=None, batch_size=2, name="m", **model) -> SweepC
     return SweepConfig(model=model, backend="eager", batch_size=batch_size)
 
 
-def build(*args, **kwargs) -> models.Model:
-    return models.build(config(*args, **kwargs), CPU)
+def build(*args, **kwargs) -> Model:
+    return models_factory.build(config(*args, **kwargs), CPU)
 
 
 def test_the_same_seed_gives_the_same_model():
@@ -125,8 +128,8 @@ def test_inputs_are_standard_normal():
 def test_inputs_have_nothing_to_do_with_weights(seed):
     factory = {"_target_": "torch.nn.Linear", "in_features": 4096, "out_features": 4}
     spec = config(factory, [InputConfig(shape=[4096])], batch_size=1, seed=seed)
-    weight = models.build(spec, CPU).module.weight
-    drawn = [models.example_inputs(spec, CPU, other).args[0] for other in range(4)]
+    weight = models_factory.build(spec, CPU).module.weight
+    drawn = [example_inputs(spec, CPU, other).args[0] for other in range(4)]
     related = torch.corrcoef(torch.cat([weight, *drawn])).fill_diagonal_(0)
     assert float(related.abs().max()) < 0.1  # six standard deviations; from one seed, weights and inputs have 0.3
 
@@ -145,7 +148,7 @@ def test_inputs_have_nothing_to_do_with_weights(seed):
     ],
 )
 def test_only_convolutions_leave_cudnn_a_choice(module, kinds):
-    assert models.Model(module, models.Inputs((), {})).convolutions == kinds
+    assert Model(module, Inputs((), {})).convolutions == kinds
 
 
 def test_channels_last():
@@ -171,8 +174,8 @@ def test_state_dict(tmp_path):
     state = torch.nn.Linear(4, 3).state_dict()
     torch.save(state, file)
     configured = config(weights=str(file))
-    models.check(configured.model)
-    loaded = models.build(configured, CPU).module.state_dict()
+    check(configured.model)
+    loaded = models_factory.build(configured, CPU).module.state_dict()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
@@ -217,22 +220,22 @@ def test_files_that_torch_did_not_write(tmp_path):
 
 def test_missing_weights():
     with pytest.raises(SweepError, match=r"model\.weights=nowhere\.pt is not a file: give the path of a state dict"):
-        models.check(config(weights="nowhere.pt").model)
+        check(config(weights="nowhere.pt").model)
 
 
 def torchvision(name, **model) -> ModelConfig:
-    return config({"_target_": models.TORCHVISION, "name": name}, name=name, **model).model
+    return config({"_target_": TORCHVISION, "name": name}, name=name, **model).model
 
 
 def test_names_of_torchvision():
-    models.check(torchvision("resnet18"))
-    models.check(torchvision("resnet18", weights="DEFAULT"))
+    check(torchvision("resnet18"))
+    check(torchvision("resnet18", weights="DEFAULT"))
     with pytest.raises(SweepError, match=r"model\.name=resnet19 is not a model.*did you mean .*resnet18"):
-        models.check(torchvision("resnet19"))
+        check(torchvision("resnet19"))
     with pytest.raises(SweepError, match=r"model\.name=qqqq .*list_models"):
-        models.check(torchvision("qqqq"))
+        check(torchvision("qqqq"))
     with pytest.raises(SweepError, match=r"weights=IMAGENET is neither.*IMAGENET1K_V1, DEFAULT"):
-        models.check(torchvision("resnet18", weights="IMAGENET"))
+        check(torchvision("resnet18", weights="IMAGENET"))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +277,7 @@ def test_float32_mode(monkeypatch, precision, allowed, before):
     saved = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     try:
         matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = before
-        with pytest.raises(KeyError), models.float32_mode(precision, cudnn_benchmark=not before):
+        with pytest.raises(KeyError), float32_mode(precision, cudnn_benchmark=not before):
             assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (allowed, allowed, not before)
             raise KeyError
         assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark) == (before, before, before)
@@ -284,9 +287,9 @@ def test_float32_mode(monkeypatch, precision, allowed, before):
 
 def test_the_batch_size_is_the_first_dimension():
     model = config(inputs=[InputConfig(shape=[4]), InputConfig(shape=[])], batch_size=5)
-    args = models.build(model, CPU).inputs.args
+    args = models_factory.build(model, CPU).inputs.args
     assert [tuple(tensor.shape) for tensor in args] == [(5, 4), (5,)]
-    (alone,) = models.build(
+    (alone,) = models_factory.build(
         dataclasses.replace(model, model=config(inputs=[InputConfig(batched=False)]).model), CPU
     ).inputs.args
     assert alone.shape == ()
@@ -294,18 +297,18 @@ def test_the_batch_size_is_the_first_dimension():
 
 @pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "resnet18"])
 def test_the_output_of_random_weights_depends_on_the_input_and_fits_fp16(name):
-    factory = {"_target_": models.TORCHVISION, "name": name}
+    factory = {"_target_": TORCHVISION, "name": name}
     spec = config(factory, [InputConfig(shape=[3, 96, 96])], batch_size=1, name=name)
-    model, other = models.build(spec, CPU), models.example_inputs(spec, CPU, other=True)
+    model, other = models_factory.build(spec, CPU), example_inputs(spec, CPU, other=True)
     with torch.no_grad():
         reference = model()
-        assert accuracy.spread(reference, model.module(*other.args)) > models.FADED
+        assert accuracy.spread(reference, model.module(*other.args)) > FADED
         assert accuracy.check(model.to(torch.float16)(), reference, 2e-2).accurate
 
 
 def test_weights_of_ones_own_model_are_left_alone():
     spec = config({"_target_": f"{HERE}.Deaf"}, [InputConfig(shape=[3, 8, 8])])
-    assert (models.build(spec, CPU).module.conv.weight == 1e-9).all()
+    assert (models_factory.build(spec, CPU).module.conv.weight == 1e-9).all()
 
 
 class Deaf(torch.nn.Module):
@@ -319,5 +322,5 @@ class Deaf(torch.nn.Module):
 
 
 def test_shapes_over_a_range():
-    assert models.shapes_over_range((1, 3, 7), {0: (1, 8, 32)}) == [(1, 3, 7), (8, 3, 7), (32, 3, 7)]
-    assert models.shapes_over_range((2, 2), {}) == [(2, 2)] * 3
+    assert shapes_over_range((1, 3, 7), {0: (1, 8, 32)}) == [(1, 3, 7), (8, 3, 7), (32, 3, 7)]
+    assert shapes_over_range((2, 2), {}) == [(2, 2)] * 3

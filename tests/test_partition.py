@@ -8,17 +8,19 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import loading, models, partition
+from trt_sweep import loading, partition
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.models.factory import TORCHVISION, build
+from trt_sweep.models.model import Inputs, Model
 
 pytestmark = needs_tensorrt
 
 
-def torchvision(name: str) -> models.Model:
-    factory = {"_target_": models.TORCHVISION, "name": name}
+def torchvision(name: str) -> Model:
+    factory = {"_target_": TORCHVISION, "name": name}
     model = ModelConfig(name=name, factory=factory, inputs=[InputConfig(shape=[3, 224, 224])])
-    return models.build(
+    return build(
         SweepConfig(model=model, backend="dynamo"),
         torch.device("cpu" if not torch.cuda.is_available() else "cuda"),
     )
@@ -30,13 +32,13 @@ def googlenet():
     return model, torch.export.export(model.module, model.inputs.args)
 
 
-def dry_run(program: torch.export.ExportedProgram, model: models.Model, size: int) -> list[partition.Dry]:
+def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[partition.Dry]:
     with partition.trackers() as found:
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
     return [(found[0] if found else None, graph)]
 
 
-def plan(program: torch.export.ExportedProgram, model: models.Model, size: int = 5):
+def plan(program: torch.export.ExportedProgram, model: Model, size: int = 5):
     return partition.plan(functools.partial(dry_run, program, model), size, lambda what, make: make())
 
 
@@ -74,7 +76,7 @@ def test_a_graph_lowered_once_is_partitioned_as_one_lowered_for_each_size(google
     model, program = googlenet
     if name == "complex":
         module = Complex().eval().requires_grad_(False).to(model.inputs.args[0].device)
-        model = models.Model(module, models.Inputs((model.inputs.args[0][0, 0, :2, :8].contiguous(),), {}))
+        model = Model(module, Inputs((model.inputs.args[0][0, 0, :2, :8].contiguous(),), {}))
         program = torch.export.export(model.module, model.inputs.args)
     lowered = partition.Lowered(lambda: dry_run(program, model, 1))
     for size in (5, 300, 1, 5):  # the last as the first: nothing was taken off the graph
@@ -111,7 +113,7 @@ def test_a_graph_without_a_single_operator_to_convert():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.pinv(x)
 
-    model = models.Model(Same().eval(), models.Inputs((torch.randn(4, 4),), {}))
+    model = Model(Same().eval(), Inputs((torch.randn(4, 4),), {}))
     found, details = plan(torch.export.export(model.module, model.inputs.args), model)
     assert (found.engines, found.ops_supported, found.advised_min_block_size) == (0, 0, None)
     assert [item["op"] for item in details["fallback"]] != []

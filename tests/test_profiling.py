@@ -20,7 +20,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
-from trt_sweep.models import Inputs
+from trt_sweep.models.model import Inputs
 from trt_sweep.results.columns import Build, Profile
 from trt_sweep.results.layers import profiles
 

@@ -12,15 +12,16 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, backends, models, plan, quantization
+from trt_sweep import api, backends, plan, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.job import Job
 from trt_sweep.measure import accuracy
-from trt_sweep.models import DTYPE
-from trt_sweep.sharing import Shared
+from trt_sweep.models import factory
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import DTYPE
 
 missing = [name for name in ("modelopt", "torchao") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no {' and '.join(missing)}: pip install -e '.[quantization]'")
@@ -58,7 +59,7 @@ def config(method: str | None, precision="auto", net="Net", backend="eager", ski
 
 def applied(point: SweepConfig):
     point = quantization.effective(point)
-    model = models.build(point, CPU)
+    model = factory.build(point, CPU)
     before = copy.deepcopy(model.module.state_dict())
     made, facts = quantization.apply(model, point, CPU)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.state_dict().items())
@@ -207,7 +208,7 @@ def test_a_backend_that_is_given_none():
     (point,) = plan.effective(config("modelopt_int8_default", backend="jit"))
     assert point.quantization.method is None  # so that all methods are one row
     with pytest.raises(Unsupported, match="precision=int8: backend=jit is given no quantized models"):
-        quantization.apply(models.build(point, CPU), point, CPU)
+        quantization.apply(factory.build(point, CPU), point, CPU)
 
 
 def test_what_stands_beside_quantized_parts():
@@ -222,11 +223,11 @@ def test_what_stands_beside_quantized_parts():
 
 def test_a_quantized_model_is_made_once():
     point, shared = quantization.effective(config("modelopt_int8_default")), Shared()
-    model = models.build(point, CPU)
+    model = factory.build(point, CPU)
     one, two = (quantization.prepared(model, point, CPU, shared)[0] for _ in range(2))
     assert one.module is two.module and one.module is not model.module
     larger = dataclasses.replace(point, batch_size=70)  # more than there are samples
-    assert quantization.prepared(models.build(larger, CPU), larger, CPU, shared)[0].module is one.module
+    assert quantization.prepared(factory.build(larger, CPU), larger, CPU, shared)[0].module is one.module
     plain = dataclasses.replace(point, precision="fp32")
     assert quantization.prepared(model, plain, CPU, shared)[0] is model
     assert DTYPE[point.base_precision] == torch.float32
@@ -236,11 +237,11 @@ def test_a_quantized_model_is_made_once():
 def test_a_method_does_the_same_at_every_batch_size(method):
     point, shared = quantization.effective(config(method, net="Perceptron", batch_size=1)), Shared()
     larger = dataclasses.replace(point, batch_size=48)  # not a divisor of the samples
-    model = models.build(larger, CPU, shared)
-    assert models.build(point, CPU, shared).module is model.module
+    model = factory.build(larger, CPU, shared)
+    assert factory.build(point, CPU, shared).module is model.module
     with torch.no_grad():
         alone = quantization.apply(model, larger, CPU)[0]()
-        quantization.prepared(models.build(point, CPU, shared), point, CPU, shared)
+        quantization.prepared(factory.build(point, CPU, shared), point, CPU, shared)
         taken_over, _ = quantization.prepared(model, larger, CPU, shared)
         torch.testing.assert_close(taken_over(), alone, rtol=1e-4, atol=1e-4)
 
@@ -251,7 +252,7 @@ def test_methods_that_quantize_for_one_batch_size(method):
     made = []
     for size in (4, 8):
         own = dataclasses.replace(point, batch_size=size)
-        made.append(quantization.prepared(models.build(own, CPU), own, CPU, shared)[0])
+        made.append(quantization.prepared(factory.build(own, CPU), own, CPU, shared)[0])
     assert [len(model()) for model in made] == [4, 8] and made[0].module is not made[1].module
 
 

@@ -13,11 +13,11 @@ from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.job import Line
+from trt_sweep.models.cache import Shared
 from trt_sweep.plan import effective, point_of
 from trt_sweep.point import Point
 from trt_sweep.results import record, store
 from trt_sweep.results.columns import Build, Partition, Profile
-from trt_sweep.sharing import Shared
 from trt_sweep.worker import Worker
 
 FACTORY = {"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"}

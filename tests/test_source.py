@@ -9,11 +9,12 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import models, quantization
+from trt_sweep import quantization
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import Model
 from trt_sweep.results import columns
-from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def test_what_quantizing_alone_does(monkeypatch):
     """The error of the quantized model in PyTorch, computed once for all points that have it."""
     calls = []
 
-    def prepared(model: models.Model, *_: object) -> tuple[models.Model, columns.Quantization]:
+    def prepared(model: Model, *_: object) -> tuple[Model, columns.Quantization]:
         calls.append(1)
         halved = copy.deepcopy(model.module)
         for parameter in halved.parameters():

@@ -7,12 +7,12 @@ import contextlib
 import pytest
 import torch
 
-from trt_sweep import tracing
 from trt_sweep.config.groups import InductorConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models import torch_compile, tracing
+from trt_sweep.models.model import Inputs, Model
 
 RANGE = {0: (1, 4, 8)}
 
@@ -87,20 +87,20 @@ def test_a_script_keeps_branches():
 
 def test_graphs_and_breaks_are_counted():
     with contextlib.ExitStack() as stack:
-        one = tracing.compiled(linear(), stack, backend="eager")
+        one = torch_compile.compiled(linear(), stack, backend="eager")
         assert (one.graphs, one.graph_breaks) == (1, 0)
     with contextlib.ExitStack() as stack:
-        two = tracing.compiled(Model(Broken(), Inputs((torch.randn(3),), {})), stack, backend="eager")
+        two = torch_compile.compiled(Model(Broken(), Inputs((torch.randn(3),), {})), stack, backend="eager")
         assert (two.graphs, two.graph_breaks) == (2, 1)
 
 
 def test_another_graph_is_refused_until_the_stack_ends():
     with contextlib.ExitStack() as stack, torch.no_grad():
-        made = tracing.compiled(linear({0: RANGE}), stack, backend="eager")
-        with tracing.without_recompiling():
-            assert tracing.first_checked(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
+        made = torch_compile.compiled(linear({0: RANGE}), stack, backend="eager")
+        with torch_compile.without_recompiling():
+            assert torch_compile.first_checked(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
             with pytest.raises(Unsupported, match="at this size"):
-                tracing.first_checked(lambda: made.call(torch.randn(1, 3)))()
+                torch_compile.first_checked(lambda: made.call(torch.randn(1, 3)))()
     assert torch.compile(torch.nn.Identity(), backend="eager")(torch.randn(1)).shape == (1,)
 
 
@@ -109,9 +109,9 @@ def test_modules_of_one_class_are_compiled_apart_and_stay_so():
     x = torch.randn(4, 3)
     with contextlib.ExitStack() as stack, torch.no_grad():
         models = [linear({}) for _ in range(12)]
-        made = [tracing.compiled(model, stack, backend="eager") for model in models]
+        made = [torch_compile.compiled(model, stack, backend="eager") for model in models]
         assert [(each.graphs, each.graph_breaks) for each in made] == [(1, 0)] * 12
-        with tracing.without_recompiling():
+        with torch_compile.without_recompiling():
             for model, each in zip(models, made, strict=True):
                 assert torch.equal(each.call(x), model.module(x))
 
@@ -121,7 +121,7 @@ def test_first_checked_lets_other_errors_through():
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        tracing.first_checked(fails)()
+        torch_compile.first_checked(fails)()
 
 
 @pytest.mark.parametrize(

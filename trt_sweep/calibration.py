@@ -10,11 +10,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from trt_sweep import models
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models import Inputs
+from trt_sweep.models.inputs import example_inputs, joined, pieces
+from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
 
 
@@ -33,14 +33,14 @@ def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
     timed, left = config.timed, config.quantization.samples
     if not config.quantization.calibration:
         alone = dataclasses.replace(timed, batch_size=1)
-        drawn = [models.example_inputs(alone, device, other=2 + index) for index in range(left)]  # 0, 1: its own
+        drawn = [example_inputs(alone, device, other=2 + index) for index in range(left)]  # 0, 1: its own
         if not any(spec.batched for spec in timed.model.inputs):
             return drawn
-        return [piece for piece, _ in models.pieces(models.joined(drawn, timed), timed)]
+        return [piece for piece, _ in pieces(joined(drawn, timed), timed)]
     found: list[Inputs] = []
     for number, batch in enumerate(_iterable(config.quantization.calibration)):
         inputs = _checked(batch, timed, f"quantization.calibration={name(config)} batch {number}", device)
-        for piece, keep in models.pieces(inputs, timed, left):
+        for piece, keep in pieces(inputs, timed, left):
             found.append(piece)
             left -= keep
         if left <= 0:

@@ -11,10 +11,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.utils import _pytree as pytree
 
-from trt_sweep import models
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models import Inputs
+from trt_sweep.models.inputs import pieces
+from trt_sweep.models.model import Inputs
 
 
 class Batched:
@@ -36,7 +36,7 @@ class Batched:
                 f"it takes {positional} and {named}"
             )
         outputs = []
-        for inputs, keep in models.pieces(Inputs(args, kwargs), self._config):
+        for inputs, keep in pieces(Inputs(args, kwargs), self._config):
             made = self._bind(inputs)()
             outputs.append(pytree.tree_map_only(torch.Tensor, functools.partial(_kept, keep), made))
         return pytree.tree_map(lambda *parts: torch.cat(parts), outputs[0], *outputs[1:])

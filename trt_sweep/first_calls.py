@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from trt_sweep import backends, evaluation, models
+from trt_sweep import backends, evaluation
 from trt_sweep.backends import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory
 from trt_sweep.measure.timer import Timer
+from trt_sweep.models import inputs
 from trt_sweep.results import columns
 
 PHASE = "accuracy"
@@ -61,7 +62,7 @@ def make(
     calls = memory.Calls(device)
     with calling():
         with calls.counted():
-            call = bind(models.example_inputs(config.timed, device))
+            call = bind(inputs.example_inputs(config.timed, device))
         timer = Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
         calls.prepare(timer)
         with charged, calls.counted():

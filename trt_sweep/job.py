@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls, models, tensorrt_engine
+from trt_sweep import backends, first_calls, tensorrt_engine
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
@@ -24,13 +24,14 @@ from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.measure import health, memory
 from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.measure.timer import Timer
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.point import Point, Report
 from trt_sweep.progress import RECORDING
 from trt_sweep.results import columns
 from trt_sweep.results.columns import Axes
 from trt_sweep.results.record import SAMPLES, Record
 from trt_sweep.results.store import now, write, write_json
-from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class _Built:
     """What one build leaves to the points that are timed on it."""
 
     point_id: str
-    model: models.Model
+    model: Model
     compiled: backends.Compiled
     error: Exception | None = None
     phase: str = "model"
@@ -319,7 +320,7 @@ class Line:
                 tensorrt_engine.set_up(device)
         error: Exception | None = None
         try:
-            with models.float32_mode(config.precision):
+            with float32_mode(config.precision):
                 self.compiled = backend.plan(model, settings) if config.dryrun else self._compile(model, settings)
         except Exception as failure:
             error = _bare(failure)
@@ -332,7 +333,7 @@ class Line:
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, self)
 
-    def _compile(self, model: models.Model, settings: backends.Settings) -> backends.Compiled:
+    def _compile(self, model: Model, settings: backends.Settings) -> backends.Compiled:
         held = memory.Build(settings.device)
         with held.charged():
             compiled = backends.get(self.config.backend).compile(model, settings)
@@ -355,7 +356,7 @@ class Line:
             compiled, build=build, partition=planned.partition, ignored_axes=planned.ignored_axes
         )
 
-    def _quantize(self, source: Source) -> models.Model:
+    def _quantize(self, source: Source) -> Model:
         model, self.quantization = source.quantized(self.phase)
         return model
 
@@ -419,7 +420,7 @@ class Line:
         """What the calls of a build need around them."""
         compiled = self._job.builds[index].compiled
         benchmark = bool(compiled.build.cudnn_benchmark)
-        with torch.no_grad(), models.float32_mode(self.config.precision, benchmark), compiled.running():
+        with torch.no_grad(), float32_mode(self.config.precision, benchmark), compiled.running():
             yield
 
     def window(self, index: int = 0) -> Window:

@@ -19,11 +19,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep import __main__ as app
-from trt_sweep import models
 from trt_sweep.config import hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.models.factory import HELD
 from trt_sweep.results import table
 from trt_sweep.sweep import Sweep
 
@@ -129,7 +129,7 @@ def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int
         key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
         key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     _held[key.hexdigest()] = module
-    factory = {"_target_": models.HELD, "key": key.hexdigest()}
+    factory = {"_target_": HELD, "key": key.hexdigest()}
     return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, calibration, models, quantization
+from trt_sweep import backends, calibration, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
+from trt_sweep.models.factory import check
 from trt_sweep.point import Plan, Point, by_build
 from trt_sweep.results import record
 from trt_sweep.results.axes import OPTIONAL_AXES
@@ -75,7 +76,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     Raises SweepError where a point cannot work, before anything is built.
     """
     backend = backends.get(config.backend)
-    models.check(config.model)
+    check(config.model)
     config = quantization.effective(config)
     fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
     unset: dict[str, Any] = {}

@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import backends, models, trace
+from trt_sweep import backends, trace
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.measure import clocks
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.model import Inputs, Model, float32_mode
 from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.results.columns import Profile
 from trt_sweep.results.layers import profiles
@@ -59,13 +60,13 @@ def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | No
         return dataclasses.replace(found[1], profile_from=found[0])
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(models.float32_mode(config.precision))
+        stack.enter_context(float32_mode(config.precision))
         if config.profiling_verbosity != DETAILED or config.cuda_graphs:
             compiled = _detailed(model, settings, stack)
         settings.phase("profile")
         stack.enter_context(locks.exclusive(device, settings.phase))
         stack.enter_context(compiled.running())
-        inside = look_inside(compiled, models.example_inputs(config.timed, device), device, settings.folder)
+        inside = look_inside(compiled, example_inputs(config.timed, device), device, settings.folder)
     _draw(settings.folder, inside)  # while the GPU is others' again
     if key is not None:
         shared.put(("profile", key), (config.point_id, inside))

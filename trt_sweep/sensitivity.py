@@ -24,13 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep import __main__ as app
-from trt_sweep import evaluation, models, plan, quantization
+from trt_sweep import evaluation, plan, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.measure import accuracy
-from trt_sweep.models import DTYPE, Inputs, Model
+from trt_sweep.models import factory
+from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.results.record import BASELINE, RANDOM
 from trt_sweep.sweep import Sweep
 
@@ -86,8 +88,8 @@ def measure(model: Model, config: SweepConfig, found: Groups) -> Iterator[Damage
     `config` is of the backend eager. Raises what quantizing raises.
     """
     device, cast = torch.device(config.device), DTYPE[config.base_precision]
-    inputs = models.example_inputs(config.timed, device)
-    with torch.no_grad(), models.float32_mode("fp32"):
+    inputs = example_inputs(config.timed, device)
+    with torch.no_grad(), float32_mode("fp32"):
         reference = model.module(*inputs.args, **inputs.kwargs)
         accuracy.require_variance(reference)
         plain = dataclasses.replace(config, precision="fp32", quantization=QuantizationConfig())
@@ -196,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
                 (config,) = plan.effective(dataclasses.replace(composed, backend=BASELINE))
                 if not config.quantized:
                     raise SweepError("quantization.method is not set: name the method whose damage is to be told")
-                model = models.build(config, torch.device(config.device))
+                model = factory.build(config, torch.device(config.device))
                 found = groups(model.module, options.depth, patterns)
                 measured = list(measure(model, config, found))
             if config.device != "cpu" and composed.backend == "dynamo":

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from trt_sweep import models, quantization
+from trt_sweep import quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import Model
+from trt_sweep.models import factory
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.model import DTYPE, Model, float32_mode
 from trt_sweep.results import columns
-from trt_sweep.sharing import Shared
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Source:
     def model(self) -> Model:
         """The model in FP32, as nothing has changed it yet; raises SweepError where it cannot be built."""
         key = ("model", self.config.source_key, str(self.device))
-        return self.shared.once(key, lambda: models.build(self.config, self.device, self.shared))
+        return self.shared.once(key, lambda: factory.build(self.config, self.device, self.shared))
 
     def reference(self, phase: str) -> tuple[Any, float]:
         """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that.
@@ -45,8 +47,8 @@ class Source:
 
     def _reference(self, phase: str) -> tuple[Any, float]:
         model = self.model()
-        inputs, other = (models.example_inputs(self.config.timed, self.device, other) for other in (False, True))
-        with models.float32_mode("fp32"), locks.building(self.device, self.enter, phase):
+        inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (False, True))
+        with float32_mode("fp32"), locks.building(self.device, self.enter, phase):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
             spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
@@ -67,7 +69,7 @@ class Source:
     def _fake_quantized(self, model: Model, phase: str) -> columns.Accuracy:
         config = self.config
         reference, _ = self.reference(phase)
-        inputs = models.example_inputs(config.timed, self.device).to(models.DTYPE[config.base_precision])
-        with models.float32_mode("fp32"), locks.building(self.device, self.enter, phase):
+        inputs = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])
+        with float32_mode("fp32"), locks.building(self.device, self.enter, phase):
             outputs = model.module(*inputs.args, **inputs.kwargs)
         return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])

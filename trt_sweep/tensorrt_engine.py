@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from trt_sweep import models
 from trt_sweep.config.checks import Range
 from trt_sweep.config.sweep import NAMES, SPECIALIZATION, SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.machine import versions
+from trt_sweep.models import model
 
 
 @functools.cache
@@ -113,7 +113,7 @@ class Network:
             tensor = self._network.get_input(index)
             ranges = self._dynamic.get(index) or self._dynamic.get(tensor.name)
             if ranges:
-                profile.set_shape(tensor.name, *models.shapes_over_range(tuple(tensor.shape), ranges))
+                profile.set_shape(tensor.name, *model.shapes_over_range(tuple(tensor.shape), ranges))
         return profile
 
 

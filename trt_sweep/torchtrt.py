@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep import api, conversion, loading, models, probes, timing_cache
+from trt_sweep import api, conversion, loading, probes, timing_cache
 from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import Inputs
+from trt_sweep.models.inputs import inputs_over_range
+from trt_sweep.models.model import Inputs
 from trt_sweep.results.store import write_json
 
 AXES = frozenset(
@@ -184,7 +185,7 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
         filled = runtime.RuntimeCache(str(path))
         with contextlib.ExitStack() as once:
             attach(filled, once)
-            for inputs in models.inputs_over_range(config, settings.device):
+            for inputs in inputs_over_range(config, settings.device):
                 cast = inputs.to(settings.dtype)
                 module(*cast.args, **cast.kwargs)
             synchronize(settings.device)

@@ -17,16 +17,17 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, loading, models, plan, quantization
+from trt_sweep import backends, loading, plan, quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line, engine_key
 from trt_sweep.machine import devices, nvml
 from trt_sweep.machine.output import LOG, _write_to, captured
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.point import Plan, Point, Preview, Report
 from trt_sweep.results.record import Record
-from trt_sweep.sharing import Shared
 from trt_sweep.source import Source
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
@@ -111,7 +112,7 @@ class Worker:
         return Preview(engine_key(config, planned) or config.build_id, planned.partition)
 
     @contextlib.contextmanager
-    def aside(self, config: SweepConfig) -> Iterator[tuple[models.Model, backends.Settings]]:
+    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, backends.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
@@ -129,7 +130,7 @@ class Worker:
             )
             model = Source(config, device, self._shared).model()
             model, _ = quantization.prepared(model, config, device, self._shared)
-            with torch.no_grad(), models.float32_mode(config.precision):
+            with torch.no_grad(), float32_mode(config.precision):
                 yield model, settings
 
     def beside(self, pids: list[int]) -> None:

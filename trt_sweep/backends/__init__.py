@@ -28,11 +28,11 @@ from trt_sweep.engine_store import Store
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import locks
 from trt_sweep.measure import cuda_graph, memory
-from trt_sweep.models import DTYPE, Inputs, Model
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import DTYPE, Inputs, Model
 from trt_sweep.partition import DryRun
 from trt_sweep.probes import Probe
 from trt_sweep.results.columns import Build, Partition
-from trt_sweep.sharing import Shared
 
 T = TypeVar("T")
 

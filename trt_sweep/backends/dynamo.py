@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, partition, refusal, torchtrt, tracing
+from trt_sweep import api, loading, partition, refusal, torchtrt
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.models import Model
+from trt_sweep.models import tracing
+from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 from trt_sweep.results.store import write_json
 

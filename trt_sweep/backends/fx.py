@@ -16,7 +16,7 @@ from trt_sweep.backends import Compiled, Settings, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import Model
+from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 
 AXES = frozenset({"min_block_size", "compile"})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trt_sweep import tracing
 from trt_sweep.backends import Call, Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models import torch_compile, tracing
+from trt_sweep.models.model import Inputs, Model
 from trt_sweep.results.columns import Build
 
 AXES = frozenset({"inductor"})
@@ -32,7 +32,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1
     cast = model.to(settings.dtype)
-    made = tracing.compiled(cast, settings.stack, calls, mode=config.inductor.mode)
+    made = torch_compile.compiled(cast, settings.stack, calls, mode=config.inductor.mode)
     synchronize(settings.device)
     build_s = time.perf_counter() - start
     if config.cuda_graphs and made.skipped:
@@ -40,8 +40,8 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(settings.dtype)
-        return tracing.first_checked(lambda: made.call(*own.args, **own.kwargs))
+        return torch_compile.first_checked(lambda: made.call(*own.args, **own.kwargs))
 
     method: Any = "inductor" if config.cuda_graphs else None
     build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)
-    return Compiled(bind, build, running=tracing.without_recompiling, module=cast.module)
+    return Compiled(bind, build, running=torch_compile.without_recompiling, module=cast.module)

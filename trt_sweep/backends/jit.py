@@ -6,10 +6,10 @@ import time
 
 import torch
 
-from trt_sweep import tracing
 from trt_sweep.backends import Compiled, Settings, binding, captured
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.models import Model
+from trt_sweep.models import tracing
+from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 
 AXES = frozenset({"torchscript"})

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep import api, loading, models, tensorrt_engine, timing_cache, tracing
+from trt_sweep import api, loading, tensorrt_engine, timing_cache
 from trt_sweep.backends import Compiled, Settings, binding
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
-from trt_sweep.models import Model
+from trt_sweep.models import tracing
+from trt_sweep.models.inputs import inputs_over_range
+from trt_sweep.models.model import Model
 from trt_sweep.probes import EngineProbe
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.torchtrt import describe
@@ -68,7 +70,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     load = functools.partial(tensorrt_engine.Engine, engine, config, settings.device)
     runner = load()
     if config.runtime_cache == "warm":
-        for inputs in models.inputs_over_range(config, settings.device):
+        for inputs in inputs_over_range(config, settings.device):
             cast = inputs.to(settings.dtype)
             runner(*cast.args, **cast.kwargs)
         torch.cuda.synchronize(settings.device)

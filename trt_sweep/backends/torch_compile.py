@@ -16,11 +16,12 @@ import torch
 from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
-from trt_sweep import api, loading, partition, torchtrt, tracing
+from trt_sweep import api, loading, partition, torchtrt
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
-from trt_sweep.models import Model
+from trt_sweep.models import torch_compile
+from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
 
@@ -63,12 +64,12 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
     @contextlib.contextmanager
     def running() -> Iterator[None]:
-        with tracing.without_recompiling(), compiled.running():
+        with torch_compile.without_recompiling(), compiled.running():
             yield
 
     # It passes the weights of the module to the engines at each call.
     return dataclasses.replace(
-        compiled, bind=lambda inputs: tracing.first_checked(inner(inputs)), running=running, module=cast.module
+        compiled, bind=lambda inputs: torch_compile.first_checked(inner(inputs)), running=running, module=cast.module
     )
 
 
@@ -79,7 +80,7 @@ def _arguments(config: SweepConfig) -> dict[str, Any]:
 
 def _compiled(
     model: Model, stack: contextlib.ExitStack, options: dict[str, Any]
-) -> tuple[tracing.Graphs, list[torch.fx.GraphModule]]:
+) -> tuple[torch_compile.Graphs, list[torch.fx.GraphModule]]:
     loading.load()
     backend = lookup_backend("torch_tensorrt")
     found: list[torch.fx.GraphModule] = []
@@ -95,7 +96,7 @@ def _compiled(
         return module
 
     try:
-        return tracing.compiled(model, stack, backend=caught, options=options), found
+        return torch_compile.compiled(model, stack, backend=caught, options=options), found
     except BackendCompilerFailed as error:
         raise error.inner_exception from error  # the outer one names our function
 
@@ -104,7 +105,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     settings.phase("partition")
 
     def plan() -> tuple[Partition, dict[str, Any], Build]:
-        seen: list[tracing.Graphs] = []
+        seen: list[torch_compile.Graphs] = []
         dry_run = functools.partial(_dry_run, model, arguments, seen)
         planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
         return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
@@ -118,7 +119,9 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     return compiled
 
 
-def _dry_run(model: Model, arguments: dict[str, Any], seen: list[tracing.Graphs], size: int) -> list[partition.Dry]:
+def _dry_run(
+    model: Model, arguments: dict[str, Any], seen: list[torch_compile.Graphs], size: int
+) -> list[partition.Dry]:
     with contextlib.ExitStack() as stack, partition.trackers() as found:
         options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)

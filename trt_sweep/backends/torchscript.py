@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, models, torchtrt, tracing
+from trt_sweep import api, loading, torchtrt
 from trt_sweep.backends import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import Model
+from trt_sweep.models import tracing
+from trt_sweep.models.model import Model, shapes_over_range
 from trt_sweep.partition import FILE
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
@@ -99,7 +100,7 @@ def _input(kind: Any, model: Model, index: int) -> Any:
     tensor, ranges = model.inputs.args[index], model.dynamic.get(index)
     if ranges is None:
         return kind(tuple(tensor.shape), dtype=tensor.dtype)
-    least, opt, most = models.shapes_over_range(tensor.shape, ranges)
+    least, opt, most = shapes_over_range(tensor.shape, ranges)
     return kind(min_shape=least, opt_shape=opt, max_shape=most, dtype=tensor.dtype)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trt_sweep.errors import Unsupported, one_line
-from trt_sweep.models import Inputs
+from trt_sweep.models.model import Inputs
 
 WARMUP_CALLS = 3
 

@@ -24,14 +24,14 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from trt_sweep import calibration, models
+from trt_sweep import calibration
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import DTYPE, Inputs, Model
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.results.columns import Quantization
-from trt_sweep.sharing import Shared
 
 
 class NothingQuantized(SweepError):
@@ -131,7 +131,7 @@ def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Mode
     method, skipped = get(name), _skipped(model.module, config.quantization.skip)
     data = calibration.batches(config, device) if method.CALIBRATES else []
     start = time.perf_counter()
-    with torch.no_grad(), models.float32_mode("fp32"):
+    with torch.no_grad(), float32_mode("fp32"):
         try:
             made = method.quantize(model, DTYPE[config.base_precision], data, skipped)
         except (ImportError, NotImplementedError, AssertionError) as error:

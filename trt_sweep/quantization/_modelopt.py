@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models.model import Inputs, Model
 from trt_sweep.quantization import Quantized
 
 # modelopt 0.47 imports the other two without asking for them.

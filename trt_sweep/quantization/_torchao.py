@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.models import Model
+from trt_sweep.models.model import Model
 from trt_sweep.quantization import Quantized
 
 PACKAGES = ("torchao",)

@@ -6,9 +6,9 @@ import importlib
 
 import torch
 
-from trt_sweep import tracing
 from trt_sweep.errors import Unsupported, one_line
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models import tracing
+from trt_sweep.models.model import Inputs, Model
 from trt_sweep.quantization import Quantized
 
 PRECISION = "int8"

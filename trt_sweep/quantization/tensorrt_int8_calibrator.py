@@ -9,7 +9,7 @@ import torch
 
 from trt_sweep import api, loading
 from trt_sweep.errors import Unsupported
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models.model import Inputs, Model
 from trt_sweep.quantization import Quantized
 
 PRECISION = "int8"

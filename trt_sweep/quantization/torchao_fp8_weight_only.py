@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trt_sweep.models import Inputs, Model
+from trt_sweep.models.model import Inputs, Model
 from trt_sweep.quantization import Quantized, _torchao
 
 PRECISION = "fp8"

@@ -13,12 +13,13 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import models, resume
+from trt_sweep import resume
 from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
+from trt_sweep.models import factory
 from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.results import store, table
@@ -77,7 +78,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:
         raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
-    if found.model.factory.get("_target_") == models.HELD:
+    if found.model.factory.get("_target_") == factory.HELD:
         raise SweepError(
             f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
         )

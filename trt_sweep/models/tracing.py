@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
-import types
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +12,8 @@ import torch._dynamo.utils
 
 from trt_sweep.config.groups import InductorConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.errors import SweepError, Unsupported, one_line
-from trt_sweep.models import Model
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.models.model import Model
 
 
 def _by_name(model: Model) -> dict[str, torch.Tensor]:
@@ -75,95 +71,6 @@ def torchscript(model: Model, mode: str) -> torch.jit.ScriptModule:
         return scripted
     traced: torch.jit.ScriptModule = torch.jit.trace(model.module, model.inputs.args, check_trace=False, strict=False)
     return traced
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """What torch.compile made of a module: its callable, the number of graphs, and of breaks between them.
-
-    `skipped` counts the graphs that inductor did not put into CUDA graphs.
-    """
-
-    call: Callable[..., Any]
-    graphs: int
-    graph_breaks: int
-    skipped: int
-
-
-_alive = 0  # callables of torch.compile that are still in use
-
-
-def _release() -> None:
-    global _alive  # noqa: PLW0603
-    _alive -= 1
-    if not _alive:
-        torch.compiler.reset()
-
-
-def without_recompiling() -> contextlib.AbstractContextManager[Any]:
-    """Inside, a call that torch.compile would have to compile anew fails, since its time would not be a call's."""
-    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("fail_on_recompile")
-    return stance
-
-
-def _in_own_frame(module: torch.nn.Module) -> Callable[..., Any]:
-    """The module behind a function whose code object is its own.
-
-    torch.compile keeps what it compiled with the code object of the outermost frame, which all modules of a class
-    share: with several of them alive, one would find another's graphs, or meet the limit of how often one code is
-    compiled.
-    """
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return module(*args, **kwargs)
-
-    return types.FunctionType(forward.__code__.replace(), globals(), "forward", None, forward.__closure__)
-
-
-def _counts() -> tuple[int, int]:
-    counters = torch._dynamo.utils.counters
-    return counters["stats"]["unique_graphs"], counters["inductor"]["cudagraph_skips"]
-
-
-def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> Graphs:
-    """`torch.compile(module, **how)`, compiled by its first `calls` calls, in use until `stack` ends."""
-    global _alive  # noqa: PLW0603
-    _alive += 1
-    stack.callback(_release)
-    before = _counts()
-    for key, axes in model.dynamic.items():
-        tensor = model.inputs.args[key] if isinstance(key, int) else model.inputs.kwargs[key]
-        for axis, (least, _, most) in axes.items():
-            torch._dynamo.mark_dynamic(tensor, axis, min=least, max=most)
-    module = torch.compile(_in_own_frame(model.module), **how)
-    # Behind a graph break it goes on in frames of the module's own, which are shared.
-    with torch._dynamo.config.patch(recompile_limit=2**16, accumulated_recompile_limit=2**20):
-        for _ in range(calls):
-            module(*model.inputs.args, **model.inputs.kwargs)
-    graphs, skipped = (after - earlier for after, earlier in zip(_counts(), before, strict=True))
-    return Graphs(module, graphs, max(graphs - 1, 0), skipped)
-
-
-def first_checked(call: Callable[[], Any]) -> Callable[[], Any]:
-    """The call, whose first time raises Unsupported where it asks torch.compile for another graph."""
-    checked: list[bool] = []
-
-    def guarded() -> Any:
-        if checked:
-            return call()
-        try:
-            result = call()
-        except RuntimeError as error:
-            if "recompil" not in str(error):
-                raise
-            raise Unsupported(
-                "torch.compile's graph for the range does not hold at this size (it treats 0 and 1 apart): give this "
-                f"size a point of its own ({one_line(error, 200)})"
-            ) from error
-        checked.append(True)
-        return result
-
-    return guarded
 
 
 def require_cpp_compiler(what: str) -> None:

@@ -1,0 +1,149 @@
+"""From the configuration to a module and the inputs it is called with."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from trt_sweep.config.checks import Range
+from trt_sweep.config.model import ModelConfig
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.measure import accuracy
+from trt_sweep.models.cache import Shared
+from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.model import Model
+
+TORCHVISION = "torchvision.models.get_model"
+HELD = "trt_sweep.notebook.held"  # gives modules that are in memory, weights and all
+FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
+
+
+def check(model: ModelConfig) -> None:
+    """Raise SweepError for what can be known to be wrong before anything is built."""
+    if model.factory.get("_target_") == TORCHVISION:
+        from torchvision.models import get_model_weights, list_models
+
+        names = list_models()
+        if model.name not in names:
+            near = get_close_matches(model.name, names, 3)
+            raise SweepError(
+                f"model.name={model.name} is not a model of torchvision: "
+                + (
+                    f"did you mean {' or '.join(near)}?"
+                    if near
+                    else "python -c 'import torchvision; print(torchvision.models.list_models())' lists them"
+                )
+            )
+        known = list(get_model_weights(model.name).__members__)  # DEFAULT among them
+        if model.weights is not None and model.weights not in known and not Path(model.weights).is_file():
+            raise SweepError(
+                f"model.weights={model.weights} is neither a file nor weights of torchvision's {model.name}: use "
+                + ", ".join(known)
+                + " or the path of a state dict"
+            )
+    elif model.weights is not None and not Path(model.weights).is_file():
+        raise SweepError(
+            f"model.weights={model.weights} is not a file: give the path of a state dict saved with torch.save"
+        )
+
+
+def build(config: SweepConfig, device: torch.device, shared: Shared | None = None) -> Model:
+    """The module in FP32 and eval mode with its inputs on `device`, the same for the same seed on any device.
+
+    In `shared` one module serves all batch sizes. Raises SweepError where the factory, the weights or the inputs do not
+    work.
+    """
+    of_module = ("module", config.unsized.source_key, str(device))
+    module = (shared or Shared()).once(of_module, lambda: _seeded(config).to(device))
+    dynamic: dict[int | str, dict[int, Range]] = {}
+    positions = itertools.count()
+    for spec in config.model.inputs:
+        shape = [config.batch_size, *spec.shape] if spec.batched else spec.shape
+        ranges = {axis: (size[0], size[1], size[2]) for axis, size in enumerate(shape) if isinstance(size, list)}
+        key = next(positions) if spec.name is None else spec.name
+        if ranges:
+            dynamic[key] = ranges
+    fixed = config.at(config.dynamic[1]) if config.dynamic else config
+    return Model(module, example_inputs(fixed, device), dynamic)
+
+
+def _seeded(config: SweepConfig) -> torch.nn.Module:
+    model = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed)
+        module = _module(model).float().eval().requires_grad_(False)
+        if model.factory.get("_target_") == TORCHVISION and model.weights is None:
+            _wake_faded_signal(module, config)
+    return module
+
+
+def _module(model: ModelConfig) -> torch.nn.Module:
+    factory, file = dict(model.factory), None
+    if model.weights is not None:
+        if Path(model.weights).is_file():
+            file = Path(model.weights)
+        else:
+            factory["weights"] = model.weights
+    try:
+        module = instantiate(factory, _convert_="all")
+    except InstantiationException as error:
+        raise SweepError(f"model.factory cannot be built: {one_line(error.__cause__ or error)}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise SweepError(
+            f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module"
+        )
+    if file is not None:
+        _load(module, file)
+    elif model.weights is None and factory.get("_target_") != HELD:
+        _wake_zero_heads(module)
+    return module
+
+
+def _load(module: torch.nn.Module, file: Path) -> None:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+        module.load_state_dict(state)
+    except Exception as error:
+        raise SweepError(
+            f"model.weights={file} is not a state dict of this model ({one_line(error, 200)}): "
+            "save one with torch.save(module.state_dict(), path)"
+        ) from error
+
+
+def _wake_zero_heads(module: torch.nn.Module) -> None:
+    """Re-draw layers initialised to zero (torchvision's vit heads): a constant output checks nothing."""
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if (
+            isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
+            and isinstance(weight, torch.Tensor)
+            and not weight.any()
+        ):
+            layer.reset_parameters()
+
+
+def _wake_faded_signal(module: torch.nn.Module, config: SweepConfig) -> None:
+    """Re-draw the convolutions where the input hardly reaches the output, which then checks nothing.
+
+    The output of torchvision's googlenet is constant, that of its mobilenet_v2 too small for FP16. He et al., Delving
+    Deep into Rectifiers (2015), equation 10, keeps the signal's variance from layer to layer.
+    """
+    fixed = dataclasses.replace(config.timed, batch_size=1)
+    with torch.no_grad():
+        one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
+        output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
+        loud = all(bool(tensor.abs().max() > torch.finfo(torch.float16).tiny) for tensor in accuracy.tensors(output))
+        if loud and accuracy.spread(output, other) > FADED:
+            return
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")

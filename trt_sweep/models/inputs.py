@@ -1,0 +1,98 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from trt_sweep.config.model import InputConfig
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.models.model import Inputs
+
+# Inputs have seeds of their own: from the seed of the weights torch would draw the same numbers, and the first layer's
+# first weights would follow the input. Its generators take 32 bits of a seed.
+OF_INPUTS = 1 << 31
+
+
+def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
+    """The inputs of a point whose sizes are all fixed, on `device`, which the model's seed decides.
+
+    Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
+    """
+    generator = torch.Generator().manual_seed((config.model.seed + other) ^ OF_INPUTS)
+    args, kwargs = [], {}
+    for spec in config.model.inputs:
+        tensor = _input(spec, config.batch_size, generator).to(device)
+        if spec.name is None:
+            args.append(tensor)
+        else:
+            kwargs[spec.name] = tensor
+    return Inputs(tuple(args), kwargs)
+
+
+def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
+    """The inputs at min, opt and max of the dynamic dimension; those of the point where it has none."""
+    return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
+
+
+def samples(inputs: Inputs, config: SweepConfig) -> int:
+    """How many samples these inputs hold; 1 where none has a batch dimension."""
+    return next((len(tensor) for _, tensor, batched in _by_spec(inputs, config) if batched), 1)
+
+
+def joined(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
+    """All of these samples in one; what has no batch dimension is the first's."""
+    made: dict[int | str, torch.Tensor] = {}
+    for rows in zip(*(_by_spec(inputs, config) for inputs in several), strict=True):
+        key, tensor, batched = rows[0]
+        made[key] = torch.cat([row[1] for row in rows]) if batched else tensor
+    return _keyed(made)
+
+
+def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
+    """The first `most` samples as inputs of the size that the point is timed at, each with the samples that count.
+
+    The last one is filled up with its own first sample.
+    """
+    number, size = min(samples(inputs, config), most or sys.maxsize), config.timed.batch_size
+    for start in range(0, number, size):
+        keep = min(size, number - start)
+        cut = {
+            key: torch.cat(
+                [tensor[start : start + keep], tensor[start : start + 1].expand(size - keep, *tensor[0].shape)]
+            )
+            if batched
+            else tensor
+            for key, tensor, batched in _by_spec(inputs, config)
+        }
+        yield _keyed(cut), keep
+
+
+def _keyed(tensors: dict[int | str, torch.Tensor]) -> Inputs:
+    """Inputs of tensors by their position or name."""
+    args = tuple(tensor for key, tensor in tensors.items() if isinstance(key, int))
+    return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
+
+
+def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
+    """Each tensor, by its position or name, with whether it has a batch dimension."""
+    positions = itertools.count()
+    for spec in config.model.inputs:
+        key: int | str = next(positions) if spec.name is None else spec.name
+        yield key, inputs.args[key] if isinstance(key, int) else inputs.kwargs[key], spec.batched
+
+
+def _input(spec: InputConfig, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+    """A tensor on the CPU; drawn there so that every device sees the same values."""
+    shape = [batch_size, *spec.shape] if spec.batched else spec.shape
+    dtype = torch.float32 if spec.dtype == "float" else getattr(torch, spec.dtype)
+    if dtype == torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).bool()
+    if spec.low is None or spec.high is None:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if dtype.is_floating_point:
+        return (torch.rand(shape, generator=generator) * (spec.high - spec.low) + spec.low).to(dtype)
+    return torch.randint(int(spec.low), int(spec.high), shape, generator=generator, dtype=dtype)

@@ -1,0 +1,102 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from trt_sweep.config.checks import Range
+
+DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of a module's forward, on one device."""
+
+    args: tuple[torch.Tensor, ...]
+    kwargs: dict[str, torch.Tensor]
+
+    def to(self, dtype: torch.dtype, channels_last: bool = False) -> Inputs:
+        """FP32 tensors in `dtype`, others as they are; 4-d ones laid out channels-last if asked."""
+
+        def cast(tensor: torch.Tensor) -> torch.Tensor:
+            tensor = tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+            if channels_last and tensor.dim() == 4:
+                return tensor.contiguous(memory_format=torch.channels_last)
+            return tensor
+
+        return Inputs(tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
+
+    def by_position(self) -> Inputs:
+        """All of them by position, those by keyword behind the others."""
+        return Inputs((*self.args, *self.kwargs.values()), {})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A module in eval mode with inputs for it.
+
+    `dynamic` says which dimensions of which inputs have a range: the number of a positional input or the name of a
+    keyword, then the dimension, then (min, opt, max). The inputs have the size opt there. A `typed` module has the
+    types that it is to have, and is not cast. `lowering` gives what torch.export and Torch-TensorRT need around them.
+    """
+
+    module: torch.nn.Module
+    inputs: Inputs
+    dynamic: dict[int | str, dict[int, Range]] = field(default_factory=dict)
+    typed: bool = False
+    lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+
+    @property
+    def convolutions(self) -> int:
+        """How many kinds of convolutions cuDNN has an algorithm to choose for; 1 where they cannot be looked into."""
+        modules = list(self.module.modules())
+        settings = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        kinds = {
+            (type(module), *(getattr(module, name) for name in settings))
+            for module in modules
+            if isinstance(module, torch.nn.modules.conv._ConvNd)
+        }
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        hidden = any(isinstance(module, torch.jit.ScriptModule) for module in modules) or any(
+            tensor.dim() > 3 for tensor in tensors if not is_lazy(tensor)
+        )
+        return len(kinds) or int(hidden)
+
+    def __call__(self) -> Any:
+        return self.module(*self.inputs.args, **self.inputs.kwargs)
+
+    def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
+        """A copy whose FP32 weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
+        module = self.module
+        if not self.typed:
+            module = copy.deepcopy(module).to(dtype)
+            if channels_last:
+                module = module.to(memory_format=torch.channels_last)
+        return dataclasses.replace(self, module=module, inputs=self.inputs.to(dtype, channels_last))
+
+
+def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:
+    """A shape at min, opt and max of those dimensions that have a range."""
+    return [tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(shape)) for end in range(3)]
+
+
+@contextlib.contextmanager
+def float32_mode(precision: str, cudnn_benchmark: bool = False) -> Iterator[None]:
+    """Allow TF32 in torch's own kernels for `tf32`, forbid it otherwise; put the settings back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn.benchmark = cudnn_benchmark
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
