@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from trt_sweep import engine_store
-from trt_sweep.engine_store import Store, Tally
+from trt_sweep.backends import engine_store
+from trt_sweep.backends.engine_store import Store, Tally
 
 
 class Builder:
@@ -113,7 +113,7 @@ def test_of_two_that_want_an_engine_one_builds(tmp_path):
 
 def test_a_builder_that_is_killed_holds_nobody_up(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from trt_sweep.engine_store import Store\n"
+        "import sys, time; from pathlib import Path; from trt_sweep.backends.engine_store import Store\n"
         "def make():\n    print('building', flush=True); time.sleep(60)\n"
         "Store(Path(sys.argv[1])).build(lambda: {}, make)"
     )

@@ -9,7 +9,8 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import backends, evaluation, first_calls
+from trt_sweep import evaluation, first_calls
+from trt_sweep.backends import base
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import memory
 from trt_sweep.models.cache import Shared
@@ -33,7 +34,7 @@ def made(function) -> tuple[first_calls.FirstCalls, list[str]]:
         yield
         done.append("out")
 
-    compiled = backends.Compiled(bind, held=memory.Build(CPU))
+    compiled = base.Compiled(bind, held=memory.Build(CPU))
     return first_calls.make(
         compiled, source.config, CPU, source.reference("x")[0], running=running, enter=done.append
     ), done
@@ -61,7 +62,7 @@ def test_the_evaluation_is_of_the_build(monkeypatch):
     monkeypatch.setattr(evaluation, "name", lambda config: "top1")
     source = Source(dataclasses.replace(eager(), accuracy=how), CPU, Shared())
     module = source.model().module
-    compiled = backends.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))
+    compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))
     reference, _ = source.reference("x")
     found = first_calls.make(compiled, source.config, CPU, reference, running=contextlib.nullcontext, enter=print)
     assert (found.accuracy.evaluation, found.accuracy.evaluation_name) == (0.5, "top1")

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from trt_sweep import backends, job
+from trt_sweep.backends import cuda_graph
+from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.engine_store import PRIVATE
 from trt_sweep.machine import devices, nvml, versions
-from trt_sweep.measure import cuda_graph, health, measurement, timer
+from trt_sweep.measure import health, measurement, timer
 from trt_sweep.models.model import Inputs
 from trt_sweep.plan import effective
 from trt_sweep.point import Point

@@ -11,6 +11,7 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job, rows
+from trt_sweep.backends import base
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -117,7 +118,7 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
 def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):
     compile = backends.get("eager").compile
 
-    def refuses(model: Model, settings: backends.Settings) -> backends.Compiled:
+    def refuses(model: Model, settings: base.Settings) -> base.Compiled:
         if settings.config.dynamic:
             raise Refused("no dynamic shapes")
         return compile(model, settings)
@@ -185,7 +186,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     """Without a GPU it never does, so a backend has to say that it did."""
     eager = backends.get("eager")
 
-    def chosen(model: Model, settings: backends.Settings) -> backends.Compiled:
+    def chosen(model: Model, settings: base.Settings) -> base.Compiled:
         found = compiled(model, settings)
         return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True, cudnn_choices=1))
 

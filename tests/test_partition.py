@@ -9,6 +9,7 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import loading, partition
+from trt_sweep.backends import base
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.factory import TORCHVISION, build
@@ -32,7 +33,7 @@ def googlenet():
     return model, torch.export.export(model.module, model.inputs.args)
 
 
-def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[partition.Dry]:
+def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[base.Dry]:
     with partition.trackers() as found:
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
     return [(found[0] if found else None, graph)]

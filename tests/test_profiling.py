@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from trt_sweep import backends, profiling, trace
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported

@@ -13,6 +13,7 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import api, backends, plan, quantization
+from trt_sweep.backends import base
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -114,8 +115,8 @@ def test_int8_is_exported_as_an_operator_and_no_extension_is_compiled():
     assert extensions.get_cuda_ext.extension is extensions.get_cuda_ext_fp8.extension is None
 
 
-def settings(point: SweepConfig, folder: Path, stack: contextlib.ExitStack) -> backends.Settings:
-    return backends.Settings(point, CPU, folder, lambda _: None, lambda _: None, stack)
+def settings(point: SweepConfig, folder: Path, stack: contextlib.ExitStack) -> base.Settings:
+    return base.Settings(point, CPU, folder, lambda _: None, lambda _: None, stack)
 
 
 REFUSED = {

@@ -8,7 +8,7 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends, job
-from trt_sweep.backends import Compiled
+from trt_sweep.backends.base import Compiled
 from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig

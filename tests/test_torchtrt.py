@@ -11,7 +11,7 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import api, torchtrt
-from trt_sweep.backends import Settings
+from trt_sweep.backends.base import Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from pathlib import Path
 
+from trt_sweep.backends.engine_store import PAUSED, PRIVATE, write_paused
 from trt_sweep.config.groups import LimitsConfig
-from trt_sweep.engine_store import PAUSED, PRIVATE, write_paused
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Child, Lost
 from trt_sweep.point import Point

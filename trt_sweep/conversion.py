@@ -20,9 +20,10 @@ from unittest import mock
 import torch
 from torch.fx.node import map_arg
 
-from trt_sweep import api, engine_store, tensorrt_engine
-from trt_sweep.backends import Settings
-from trt_sweep.engine_store import Tally
+from trt_sweep import api, tensorrt_engine
+from trt_sweep.backends import engine_store
+from trt_sweep.backends.base import Settings
+from trt_sweep.backends.engine_store import Tally
 from trt_sweep.machine import versions
 
 # Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trt_sweep import backends, evaluation
-from trt_sweep.backends import Compiled, Running
+from trt_sweep.backends.base import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from trt_sweep import backends, first_calls, tensorrt_engine
+from trt_sweep.backends import base
+from trt_sweep.backends.engine_store import Store
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.engine_store import Store
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.measure import health, memory
@@ -58,7 +59,7 @@ class _Built:
 
     point_id: str
     model: Model
-    compiled: backends.Compiled
+    compiled: base.Compiled
     error: Exception | None = None
     phase: str = "model"
 
@@ -70,7 +71,7 @@ def _bare(error: Exception) -> Exception:
     return bare.with_traceback(None)
 
 
-def engine_key(config: SweepConfig, compiled: backends.Compiled) -> str | None:
+def engine_key(config: SweepConfig, compiled: base.Compiled) -> str | None:
     """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
     partition_id = compiled.partition.partition_id
     alone = not config.reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
@@ -120,7 +121,7 @@ class Line:
         self._job, self.point, self.config, self.folder = job, point, point.config, folder
         self.phase = "model"
         self.device: torch.device | None = None
-        self.compiled = backends.Compiled(None)
+        self.compiled = base.Compiled(None)
         self.timers: list[Timer] = []
         self.measurement: Measurement | None = None
         self.accuracy = columns.Accuracy()
@@ -252,16 +253,16 @@ class Line:
         self.phase = phase
         self._job.hear(phase)
 
-    def _settings(self, device: torch.device) -> backends.Settings:
+    def _settings(self, device: torch.device) -> base.Settings:
         config, job = self.config, self._job
         store = dataclasses.replace(job.store, read=config.reuse and config.measure.rebuilds == 1)
         hear, keep, reuse = self._enter, self._keep, self._built_before
-        return backends.Settings(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
+        return base.Settings(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
 
     def _source(self, device: torch.device) -> Source:
         return Source(self.config, device, self._job.shared, self._enter)
 
-    def _keep(self, compiled: backends.Compiled) -> None:
+    def _keep(self, compiled: base.Compiled) -> None:
         self.compiled = compiled
         self.write()  # interrupted, unless more comes of it: what is known outlives a crash
         self._job.hear(self.phase)
@@ -295,7 +296,7 @@ class Line:
             status = self._check(device) if self._same is None else self._as_timed(self._same)
         return self._round() if status == "ok" else status
 
-    def _build(self, backend: backends.Backend, device: torch.device) -> None:
+    def _build(self, backend: base.Backend, device: torch.device) -> None:
         config = self.config
         shared = self._job.shared
         settings = self._settings(device)
@@ -333,14 +334,14 @@ class Line:
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, self)
 
-    def _compile(self, model: Model, settings: backends.Settings) -> backends.Compiled:
+    def _compile(self, model: Model, settings: base.Settings) -> base.Compiled:
         held = memory.Build(settings.device)
         with held.charged():
             compiled = backends.get(self.config.backend).compile(model, settings)
         # One that was built for another point brings what it holds along.
         return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
 
-    def _built_before(self, planned: backends.Compiled) -> backends.Compiled | None:
+    def _built_before(self, planned: base.Compiled) -> base.Compiled | None:
         key = engine_key(self.config, planned)
         found: Line | None = self._job.shared.get(key) if key is not None else None
         if found is None:

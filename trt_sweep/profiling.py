@@ -19,7 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends, trace
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from trt_sweep import isolation, preview, resume, rows
 from trt_sweep.ahead import Ahead
+from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
-from trt_sweep.engine_store import PRIVATE
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import torch
 
 from trt_sweep import api, conversion, loading, probes, timing_cache
-from trt_sweep.backends import Bind, Call, Compiled, Running, Settings, binding
+from trt_sweep.backends.base import Bind, Call, Compiled, Running, Settings, binding
+from trt_sweep.backends.engine_store import Store
 from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
-from trt_sweep.engine_store import Store
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.inputs import inputs_over_range

@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from trt_sweep import backends, loading, plan, quantization
+from trt_sweep.backends import base
+from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line, engine_key
 from trt_sweep.machine import devices, nvml
@@ -112,7 +113,7 @@ class Worker:
         return Preview(engine_key(config, planned) or config.build_id, planned.partition)
 
     @contextlib.contextmanager
-    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, backends.Settings]]:
+    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, base.Settings]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
@@ -125,7 +126,7 @@ class Worker:
             folder = Path(name)
             stack.enter_context(captured(folder / LOG))
             store = dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED)
-            settings = backends.Settings(
+            settings = base.Settings(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
             model = Source(config, device, self._shared).model()

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from trt_sweep.backends import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, Settings, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from trt_sweep import api, loading, partition, refusal, torchtrt
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends import base
+from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
@@ -45,7 +46,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return dataclasses.replace(planned, build=build)
 
 
-def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
+def dry_runs(model: Model, settings: Settings) -> base.DryRun:
     """Export; what is given back partitions, as often as it is called, and builds nothing."""
     arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
@@ -90,7 +91,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     settings.phase("partition")
     size = arguments["min_block_size"]
 
-    def dry_run(size: int) -> list[partition.Dry]:
+    def dry_run(size: int) -> list[base.Dry]:
         return settings.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
 
     # No other axis reaches the partitioner.

@@ -12,7 +12,7 @@ import time
 import torch
 
 from trt_sweep import api, loading, torchtrt
-from trt_sweep.backends import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, Settings, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trt_sweep.backends import Call, Compiled, Settings
+from trt_sweep.backends.base import Call, Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize

@@ -18,9 +18,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from trt_sweep import api, loading, tensorrt_engine, timing_cache
-from trt_sweep.backends import Compiled, Settings, binding
+from trt_sweep.backends.base import Compiled, Settings, binding
+from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.config.sweep import NAMES, SweepConfig
-from trt_sweep.engine_store import surroundings
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import tracing

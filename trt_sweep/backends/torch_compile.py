@@ -17,7 +17,8 @@ from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep import api, loading, partition, torchtrt
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends import base
+from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import torch_compile
@@ -41,7 +42,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return _plan(model.to(settings.dtype), settings, arguments)
 
 
-def dry_runs(model: Model, settings: Settings) -> partition.DryRun:
+def dry_runs(model: Model, settings: Settings) -> base.DryRun:
     """What traces and partitions, as often as it is called, and builds nothing."""
     return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
 
@@ -119,9 +120,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     return compiled
 
 
-def _dry_run(
-    model: Model, arguments: dict[str, Any], seen: list[torch_compile.Graphs], size: int
-) -> list[partition.Dry]:
+def _dry_run(model: Model, arguments: dict[str, Any], seen: list[torch_compile.Graphs], size: int) -> list[base.Dry]:
     with contextlib.ExitStack() as stack, partition.trackers() as found:
         options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trt_sweep import api, loading, torchtrt
-from trt_sweep.backends import Compiled, Settings
+from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize

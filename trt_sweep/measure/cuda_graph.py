@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.errors import Unsupported, one_line
-from trt_sweep.models.model import Inputs
+from trt_sweep.errors import one_line
 
 WARMUP_CALLS = 3
 
@@ -37,32 +36,3 @@ def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cud
     except RuntimeError as error:
         torch.cuda.synchronize(device)
         raise CaptureError(one_line(error).partition(" Search for")[0]) from error
-
-
-def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) -> Callable[[], Any]:
-    """A callable that replays `function(*args, **kwargs)` as one CUDA graph, captured at its first call.
-
-    Each call copies the caller's inputs into the graph's own, as a service must; the outputs are the graph's, and the
-    next call overwrites them. The first call raises Unsupported, with CUDA's reason, where the function cannot be
-    captured.
-    """
-    given = [*inputs.args, *inputs.kwargs.values()]
-    own = Inputs(
-        tuple(tensor.clone() for tensor in inputs.args), {k: tensor.clone() for k, tensor in inputs.kwargs.items()}
-    )
-    static = [*own.args, *own.kwargs.values()]
-    captured: list[tuple[torch.cuda.CUDAGraph, Any]] = []
-
-    def call() -> Any:
-        if not captured:
-            try:
-                captured.append(record(lambda: function(*own.args, **own.kwargs), device))
-            except CaptureError as error:
-                raise Unsupported(f"cuda_graphs=true: CUDA cannot capture this call ({error})") from error
-        if static:
-            torch._foreach_copy_(static, given)
-        graph, outputs = captured[0]
-        graph.replay()
-        return outputs
-
-    return call

@@ -18,16 +18,11 @@ from unittest import mock
 import torch
 
 from trt_sweep import api, loading
+from trt_sweep.backends.base import Dry, DryRun
 from trt_sweep.results.columns import Partition
 
 FILE = "partition.json"
 COMPILER = "torch_tensorrt.dynamo._compiler"
-
-
-# The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before
-# it partitions), and the partitioned graph whose engines are still graphs.
-Dry = tuple[Any, torch.fx.GraphModule]
-DryRun = Callable[[int], list[Dry]]  # by min_block_size
 Once = Callable[[str, Callable[[], list[int]]], list[int]]
 
 
