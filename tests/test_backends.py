@@ -12,7 +12,7 @@ from conftest import needs_tensorrt
 
 from trt_sweep import backends, tensorrt_engine
 from trt_sweep.__main__ import CONF
-from trt_sweep.backends import onnx
+from trt_sweep.backends.paths import onnx
 from trt_sweep.config.groups import TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig

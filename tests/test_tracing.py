@@ -7,6 +7,7 @@ import contextlib
 import pytest
 import torch
 
+from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.groups import InductorConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -143,11 +144,11 @@ def test_mode_and_cuda_graphs_say_the_same(mode, graphs, device, effective):
     config = SweepConfig(
         model=model, backend="inductor", inductor=InductorConfig(mode), cuda_graphs=graphs, device=device
     )
-    found = tracing.effective_inductor(config)
+    found = _inductor.effective_inductor(config)
     assert (found.inductor.mode, found.cuda_graphs) == effective
 
 
 def test_a_missing_compiler_is_named():
     missing = torch._inductor.config.patch({"cpp.cxx": ("/no/such/compiler",)})
     with missing, pytest.raises(SweepError, match=r"backend=inductor needs a C\+\+ compiler.*g\+\+.*CXX"):
-        tracing.require_cpp_compiler("backend=inductor")
+        _inductor.require_cpp_compiler("backend=inductor")

@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 from trt_sweep.backends.base import Call, Compiled, Settings
+from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models import torch_compile, tracing
+from trt_sweep.models import torch_compile
 from trt_sweep.models.model import Inputs, Model
 from trt_sweep.results.columns import Build
 
@@ -21,8 +22,8 @@ STORED = False
 
 def effective(config: SweepConfig) -> SweepConfig:
     if config.device == "cpu":  # on a GPU it generates Triton
-        tracing.require_cpp_compiler("backend=inductor")
-    return tracing.effective_inductor(config)
+        _inductor.require_cpp_compiler("backend=inductor")
+    return _inductor.effective_inductor(config)
 
 
 def compile(model: Model, settings: Settings) -> Compiled:

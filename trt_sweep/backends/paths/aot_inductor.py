@@ -11,6 +11,7 @@ import time
 import torch
 
 from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
@@ -23,8 +24,8 @@ STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    tracing.require_cpp_compiler("backend=aot_inductor")
-    return tracing.effective_inductor(config)
+    _inductor.require_cpp_compiler("backend=aot_inductor")
+    return _inductor.effective_inductor(config)
 
 
 def compile(model: Model, settings: Settings) -> Compiled:
