@@ -10,9 +10,10 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import backends, tensorrt_engine
+from trt_sweep import backends
 from trt_sweep.__main__ import CONF
 from trt_sweep.backends.paths import onnx
+from trt_sweep.backends.tensorrt import network
 from trt_sweep.config.groups import TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -81,14 +82,14 @@ def test_the_parser_says_what_it_does_not_take(tmp_path: Path):
     exported = torch.onnx.export(Determinant().eval(), (torch.randn(2, 3, 3),), dynamo=True, verbose=False)
     exported.save(str(file))
     with pytest.raises(Unsupported, match=r"ONNX parser does not take this model: .*Det"):
-        tensorrt_engine.Network(file, {})
+        network.Network(file, {})
 
 
 @needs_tensorrt
 def test_a_network_builds_the_same_engine_twice(tmp_path: Path):
     file = tmp_path / "linear.onnx"
     torch.onnx.export(torch.nn.Linear(3, 2).eval(), (torch.randn(4, 3),), dynamo=True, verbose=False).save(str(file))
-    one, two = (tensorrt_engine.Network(file, {}).build(None, tf32=False) for _ in range(2))
+    one, two = (network.Network(file, {}).build(None, tf32=False) for _ in range(2))
     assert one and one == two
 
 

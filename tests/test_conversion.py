@@ -13,9 +13,10 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, conversion, loading, partition, timing_cache
+from trt_sweep import api, conversion, loading, partition
 from trt_sweep.backends.base import Settings
 from trt_sweep.backends.engine_store import Store, digest
+from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions

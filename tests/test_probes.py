@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trt_sweep import probes
+from trt_sweep.backends.tensorrt import layer_timers
 from trt_sweep.machine import versions
 
 FILE = """[
@@ -43,8 +43,8 @@ class Module:
 
 def test_the_cpp_runtime_reports_sums_and_each_call_is_their_difference():
     module = Module()
-    probe = probes.of_module(module)
-    assert isinstance(probe, probes.CppProbe) and probe.runtime == "cpp"
+    probe = layer_timers.of_module(module)
+    assert isinstance(probe, layer_timers.CppProbe) and probe.runtime == "cpp"
     probe.attach()
     with pytest.raises(RuntimeError, match="wrote no profile"):
         probe.reported()
@@ -68,10 +68,10 @@ def test_the_runtime_is_told_by_the_modules():
     class TRTEngine:
         pass
 
-    assert probes.runtime_of(PythonTorchTensorRTModule()) == "python"  # up to 2.12
-    assert probes.runtime_of(SimpleNamespace(engine=TRTEngine())) == "python"  # from 2.13 on
-    assert probes.runtime_of(SimpleNamespace(engine=object())) == "cpp"
-    assert isinstance(probes.of_module(PythonTorchTensorRTModule()), probes.PythonProbe)
+    assert layer_timers.runtime_of(PythonTorchTensorRTModule()) == "python"  # up to 2.12
+    assert layer_timers.runtime_of(SimpleNamespace(engine=TRTEngine())) == "python"  # from 2.13 on
+    assert layer_timers.runtime_of(SimpleNamespace(engine=object())) == "cpp"
+    assert isinstance(layer_timers.of_module(PythonTorchTensorRTModule()), layer_timers.PythonProbe)
 
 
 @pytest.mark.skipif(versions.flavor() is None, reason="no TensorRT installed")
@@ -88,7 +88,7 @@ def test_the_python_runtime_hands_times_to_our_profiler(own_context):
 
     if own_context:
         PythonTorchTensorRTModule.context = context
-    probe = probes.of_module(PythonTorchTensorRTModule())
+    probe = layer_timers.of_module(PythonTorchTensorRTModule())
     probe.attach()
     context.profiler.report_layer_time("conv", 0.5)
     context.profiler.report_layer_time("fc", 0.25)

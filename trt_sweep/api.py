@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep import timing_cache
+from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, require
 from trt_sweep.machine import versions

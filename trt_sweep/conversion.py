@@ -20,10 +20,11 @@ from unittest import mock
 import torch
 from torch.fx.node import map_arg
 
-from trt_sweep import api, tensorrt_engine
+from trt_sweep import api
 from trt_sweep.backends import engine_store
 from trt_sweep.backends.base import Settings
 from trt_sweep.backends.engine_store import Tally
+from trt_sweep.backends.tensorrt import library
 from trt_sweep.machine import versions
 
 # Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.
@@ -103,7 +104,7 @@ def _telling(profiling_verbosity: str | None) -> Iterator[None]:
 
     def populated(self: Any, *args: Any, **kwargs: Any) -> Any:
         config = populate(self, *args, **kwargs)
-        config.profiling_verbosity = tensorrt_engine.verbosity(profiling_verbosity)
+        config.profiling_verbosity = library.verbosity(profiling_verbosity)
         return config
 
     with mock.patch.object(interpreter, "_populate_trt_builder_config", populated):

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls, tensorrt_engine
+from trt_sweep import backends, first_calls
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import Store
+from trt_sweep.backends.tensorrt import engine
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.machine import devices, locks, nvml, versions
@@ -318,7 +319,7 @@ class Line:
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
             with locks.building(device, self._enter, self.phase):
-                tensorrt_engine.set_up(device)
+                engine.set_up(device)
         error: Exception | None = None
         try:
             with float32_mode(config.precision):

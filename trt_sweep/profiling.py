@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends, trace
 from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, Probe
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.layers import pictures
@@ -27,7 +28,6 @@ from trt_sweep.machine import locks
 from trt_sweep.measure import clocks
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Inputs, Model, float32_mode
-from trt_sweep.probes import LayerTimes, Probe
 from trt_sweep.results.columns import Profile
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.store import write_json

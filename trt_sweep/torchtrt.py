@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep import api, conversion, loading, probes, timing_cache
+from trt_sweep import api, conversion, loading
 from trt_sweep.backends.base import Bind, Call, Compiled, Running, Settings, binding
 from trt_sweep.backends.engine_store import Store
+from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.errors import Unsupported
@@ -115,7 +116,7 @@ def finish(
     configure_runtime(modules, module, settings)
     bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
     build = dataclasses.replace(planned.build, **changes)
-    inside = [probes.of_module(child) for child in engine_modules(modules)]
+    inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None
     return dataclasses.replace(
         planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside, module=holds
@@ -158,7 +159,7 @@ def describe(engines: list[bytes]) -> dict[str, Any]:
 
 def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
     """The runtime that executes the engines of compiled modules; None without an engine."""
-    return next((probes.runtime_of(child) for child in engine_modules(modules)), None)
+    return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
 
 
 def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: Settings) -> None:

@@ -12,12 +12,12 @@ import torch
 
 from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import Store
+from trt_sweep.backends.tensorrt.layer_timers import Probe
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import memory
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import DTYPE, Inputs, Model
-from trt_sweep.probes import Probe
 from trt_sweep.results.columns import Build, Partition
 
 T = TypeVar("T")

@@ -17,16 +17,19 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep import api, loading, tensorrt_engine, timing_cache
+from trt_sweep import api, loading
 from trt_sweep.backends.base import Compiled, Settings, binding
 from trt_sweep.backends.engine_store import surroundings
+from trt_sweep.backends.tensorrt import timing_cache
+from trt_sweep.backends.tensorrt.engine import Engine
+from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
+from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import tracing
 from trt_sweep.models.inputs import inputs_over_range
 from trt_sweep.models.model import Model
-from trt_sweep.probes import EngineProbe
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.torchtrt import describe
 
@@ -67,7 +70,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     build = dataclasses.replace(planned.build, **built, **describe([engine]))
     settings.keep(dataclasses.replace(planned, build=build))
 
-    load = functools.partial(tensorrt_engine.Engine, engine, config, settings.device)
+    load = functools.partial(Engine, engine, config, settings.device)
     runner = load()
     if config.runtime_cache == "warm":
         for inputs in inputs_over_range(config, settings.device):
@@ -88,7 +91,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     return dataclasses.replace(planned, bind=bind, build=build, probes=[EngineProbe(runner, modules)])
 
 
-def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+def _built(network: Network, settings: Settings) -> tuple[bytes, dict[str, Any]]:
     """The engine, and the columns that its build decides."""
     config, cache = settings.config, None
     if config.cache is not None:
@@ -121,9 +124,7 @@ def _built(network: tensorrt_engine.Network, settings: Settings) -> tuple[bytes,
     return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
-def _parsed(
-    model: Model, settings: Settings
-) -> tuple[tensorrt_engine.Network, Compiled, pytree.TreeSpec, dict[str, str]]:
+def _parsed(model: Model, settings: Settings) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
     """The network, what is known of the point by now, how its outputs are put together, and `_modules`."""
     settings.phase("export")
     cast = model.to(settings.dtype)
@@ -140,7 +141,7 @@ def _parsed(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         exported.save(str(file), external_data=True)  # one file alone may not exceed 2 GB
-        network = tensorrt_engine.Network(file, cast.dynamic)
+        network = Network(file, cast.dynamic)
     operators = len(exported.model.graph)
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
-from trt_sweep.tensorrt_engine import Engine, library
+from trt_sweep.backends.tensorrt.engine import Engine
+from trt_sweep.backends.tensorrt.library import library
 
 LayerTimes = list[tuple[str, float]]  # ms, in the order of execution
 # The C++ runtime writes names into JSON as they are, quotes included, so a line is read for itself.
