@@ -18,8 +18,10 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import loading
-from trt_sweep.api import FIXED, FRONTENDS, OURS, Api, Parameter, _converted, torch_tensorrt
+from trt_sweep.backends.torchtrt import loading
+from trt_sweep.backends.torchtrt.argument_values import _converted
+from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
+from trt_sweep.backends.torchtrt.installed import FRONTENDS, Api, Parameter, torch_tensorrt
 from trt_sweep.config.groups import PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS, SweepConfig

@@ -13,10 +13,10 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, conversion, loading, partition
 from trt_sweep.backends.base import Settings
 from trt_sweep.backends.engine_store import Store, digest
 from trt_sweep.backends.tensorrt import timing_cache
+from trt_sweep.backends.torchtrt import installed, loading, partitioner, stored_engines
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
@@ -43,18 +43,18 @@ def part(size: int = 8, dtype: torch.dtype = torch.float32, **how) -> torch.fx.G
     net = Net(**how).eval().to(dtype)
     model = Model(net, Inputs((torch.randn(1, 3, size, size, dtype=dtype),), {}))
     program = tracing.export(model)
-    with partition.trackers():
+    with partitioner.trackers():
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=1, dryrun=True)
     (found,) = (child for name, child in graph.named_children() if "_run_on_acc" in name)
     return found
 
 
 def test_what_is_another_engine_is_described_otherwise():
-    base = conversion._graph(part())
-    assert conversion._graph(part()) == base and json.loads(json.dumps(base)) == base
+    base = stored_engines._graph(part())
+    assert stored_engines._graph(part()) == base and json.loads(json.dumps(base)) == base
     others = [{"seed": 1}, {"stride": 2}, {"wide": True}, {"size": 9}, {"dtype": torch.float16}]
     for how in others:
-        assert conversion._graph(part(**how)) != base, how
+        assert stored_engines._graph(part(**how)) != base, how
 
 
 def test_another_process_describes_it_alike():
@@ -62,7 +62,7 @@ def test_another_process_describes_it_alike():
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split()[-1] == digest(conversion._graph(part()))
+    assert done.stdout.split()[-1] == digest(stored_engines._graph(part()))
 
 
 def settings(tmp_path: Path, **values) -> Settings:
@@ -90,7 +90,7 @@ def test_engines_come_from_the_store(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "interpret_module_to_result", build)
 
     def compiled(cache_id: str | None = None, values: dict | None = None, **compilation):
-        with loading.assumed_gpu(), conversion.building(settings(tmp_path, **(values or {})), cache_id) as tally:
+        with loading.assumed_gpu(), stored_engines.building(settings(tmp_path, **(values or {})), cache_id) as tally:
             found = library.interpret_module_to_result(
                 module, ["Input(shape=(1, 3))"], CompilationSettings(**compilation), engine_cache=None
             )
@@ -113,10 +113,10 @@ def test_converters_of_ones_own_count(monkeypatch):
     loading.load()
     import torch_tensorrt.dynamo.conversion._ConverterRegistry as registry
 
-    assert conversion._converters() == {}
+    assert stored_engines._converters() == {}
     support = registry.ConverterSupport(test_converters_of_ones_own_count)
     monkeypatch.setitem(registry.DYNAMO_ATEN_CONVERTERS, torch.ops.aten.relu.default, [support])
-    assert list(conversion._converters()) == [f"{__name__}.test_converters_of_ones_own_count"]
+    assert list(stored_engines._converters()) == [f"{__name__}.test_converters_of_ones_own_count"]
 
 
 @pytest.mark.parametrize("flavor", ["rtx", "standard"])
@@ -132,7 +132,7 @@ def test_the_timing_cache_of_either_flavour(monkeypatch, tmp_path, flavor):
     for config in found:
         if flavor == "rtx" and config.cache is not None:
             with pytest.raises(Exception, match=f"^cache={config.cache}: TensorRT-RTX has no timing cache"):
-                api.torch_tensorrt().arguments(config, "dynamo")
+                installed.torch_tensorrt().arguments(config, "dynamo")
         else:
             timing_cache.require(config)
 
@@ -158,7 +158,7 @@ def test_the_builder_is_told_what_engines_are_to_tell(name):
 
     with loading.assumed_gpu():
         interpreter = TRTInterpreter(part(), [], compilation_settings=CompilationSettings())
-        with conversion._telling(name):
+        with stored_engines._telling(name):
             told = interpreter._populate_trt_builder_config().profiling_verbosity
         assert told.name == name.upper()
         default = interpreter._populate_trt_builder_config().profiling_verbosity

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import loading
+from trt_sweep.backends.torchtrt import loading
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import needs_tensorrt
 
-from trt_sweep import loading, partition
 from trt_sweep.backends import base
+from trt_sweep.backends.torchtrt import loading, partitioner
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.factory import TORCHVISION, build
@@ -34,13 +34,13 @@ def googlenet():
 
 
 def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[base.Dry]:
-    with partition.trackers() as found:
+    with partitioner.trackers() as found:
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
     return [(found[0] if found else None, graph)]
 
 
 def plan(program: torch.export.ExportedProgram, model: Model, size: int = 5):
-    return partition.plan(functools.partial(dry_run, program, model), size, lambda what, make: make())
+    return partitioner.plan(functools.partial(dry_run, program, model), size, lambda what, make: make())
 
 
 @pytest.mark.parametrize(("size", "engines"), [(1, 11), (5, 10), (22, 6), (45, 3), (300, 0)])
@@ -79,17 +79,17 @@ def test_a_graph_lowered_once_is_partitioned_as_one_lowered_for_each_size(google
         module = Complex().eval().requires_grad_(False).to(model.inputs.args[0].device)
         model = Model(module, Inputs((model.inputs.args[0][0, 0, :2, :8].contiguous(),), {}))
         program = torch.export.export(model.module, model.inputs.args)
-    lowered = partition.Lowered(lambda: dry_run(program, model, 1))
+    lowered = partitioner.Lowered(lambda: dry_run(program, model, 1))
     for size in (5, 300, 1, 5):  # the last as the first: nothing was taken off the graph
         ((tracker, graph),), ((wanted, direct),) = lowered.dry_run(size), dry_run(program, model, size)
-        assert partition.identity([graph]) == partition.identity([direct])
-        assert partition.engine_ops([(tracker, graph)]) == partition.engine_ops([(wanted, direct)])
-        assert partition._fallback(graph) == partition._fallback(direct)
+        assert partitioner.identity([graph]) == partitioner.identity([direct])
+        assert partitioner.engine_ops([(tracker, graph)]) == partitioner.engine_ops([(wanted, direct)])
+        assert partitioner._fallback(graph) == partitioner._fallback(direct)
 
 
 def test_a_library_that_partitions_elsewhere_is_told():
     with pytest.raises(RuntimeError, match="partitions elsewhere"):
-        partition.Lowered(lambda: None)
+        partitioner.Lowered(lambda: None)
 
 
 def test_identity_tells_partitions_apart_and_holds_still(googlenet):

@@ -13,7 +13,7 @@ import torch
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
 from test_partition import torchvision
 
-from trt_sweep import loading, partition
+from trt_sweep.backends.torchtrt import loading, partitioner
 from trt_sweep.partition import __main__ as cli
 from trt_sweep.partition import show
 from trt_sweep.partition.report import Found, steps
@@ -81,7 +81,7 @@ def reported(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def true_engines(program: torch.export.ExportedProgram, args: tuple[Any, ...], size: int) -> int:
     """The engines at a min_block_size, counted in the graph that the library gives back."""
-    with partition.trackers():
+    with partitioner.trackers():
         graph = loading.load().dynamo.compile(program, arg_inputs=args, min_block_size=size, dryrun=True)
     return sum("_run_on_acc" in name for name, _ in graph.named_children())
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, backends, plan, quantization
+from trt_sweep import backends, plan, quantization
 from trt_sweep.backends import base
+from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -140,13 +141,13 @@ TAKEN = {
 @without_gpu
 @pytest.mark.parametrize(("net", "method"), [*REFUSED, *TAKEN])
 def test_what_the_library_says_without_a_gpu(net, method, tmp_path):
-    if not api.torch_tensorrt().rtx:
+    if not installed.torch_tensorrt().rtx:
         pytest.skip("the standard builder needs a GPU")
     (point,) = plan.effective(config(method, net=net, backend="dynamo", dryrun=True))
     _, made, _, _ = applied(point)
     with contextlib.ExitStack() as stack, torch.no_grad():
         if (net, method) in REFUSED:
-            if "int8" in method and api.torch_tensorrt().version != (2, 14):
+            if "int8" in method and installed.torch_tensorrt().version != (2, 14):
                 pytest.skip("known for TensorRT-RTX 1.6")
             with pytest.raises(Unsupported, match=REFUSED[net, method]):
                 backends.get("dynamo").plan(made, settings(point, tmp_path, stack))

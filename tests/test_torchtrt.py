@@ -10,8 +10,9 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import api, torchtrt
 from trt_sweep.backends.base import Settings
+from trt_sweep.backends.torchtrt import building, installed
+from trt_sweep.backends.torchtrt.runtime import engine_modules, runtime_of
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
@@ -33,27 +34,27 @@ def holding(*engines: object) -> torch.nn.Sequential:
 def test_without_torch_tensorrt_there_are_no_defaults(monkeypatch):
     monkeypatch.setattr(versions, "flavor", lambda: None)
     with pytest.raises(SweepError, match=r"^backend=torchscript needs Torch-TensorRT, which is not installed"):
-        torchtrt.effective(config("torchscript"), "torchscript")
+        building.effective(config("torchscript"), "torchscript")
 
 
 @needs_tensorrt
 @without_gpu
 def test_no_builder_is_asked_without_a_gpu():
-    assert torchtrt.default_optimization_level() is None
+    assert building.default_optimization_level() is None
 
 
 @needs_tensorrt
 @pytest.mark.parametrize(("frontend", "size"), [("dynamo", 5), ("torch_compile", 5), ("torchscript", 3)])
 def test_defaults_of_the_installed_package(monkeypatch, frontend, size):
-    monkeypatch.setattr(torchtrt, "default_optimization_level", lambda: 3)
-    found = torchtrt.effective(config(frontend), frontend)
+    monkeypatch.setattr(building, "default_optimization_level", lambda: 3)
+    found = building.effective(config(frontend), frontend)
     has_runtimes = frontend != "torchscript"
     assert found.min_block_size == size
-    assert found.runtime == (api.torch_tensorrt().runtimes[0] if has_runtimes else None)
+    assert found.runtime == (installed.torch_tensorrt().runtimes[0] if has_runtimes else None)
     assert found.optimization_level == (3 if has_runtimes else None)
     assert found.profiling_verbosity == ("layer_names_only" if has_runtimes else None)
     given = config(frontend, min_block_size=7, runtime="cpp", optimization_level=0, profiling_verbosity="none")
-    assert torchtrt.effective(given, frontend) == given
+    assert building.effective(given, frontend) == given
 
 
 @needs_tensorrt
@@ -63,33 +64,33 @@ def test_caches_are_the_points_own_and_begin_empty(tmp_path: Path, frontend):
     old.touch()
     device = torch.device("cuda", 1)
     settings = Settings(config(), device, tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
-    found = torchtrt.further_arguments(settings, frontend)
+    found = building.further_arguments(settings, frontend)
     assert found.pop("device") == device
     assert found["timing_cache_path"] == str(old)
     assert not old.exists()
-    assert found.keys() == set(api.torch_tensorrt().cache_paths(frontend))
+    assert found.keys() == set(installed.torch_tensorrt().cache_paths(frontend))
     assert {Path(path).parent for path in found.values()} == {tmp_path}
 
 
 def test_engines_of_a_module_without_any():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert torchtrt.serialized([module]) == torchtrt.engine_modules([module]) == torchtrt.serialized([]) == []
-    assert torchtrt.runtime_of([module]) is None
-    assert torchtrt.describe([]) == {"engine_bytes": 0, "engine_id": None}
+    assert building.serialized([module]) == engine_modules([module]) == building.serialized([]) == []
+    assert runtime_of([module]) is None
+    assert building.describe([]) == {"engine_bytes": 0, "engine_id": None}
 
 
 def test_engines_in_the_order_of_the_submodules():
     module, other = holding(b"one", None, bytearray(b"two")), holding(b"three")
-    assert torchtrt.engine_modules([module, other]) == [module[0], module[2], other[0]]
-    assert torchtrt.serialized([module]) == [b"one", b"two"]
-    assert torchtrt.serialized([other, module]) == [b"three", b"one", b"two"]
+    assert engine_modules([module, other]) == [module[0], module[2], other[0]]
+    assert building.serialized([module]) == [b"one", b"two"]
+    assert building.serialized([other, module]) == [b"three", b"one", b"two"]
 
 
 def test_the_name_of_engines_depends_on_each_and_on_their_order():
     digests = b"".join(hashlib.sha256(engine).digest() for engine in (b"one", b"two"))
     expected = {"engine_bytes": 6, "engine_id": hashlib.sha256(digests).hexdigest()[:16]}
-    assert torchtrt.describe([b"one", b"two"]) == expected
-    ids = [torchtrt.describe(engines)["engine_id"] for engines in ([b"two", b"one"], [b"onetwo"], [b"one", b"twx"])]
+    assert building.describe([b"one", b"two"]) == expected
+    ids = [building.describe(engines)["engine_id"] for engines in ([b"two", b"one"], [b"onetwo"], [b"one", b"twx"])]
     assert len({expected["engine_id"], *ids}) == 4
 
 
@@ -104,4 +105,4 @@ def test_the_name_of_engines_depends_on_each_and_on_their_order():
 def test_the_runtime_is_told_by_the_module_or_by_its_engine(module, engine, runtime):
     holder = type(module, (torch.nn.Module,), {})()
     holder.engine, holder.serialized_engine = type(engine, (), {})(), b"engine"
-    assert torchtrt.runtime_of([torch.nn.Sequential(torch.nn.Identity(), holder)]) == runtime
+    assert runtime_of([torch.nn.Sequential(torch.nn.Identity(), holder)]) == runtime

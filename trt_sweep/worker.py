@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, loading, plan, quantization
+from trt_sweep import backends, plan, quantization
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
+from trt_sweep.backends.torchtrt import loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.job import Job, Line, engine_key

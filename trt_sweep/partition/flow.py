@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
-from trt_sweep.partition import inside, is_engine, module_of
+from trt_sweep.backends.torchtrt.partitioner import inside, is_engine, module_of
 
 INPUT, OUTPUT = "input", "output"  # of a graph, as if they were parts of it
 ENGINE, PYTORCH = "engine", "PyTorch"

@@ -7,7 +7,7 @@ import importlib.util
 
 import torch
 
-from trt_sweep import api, loading
+from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.errors import Unsupported
 from trt_sweep.models.model import Inputs, Model
 from trt_sweep.quantization import Quantized
@@ -23,7 +23,7 @@ def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[
     tensorrt = importlib.import_module("tensorrt")
     missing = []
     if importlib.util.find_spec("torch_tensorrt.ts.ptq") is None:
-        missing.append(f"{api.torch_tensorrt().name} has no torch_tensorrt.ts.ptq (DataLoaderCalibrator)")
+        missing.append(f"{installed.torch_tensorrt().name} has no torch_tensorrt.ts.ptq (DataLoaderCalibrator)")
     if not hasattr(tensorrt, "IInt8EntropyCalibrator2"):
         missing.append(f"TensorRT {tensorrt.__version__} has no IInt8EntropyCalibrator2 and no BuilderFlag.INT8")
     raise Unsupported(

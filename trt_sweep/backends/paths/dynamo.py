@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, partition, refusal, torchtrt
 from trt_sweep.backends import base
 from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 from trt_sweep.results.store import write_json
 
-AXES = torchtrt.AXES | {"quantization"}
+AXES = building.AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    return torchtrt.effective(config, "dynamo")
+    return building.effective(config, "dynamo")
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -34,13 +34,13 @@ def plan(model: Model, settings: Settings) -> Compiled:
     The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
     builder alone.
     """
-    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
+    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
-    if not (settings.config.quantized and settings.config.dryrun and api.torch_tensorrt().rtx):
+    if not (settings.config.quantized and settings.config.dryrun and installed.torch_tensorrt().rtx):
         return planned
     settings.phase("build")
-    with refusal.explained(_method(settings)), cast.lowering(), refusal.building_on_the_cpu() as engines:
+    with build_errors.explained(_method(settings)), cast.lowering(), build_errors.building_on_the_cpu() as engines:
         _compile(program, cast, arguments)
     build = dataclasses.replace(planned.build, engine_bytes=sum(map(len, engines)))
     return dataclasses.replace(planned, build=build)
@@ -48,7 +48,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
 
 def dry_runs(model: Model, settings: Settings) -> base.DryRun:
     """Export; what is given back partitions, as often as it is called, and builds nothing."""
-    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
+    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, _ = _exported(cast, settings)
     return _lowered(program, cast, arguments).dry_run
@@ -56,7 +56,7 @@ def dry_runs(model: Model, settings: Settings) -> base.DryRun:
 
 def compile(model: Model, settings: Settings) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
-    arguments = api.torch_tensorrt().arguments(settings.config, "dynamo")
+    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
     reused = settings.reuse(planned)
@@ -64,16 +64,16 @@ def compile(model: Model, settings: Settings) -> Compiled:
         return reused
 
     settings.phase("build")
-    arguments |= torchtrt.further_arguments(settings, "dynamo")
+    arguments |= building.further_arguments(settings, "dynamo")
 
     def build() -> torch.nn.Module:
-        explained = refusal.explained(_method(settings)) if settings.config.quantized else contextlib.nullcontext()
+        explained = build_errors.explained(_method(settings)) if settings.config.quantized else contextlib.nullcontext()
         with explained, cast.lowering():
             made: torch.nn.Module = _compile(program, cast, arguments)
         return made
 
-    module, built = torchtrt.built(build, settings)
-    return torchtrt.finish([module], module, planned, settings, arguments=arguments, built=built)
+    module, built = building.built(build, settings)
+    return building.finish([module], module, planned, settings, arguments=arguments, built=built)
 
 
 def _method(settings: Settings) -> str:
@@ -95,9 +95,9 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
         return settings.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
 
     # No other axis reaches the partitioner.
-    planned, details = settings.once(f"partition {size}", lambda: partition.plan(dry_run, size, settings.once))
-    write_json(settings.folder / partition.FILE, details)
-    ignored = api.torch_tensorrt().ignored(settings.config, "dynamo")
+    planned, details = settings.once(f"partition {size}", lambda: partitioner.plan(dry_run, size, settings.once))
+    write_json(settings.folder / partitioner.FILE, details)
+    ignored = installed.torch_tensorrt().ignored(settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     settings.keep(compiled)
     return program, compiled
@@ -114,6 +114,6 @@ def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
     return program, time.perf_counter() - start
 
 
-def _lowered(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> partition.Lowered:
+def _lowered(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> partitioner.Lowered:
     with model.lowering():
-        return partition.Lowered(lambda: _compile(program, model, arguments | {"dryrun": True}))
+        return partitioner.Lowered(lambda: _compile(program, model, arguments | {"dryrun": True}))

@@ -11,8 +11,8 @@ import time
 
 import torch
 
-from trt_sweep import api, loading, torchtrt
 from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.torchtrt import building, installed, loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
@@ -26,7 +26,7 @@ STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    return torchtrt.effective(config, "fx")
+    return building.effective(config, "fx")
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -55,7 +55,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
             list(cast.inputs.args),
             lower_precision=lower.FP16 if config.precision == "fp16" else lower.FP32,
             dynamic_batch=False,
-            **api.torch_tensorrt().arguments(config, "fx"),
+            **installed.torch_tensorrt().arguments(config, "fx"),
         )
         synchronize(settings.device)
         build_s = time.perf_counter() - start
@@ -64,7 +64,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 
 def _require_fx() -> None:
-    library = api.torch_tensorrt()
+    library = installed.torch_tensorrt()
     if not library.has("fx"):
         raise Unsupported(
             f"backend=fx: {library.name} has no FX frontend (ENABLED_FEATURES.fx_frontend is False); only the "

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep import api, loading
 from trt_sweep.backends.base import Compiled, Settings, binding
 from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.tensorrt.engine import Engine
 from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
 from trt_sweep.backends.tensorrt.network import Network
+from trt_sweep.backends.torchtrt import installed, loading
+from trt_sweep.backends.torchtrt.building import describe
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
@@ -31,7 +32,6 @@ from trt_sweep.models import tracing
 from trt_sweep.models.inputs import inputs_over_range
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build, Partition
-from trt_sweep.torchtrt import describe
 
 AXES = frozenset(
     {
@@ -107,7 +107,7 @@ def _built(network: Network, settings: Settings) -> tuple[bytes, dict[str, Any]]
         if config.cache == "warm":
             make()
         cache_id = timing_cache.content_id(cache) if cache else None
-        ignored = api.torch_tensorrt().ignored(config, "onnx")
+        ignored = installed.torch_tensorrt().ignored(config, "onnx")
 
         def depends_on() -> dict[str, Any]:
             return {
@@ -146,7 +146,7 @@ def _parsed(model: Model, settings: Settings) -> tuple[Network, Compiled, pytree
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
     )
-    planned = Compiled(None, build, partition, ignored_axes=api.torch_tensorrt().ignored(settings.config, "onnx"))
+    planned = Compiled(None, build, partition, ignored_axes=installed.torch_tensorrt().ignored(settings.config, "onnx"))
     settings.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None

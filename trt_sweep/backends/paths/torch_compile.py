@@ -16,9 +16,9 @@ import torch
 from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
-from trt_sweep import api, loading, partition, torchtrt
 from trt_sweep.backends import base
 from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import torch_compile
@@ -26,14 +26,14 @@ from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
 
-AXES = torchtrt.AXES
+AXES = building.AXES
 TENSORRT = True
 DYNAMIC = True
 STORED = True
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    return torchtrt.effective(config, "torch_compile")
+    return building.effective(config, "torch_compile")
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -57,9 +57,9 @@ def compile(model: Model, settings: Settings) -> Compiled:
         return reused
 
     settings.phase("build")
-    arguments |= torchtrt.further_arguments(settings, "torch_compile")
-    (made, graphs), built = torchtrt.built(lambda: _compiled(cast, settings.stack, arguments), settings)
-    compiled = torchtrt.finish(graphs, made.call, planned, settings, arguments=arguments, built=built)
+    arguments |= building.further_arguments(settings, "torch_compile")
+    (made, graphs), built = building.built(lambda: _compiled(cast, settings.stack, arguments), settings)
+    compiled = building.finish(graphs, made.call, planned, settings, arguments=arguments, built=built)
     inner = compiled.bind
     assert inner is not None
 
@@ -76,7 +76,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 def _arguments(config: SweepConfig) -> dict[str, Any]:
     # By default a graph whose build fails runs in PyTorch, and nobody is told.
-    return api.torch_tensorrt().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
+    return installed.torch_tensorrt().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
 
 
 def _compiled(
@@ -108,23 +108,23 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     def plan() -> tuple[Partition, dict[str, Any], Build]:
         seen: list[torch_compile.Graphs] = []
         dry_run = functools.partial(_dry_run, model, arguments, seen)
-        planned, details = partition.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
+        planned, details = partitioner.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
         return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
 
     # No other axis reaches the partitioner.
     planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
-    write_json(settings.folder / partition.FILE, details)
-    ignored = api.torch_tensorrt().ignored(settings.config, "torch_compile")
+    write_json(settings.folder / partitioner.FILE, details)
+    ignored = installed.torch_tensorrt().ignored(settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     settings.keep(compiled)
     return compiled
 
 
 def _dry_run(model: Model, arguments: dict[str, Any], seen: list[torch_compile.Graphs], size: int) -> list[base.Dry]:
-    with contextlib.ExitStack() as stack, partition.trackers() as found:
+    with contextlib.ExitStack() as stack, partitioner.trackers() as found:
         options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)
     seen.append(made)
     # A graph without a single operator to convert has no tracker, and comes back unpartitioned.
     trackers = iter(found)
-    return [(next(trackers) if partition.partitioned(graph) else None, graph) for graph in graphs]
+    return [(next(trackers) if partitioner.partitioned(graph) else None, graph) for graph in graphs]

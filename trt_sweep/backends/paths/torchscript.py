@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from trt_sweep import api, loading, torchtrt
 from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.torchtrt import building, installed, loading, runtime
+from trt_sweep.backends.torchtrt.partitioner import FILE
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model, shapes_over_range
-from trt_sweep.partition import FILE
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
 
@@ -28,7 +28,7 @@ STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    return torchtrt.effective(config, "torchscript")
+    return building.effective(config, "torchscript")
 
 
 def plan(model: Model, settings: Settings) -> Compiled:
@@ -51,7 +51,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     settings.phase("build")
     torch_tensorrt = loading.load()
     config, device = settings.config, settings.device
-    arguments = api.torch_tensorrt().arguments(config, "torchscript")
+    arguments = installed.torch_tensorrt().arguments(config, "torchscript")
     with settings.building():
         start = time.perf_counter()
         built = torch_tensorrt.ts.compile(
@@ -64,8 +64,8 @@ def compile(model: Model, settings: Settings) -> Compiled:
         synchronize(device)
         build_s = time.perf_counter() - start
     engines = _engines(built)
-    build = dataclasses.replace(planned.build, build_s=build_s, **torchtrt.describe(engines))
-    bind, running, method = torchtrt.binding_of(built, len(engines), settings)
+    build = dataclasses.replace(planned.build, build_s=build_s, **building.describe(engines))
+    bind, running, method = runtime.binding_of(built, len(engines), settings)
     return dataclasses.replace(
         planned,
         bind=lambda inputs: bind(inputs.by_position()),
@@ -77,7 +77,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
 
 
 def _plan(model: Model, settings: Settings) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
-    library = api.torch_tensorrt()
+    library = installed.torch_tensorrt()
     if not library.has("torchscript"):
         raise Unsupported(f"backend=torchscript: {library.name} was built without the TorchScript frontend")
     mode = settings.config.torchscript.mode

@@ -10,17 +10,16 @@ import dataclasses
 import functools
 import importlib.util
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trt_sweep.backends.tensorrt import timing_cache
+from trt_sweep.backends.torchtrt.argument_values import _constant, _converted
+from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
 from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
-from trt_sweep.errors import SweepError, Unsupported, require
+from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine import versions
 
 # Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
@@ -29,29 +28,6 @@ FRONTENDS = {
     "torch_compile": ("dynamo/_settings.py", "CompilationSettings"),
     "torchscript": ("ts/_compiler.py", "compile"),
     "fx": ("fx/lower.py", "compile"),
-}
-# Compilation arguments that belong to trt_sweep, and what to set instead.
-OURS = {
-    **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),
-    **dict.fromkeys(("min_block_size", "min_acc_module_size"), "min_block_size"),
-    **dict.fromkeys(("disable_tf32", "enabled_precisions", "lower_precision"), "precision"),
-    **dict.fromkeys(("device", "dryrun", "optimization_level", SPECIALIZATION)),
-    "use_python_runtime": "runtime",
-    "runtime_cache_path": "runtime_cache",
-    "dynamic_batch": "batch_size=[1,8,32]",
-}
-# Arguments whose value trt_sweep decides, and why.
-FIXED = {
-    **dict.fromkeys(
-        ("cache_built_engines", "reuse_cached_engines", "engine_cache_dir", "engine_cache_size", "custom_engine_cache"),
-        "an engine cache answers with engines of other settings, since its key leaves some out: use cache_dir",
-    ),
-    **dict.fromkeys(
-        ("timing_cache_path", "timing_cache_prefix", "save_timing_cache"),
-        "each point has a timing cache of its own, or the points' order would show in their build times: use cache",
-    ),
-    "pass_through_build_failures": "a graph whose build fails would run in PyTorch, and the row would not say so",
-    "explicit_batch_dimension": "TensorRT has no other",
 }
 
 
@@ -255,76 +231,6 @@ class Api:
                 + (f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(free))
             )
         return _converted(f"compile.{name}", value, known[name].annotation)
-
-
-def _constant(node: ast.expr) -> Any:
-    """The value of a literal, or of an expression of literals such as `1 << 25`; raises ValueError for others."""
-    plain = (ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
-    if all(isinstance(part, plain) for part in ast.walk(node)):
-        return eval(compile(ast.Expression(node), "default", "eval"), {"__builtins__": {}})
-    return ast.literal_eval(node)
-
-
-def _converted(name: str, value: Any, annotation: str) -> Any:
-    """A value of the command line as the annotation asks for it; raises SweepError where it does not fit."""
-    optional = re.fullmatch(r"Optional\[(.*)\]", annotation)
-    if optional and value is None:
-        return None
-    wanted = optional[1] if optional else annotation
-    for pattern, (accepts, allowed, convert) in _KINDS.items():
-        if re.fullmatch(pattern, wanted):
-            require(accepts(value), name, value, allowed + ", or null" * bool(optional))
-            return convert(name, value)
-    raise SweepError(f"{name} is of type {annotation}, which cannot be written on the command line: leave it out")
-
-
-def _same(_: str, value: Any) -> Any:
-    return value
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _operators(name: str, value: list[str]) -> set[Any]:
-    """Operators by their names, aten.relu.default or torch.ops.aten.relu.default; aten.relu means every overload."""
-    found: set[Any] = set()
-    for item in value:
-        operator: Any = torch.ops
-        try:
-            for part in item.removeprefix("torch.ops.").split("."):
-                operator = getattr(operator, part)
-        except (AttributeError, RuntimeError) as error:
-            raise SweepError(f"{name}: {item} is no operator of torch: use names like aten.relu.default") from error
-        if isinstance(operator, torch._ops.OpOverloadPacket):
-            found |= {getattr(operator, overload) for overload in operator.overloads()}
-        elif isinstance(operator, torch._ops.OpOverload):
-            found.add(operator)
-        else:
-            raise SweepError(f"{name}: {item} is no operator of torch: use names like aten.relu.default")
-    return found
-
-
-def _dtype(_: str, value: str) -> torch.dtype:
-    found: torch.dtype = getattr(torch, value)
-    return found
-
-
-_Kind = tuple[Callable[[Any], bool], str, Callable[[str, Any], Any]]
-# How an annotation is read: which values fit, how they are described, and what is made of them.
-_KINDS: dict[str, _Kind] = {
-    r"bool": (lambda value: isinstance(value, bool), "true or false", _same),
-    r"int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer", _same),
-    r"float": (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number", _same),
-    r"str": (lambda value: isinstance(value, str), "a string", _same),
-    r"(Collection|List|Set|Sequence)\[str\]": (_strings, "a list of strings", _same),
-    r"(Collection|List|Set|Sequence)\[Target\]": (_strings, "a list of operators, [aten.relu.default]", _operators),
-    r"Union\[torch\.dtype, dtype\]|dtype": (
-        lambda value: isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype),
-        "a type of torch, float16 or bfloat16",
-        _dtype,
-    ),
-}
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from trt_sweep import api, partition
+from trt_sweep.backends.torchtrt import installed, partitioner
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 
 
@@ -42,7 +42,9 @@ def explained(what: str) -> Iterator[None]:
         if not refused or NO_MEMORY.search(f"{said} {error}"):
             raise
         kind = Refused if converting else Unsupported
-        raise kind(f"{what}: {api.torch_tensorrt().name} refuses it: {one_line(Unsupported(said), 400)}") from error
+        raise kind(
+            f"{what}: {installed.torch_tensorrt().name} refuses it: {one_line(Unsupported(said), 400)}"
+        ) from error
     finally:
         logger.removeHandler(errors)
 
@@ -77,5 +79,5 @@ def building_on_the_cpu() -> Iterator[list[bytes]]:
         engines.append(bytes(built))
         return _Stub()
 
-    with partition.trackers(), mock.patch.object(compiler, "convert_module", convert):
+    with partitioner.trackers(), mock.patch.object(compiler, "convert_module", convert):
         yield engines

@@ -1,0 +1,101 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from trt_sweep.backends.base import Bind, Call, Running, Settings, binding
+from trt_sweep.backends.tensorrt import layer_timers
+from trt_sweep.backends.torchtrt import installed
+from trt_sweep.config import sweep
+from trt_sweep.errors import Unsupported
+from trt_sweep.measure.clocks import synchronize
+from trt_sweep.models.inputs import inputs_over_range
+from trt_sweep.models.model import Inputs
+
+
+def engine_modules(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
+    """The modules that hold an engine, in the order of the submodules."""
+    found = (child for module in modules for _, child in module.named_modules())
+    return [child for child in found if getattr(child, "serialized_engine", None)]
+
+
+def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
+    """The runtime that executes the engines of compiled modules; None without an engine."""
+    return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
+
+
+def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: Settings) -> None:
+    """Give RTX's engines their runtime cache and specialization strategy, until the point ends (2.13 on).
+
+    A cold cache is an empty one; a warm one was filled by calls of `module`, saved and loaded again into new execution
+    contexts. Without `runtime_cache` none is attached: the library's default is a file that all
+    processes of a user share, and the order of the points would show in their first calls.
+    """
+    if not installed.torch_tensorrt().runtime_settings:
+        return
+    runtime = importlib.import_module("torch_tensorrt.runtime")
+    config = settings.config
+    strategy = getattr(config, sweep.SPECIALIZATION)
+    chosen: dict[str, Any] = {} if strategy is None else {sweep.SPECIALIZATION: strategy}
+    path = settings.folder / "runtime_cache.bin"
+    path.unlink(missing_ok=True)
+
+    def attach(cache: Any, stack: contextlib.ExitStack) -> None:
+        for behind in modules:
+            stack.enter_context(runtime.runtime_config(behind, runtime_cache=cache, **chosen))
+
+    if config.runtime_cache == "warm":
+        filled = runtime.RuntimeCache(str(path))
+        with contextlib.ExitStack() as once:
+            attach(filled, once)
+            for inputs in inputs_over_range(config, settings.device):
+                cast = inputs.to(settings.dtype)
+                module(*cast.args, **cast.kwargs)
+            synchronize(settings.device)
+            filled.save()
+    cache = None if config.runtime_cache is None else runtime.RuntimeCache(str(path))
+    if cache is not None:
+        cache.load()
+    attach(cache, settings.stack)
+
+
+def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, Running, str | None]:
+    """How inputs become a call of a compiled module, in which context, and the `cuda_graphs_method` behind it.
+
+    CUDA graphs are Torch-TensorRT's own, whose switch is the whole process's, so that they are on while this point runs
+    only: one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the version
+    has them, or one graph per engine. Raises Unsupported where there is no engine to capture.
+    """
+    if not settings.config.cuda_graphs:
+        return binding(module, settings), contextlib.nullcontext, None
+    runtime = importlib.import_module("torch_tensorrt.runtime")
+    in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
+    if not engines and not in_torch:
+        raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
+    native = installed.torch_tensorrt().runtime_settings and not in_torch  # RTX's would be nested in the module's
+    how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
+    now: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def running() -> Iterator[None]:
+        with contextlib.ExitStack() as now["stack"]:
+            yield
+        now.clear()
+
+    def bind(inputs: Inputs) -> Call:
+        own = inputs.to(settings.dtype)
+
+        def call() -> Any:
+            if "module" not in now:  # at the first call, which is then what a deployment pays
+                now["module"] = now["stack"].enter_context(runtime.enable_cudagraphs(module, **how))
+            return now["module"](*own.args, **own.kwargs)
+
+        return call
+
+    return bind, running, "rtx" if native else "torch_tensorrt_module" if in_torch else "torch_tensorrt_engine"
