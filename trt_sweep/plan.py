@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, calibration, quantization
+from trt_sweep import backends, quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
@@ -13,6 +13,7 @@ from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models.factory import check
 from trt_sweep.point import Plan, Point, by_build
+from trt_sweep.quantization import calibration
 from trt_sweep.results import record
 from trt_sweep.results.axes import OPTIONAL_AXES
 from trt_sweep.results.columns import Axes

@@ -24,13 +24,13 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from trt_sweep import calibration
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
+from trt_sweep.quantization import calibration
 from trt_sweep.results.columns import Quantization
 
 
