@@ -21,7 +21,7 @@ from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
-from trt_sweep.point import Point
+from trt_sweep.points.point import Point
 from trt_sweep.worker import Worker
 
 pytestmark = without_gpu

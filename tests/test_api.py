@@ -586,7 +586,8 @@ def test_the_installed_package_has_what_it_says_it_has():
 @needs_tensorrt
 def test_the_installed_package_is_not_imported():
     code = (
-        "import sys; from trt_sweep import api; found = api.torch_tensorrt(); found.parameters('dynamo'); found.runtimes; "
+        "import sys; from trt_sweep.backends.torchtrt.installed import torch_tensorrt; found = torch_tensorrt(); "
+        "found.parameters('dynamo'); found.runtimes; "
         "print(*{'torch_tensorrt', 'tensorrt', 'tensorrt_rtx'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -18,7 +18,7 @@ from trt_sweep.config.groups import TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.plan import effective
+from trt_sweep.points.plan import effective
 from trt_sweep.results import axes
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trt_sweep import evaluation
 from trt_sweep.config.groups import AccuracyConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.points import evaluation
 
 CPU = torch.device("cpu")
 HERE = __name__

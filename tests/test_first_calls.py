@@ -9,17 +9,17 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import evaluation, first_calls
 from trt_sweep.backends import base
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import memory
 from trt_sweep.models.cache import Shared
-from trt_sweep.source import Source
+from trt_sweep.points import check, evaluation
+from trt_sweep.points.prepared import Source
 
 CPU = torch.device("cpu")
 
 
-def made(function) -> tuple[first_calls.FirstCalls, list[str]]:
+def made(function) -> tuple[check.FirstCalls, list[str]]:
     """Of a build that computes `function` of what the model gives, with what was done in which order."""
     done: list[str] = []
     source = Source(eager(), CPU, Shared())
@@ -35,9 +35,7 @@ def made(function) -> tuple[first_calls.FirstCalls, list[str]]:
         done.append("out")
 
     compiled = base.Compiled(bind, held=memory.Build(CPU))
-    return first_calls.make(
-        compiled, source.config, CPU, source.reference("x")[0], running=running, enter=done.append
-    ), done
+    return check.make(compiled, source.config, CPU, source.reference("x")[0], running=running, enter=done.append), done
 
 
 def test_what_the_first_calls_show():
@@ -64,5 +62,5 @@ def test_the_evaluation_is_of_the_build(monkeypatch):
     module = source.model().module
     compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))
     reference, _ = source.reference("x")
-    found = first_calls.make(compiled, source.config, CPU, reference, running=contextlib.nullcontext, enter=print)
+    found = check.make(compiled, source.config, CPU, reference, running=contextlib.nullcontext, enter=print)
     assert (found.accuracy.evaluation, found.accuracy.evaluation_name) == (0.5, "top1")

@@ -14,7 +14,7 @@ import pynvml
 import pytest
 import torch
 
-from trt_sweep import backends, job
+from trt_sweep import backends
 from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.groups import MeasureConfig
@@ -23,8 +23,9 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices, nvml, versions
 from trt_sweep.measure import health, measurement, timer
 from trt_sweep.models.model import Inputs
-from trt_sweep.plan import effective
-from trt_sweep.point import Point
+from trt_sweep.points.plan import effective
+from trt_sweep.points.point import Point
+from trt_sweep.points.run import Job
 from trt_sweep.results import columns, table
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
@@ -230,7 +231,7 @@ def wide():
     def of(folder, **axes) -> Record:
         config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)
         (found,) = effective(config)
-        with job.Job([Point(found)], "sweep", lambda _: folder) as run:
+        with Job([Point(found)], "sweep", lambda _: folder) as run:
             record = run.lines[0].start()
         assert record.status == "ok", record.reason
         return record

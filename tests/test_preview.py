@@ -14,8 +14,9 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices
-from trt_sweep.point import Plan, Point, Preview
-from trt_sweep.progress import HARNESS, START, Spent
+from trt_sweep.points.phases import HARNESS, START
+from trt_sweep.points.point import Plan, Point, Preview
+from trt_sweep.progress import Spent
 from trt_sweep.results import columns, record, store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record

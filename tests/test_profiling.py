@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import torch
 
-from trt_sweep import backends, profiling, trace
+from trt_sweep import backends
 from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -21,6 +21,7 @@ from trt_sweep.errors import Unsupported
 from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.models.model import Inputs
+from trt_sweep.points import profile, trace
 from trt_sweep.results.columns import Build, Profile
 from trt_sweep.results.layers import profiles
 
@@ -63,63 +64,63 @@ def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[Probe], lis
         torch.no_grad(),
     ):
         inputs = Inputs((torch.randn(2, 8),), {})
-        found = profiling.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
+        found = profile.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
     return found, probes, held, run
 
 
 def test_the_files_are_what_layers_reads(tmp_path):
     found, probes, held, run = look(tmp_path)
     table = profiles.load(tmp_path)
-    assert table["engine"].nunique() == 2 and table["samples"].map(len).eq(profiling.CALLS).all()
-    first = profiling.DROPPED_CALLS + 1  # the first calls are dropped
+    assert table["engine"].nunique() == 2 and table["samples"].map(len).eq(profile.CALLS).all()
+    first = profile.DROPPED_CALLS + 1  # the first calls are dropped
     assert table["samples"][0][:2] == [first, first + 1] and not any(probe.on for probe in probes)
     about = json.loads((tmp_path / profiles.ENGINES / profiles.PROFILE).read_text())
-    assert about == {"engine_id": ENGINE_ID, "engines": 2, "calls": profiling.CALLS, "runtime": "cpp"}
+    assert about == {"engine_id": ENGINE_ID, "engines": 2, "calls": profile.CALLS, "runtime": "cpp"}
     assert found.profile_engine_id == ENGINE_ID and found.layers == len(table)
     assert found.layers_ms == pytest.approx(table["median_ms"].sum()) and 0 < found.moves_ms < found.layers_ms
     assert found.layer_precisions == "fp16:" + str(2 * 23)
-    assert len(run) == profiling.WARMUP_CALLS + profiling.TRACED_CALLS + profiling.DROPPED_CALLS + profiling.CALLS
+    assert len(run) == profile.WARMUP_CALLS + profile.TRACED_CALLS + profile.DROPPED_CALLS + profile.CALLS
     # The GPU is held up before each engine, once it is known for how long.
-    assert len(held) == 2 * (profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS)
-    assert all(0 < seconds <= profiling.LEAD_S for seconds in held)
+    assert len(held) == 2 * (profile.DROPPED_CALLS + profile.CALLS - profile.LEARNED_CALLS)
+    assert all(0 < seconds <= profile.LEAD_S for seconds in held)
 
 
 def test_the_trace_bears_the_marks(tmp_path):
     look(tmp_path)
-    events = json.loads(gzip.decompress((tmp_path / profiling.TRACE).read_bytes()))["traceEvents"]
+    events = json.loads(gzip.decompress((tmp_path / profile.TRACE).read_bytes()))["traceEvents"]
     names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
-    assert names.count(trace.CALL) == profiling.TRACED_CALLS
-    assert names.count(f"{trace.ENGINE} 0") == names.count(f"{trace.ENGINE} 1") == profiling.TRACED_CALLS
-    assert json.loads((tmp_path / profiles.TIME).read_text())["calls"] == profiling.TRACED_CALLS
+    assert names.count(trace.CALL) == profile.TRACED_CALLS
+    assert names.count(f"{trace.ENGINE} 0") == names.count(f"{trace.ENGINE} 1") == profile.TRACED_CALLS
+    assert json.loads((tmp_path / profiles.TIME).read_text())["calls"] == profile.TRACED_CALLS
 
 
 def test_an_engine_that_is_the_whole_call(tmp_path):
     _, _, held, _ = look(tmp_path, whole=True)
     assert json.loads((tmp_path / profiles.ENGINES / "0" / profiles.ONNX_MODULES).read_text()) == {"node_a": "0"}
-    events = json.loads(gzip.decompress((tmp_path / profiling.TRACE).read_bytes()))["traceEvents"]
-    assert sum(event["name"] == f"{trace.ENGINE} 0" for event in events) == profiling.TRACED_CALLS
-    assert len(held) == profiling.DROPPED_CALLS + profiling.CALLS - profiling.LEARNED_CALLS
+    events = json.loads(gzip.decompress((tmp_path / profile.TRACE).read_bytes()))["traceEvents"]
+    assert sum(event["name"] == f"{trace.ENGINE} 0" for event in events) == profile.TRACED_CALLS
+    assert len(held) == profile.DROPPED_CALLS + profile.CALLS - profile.LEARNED_CALLS
 
 
 def test_slow_calls_are_fewer(tmp_path, monkeypatch):
-    monkeypatch.setattr(profiling, "TRACED_S", 0.0)
-    monkeypatch.setattr(profiling, "LAYERS_S", 0.0)
+    monkeypatch.setattr(profile, "TRACED_S", 0.0)
+    monkeypatch.setattr(profile, "LAYERS_S", 0.0)
     _, _, _, run = look(tmp_path)
     assert json.loads((tmp_path / profiles.TIME).read_text())["calls"] == 1
-    assert profiles.load(tmp_path)["samples"].map(len).eq(profiling.LEAST_CALLS).all()
-    assert len(run) == 2 + 1 + profiling.DROPPED_CALLS + profiling.LEAST_CALLS
+    assert profiles.load(tmp_path)["samples"].map(len).eq(profile.LEAST_CALLS).all()
+    assert len(run) == 2 + 1 + profile.DROPPED_CALLS + profile.LEAST_CALLS
 
 
 def test_a_slow_first_call_makes_the_trace_no_shorter(tmp_path, monkeypatch):
     """It compiles what it needs, and says nothing of those to come."""
-    monkeypatch.setattr(profiling, "TRACED_S", 0.2)
+    monkeypatch.setattr(profile, "TRACED_S", 0.2)
     calls: list[int] = []
 
     def call() -> None:
         calls.append(1)
         time.sleep(0.3 if len(calls) == 1 else 0.0)
 
-    assert profiling._trace(call, torch.device("cpu"), tmp_path)["calls"] == profiling.TRACED_CALLS
+    assert profile._trace(call, torch.device("cpu"), tmp_path)["calls"] == profile.TRACED_CALLS
 
 
 def test_a_second_look_replaces_the_first(tmp_path):
@@ -130,8 +131,8 @@ def test_a_second_look_replaces_the_first(tmp_path):
 
 def test_a_name_that_comes_twice_in_a_call_counts_with_its_sum():
     samples: dict[str, list[float]] = {}
-    profiling._add(samples, [("a", 1.0), ("b", 2.0), ("a", 0.5)])
-    profiling._add(samples, [("a", 1.0)])
+    profile._add(samples, [("a", 1.0), ("b", 2.0), ("a", 0.5)])
+    profile._add(samples, [("a", 1.0)])
     assert samples == {"a": [1.5, 1.0], "b": [2.0]}
 
 
@@ -149,9 +150,9 @@ def of_point(tmp_path: Path, monkeypatch, how: Settings, key: str | None = None)
     backend = mock.Mock(compile=lambda model, settings: built.append(settings) or other)
     monkeypatch.setattr(backends, "get", lambda name: backend)
     monkeypatch.setattr(
-        profiling, "look_inside", lambda compiled, *_: Profile(profile_engine_id=compiled.build.engine_id)
+        profile, "look_inside", lambda compiled, *_: Profile(profile_engine_id=compiled.build.engine_id)
     )
-    return profiling.of_point(mock.Mock(), timed, how, key), built
+    return profile.of_point(mock.Mock(), timed, how, key), built
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_engines_that_tell_nothing_are_built_again_for_it(tmp_path, monkeypatch,
     assert settings(tmp_path, **values).config.profiling_verbosity == values["profiling_verbosity"]
 
 
-@pytest.mark.parametrize("number", [36, profiling.DRAWN + 1])
+@pytest.mark.parametrize("number", [36, profile.DRAWN + 1])
 def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number):
     held, drawn = [], []
 
@@ -187,12 +188,12 @@ def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number)
         return Profile(profile_engine_id="e", layers=number)
 
     monkeypatch.setattr(locks, "exclusive", exclusive)
-    monkeypatch.setattr(profiling, "look_inside", look_inside)
+    monkeypatch.setattr(profile, "look_inside", look_inside)
     monkeypatch.setattr(profiles, "load", lambda folder: folder)
     monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))
     timed = Compiled(lambda inputs: lambda: None, probes=[Probe(None)])
-    profiling.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
-    assert drawn == [False] * (number <= profiling.DRAWN)
+    profile.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
+    assert drawn == [False] * (number <= profile.DRAWN)
 
 
 def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):
@@ -205,7 +206,7 @@ def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):
 
 def test_engines_that_are_kept_back_are_unsupported(tmp_path):
     with pytest.raises(Unsupported, match="backend=dynamo keeps its engines to itself"):
-        profiling.of_point(mock.Mock(), Compiled(None), settings(tmp_path), None)
+        profile.of_point(mock.Mock(), Compiled(None), settings(tmp_path), None)
 
 
 def test_a_point_without_engines_is_traced_only(tmp_path):
@@ -215,6 +216,6 @@ def test_a_point_without_engines_is_traced_only(tmp_path):
         mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
     ):
         inputs = Inputs((torch.randn(2, 8),), {})
-        found = profiling.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
+        found = profile.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
     assert found.profile_engine_id is None and found.layers is None and found.traced_span_ms == 0
     assert (tmp_path / profiles.TIME).exists() and not (tmp_path / profiles.ENGINES).exists()

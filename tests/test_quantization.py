@@ -12,18 +12,19 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, plan, quantization
+from trt_sweep import backends, quantization
 from trt_sweep.backends import base
 from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.job import Job
 from trt_sweep.measure import accuracy
 from trt_sweep.models import factory
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import DTYPE
+from trt_sweep.points import plan
+from trt_sweep.points.run import Job
 
 missing = [name for name in ("modelopt", "torchao") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no {' and '.join(missing)}: pip install -e '.[quantization]'")

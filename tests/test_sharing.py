@@ -7,15 +7,16 @@ import dataclasses
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, job
+from trt_sweep import backends
 from trt_sweep.backends.base import Compiled
 from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.job import Line
 from trt_sweep.models.cache import Shared
-from trt_sweep.plan import effective, point_of
-from trt_sweep.point import Point
+from trt_sweep.points import run
+from trt_sweep.points.plan import effective, point_of
+from trt_sweep.points.point import Point
+from trt_sweep.points.run import Line
 from trt_sweep.results import record, store
 from trt_sweep.results.columns import Build, Partition, Profile
 from trt_sweep.worker import Worker
@@ -115,7 +116,7 @@ def lines(tmp_path, monkeypatch, *changes: dict) -> tuple[Same, list[Line]]:
     brief = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.2, warmup_s=0.0, rounds=2)
     for level, change in enumerate(changes):
         point = Point(config(optimization_level=level, measure=brief, **change))
-        (line,) = job.Job([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
+        (line,) = run.Job([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
         found.append(line)
     return backend, found
 
@@ -172,8 +173,8 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         asked.append(compiled.build.engine_id)
         return Profile(profile_engine_id="inside", layers=2, layers_ms=3.0)
 
-    monkeypatch.setattr("trt_sweep.profiling.of_point", of_point)
-    (later,) = job.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    monkeypatch.setattr("trt_sweep.points.profile.of_point", of_point)
+    (later,) = run.Job([line.point], "s", lambda point: tmp_path / point.id).lines
     found = later.look(before)
     assert asked == ["e"] and backend.built == 2
     assert found == dataclasses.replace(before, profile_engine_id="inside", layers=2, layers_ms=3.0)
@@ -184,5 +185,5 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         raise RuntimeError("no engine")
 
     backend.compile = fails
-    (third,) = job.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    (third,) = run.Job([line.point], "s", lambda point: tmp_path / point.id).lines
     assert third.look(before) == dataclasses.replace(before, profile_reason="RuntimeError: no engine")

@@ -14,8 +14,8 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import Model
+from trt_sweep.points.prepared import Source
 from trt_sweep.results import columns
-from trt_sweep.source import Source
 
 CPU = torch.device("cpu")
 

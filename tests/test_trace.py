@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trt_sweep import trace
+from trt_sweep.points import trace
 
 REAL = Path(__file__).parent / "data/trace.json.gz"
 

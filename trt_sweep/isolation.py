@@ -23,6 +23,7 @@ import psutil
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.output import LOG
+from trt_sweep.points.phases import LIMITED, WAITING
 
 KEPT_S = 10.0  # that a process waits for another sweep of its parent
 MOVE_S = 10.0  # for it to answer that one
@@ -32,17 +33,6 @@ SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from trt_sweep
 SERVE += "worker.serve(int(sys.argv[1]))"
 # Kills a process group once whoever holds the other end of its stdin has gone, however that came about.
 GUARD = 'read -r _; kill -9 -"$0"'
-# Which limit a phase counts against; all count against the total.
-LIMITED = {
-    "export": "export_s",
-    "partition": "export_s",
-    "quantization": "build_s",
-    "build": "build_s",
-    "warmup": "timing_s",
-    "timing": "timing_s",
-    "profile": "timing_s",
-}
-WAITING = "waiting"  # how a phase begins that is no work of the point
 Hear = Callable[[str], None]
 
 

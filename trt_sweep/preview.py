@@ -17,8 +17,9 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.sweep import DETAILED, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Host
-from trt_sweep.point import Plan, Point, Preview
-from trt_sweep.progress import HARNESS, Spent, clock
+from trt_sweep.points.phases import HARNESS
+from trt_sweep.points.point import Plan, Point, Preview
+from trt_sweep.progress import Spent, clock
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import BASELINE, RECORD, Record

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-START, RECORDING, HARNESS = "start", "record", "harness"  # a process comes up; a row is written; all else
+from trt_sweep.points.phases import HARNESS, RECORDING, START
 
 
 def clock(seconds: float) -> str:

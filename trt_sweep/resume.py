@@ -17,7 +17,7 @@ from trt_sweep.config.hydra import quoted
 from trt_sweep.config.identity import NO_IDENTITY
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.point import Plan
+from trt_sweep.points.point import Plan
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record, columns

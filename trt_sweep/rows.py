@@ -9,7 +9,7 @@ from typing import Any
 
 from trt_sweep.errors import SweepError
 from trt_sweep.isolation import Lost
-from trt_sweep.point import Point, Report
+from trt_sweep.points.point import Point, Report
 from trt_sweep.results import columns, store
 from trt_sweep.results.columns import Axes, Environment
 from trt_sweep.results.record import RECORD, Record

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep import __main__ as app
-from trt_sweep import evaluation, plan, quantization
+from trt_sweep import quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
@@ -33,6 +33,7 @@ from trt_sweep.measure import accuracy
 from trt_sweep.models import factory
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
+from trt_sweep.points import evaluation, plan
 from trt_sweep.results.record import BASELINE, RANDOM
 from trt_sweep.sweep import Sweep
 

@@ -26,8 +26,9 @@ from trt_sweep.interrupts import Interrupts
 from trt_sweep.isolation import Lost
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
-from trt_sweep.point import Plan, Point, Report, by_build
-from trt_sweep.progress import HARNESS, START, Progress, Spent
+from trt_sweep.points.phases import HARNESS, START
+from trt_sweep.points.point import Plan, Point, Report, by_build
+from trt_sweep.progress import Progress, Spent
 from trt_sweep.results import store, table
 from trt_sweep.results.axes import varied
 from trt_sweep.results.record import SUCCESS, Record

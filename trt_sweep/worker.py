@@ -17,20 +17,22 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, plan, quantization
+from trt_sweep import backends, quantization
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.backends.torchtrt import loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.job import Job, Line, engine_key
 from trt_sweep.machine import devices, nvml
 from trt_sweep.machine.output import LOG, _write_to, captured
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import Model, float32_mode
-from trt_sweep.point import Plan, Point, Preview, Report
+from trt_sweep.points import plan
+from trt_sweep.points.build import engine_key
+from trt_sweep.points.point import Plan, Point, Preview, Report
+from trt_sweep.points.prepared import Source
+from trt_sweep.points.run import Job, Line
 from trt_sweep.results.record import Record
-from trt_sweep.source import Source
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
 

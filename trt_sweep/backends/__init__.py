@@ -13,27 +13,22 @@ A backend is a module of this package with
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import cast
 
-import torch
-
+from trt_sweep.backends import paths
 from trt_sweep.backends.base import Backend
 from trt_sweep.errors import SweepError
 
 
 def names() -> list[str]:
     """The backends there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(paths.__path__) if not module.name.startswith("_"))
 
 
 def get(name: str) -> Backend:
     """The backend of that name; raises SweepError where there is none."""
     if name not in names():
         raise SweepError(f"backend={name} is not known: use one of {', '.join(names())}")
-    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Backend, importlib.import_module(f"{paths.__name__}.{name}"))

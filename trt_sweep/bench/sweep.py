@@ -24,7 +24,7 @@ from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
-from trt_sweep.progress import START
+from trt_sweep.points.phases import START
 from trt_sweep.results import table
 from trt_sweep.sweep import SPENT
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from trt_sweep import __main__ as app
-from trt_sweep import backends, plan
+from trt_sweep import backends
 from trt_sweep.backends.base import Dry, DryRun
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
@@ -25,6 +25,7 @@ from trt_sweep.machine import versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.partition import show
 from trt_sweep.partition.report import Report, report
+from trt_sweep.points import plan
 from trt_sweep.results import store
 from trt_sweep.worker import Worker
 

@@ -30,7 +30,7 @@ from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
-from trt_sweep.quantization import calibration
+from trt_sweep.quantization import calibration, methods
 from trt_sweep.results.columns import Quantization
 
 
@@ -64,7 +64,7 @@ class Method(Protocol):
 
 def names() -> list[str]:
     """The methods there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.name.startswith("_"))
 
 
 def get(name: str) -> Method:
@@ -73,7 +73,7 @@ def get(name: str) -> Method:
         near = get_close_matches(name, names(), 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names())}"
         raise SweepError(f"quantization.method={name} is not known: {hint}")
-    method = cast(Method, importlib.import_module(f"{__name__}.{name}"))
+    method = cast(Method, importlib.import_module(f"{methods.__name__}.{name}"))
     missing = [package for package in method.PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise SweepError(

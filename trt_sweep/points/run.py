@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
-import errno
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trt_sweep import backends, first_calls
+from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import engine
-from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.measure import health, memory
@@ -28,57 +24,17 @@ from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models.cache import Shared
 from trt_sweep.models.model import Model, float32_mode
-from trt_sweep.point import Point, Report
-from trt_sweep.progress import RECORDING
+from trt_sweep.points import check
+from trt_sweep.points.build import _bare, _Built, engine_key
+from trt_sweep.points.phases import DISK, PHASES, RECORDING
+from trt_sweep.points.point import Point, Report
+from trt_sweep.points.prepared import Source
 from trt_sweep.results import columns
 from trt_sweep.results.columns import Axes
 from trt_sweep.results.record import SAMPLES, Record
 from trt_sweep.results.store import now, write, write_json
-from trt_sweep.source import Source
 
 log = logging.getLogger(__name__)
-
-# A point is not to blame for these, and its row would not find room either.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-# The phases of a point in their order, and the status of a row whose point ends in them.
-PHASES = {
-    "model": "build_failed",
-    "reference": "run_failed",
-    "quantization": "build_failed",
-    "export": "build_failed",
-    "partition": "build_failed",
-    "build": "build_failed",
-    "accuracy": "run_failed",
-    "warmup": "run_failed",
-    "timing": "run_failed",
-}
-
-
-@dataclass
-class _Built:
-    """What one build leaves to the points that are timed on it."""
-
-    point_id: str
-    model: Model
-    compiled: base.Compiled
-    error: Exception | None = None
-    phase: str = "model"
-
-
-def _bare(error: Exception) -> Exception:
-    """A copy without the traceback, whose frames would keep what they hold on the GPU."""
-    bare = copy.copy(error)
-    bare.__cause__ = bare.__context__ = None
-    return bare.with_traceback(None)
-
-
-def engine_key(config: SweepConfig, compiled: base.Compiled) -> str | None:
-    """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
-    partition_id = compiled.partition.partition_id
-    alone = not config.reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
-    if partition_id is None or alone:
-        return None
-    return config.engine_key(partition_id, compiled.ignored_axes)
 
 
 class Job:
@@ -176,12 +132,12 @@ class Line:
 
     def profile(self) -> Record:
         """Look into the engines and write the record anew; a failure of that is said in it, and spoils nothing."""
-        from trt_sweep import profiling  # and pandas with it, which no other step needs
+        from trt_sweep.points import profile  # and pandas with it, which no other step needs
 
         assert self.device is not None
         build = self._job.builds[0]
         try:
-            self._inside = profiling.of_point(
+            self._inside = profile.of_point(
                 build.model, self.compiled, self._settings(self.device), engine_key(self.config, self.compiled)
             )
         except Exception as error:
@@ -376,10 +332,10 @@ class Line:
         config = self.config
         self._enter("accuracy")
         reference, spread = self._source(device).reference(self.phase)
-        found: list[first_calls.FirstCalls] = []
+        found: list[check.FirstCalls] = []
         for index, built in enumerate(self._job.builds):
             running = functools.partial(self.running, index)
-            calls = first_calls.make(built.compiled, config, device, reference, running=running, enter=self._enter)
+            calls = check.make(built.compiled, config, device, reference, running=running, enter=self._enter)
             found.append(calls)
             self.timers.append(calls.timer)
         # NaN is worse than any number.

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from trt_sweep import backends, evaluation
+from trt_sweep import backends
 from trt_sweep.backends.base import Compiled, Running
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models import inputs
+from trt_sweep.points import evaluation
 from trt_sweep.results import columns
 
 PHASE = "accuracy"

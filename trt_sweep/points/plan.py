@@ -12,7 +12,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models.factory import check
-from trt_sweep.point import Plan, Point, by_build
+from trt_sweep.points.point import Plan, Point, by_build
 from trt_sweep.quantization import calibration
 from trt_sweep.results import record
 from trt_sweep.results.axes import OPTIONAL_AXES

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trt_sweep import backends, trace
+from trt_sweep import backends
 from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, Probe
 from trt_sweep.config.sweep import DETAILED
@@ -28,6 +28,7 @@ from trt_sweep.machine import locks
 from trt_sweep.measure import clocks
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Inputs, Model, float32_mode
+from trt_sweep.points import trace
 from trt_sweep.results.columns import Profile
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.store import write_json
