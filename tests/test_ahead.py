@@ -15,14 +15,14 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import gone, processes
 
-from trt_sweep.ahead import Ahead
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
 from trt_sweep.points.point import Point
-from trt_sweep.worker import Worker
+from trt_sweep.workers.ahead import Ahead
+from trt_sweep.workers.worker import Worker
 
 pytestmark = without_gpu
 needs_builder = pytest.mark.skipif(

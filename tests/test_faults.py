@@ -18,7 +18,6 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep import isolation
 from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -27,6 +26,7 @@ from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
 from trt_sweep.results import store, table
 from trt_sweep.sweep import Sweep
+from trt_sweep.workers import child, limits, postmortem, standby
 
 pytestmark = without_gpu
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
@@ -353,7 +353,7 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
             sweep.run()
         (row,) = table.load(tmp_path / name).to_dict("records")
         assert row["status"] == ("ok" if target == "torch.nn.Identity" else "crashed")
-        return isolation._kept[0].child.pid if isolation._kept else None
+        return standby._kept[0].child.pid if standby._kept else None
 
     try:
         first = swept("first")
@@ -371,21 +371,21 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
         eighth = swept("eighth")
         assert eighth is not None
         os.kill(eighth, signal.SIGSTOP)
-        monkeypatch.setattr(isolation, "MOVE_S", 0.5)
+        monkeypatch.setattr(child, "MOVE_S", 0.5)
         ninth = swept("ninth")
         assert ninth is not None and ninth != eighth and not psutil.pid_exists(eighth)
         (tmp_path / "tenth" / LOG).mkdir(parents=True)
         with pytest.raises(IsADirectoryError):
             swept("tenth")
-        assert not psutil.pid_exists(ninth) and not isolation._kept
+        assert not psutil.pid_exists(ninth) and not standby._kept
     finally:
-        isolation.end_idle()
+        standby.end_idle()
 
 
 def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
     """Until then the GPU is not free for others, and another sweep of this process has it."""
     monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
-    monkeypatch.setattr(isolation, "KEPT_S", 3.0)
+    monkeypatch.setattr(standby, "KEPT_S", 3.0)
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
 
@@ -397,15 +397,15 @@ def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypa
         for name in ("first", "second"):
             with Sweep({0: config}, tmp_path / name, one_of_many=True) as sweep:
                 sweep.run()
-            (kept,) = isolation._kept
+            (kept,) = standby._kept
             assert kept.child.environment == {free_gpu.VISIBLE: "GPU-a"} and free() == "GPU-b"
         end = time.monotonic() + 20
-        while isolation._kept or free() != "GPU-a":
+        while standby._kept or free() != "GPU-a":
             assert time.monotonic() < end
             time.sleep(0.1)
         assert not psutil.pid_exists(kept.child.pid)
     finally:
-        isolation.end_idle()
+        standby.end_idle()
 
 
 def test_the_end_of_a_joblib_sweep_leaves_no_process_for_points(tmp_path):
@@ -422,7 +422,7 @@ def test_the_end_of_a_joblib_sweep_leaves_no_process_for_points(tmp_path):
     assert all(processes(job) for job in jobs)
     main.kill()
     main.wait()
-    assert all(gone(job, isolation.KEPT_S + 30) for job in jobs)
+    assert all(gone(job, standby.KEPT_S + 30) for job in jobs)
 
 
 def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_path):
@@ -432,14 +432,14 @@ def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_pa
     try:
         with Sweep({0: config}, tmp_path / "first", one_of_many=True) as sweep:
             sweep.run()
-        (kept,) = isolation._kept
+        (kept,) = standby._kept
         move = kept.child.moves
         kept.child.moves = lambda *given: (move(*given), os.kill(kept.child.pid, signal.SIGKILL))[0]
         with Sweep({0: config}, tmp_path / "second", one_of_many=True) as sweep:
             sweep.run()
         assert table.load(tmp_path / "second")["status"].tolist() == ["ok"]
     finally:
-        isolation.end_idle()
+        standby.end_idle()
 
 
 @pytest.mark.parametrize("arguments", [["modell=x"], ["--help"], ["isolation=worker"], ["precision=fp17", "-m"]])
@@ -464,11 +464,11 @@ def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep)
 def test_last_words_are_of_this_attempt(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("Fatal Python error: of an earlier one\n")
-    size = isolation._size(log)
-    assert isolation._last_words(log, size) == ""
+    size = postmortem._size(log)
+    assert postmortem._last_words(log, size) == ""
     with log.open("a") as file:
         file.write("line\n" * 9 + "Fatal Python error: Aborted\n\nthread\nfile\nmore\n")
-    assert isolation._last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
+    assert postmortem._last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
 
 
 def test_a_signal_that_is_ignored_stays_so():
@@ -497,7 +497,7 @@ def test_a_signal_that_is_ignored_stays_so():
     ],
 )
 def test_limits(phases, limit):
-    clock = isolation._Clock(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
+    clock = limits._Clock(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
     for phase, seconds in phases:
         clock.enter(phase)
         time.sleep(seconds)

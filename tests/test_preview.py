@@ -20,7 +20,7 @@ from trt_sweep.progress import Spent
 from trt_sweep.results import columns, record, store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record
-from trt_sweep.worker import Worker
+from trt_sweep.workers.worker import Worker
 
 
 @needs_tensorrt

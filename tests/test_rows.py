@@ -9,10 +9,10 @@ import pytest
 from trt_sweep import rows
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.isolation import Lost
 from trt_sweep.points.point import Point, Report
 from trt_sweep.results.columns import Environment, Timing
 from trt_sweep.results.record import Record
+from trt_sweep.workers.protocol import Lost
 
 
 def row(**values) -> Record:

@@ -19,7 +19,7 @@ from trt_sweep.points.point import Point
 from trt_sweep.points.run import Line
 from trt_sweep.results import record, store
 from trt_sweep.results.columns import Build, Partition, Profile
-from trt_sweep.worker import Worker
+from trt_sweep.workers.worker import Worker
 
 FACTORY = {"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"}
 

@@ -23,11 +23,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import isolation, resume, wrong_type
+from trt_sweep import resume, wrong_type
 from trt_sweep.config.hydra import from_hydra, quoted, register
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.interrupts import Interrupted
+from trt_sweep.workers import spawn, standby
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -66,7 +67,7 @@ def main() -> None:
         sys.argv[1:] = resume.arguments_of(sys.argv[1:])
         resume.called_with = sys.argv[1:]
         if _runs_points(sys.argv[1:]):
-            isolation.prepare()
+            spawn.prepare()
         _run()
     except Interrupted as interrupt:
         sys.exit(interrupt.exit_code)
@@ -78,7 +79,7 @@ def main() -> None:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(1)
     finally:
-        isolation.end_idle()
+        standby.end_idle()
 
 
 def _runs_points(arguments: list[str]) -> bool:

@@ -16,13 +16,13 @@ from rich.table import Table
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.sweep import DETAILED, SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.isolation import Host
 from trt_sweep.points.phases import HARNESS
 from trt_sweep.points.point import Plan, Point, Preview
 from trt_sweep.progress import Spent, clock
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import BASELINE, RECORD, Record
+from trt_sweep.workers.protocol import Host
 
 EARLIER = 1000  # records that are looked at, the newest first
 PROFILE_S = (3.0, 30.0)  # to look into engines that are built

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.errors import SweepError
-from trt_sweep.isolation import Lost
 from trt_sweep.points.point import Point, Report
 from trt_sweep.results import columns, store
 from trt_sweep.results.columns import Axes, Environment
 from trt_sweep.results.record import RECORD, Record
+from trt_sweep.workers.protocol import Lost
 
 
 def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: Lost) -> Record:

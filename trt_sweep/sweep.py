@@ -17,13 +17,11 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import isolation, preview, resume, rows
-from trt_sweep.ahead import Ahead
+from trt_sweep import preview, resume, rows
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.interrupts import Interrupts
-from trt_sweep.isolation import Lost
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.phases import HARNESS, START
@@ -33,6 +31,10 @@ from trt_sweep.results import store, table
 from trt_sweep.results.axes import varied
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
+from trt_sweep.workers import child, protocol, spawn, standby
+from trt_sweep.workers.ahead import Ahead
+from trt_sweep.workers.host import start
+from trt_sweep.workers.protocol import Lost
 
 Build = list[Point]
 SPENT = "seconds.json"  # where the time of a sweep went
@@ -68,10 +70,10 @@ class Sweep:
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
         goes_on = goes_on or self._settings.resume is not None
         before = resume.gpus_of(folder) if goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
-        self._taken: isolation.Child | None = None
+        self._taken: child.Child | None = None
         self._claimed = self._claim(before, anywhere)
         self._one_of_many, self._goes_on = one_of_many, goes_on
-        self._host: isolation.Host | None = None
+        self._host: protocol.Host | None = None
         self._ahead: Ahead | None = None
         self._beside: list[int] = []
         self._records: dict[str, Record] = {}
@@ -80,7 +82,7 @@ class Sweep:
         self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
-        self._spent = Spent(isolation.prepared_since())
+        self._spent = Spent(spawn.prepared_since())
         self._plan = Plan([], {})
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
@@ -105,7 +107,7 @@ class Sweep:
         """The environment that shows a GPU of our own, where there is a choice: that of the last sweep's process, if
         it fits, which is then ours as well.
         """
-        kept = isolation.take()
+        kept = standby.take()
         if kept is not None and kept.fits(before if anywhere else None):
             self._held.enter_context(kept.claim)
             self._taken = kept.child
@@ -175,8 +177,8 @@ class Sweep:
         if self._ahead is not None:
             self._ahead.end()
             self._ahead = None
-        if keep and isinstance(self._host, isolation.Child) and self._idle(self._host):
-            isolation.Kept(self._host, self._held.pop_all())
+        if keep and isinstance(self._host, child.Child) and self._idle(self._host):
+            standby.Kept(self._host, self._held.pop_all())
             self._host = None
         self._replace()
         shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
@@ -236,7 +238,7 @@ class Sweep:
             self._progress.add([point.config.backend for point in again])
 
     def _fill(
-        self, host: isolation.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], alone: list[Point]
+        self, host: protocol.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], alone: list[Point]
     ) -> bool:
         """Start builds while there is room, and note in `held` which points are to be timed again.
 
@@ -269,7 +271,7 @@ class Sweep:
                 break
         return True
 
-    def _idle(self, host: isolation.Host) -> bool:
+    def _idle(self, host: protocol.Host) -> bool:
         """Whether the process may be left to another sweep, now that nothing builds beside it."""
         try:
             host.call("beside", [])
@@ -277,7 +279,7 @@ class Sweep:
             return False
         return self._closed(host)
 
-    def _closed(self, host: isolation.Host) -> bool:
+    def _closed(self, host: protocol.Host) -> bool:
         """Whether the process has let go of all its points and may take more."""
         try:
             return host.call("close") is None
@@ -288,7 +290,7 @@ class Sweep:
     def _most(self) -> int:
         return 1 if self._settings.isolation.mode == "job" else self._settings.isolation.max_jobs
 
-    def _start(self, host: isolation.Host, point: Point) -> bool:
+    def _start(self, host: protocol.Host, point: Point) -> bool:
         assert self._progress is not None
         self._progress.begin(self._label(point), point.config.backend)
         if self._ahead is not None:
@@ -298,7 +300,7 @@ class Sweep:
         self._progress.end(_outcome(self._records[point.id]))
         return fit
 
-    def _rounds(self, host: isolation.Host, held: list[Point]) -> bool:
+    def _rounds(self, host: protocol.Host, held: list[Point]) -> bool:
         assert self._progress is not None
         most = max((self._reports[point.id].rounds for point in held), default=1)
         for number in range(1, most):
@@ -314,7 +316,7 @@ class Sweep:
             self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
         return True
 
-    def _profiles(self, host: isolation.Host, held: list[Point]) -> bool:
+    def _profiles(self, host: protocol.Host, held: list[Point]) -> bool:
         """Look into the engines of the points that ask for it, when nothing is to be timed any more."""
         assert self._progress is not None
         for point in held:
@@ -347,7 +349,7 @@ class Sweep:
                 if host.builds >= self._most or not self._closed(host):
                     self._replace()
 
-    def _step(self, host: isolation.Host, method: str, point: Point, *more: Any) -> bool:
+    def _step(self, host: protocol.Host, method: str, point: Point, *more: Any) -> bool:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
         self._at_work = point.id
@@ -379,11 +381,11 @@ class Sweep:
         store.write(self.folder / "points" / key, record)
         self._records[key] = record
 
-    def _ready(self) -> isolation.Host:
+    def _ready(self) -> protocol.Host:
         if self._host is None:
             self._spent.enter(START)
             taken, self._taken = self._taken, None
-            self._host = isolation.start(self._settings.isolation.mode, self.folder, self._hear, self._claimed, taken)
+            self._host = start(self._settings.isolation.mode, self.folder, self._hear, self._claimed, taken)
             if self._plan.builds:
                 self._host.call("prepare", self._plan.builds)
             self._spent.enter(HARNESS)

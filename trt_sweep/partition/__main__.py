@@ -27,7 +27,7 @@ from trt_sweep.partition import show
 from trt_sweep.partition.report import Report, report
 from trt_sweep.points import plan
 from trt_sweep.results import store
-from trt_sweep.worker import Worker
+from trt_sweep.workers.worker import Worker
 
 
 class _Parser(argparse.ArgumentParser):

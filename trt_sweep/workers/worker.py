@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import faulthandler
 import gc
-import os
-import signal
-import sys
-import traceback
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -213,42 +207,3 @@ class Worker:
         except Exception:  # an illegal access leaves no CUDA call working in this process
             return dataclasses.replace(report, fit=False, to_profile=False)
         return report
-
-
-def serve(descriptor: int) -> None:
-    """Be the child process, until the connection ends.
-
-    First comes whose it is: the folder of the sweep, the working folder, `sys.path`, and the environment. Each (method,
-    arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by ("failed",
-    text); until then ("phase", name) says what goes on.
-    """
-    connection, own = Connection(descriptor), os.getpid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
-    try:
-        folder, place, sys.path[:], environment = connection.recv()
-    except EOFError:  # nobody's
-        return
-    os.chdir(place)
-    os.environ.update(environment)  # before CUDA looks
-    _write_to(folder)
-    faulthandler.enable()
-
-    def send(kind: str, content: object) -> None:
-        if os.getpid() != own:
-            os._exit(1)  # a model has forked, and the copy came back here
-        connection.send((kind, content))
-
-    worker = Worker(folder, lambda phase: send("phase", phase))
-    send("done", None)
-    while True:
-        try:
-            method, arguments = connection.recv()
-        except EOFError:
-            return
-        try:
-            send("done", getattr(worker, method)(*arguments))
-        except (SweepError, OSError) as error:
-            send("error", error)
-        except Exception as error:
-            traceback.print_exc()
-            send("failed", one_line(error))

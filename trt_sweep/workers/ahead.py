@@ -13,9 +13,10 @@ from pathlib import Path
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, write_paused
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.isolation import Child, Lost
 from trt_sweep.points.phases import QUIET
 from trt_sweep.points.point import Point
+from trt_sweep.workers.child import Child
+from trt_sweep.workers.protocol import Lost
 
 LEAD = 4  # builds for each process that may be ahead of the timing: their engines fill the disk
 NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it waits

@@ -1,0 +1,153 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.machine.output import LOG
+from trt_sweep.workers.limits import _Clock
+from trt_sweep.workers.postmortem import _death, _killed_for_memory, _last_words, _size
+from trt_sweep.workers.protocol import Hear, Lost
+from trt_sweep.workers.spawn import _Importing, _prepared
+
+MOVE_S = 10.0  # for it to answer that one
+
+
+GRACE_S = 2.0  # between asking a process to end and making it
+
+
+class Child:
+    """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
+
+    def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
+        self.environment, self.builds = environment, 0
+        self._given = _given(environment)
+        self._works_for(folder, hear)
+        begun = _prepared.pop() if _prepared else _Importing()
+        self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
+        self._said = begun.said
+        with contextlib.suppress(ConnectionError):  # `ready` tells more
+            # Since it began, Hydra may have gone elsewhere and set variables.
+            self._connection.send((folder, *self._given))
+        self._gone = os.pidfd_open(self._process.pid)
+        self._ending = threading.Lock()
+
+    def _works_for(self, folder: Path, hear: Hear) -> None:
+        self._hear, self._log = hear, folder / LOG
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log.touch()
+
+    def moves(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> bool:
+        """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
+        moved = False
+        try:
+            if self._given == _given(environment):
+                self._works_for(folder, hear)
+                with contextlib.suppress(Lost):
+                    self.call("move", folder, limits=LimitsConfig(total_s=MOVE_S))
+                    moved = True
+        finally:
+            if not moved:
+                self.end()
+        return moved
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been ended."""
+        return self._process.returncode is None
+
+    def ready(self) -> None:
+        """Wait until it has started; raises SweepError where it does not."""
+        size = _size(self._log)
+        try:
+            self._answer(_Clock(None), None)
+        except Lost as lost:
+            self._keep_said()
+            reason = lost.reason + _last_words(self._log, size)
+            raise SweepError(f"the process for the points does not start: {reason}; see {self._log}") from lost
+        self._keep_said()
+
+    def _keep_said(self) -> None:
+        with self._said, self._log.open("ab") as log:
+            self._said.seek(0)
+            log.write(self._said.read())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all it has started; may be called by another thread than the one it works for."""
+        with self._ending:
+            if self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, number)
+
+    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+        with contextlib.suppress(BrokenPipeError):  # the answer tells more
+            self._connection.send((method, arguments))
+        return self._answer(_Clock(limits), log)
+
+    def _answer(self, clock: _Clock, log: Path | None) -> Any:
+        before, size = _killed_for_memory(), _size(log)
+        while True:
+            try:
+                ready = wait([self._connection, self._gone], clock.left())
+            except BaseException:  # a second interrupt
+                self.end()
+                raise
+            if self._connection in ready:
+                try:
+                    kind, content = self._connection.recv()
+                except (EOFError, ConnectionResetError):
+                    ready = [self._gone]
+                    wait(ready, GRACE_S)  # it is about to end, and by what is still to be seen
+                else:
+                    if kind == "done":
+                        return content
+                    if kind == "error":
+                        raise content
+                    if kind == "failed":
+                        self.end()
+                        raise Lost("crashed", clock.phase, content)
+                    clock.enter(content)
+                    self._hear(content)
+                    continue
+            if not ready:
+                self.end()
+                raise Lost("timeout", clock.phase, clock.reason())
+            code = self._end()
+            status = "out_of_memory" if code == -signal.SIGKILL and _killed_for_memory() > before else "crashed"
+            raise Lost(status, clock.phase, _death(code) + _last_words(log, size))
+
+    def end(self) -> None:
+        self._end()
+
+    def _end(self) -> int:
+        """Ask the process and all it started to end, make them, and return its exit code."""
+        if self.alive:
+            self._connection.close()
+            self.signal(signal.SIGTERM)
+            wait([self._gone], GRACE_S)
+            self.signal(signal.SIGKILL)
+            self._guard.kill()  # before the number of the group can be given away
+            self._guard.communicate()
+            with self._ending:
+                self._process.wait()
+            os.close(self._gone)
+        return self._process.returncode
+
+
+def _given(environment: Mapping[str, str]) -> tuple[Path, list[str], dict[str, str]]:
+    """What a process for points takes from this one: the working folder, `sys.path`, and the environment."""
+    return Path.cwd(), list(sys.path), {**os.environ, **environment}

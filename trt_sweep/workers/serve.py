@@ -1,0 +1,53 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+
+from trt_sweep.errors import SweepError, one_line
+from trt_sweep.machine.output import _write_to
+from trt_sweep.workers.worker import Worker
+
+
+def serve(descriptor: int) -> None:
+    """Be the child process, until the connection ends.
+
+    First comes whose it is: the folder of the sweep, the working folder, `sys.path`, and the environment. Each (method,
+    arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by ("failed",
+    text); until then ("phase", name) says what goes on.
+    """
+    connection, own = Connection(descriptor), os.getpid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
+    try:
+        folder, place, sys.path[:], environment = connection.recv()
+    except EOFError:  # nobody's
+        return
+    os.chdir(place)
+    os.environ.update(environment)  # before CUDA looks
+    _write_to(folder)
+    faulthandler.enable()
+
+    def send(kind: str, content: object) -> None:
+        if os.getpid() != own:
+            os._exit(1)  # a model has forked, and the copy came back here
+        connection.send((kind, content))
+
+    worker = Worker(folder, lambda phase: send("phase", phase))
+    send("done", None)
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            send("done", getattr(worker, method)(*arguments))
+        except (SweepError, OSError) as error:
+            send("error", error)
+        except Exception as error:
+            traceback.print_exc()
+            send("failed", one_line(error))

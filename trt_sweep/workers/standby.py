@@ -1,0 +1,72 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+from trt_sweep.workers.child import Child
+from trt_sweep.workers.spawn import _prepared
+
+KEPT_S = 10.0  # that a process waits for another sweep of its parent
+
+
+class Kept:
+    """A process that has let go of its points, left to the next sweep of this one, and the claim on the GPU it is on.
+
+    It ends where nobody has come for it after KEPT_S.
+    """
+
+    def __init__(self, child: Child, claim: contextlib.ExitStack) -> None:
+        self.child, self.claim = child, claim
+        self._timer = threading.Timer(KEPT_S, self._expire)
+        self._timer.daemon = True
+        _kept.append(self)
+        self._timer.start()
+
+    def _expire(self) -> None:
+        if _take(self):
+            self.end()
+
+    def fits(self, gpus: Sequence[str] | None) -> bool:
+        """Whether it is of use to a sweep on one of these GPUs, by UUID, or on any where none is named.
+
+        Null is for a sweep that says itself which device it takes, and must see them all.
+        """
+        seen = set(self.child.environment.values())
+        return not seen if gpus is None else not gpus or seen <= set(gpus)
+
+    def end(self) -> None:
+        """Leave nothing running, and let go of the GPU."""
+        self._timer.cancel()
+        self.child.end()
+        self.claim.close()
+
+
+_kept: list[Kept] = []
+
+
+_taking = threading.Lock()
+
+
+def _take(kept: Kept) -> bool:
+    """Whether it was there to be taken: by one only, the next sweep or the end."""
+    with _taking:
+        if kept not in _kept:
+            return False
+        _kept.remove(kept)
+        return True
+
+
+def take() -> Kept | None:
+    """What the last sweep of this process has left, if anything: to be used, or ended."""
+    return next((kept for kept in list(_kept) if _take(kept)), None)
+
+
+def end_idle() -> None:
+    """End what nobody has come for."""
+    while _prepared:
+        _prepared.pop().end()
+    while (kept := take()) is not None:
+        kept.end()
