@@ -21,11 +21,11 @@ from conftest import EXAMPLE, Done, without_gpu
 from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
 from trt_sweep.results import store, table
-from trt_sweep.sweep import Sweep
+from trt_sweep.sweep.interrupts import Interrupted, Interrupts
+from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.workers import child, limits, postmortem, standby
 
 pytestmark = without_gpu

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, rows
+from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -24,6 +24,7 @@ from trt_sweep.points.run import Job
 from trt_sweep.results import store
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import RECORD, SAMPLES
+from trt_sweep.sweep import amend
 
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
 
@@ -111,7 +112,7 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
             found[name] = run.lines[0].start()
     assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
     assert found["baseline"].profile_reason is None
-    assert not rows.unseen(point, found["asked"])
+    assert not amend.unseen(point, found["asked"])
     with pytest.raises(SweepError, match=r"holds no profile: profile=true: backend=eager has no engines"):
         profiles.load(tmp_path / "asked")
 

@@ -9,17 +9,17 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_faults import resumed
 
-from trt_sweep import preview
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices
 from trt_sweep.points.phases import HARNESS, START
 from trt_sweep.points.point import Plan, Point, Preview
-from trt_sweep.progress import Spent
 from trt_sweep.results import columns, record, store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record
+from trt_sweep.sweep import preview
+from trt_sweep.sweep.phase_times import Spent
 from trt_sweep.workers.worker import Worker
 
 

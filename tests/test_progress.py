@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from trt_sweep import progress
 from trt_sweep.machine.output import captured
-from trt_sweep.progress import Progress, clock
+from trt_sweep.sweep import progress
+from trt_sweep.sweep.phase_times import clock
+from trt_sweep.sweep.progress import Progress
 
 
 @pytest.mark.parametrize(

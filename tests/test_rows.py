@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from trt_sweep import rows
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.points.point import Point, Report
 from trt_sweep.results.columns import Environment, Timing
 from trt_sweep.results.record import Record
+from trt_sweep.sweep import amend
 from trt_sweep.workers.protocol import Lost
 
 
@@ -39,8 +39,8 @@ def point(**values) -> Point:
     ],
 )
 def test_who_is_still_to_be_looked_into(values, unseen):
-    assert rows.unseen(point(), row(**values)) is unseen
-    assert not rows.unseen(point(profile=False), row(**values)) and not rows.unseen(point(), None)
+    assert amend.unseen(point(), row(**values)) is unseen
+    assert not amend.unseen(point(profile=False), row(**values)) and not amend.unseen(point(), None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_lost_point_is_not_looked_into(tmp_path):
     asked, why = point(), Lost("crashed", "build", "killed by signal 11")
     asked.jobs.append(0)
     asked.axes.update(model="m", backend="dynamo")
-    assert rows.lost(asked, tmp_path, "s", Environment(), why).profile_reason == "not looked into: status=crashed"
+    assert amend.lost(asked, tmp_path, "s", Environment(), why).profile_reason == "not looked into: status=crashed"
 
 
 def report(key: str, *methods: str) -> Report:
@@ -79,9 +79,9 @@ def report(key: str, *methods: str) -> Report:
 def test_all_points_get_a_method_that_all_have():
     reports = {"a": report("a", "graph", "queued"), "b": report("b", "queued")}
     known = {key: each.record for key, each in reports.items()}
-    (key,) = found = rows.agreed(known, reports)
+    (key,) = found = amend.agreed(known, reports)
     assert key == "a" and found[key].gpu_ms_method == "queued" and found[key].gpu_ms == 6.0 and found[key].jobs == [0]
-    assert rows.agreed({"a": known["a"]}, {"a": reports["a"]}) == {}
+    assert amend.agreed({"a": known["a"]}, {"a": reports["a"]}) == {}
     # An earlier batch has one method only: the next one takes that, where it can.
     later = {"a": known["a"], "z": row(point_id="z", gpu_ms_method="queued")}
-    assert rows.agreed(later, {"a": reports["a"]})["a"].gpu_ms_method == "queued"
+    assert amend.agreed(later, {"a": reports["a"]})["a"].gpu_ms_method == "queued"

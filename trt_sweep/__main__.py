@@ -23,11 +23,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import resume, wrong_type
+from trt_sweep import wrong_type
 from trt_sweep.config.hydra import from_hydra, quoted, register
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.interrupts import Interrupted
+from trt_sweep.sweep import resume
+from trt_sweep.sweep.interrupts import Interrupted
 from trt_sweep.workers import spawn, standby
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -39,7 +40,7 @@ _RANDOM = secrets.token_hex(2)
 def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
     from trt_sweep.launcher import import_from
-    from trt_sweep.sweep import Sweep
+    from trt_sweep.sweep.sweep import Sweep
 
     runtime = HydraConfig.get().runtime
     import_from(runtime)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.errors import SweepError
-from trt_sweep.sweep import Sweep
+from trt_sweep.sweep.sweep import Sweep
 
 OURS = (".BasicSweeper", ".OneAtATimeSweeper")  # sweepers that can do without an answer
 

@@ -25,7 +25,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models.factory import HELD
 from trt_sweep.results import table
-from trt_sweep.sweep import Sweep
+from trt_sweep.sweep.sweep import Sweep
 
 Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 _held: dict[str, torch.nn.Module] = {}

@@ -35,7 +35,7 @@ from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.points import evaluation, plan
 from trt_sweep.results.record import BASELINE, RANDOM
-from trt_sweep.sweep import Sweep
+from trt_sweep.sweep.sweep import Sweep
 
 LAYERS = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
 Groups = dict[str, list[str]]

@@ -26,7 +26,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
 from trt_sweep.points.phases import START
 from trt_sweep.results import table
-from trt_sweep.sweep import SPENT
+from trt_sweep.sweep.sweep import SPENT
 
 LEVELS, SIZES = range(6), (1, 5)  # of the points that are run in each way
 POINTS = ("model=resnet50", "precision=fp16", f"optimization_level={','.join(map(str, LEVELS))}", "min_block_size=1,5")

@@ -10,10 +10,10 @@ from typing import NoReturn
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.interrupts import Interrupted
 from trt_sweep.measure.timer import without_collection
 from trt_sweep.report import assembly, html, markdown, readme, recommend
 from trt_sweep.results import table
+from trt_sweep.sweep.interrupts import Interrupted
 
 HTML, MARKDOWN = "report.html", "report.md"
 

@@ -13,7 +13,6 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import resume
 from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -24,7 +23,8 @@ from trt_sweep.report import recommend
 from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.results import store, table
 from trt_sweep.results.record import RECORD, Record
-from trt_sweep.sweep import Sweep
+from trt_sweep.sweep import resume
+from trt_sweep.sweep.sweep import Sweep
 
 NEAREST = 4  # ties that are measured again
 ELSEWHERE = "run it where the records were made, or sweep again and report that"

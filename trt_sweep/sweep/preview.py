@@ -18,10 +18,10 @@ from trt_sweep.config.sweep import DETAILED, SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.phases import HARNESS
 from trt_sweep.points.point import Plan, Point, Preview
-from trt_sweep.progress import Spent, clock
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import BASELINE, RECORD, Record
+from trt_sweep.sweep.phase_times import Spent, clock
 from trt_sweep.workers.protocol import Host
 
 EARLIER = 1000  # records that are looked at, the newest first

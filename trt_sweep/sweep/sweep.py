@@ -17,20 +17,23 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from trt_sweep import preview, resume, rows
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.sweep import OBJECTIVES, SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.interrupts import Interrupts
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.phases import HARNESS, START
 from trt_sweep.points.point import Plan, Point, Report, by_build
-from trt_sweep.progress import Progress, Spent
 from trt_sweep.results import store, table
 from trt_sweep.results.axes import varied
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
+from trt_sweep.sweep import amend, preview, resume
+from trt_sweep.sweep.interrupts import Interrupts
+from trt_sweep.sweep.labels import _count, _outcome
+from trt_sweep.sweep.phase_times import Spent
+from trt_sweep.sweep.progress import Progress
+from trt_sweep.sweep.rounds import MISHAPS
 from trt_sweep.workers import child, protocol, spawn, standby
 from trt_sweep.workers.ahead import Ahead
 from trt_sweep.workers.host import start
@@ -38,7 +41,6 @@ from trt_sweep.workers.protocol import Lost
 
 Build = list[Point]
 SPENT = "seconds.json"  # where the time of a sweep went
-MISHAPS = 3  # in a row, after which it is no use to go on
 
 
 class Sweep:
@@ -330,7 +332,7 @@ class Sweep:
     def _look(self) -> None:
         """Look into the engines of points that were timed, and not looked into when they were in hand."""
         assert self._progress is not None
-        for build in by_build(point for point in self._points() if rows.unseen(point, self._records.get(point.id))):
+        for build in by_build(point for point in self._points() if amend.unseen(point, self._records.get(point.id))):
             try:
                 host = self._ready()
                 host.call("open", build)
@@ -364,7 +366,7 @@ class Sweep:
                 report = dataclasses.replace(self._reports.get(point.id, Report(record)), record=record, fit=False)
             else:
                 environment = self._plan.environment(point)
-                report = Report(rows.lost(point, folder, self.folder.name, environment, lost), fit=False)
+                report = Report(amend.lost(point, folder, self.folder.name, environment, lost), fit=False)
             store.write(folder, report.record)
         self._spent.enter(HARNESS)
         if self._ahead is not None:
@@ -374,7 +376,7 @@ class Sweep:
 
     def _agree(self) -> None:
         """Write the rows anew where that gives all ranked points that have a `gpu_ms` one method of it."""
-        for key, record in rows.agreed(self._records, self._reports).items():
+        for key, record in amend.agreed(self._records, self._reports).items():
             self._keep(key, record)
 
     def _keep(self, key: str, record: Record) -> None:
@@ -450,19 +452,3 @@ class Sweep:
         values = point.axes
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
         return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _outcome(record: Record) -> str:
-    if record.latency_ms is not None:
-        interval = f"[{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
-        return f"{record.status}  {record.latency_ms:.4g} ms {interval}"
-    if record.status == "dryrun" and record.engines is None:
-        return "dryrun"
-    if record.status == "dryrun":
-        operators = f"{record.ops_supported}/{record.ops_total} operators"
-        return f"dryrun  {operators} in {_count(record.engines or 0, 'engine')} {record.engine_ops}"
-    return f"{record.status}  {record.reason}"

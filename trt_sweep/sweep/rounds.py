@@ -1,0 +1,5 @@
+"""TODO."""
+
+from __future__ import annotations
+
+MISHAPS = 3  # in a row, after which it is no use to go on
