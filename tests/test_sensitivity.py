@@ -10,12 +10,12 @@ import torch
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
 from rich.console import Console
 
-from trt_sweep import sensitivity
+from trt_sweep.analysis import sensitivity
+from trt_sweep.analysis.sensitivity import Damage
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.sensitivity import Damage
 
 pytest.importorskip("modelopt")
 
