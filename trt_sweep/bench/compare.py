@@ -1,4 +1,4 @@
-"""Does `trt_sweep.compare` raise alarms where nothing changed, and find what did? By real nights and simulated ones."""
+"""Does `trt_sweep.analysis.compare.compare` raise alarms where nothing changed, and find what did? By real nights and simulated ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep import compare
+from trt_sweep.analysis.compare import compare, times
 from trt_sweep.bench.nights import Nights
-from trt_sweep.compare import times
 from trt_sweep.results.stats import estimates, unseen
 
 ROUNDS, POINTS, SEED = 3, 60, 0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trt_sweep.compare import MIN_EFFECT, NOT_COMPARABLE, compare, output, share
+from trt_sweep.analysis.compare import output
+from trt_sweep.analysis.compare.compare import MIN_EFFECT, NOT_COMPARABLE, compare, share
 from trt_sweep.errors import SweepError
 from trt_sweep.results import store
 

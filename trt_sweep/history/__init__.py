@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trt_sweep.compare import MIN_EFFECT, matching, times
-from trt_sweep.compare.matching import Row, known
+from trt_sweep.analysis.compare import matching, times
+from trt_sweep.analysis.compare.compare import MIN_EFFECT
+from trt_sweep.analysis.compare.matching import Row, known
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking, record
 from trt_sweep.results.stats import differences, estimates

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trt_sweep.compare import MIN_EFFECT, share
+from trt_sweep.analysis.compare.compare import MIN_EFFECT, share
 from trt_sweep.errors import SweepError
 from trt_sweep.history import history, load, page
 

@@ -12,9 +12,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from trt_sweep.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
-from trt_sweep.compare.matching import known
-from trt_sweep.compare.times import Times
+from trt_sweep.analysis.compare.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
+from trt_sweep.analysis.compare.matching import known
+from trt_sweep.analysis.compare.times import Times
 from trt_sweep.results.layers.evidence import printable
 from trt_sweep.results.stats import samples
 

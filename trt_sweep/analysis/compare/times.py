@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep.compare.matching import Row, differs, is_time, known
+from trt_sweep.analysis.compare.matching import Row, differs, is_time, known
 from trt_sweep.results import columns, ranking, record
 from trt_sweep.results.stats import differences, estimates, shrinkage, unseen
 
