@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from trt_sweep.analysis.compare.compare import MIN_EFFECT, share
+from trt_sweep.analysis.history import page
+from trt_sweep.analysis.history.history import history, load
 from trt_sweep.errors import SweepError
-from trt_sweep.history import history, load, page
 
 BAD_INPUT = 2
 

@@ -1,0 +1,200 @@
+"""Many nights of one sweep: the points' times as series, where their level shifted, and what changed that night."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trt_sweep.analysis.compare import matching, times
+from trt_sweep.analysis.compare.compare import MIN_EFFECT
+from trt_sweep.analysis.compare.matching import Row, known
+from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking, record
+from trt_sweep.results.stats import differences, estimates
+
+ALONE = "it stands alone: no new level yet"
+
+
+@dataclass(frozen=True)
+class Night:
+    """A sweep's folder and its rows."""
+
+    folder: Path
+    rows: pd.DataFrame
+
+    @property
+    def created(self) -> str:
+        """When its first point was timed, ISO 8601."""
+        return str(self.rows["created_utc"].min())
+
+
+@dataclass(frozen=True)
+class Value:
+    """A time in ms of night number `night`; `spread` is the relative standard deviation of a night.
+
+    `left_out` is why it belongs to no level: a row that was not healthy, or a single night that stands out.
+    """
+
+    night: int
+    ms: float
+    spread: float
+    row: Row
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A level that begins with night number `night`: `ratio` to the level before, between `low` and `high` (95 %).
+
+    `changed` is what else was different from the night before, with both values.
+    """
+
+    night: int
+    before_ms: float
+    after_ms: float
+    ratio: float
+    low: float
+    high: float
+    changed: dict[str, tuple[object, object]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A point's times by one clock and method over the nights that have it, and where their level shifted."""
+
+    label: str
+    clock: str
+    method: str | None
+    values: list[Value]
+    shifts: list[Shift] = field(default_factory=list)
+
+    @property
+    def levels(self) -> list[list[Value]]:
+        """The values that were used, by level."""
+        return _segments([value for value in self.values if not value.left_out], [shift.night for shift in self.shifts])
+
+
+def load(folders: Sequence[Path]) -> list[Night]:
+    """The nights, the oldest first: each folder is one; where one is given, each sweep below it.
+
+    Raises SweepError for a folder that cannot be read, and for less than two nights.
+    """
+    if len(folders) == 1 and folders[0].is_dir():
+        found = sorted({path.parents[2] for path in folders[0].rglob(f"points/*/{record.RECORD}")}) or folders
+    else:
+        found = folders
+    nights = sorted((Night(folder, matching.read(folder)) for folder in found), key=lambda night: night.created)
+    if len(nights) < 2:
+        raise SweepError(f"{folders[0]} holds one night only: give the folders of several, or one above them")
+    return nights
+
+
+def history(nights: Sequence[Night], min_effect: float = MIN_EFFECT) -> list[Series]:
+    """The series of all points, those with shifts first.
+
+    PELT (R. Killick and others, 2012, by `ruptures`) proposes where the mean of the logarithms shifts, with the penalty
+    of Y.-C. Yao (1988), in units of what a night is known to scatter by. A proposal counts where the levels on its
+    sides are proved to differ (`stats.differ`, for as many questions as there are places for a shift in all series) and
+    by at least the share `min_effect`. Raises SweepError where ruptures is missing.
+    """
+    series = _series(nights)
+    questions = sum(len(each.values) for each in series)
+    found = [_with_shifts(each, max(questions, 1), min_effect) for each in series]
+    return sorted(found, key=lambda each: not each.shifts)
+
+
+def _series(nights: Sequence[Night]) -> list[Series]:
+    values: dict[tuple[tuple[str | None, ...], str, str | None], list[Value]] = {}
+    last: dict[tuple[str | None, ...], Row] = {}
+    for number, night in enumerate(nights):
+        for row in night.rows[night.rows["status"] == "ok"].to_dict("records"):
+            last[matching.key(row)] = row
+            for clock in times.CLOCKS:
+                if matching.is_time(row[clock]) and known(row["rounds"]) and known(row["builds"]):
+                    method = row["gpu_ms_method"] if clock == times.GPU else None
+                    values.setdefault((matching.key(row), clock, method), []).append(_value(number, row, clock))
+    if not last:
+        return []
+    rows = pd.DataFrame(list(last.values())).convert_dtypes()  # integers among nulls are floats by now
+    labels = dict(zip(last, matching.labels(rows), strict=True))
+    return [Series(labels[key], clock, method, found) for (key, clock, method), found in values.items()]
+
+
+def _value(night: int, row: Row, clock: str) -> Value:
+    estimate = ranking.estimate(pd.Series(row), clock)
+    within = 0.0 if math.isnan(estimate.spread) else estimate.spread / math.sqrt(estimate.units)
+    host = times.host_drift(row) if clock == times.LATENCY else 0.0
+    spread = math.hypot(within, max(estimate.placement, host, times.delay(row) if host else 0.0))
+    healthy = not known(row["health"]) or row["health"] == "ok"
+    return Value(night, float(row[clock]), spread, row, None if healthy else f"{row['health']}: {row['health_reason']}")
+
+
+def _with_shifts(series: Series, questions: int, effect: float) -> Series:
+    used = [value for value in series.values if not value.left_out]
+    if len(used) < 2:
+        return series
+    spread = _spread(used)
+    begins = _proposed(used, spread)
+    alone = {level[0].night for level in _segments(used, begins) if len(level) == 1}
+    if alone:
+        values = [
+            dataclasses.replace(value, left_out=ALONE) if value.night in alone else value for value in series.values
+        ]
+        return _with_shifts(dataclasses.replace(series, values=values), questions, effect)
+    while begins:  # a proposal that is not proved joins its levels, the smallest first
+        shifts = [_shift(*pair, spread) for pair in itertools.pairwise(_segments(used, begins))]
+        levels = [[_level(level, spread) for level in pair] for pair in itertools.pairwise(_segments(used, begins))]
+        proved = [
+            differences.differ(before, after, questions) and max(shift.ratio, 1 / shift.ratio) >= 1 + effect
+            for (before, after), shift in zip(levels, shifts, strict=True)
+        ]
+        if all(proved):
+            return dataclasses.replace(series, shifts=shifts)
+        weak = [index for index, sure in enumerate(proved) if not sure]
+        del begins[min(weak, key=lambda index: abs(math.log(shifts[index].ratio)))]
+    return series
+
+
+def _spread(values: Sequence[Value]) -> float:
+    """Of a night in this series: what is known of it, or more where neighbouring nights differ by more.
+
+    A shift moves one of their differences, which hardly moves the median of all.
+    """
+    told = math.sqrt(float(np.mean([value.spread**2 for value in values])))
+    steps = np.abs(np.diff([math.log(value.ms) for value in values]))
+    return max(told, float(np.median(steps)) / times.QUARTILE / math.sqrt(2))
+
+
+def _proposed(values: Sequence[Value], spread: float) -> list[int]:
+    """Numbers of the nights with which a level may begin."""
+    try:
+        import ruptures
+    except ImportError:
+        raise SweepError("history needs ruptures: pip install 'trt-sweep[history]'") from None
+    logs = np.array([math.log(value.ms) for value in values]) / spread
+    ends = ruptures.Pelt(model="l2", min_size=1, jump=1).fit_predict(logs, pen=2 * math.log(len(logs)))
+    return [values[end].night for end in ends[:-1]]
+
+
+def _segments(values: Sequence[Value], begins: Sequence[int]) -> list[list[Value]]:
+    edges = [-1, *begins, math.inf]
+    return [[value for value in values if low <= value.night < high] for low, high in itertools.pairwise(edges)]
+
+
+def _level(values: Sequence[Value], spread: float) -> estimates.Estimate:
+    middle = math.exp(float(np.mean([math.log(value.ms) for value in values])))
+    return estimates.Estimate(middle, 0.0, 1, math.inf, spread / math.sqrt(len(values)))
+
+
+def _shift(before: Sequence[Value], after: Sequence[Value], spread: float) -> Shift:
+    old, new = _level(before, spread), _level(after, spread)
+    changed = matching.changed(before[-1].row, after[0].row)
+    interval = differences.ratio_interval(old, new)
+    return Shift(after[0].night, old.value, new.value, new.value / old.value, *interval, changed)
