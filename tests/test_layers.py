@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from trt_sweep.analysis.layers import show
 from trt_sweep.errors import SweepError
 from trt_sweep.layers import __main__ as command
 from trt_sweep.results.layers import evidence, profiles
@@ -375,7 +376,7 @@ def test_table_fits_into_a_terminal(tmp_path, sample):
     table = profiles.load(point(tmp_path, sample))
     table["ci_low"] = table["ci_high"] = table["median_ms"]
     for width in (120, 160):
-        assert Console(width=400).measure(command.render(table, None, width)).maximum <= width
+        assert Console(width=400).measure(show.render(table, None, width)).maximum <= width
 
 
 def test_names_are_printed_as_they_are(tmp_path, capsys):
@@ -442,10 +443,10 @@ def test_parts_of_a_call_are_printed_below(tmp_path, capsys):
 
 def test_of_many_parts_the_longest_are_shown():
     parts = [dict.fromkeys(profiles.TIMES, float(number % 4)) | {"name": f"engine {number}"} for number in range(8)]
-    assert [str(cell) for cell in command.render_parts(parts, 3).columns[0].cells] == [
+    assert [str(cell) for cell in show.render_parts(parts, 3).columns[0].cells] == [
         "engine 2",
         "engine 3",
         "engine 7",
     ]
-    assert command.render_parts(parts, None).row_count == 8
-    assert command.parts_notes(parts, 10, 3)[1:] == ["5 shorter parts not shown: --all"]
+    assert show.render_parts(parts, None).row_count == 8
+    assert show.parts_notes(parts, 10, 3)[1:] == ["5 shorter parts not shown: --all"]

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from test_layers import info, point, put
 
+from trt_sweep.analysis.layers import compare as comparing
+from trt_sweep.analysis.layers.compare import compare, sums
+from trt_sweep.analysis.layers.matching import groups
 from trt_sweep.layers import __main__ as command
-from trt_sweep.layers import compare as comparing
-from trt_sweep.layers.compare import compare, sums
-from trt_sweep.layers.matching import groups
 from trt_sweep.results.layers import profiles
 
 HERE, THERE = "a" * 16, "b" * 16

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from trt_sweep import backends
+from trt_sweep.analysis.layers import pictures
 from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
-from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.models.model import Inputs
 from trt_sweep.points import profile, trace

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from trt_sweep.analysis.layers import compare
 from trt_sweep.bench import parts
 from trt_sweep.bench.parts import Found
 from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import compare
 from trt_sweep.results import table
 from trt_sweep.results.layers import evidence, profiles
 from trt_sweep.results.store import write_json

@@ -19,11 +19,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends
+from trt_sweep.analysis.layers import pictures
 from trt_sweep.backends.base import Compiled, Settings
 from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, Probe
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.layers import pictures
 from trt_sweep.machine import locks
 from trt_sweep.measure import clocks
 from trt_sweep.models.inputs import example_inputs

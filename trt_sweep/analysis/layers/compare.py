@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from trt_sweep.layers import matching
-from trt_sweep.layers.matching import Layer
+from trt_sweep.analysis.layers import matching
+from trt_sweep.analysis.layers.matching import Layer
 from trt_sweep.results.stats import differences
 from trt_sweep.results.stats.estimates import estimate
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from trt_sweep.analysis.layers import graph
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import graph
 from trt_sweep.results.layers import evidence
 from trt_sweep.results.layers.profiles import read_json, time_of_call
 from trt_sweep.results.record import RECORD
