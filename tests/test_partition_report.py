@@ -13,10 +13,10 @@ import torch
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
 from test_partition import torchvision
 
+from trt_sweep.analysis.partition import show
+from trt_sweep.analysis.partition.report import Found, steps
 from trt_sweep.backends.torchtrt import loading, partitioner
 from trt_sweep.partition import __main__ as cli
-from trt_sweep.partition import show
-from trt_sweep.partition.report import Found, steps
 
 OWN = '''
 import torch

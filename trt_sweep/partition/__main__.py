@@ -18,13 +18,13 @@ from rich.console import Console
 
 from trt_sweep import __main__ as app
 from trt_sweep import backends
+from trt_sweep.analysis.partition import show
+from trt_sweep.analysis.partition.report import Report, report
 from trt_sweep.backends.base import Dry, DryRun
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.machine.output import LOG, captured
-from trt_sweep.partition import show
-from trt_sweep.partition.report import Report, report
 from trt_sweep.points import plan
 from trt_sweep.results import store
 from trt_sweep.workers.worker import Worker

@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from trt_sweep.partition.flow import Graph, Part, Tensor
-from trt_sweep.partition.report import Report, Step
+from trt_sweep.analysis.partition.flow import Graph, Part, Tensor
+from trt_sweep.analysis.partition.report import Report, Step
 
 NAMES = 3  # kinds of operators that a row names
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from trt_sweep.analysis.partition.flow import Graph, flow, total_bytes
 from trt_sweep.backends.base import Dry, DryRun
 from trt_sweep.backends.torchtrt.partitioner import engine_ops, identity, plan
-from trt_sweep.partition.flow import Graph, flow, total_bytes
 from trt_sweep.results.columns import Partition
 
 
