@@ -12,9 +12,9 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep.report import assembly, markdown, questions, readme, sections
+from trt_sweep.analysis.report import assembly, markdown, questions, readme, sections
+from trt_sweep.analysis.report.document import Bullets, Code, Grid, Heading, Link, Text
 from trt_sweep.report.__main__ import main
-from trt_sweep.report.document import Bullets, Code, Grid, Heading, Link, Text
 from trt_sweep.results import table
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from conftest import needs_tensorrt
 from test_table import put
 
 from trt_sweep import quantization
-from trt_sweep.report import code, quantize_code
+from trt_sweep.analysis.report import code, quantize_code
 from trt_sweep.results import table
 
 TINY = {

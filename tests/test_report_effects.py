@@ -11,8 +11,9 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep.report import audit, effects, grids, pairs, sections, words
-from trt_sweep.report.pairs import Scatter
+from trt_sweep.analysis.report import effects, pairs, sections, sentences, tables
+from trt_sweep.analysis.report import verdicts as report_verdicts
+from trt_sweep.analysis.report.pairs import Scatter
 from trt_sweep.results import table
 
 EXACT = TIMED | {"latency_ms_between_rounds": 0.0002, "clock": "cuda_events"}
@@ -24,7 +25,7 @@ def judged(folder, axes, delta=0.02):
     rows = table.load(folder)
     scatters = {clock: Scatter(rows, clock) for clock in pairs.TIMES}
     found = effects.effects(rows, axes, scatters, delta)
-    return found, {verdict.axis: verdict for verdict in audit.audit(rows, found, scatters, delta)}
+    return found, {verdict.axis: verdict for verdict in report_verdicts.audit(rows, found, scatters, delta)}
 
 
 def effect(axes, axis, metric="latency_ms", level=None):
@@ -102,7 +103,7 @@ def test_an_effect_on_one_model_only_is_an_interaction():
 
 def test_interactions_are_told_by_clock_the_clearest_two():
     place = next(sections.split(table.load(SETTINGS), 0.02))
-    cells = {(line[0], line[1]): line[-1] for line in grids.effect_grid(place).rows}
+    cells = {(line[0], line[1]): line[-1] for line in tables.effect_grid(place).rows}
     told = cells["cuda_graphs", "false → true"]
     assert re.fullmatch(r"GPU: changes with model: .*; changes with \w+: .*; 1 more; latency: changes with .*", told)
     assert cells["min_block_size", "5 → 22"].startswith("GPU: changes with model: 0.0 % at resnet18, +20.3 %")
@@ -269,7 +270,9 @@ def test_precision_and_calibration_go_with_the_method():
     rows = table.load(QUANTIZATION)
     (place,) = sections.split(rows, 0.02)
     assert [axis.name for axis in place.effects] == ["quantization_method", "batch_size"]
-    assert words.swept(place).endswith("axes and how many values: model (3), quantization_method (3), batch_size (3).")
+    assert sentences.swept(place).endswith(
+        "axes and how many values: model (3), quantization_method (3), batch_size (3)."
+    )
     verdict = {item.axis: item for item in place.verdicts}["quantization_method (with precision)"]
     assert verdict.kind == "effect"
     ok = rows[rows["status"] == "ok"].set_index(["model", "batch_size"])
@@ -279,7 +282,7 @@ def test_precision_and_calibration_go_with_the_method():
         assert f"{100 * math.expm1(logs[model]):+.1f} % [" in verdict.evidence
     fp8 = effect(place.effects, "quantization_method", "gpu_ms", "modelopt_fp8_default")
     assert (fp8.base, fp8.pairs, list(fp8.models)) == ("–", 6, ["transformer_mlp", "vit_b_16"])  # resnet50: not finite
-    assert [line[0] for line in grids.effect_grid(place).rows][:2] == ["quantization_method (with precision)"] * 2
+    assert [line[0] for line in tables.effect_grid(place).rows][:2] == ["quantization_method (with precision)"] * 2
     (changed, *_) = effect(place.effects, "batch_size", "gpu_ms", "64").interactions[1:]
     assert changed.axis == "quantization_method"
 

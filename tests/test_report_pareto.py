@@ -7,9 +7,9 @@ import pandas as pd
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep.report import grids, pareto, sections
-from trt_sweep.report.document import Grid
-from trt_sweep.report.pairs import Scatter
+from trt_sweep.analysis.report import pareto, sections, tables
+from trt_sweep.analysis.report.document import Grid
+from trt_sweep.analysis.report.pairs import Scatter
 from trt_sweep.results import table
 
 
@@ -53,8 +53,8 @@ def test_one_measurement_is_one_line_of_the_front(tmp_path):
         put(tmp_path, f"b{size}", 1.0, **TIMED, **of_engine, min_block_size=size)
     put(tmp_path, "other", 1.2, **TIMED, engine_id="f", build_s=1.0, min_block_size=45)
     (place,) = sections.split(table.load(tmp_path), 0.02)
-    assert grids.fronts(place).all()
-    (grid,) = [block for block in grids.front_grid(place) if isinstance(block, Grid)]
+    assert tables.fronts(place).all()
+    (grid,) = [block for block in tables.front_grid(place) if isinstance(block, Grid)]
     assert [row[0] for row in grid.rows] == [
         "m dynamo fp32 min_block_size=1, 5, 22 (s)",
         "m dynamo fp32 min_block_size=45 (s)",

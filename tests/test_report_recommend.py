@@ -10,9 +10,9 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
+from trt_sweep.analysis.report import recommend, remeasure, sentences
+from trt_sweep.analysis.report.recommend import Wanted
 from trt_sweep.errors import SweepError
-from trt_sweep.report import recommend, remeasure, words
-from trt_sweep.report.recommend import Wanted
 from trt_sweep.results import table
 
 DEFAULTS = {"min_block_size": 5, "default_min_block_size": 5}
@@ -45,14 +45,14 @@ def test_the_winner_its_ties_and_the_defaults(folder):
     assert advice.defaults["point_id"] == "defaults"
     assert advice.cost.value == pytest.approx(math.log(2 / 1.001))
     axes = ["precision", "min_block_size"]
-    assert words.winner(advice, axes, "latency") == (
+    assert sentences.winner(advice, axes, "latency") == (
         "m, batch 1 (s): fp16 min_block_size=1 is as good as any by latency, 1.001 ms (latency does not tell it from "
         "1 more; by the GPU's work, 0.5 ms, it is proved better)."
     )
-    assert words.ties(advice, axes, "latency") == (
+    assert sentences.ties(advice, axes, "latency") == (
         "As good by latency as far as is known: fp16 min_block_size=5 (1 ms; the GPU's work 0.9 ms)."
     )
-    assert words.cost(advice, "latency").startswith(
+    assert sentences.cost(advice, "latency").startswith(
         "Staying with the defaults (dynamo with nothing set, fp32): +99.8 % ["
     )
 
@@ -62,7 +62,7 @@ def test_what_the_gpu_tells_of_some_ties_only_is_not_sure(tmp_path):
         put(tmp_path, name, 1.0, **TIMED, gpu_ms=gpu_ms, precision="fp16", min_block_size=ord(name))
     (advice,) = advised(tmp_path)
     assert (advice.decided, advice.sure, len(advice.ties)) == ("gpu", False, 2)
-    assert "none of them is proved better" in words.winner(advice, ["min_block_size"], "latency")
+    assert "none of them is proved better" in sentences.winner(advice, ["min_block_size"], "latency")
 
 
 def test_what_nothing_tells_apart_departs_least_from_the_defaults(tmp_path):
@@ -73,7 +73,7 @@ def test_what_nothing_tells_apart_departs_least_from_the_defaults(tmp_path):
     (advice,) = advised(tmp_path)
     assert advice.winner["point_id"] == "b" and advice.decided == "defaults"
     assert advice.ties["point_id"].tolist() == ["c", "a"]
-    assert words.winner(advice, ["min_block_size", "runtime"], "latency").endswith(
+    assert sentences.winner(advice, ["min_block_size", "runtime"], "latency").endswith(
         "min_block_size=5 runtime=cpp is as good as any by latency, 1 ms (one of 3 that nothing measured tells apart; "
         "it departs least from the defaults)."
     )
@@ -93,20 +93,20 @@ def test_no_call_takes_less_than_its_gpu_work(tmp_path, objective):
     (advice,) = advised(tmp_path, objective=objective)
     assert advice.winner["point_id"] == "fast" and advice.ties["point_id"].tolist() == ["maybe"]
     assert advice.defaults["point_id"] == "slow"
-    assert "; their GPU work alone, 1.4 [1.4, 1.4] ms, takes longer" in words.cost(advice, objective)
+    assert "; their GPU work alone, 1.4 [1.4, 1.4] ms, takes longer" in sentences.cost(advice, objective)
 
 
 def test_defaults_that_nothing_tells_from_the_winner(tmp_path):
     put(tmp_path / "t", "defaults", 1.001, **TIMED, **DEFAULTS, gpu_ms=0.9)
     put(tmp_path / "t", "other", 1.0, **TIMED, precision="fp16", gpu_ms=0.5)
     (advice,) = advised(tmp_path / "t")
-    said = words.cost(advice, "latency")
+    said = sentences.cost(advice, "latency")
     assert said.endswith(": latency does not tell them from it; the GPU's work is 0.9 ms against 0.5 ms.")
     put(tmp_path / "u", "defaults", 1.001, **TIMED, **DEFAULTS, cache="warm")
     put(tmp_path / "u", "other", 1.0, **TIMED, min_block_size=1)
     (advice,) = advised(tmp_path / "u")
     assert advice.winner["point_id"] == "other" and advice.defaults["point_id"] == "defaults"
-    assert words.cost(advice, "latency").endswith(": nothing measured tells them from it.")
+    assert sentences.cost(advice, "latency").endswith(": nothing measured tells them from it.")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_nothing_qualifies(folder):
     (advice,) = advised(folder, max_build_s=1)
     assert advice.winner is None
     assert (
-        words.winner(advice, [], "latency")
+        sentences.winner(advice, [], "latency")
         == "m, batch 1 (s), with build ≤ 1 s: no point qualifies (3 with build above 1 s or not known)."
     )
 
@@ -139,14 +139,14 @@ def test_energy_has_no_scatter_and_proves_nothing(folder):
     (advice,) = advised(folder, objective="energy")
     assert advice.winner["point_id"] == "thrifty" and not advice.judged
     assert advice.ties["point_id"].tolist() == ["fast"]
-    assert "not proved" in words.winner(advice, [], "energy")
-    assert words.ties(advice, ["precision"], "energy") == (
+    assert "not proved" in sentences.winner(advice, [], "energy")
+    assert sentences.ties(advice, ["precision"], "energy") == (
         "Next, in order; what separates them is not known: fp16 (3 mJ)."
     )
     for number in range(4):
         put(folder, f"more{number}", 3.0, **TIMED, min_block_size=3, energy_mj_per_call=5.0 + number)
     (advice,) = advised(folder, objective="energy")
-    assert words.ties(advice, ["precision"], "energy").endswith("fp32 (6 mJ) and 2 more.")
+    assert sentences.ties(advice, ["precision"], "energy").endswith("fp32 (6 mJ) and 2 more.")
 
 
 def test_one_energy_of_several_settings_is_that_of_the_defaults(tmp_path):
@@ -154,15 +154,15 @@ def test_one_energy_of_several_settings_is_that_of_the_defaults(tmp_path):
         put(tmp_path, name, 1.0, **TIMED, **DEFAULTS | {"min_block_size": least}, energy_mj_per_call=energy)
     (advice,) = advised(tmp_path, objective="energy")
     assert advice.winner["point_id"] == "b" and advice.ties["point_id"].tolist() == ["a", "c"]
-    assert "min_block_size=5 has the least energy, 1 mJ (not" in words.winner(advice, ["min_block_size"], "energy")
+    assert "min_block_size=5 has the least energy, 1 mJ (not" in sentences.winner(advice, ["min_block_size"], "energy")
 
 
 def test_limits_are_said_with_what_they_leave_out(folder):
     (advice,) = advised(folder, max_error=1e-4, max_build_s=100)
-    headline = words.winner(advice, ["precision"], "latency")
+    headline = sentences.winner(advice, ["precision"], "latency")
     assert headline.startswith("m, batch 1 (s), with build ≤ 100 s and rel. error ≤ 0.0001: fp32 has")
     assert headline.endswith("(the only one that qualifies).")
-    assert words.left_out(advice) == (
+    assert sentences.left_out(advice) == (
         "Left out: 2 with rel. error above 0.0001 or not known; --max-build-s 100 leaves nothing out."
     )
 
@@ -171,7 +171,7 @@ def test_defaults_that_do_not_qualify(folder):
     put(folder, "exact", 3.0, **TIMED, backend="eager", rel_l2_error=1e-9)
     (advice,) = advised(folder, max_error=1e-8)
     assert advice.winner["point_id"] == "exact"
-    assert words.cost(advice, "latency") == (
+    assert sentences.cost(advice, "latency") == (
         "The defaults (dynamo with nothing set, fp32) do not qualify (rel. error 1e-06)."
     )
 
@@ -187,7 +187,7 @@ def test_throughput_compares_batch_sizes(tmp_path):
 def test_without_defaults_their_cost_is_not_known(tmp_path):
     put(tmp_path, "a", 1.0, **TIMED, min_block_size=1)
     (advice,) = advised(tmp_path)
-    assert advice.defaults is None and "not known" in words.cost(advice, "latency")
+    assert advice.defaults is None and "not known" in sentences.cost(advice, "latency")
 
 
 def test_what_cannot_be_asked(folder):
@@ -223,21 +223,21 @@ def test_points_that_were_timed_once_are_named_as_one(tmp_path):
     axes = ["min_block_size", "runtime"]
     twins(tmp_path, "a", 1.0, runtime="cpp")
     (advice,) = advised(tmp_path)
-    assert words.winner(advice, axes, "latency").endswith(
+    assert sentences.winner(advice, axes, "latency").endswith(
         ": min_block_size=1, 5, 22 runtime=cpp has the least latency, 1 ms (the only measurement; min_block_size=5 "
         "departs least from the defaults)."
     )
-    assert words.ties(advice, axes, "latency") is None and advice.runner_up is None
+    assert sentences.ties(advice, axes, "latency") is None and advice.runner_up is None
     twins(tmp_path, "b", 1.001, sizes=(1, 5), runtime="python")
     (advice,) = advised(tmp_path)
     assert advice.winner["point_id"] == "a5"  # whose code is shown
-    assert "1 ms (one of 2 that nothing measured tells apart; min_block" in words.winner(advice, axes, "latency")
-    assert words.ties(advice, axes, "latency") == (
+    assert "1 ms (one of 2 that nothing measured tells apart; min_block" in sentences.winner(advice, axes, "latency")
+    assert sentences.ties(advice, axes, "latency") == (
         "As good as far as is known: min_block_size=1, 5 runtime=python (1.001 ms)."
     )
     assert [row["point_id"] for row in remeasure._candidates(advice)] == ["a5", "b1"]
     second = recommend.judged(advice.rows, "latency")
-    again = words.second(dataclasses.replace(advice, second=second), "latency")
+    again = sentences.second(dataclasses.replace(advice, second=second), "latency")
     assert again.startswith("Measured again, interleaved with 1 other: ")
     assert again.endswith(": confirmed as one of 2 that nothing measured tells apart.")
 
@@ -246,12 +246,12 @@ def test_a_winner_is_proved_against_other_measurements(tmp_path):
     twins(tmp_path, "a", 1.0)
     twins(tmp_path, "b", 2.0)
     (advice,) = advised(tmp_path)
-    assert "(proved; min_block_size=5 departs" in words.winner(advice, ["min_block_size"], "latency")
+    assert "(proved; min_block_size=5 departs" in sentences.winner(advice, ["min_block_size"], "latency")
     assert advice.runner_up["point_id"] == "b1"
 
 
 def test_partitions_of_one_engine_are_one(tmp_path):
-    said = [words.winner(advice, ["min_block_size"], "latency") for advice in advised(PARTITIONS)]
+    said = [sentences.winner(advice, ["min_block_size"], "latency") for advice in advised(PARTITIONS)]
     (squeezed,) = [sentence for sentence in said if sentence.startswith("squeezenet1_1")]
     assert (
         ": min_block_size=3, 5, 6, 9 has the least latency, 0.7009 ms (latency does not tell it from 4 more" in squeezed
@@ -263,5 +263,5 @@ def test_one_of_those_that_were_timed_once_may_set_nothing(tmp_path):
     for name, given, source in (("a", "x=1", None), ("b", None, "a")):
         put(tmp_path, name, 1.0, **TIMED, **DEFAULTS, engine_id="e", compile=given, timed_with=source)
     (advice,) = advised(tmp_path)
-    said = words.winner(advice, ["compile"], "latency")
+    said = sentences.winner(advice, ["compile"], "latency")
     assert ": compile=x=1, unset has" in said and "; compile=unset departs least from the defaults)" in said

@@ -18,9 +18,9 @@ from test_ranking import TIMED
 from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
+from trt_sweep.analysis.report import recommend, remeasure, sentences
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices, free_gpu
-from trt_sweep.report import recommend, remeasure, words
 from trt_sweep.report.__main__ import main
 from trt_sweep.results import table
 
@@ -192,10 +192,12 @@ def test_verdicts(tmp_path, again, confirmed, verdict):
     second = recommend.judged(table.load(tmp_path / "second"), "latency")
     advice = dataclasses.replace(advice, second=second)
     assert advice.confirmed is confirmed and advice.use["point_id"] == ("fast" if confirmed else "tie")
-    assert verdict in words.second(advice, "latency")
-    headline = words.winner(advice, ["min_block_size"], "latency")
+    assert verdict in sentences.second(advice, "latency")
+    headline = sentences.winner(advice, ["min_block_size"], "latency")
     if confirmed:
         assert "min_block_size=4 has the least latency, 1 ms" in headline
     else:
         assert "not confirmed" in headline and headline.endswith("Instead, use min_block_size=3.")
-        assert words.cost(advice, "latency") is None and words.ties(advice, ["min_block_size"], "latency") is None
+        assert (
+            sentences.cost(advice, "latency") is None and sentences.ties(advice, ["min_block_size"], "latency") is None
+        )

@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pandas as pd
 
+from trt_sweep.analysis.report import assembly, html, markdown, readme, recommend
 from trt_sweep.errors import SweepError
 from trt_sweep.measure.timer import without_collection
-from trt_sweep.report import assembly, html, markdown, readme, recommend
 from trt_sweep.results import table
 from trt_sweep.sweep.interrupts import Interrupted
 

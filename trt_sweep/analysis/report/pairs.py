@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from trt_sweep.report import text
+from trt_sweep.analysis.report import text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import AXES, FIRST, FOLLOW, OF_METHOD, OFF, UNUSED
 from trt_sweep.results.stats import differences, ranks, samples, shrinkage

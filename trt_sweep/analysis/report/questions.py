@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trt_sweep.report import text
-from trt_sweep.report.audit import FLAVORS
-from trt_sweep.report.document import Block, Bullets, Grid, Heading, Text
-from trt_sweep.report.pairs import TIMES, Scatter, bases, contexts, levels, order
-from trt_sweep.report.pareto import measurements
-from trt_sweep.report.sections import Section
+from trt_sweep.analysis.report import text
+from trt_sweep.analysis.report.document import Block, Bullets, Grid, Heading, Text
+from trt_sweep.analysis.report.pairs import TIMES, Scatter, bases, contexts, levels, order
+from trt_sweep.analysis.report.pareto import measurements
+from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.verdicts import FLAVORS
 from trt_sweep.results.axes import AXES, FIRST
 
 QUESTIONS = {

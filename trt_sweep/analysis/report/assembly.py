@@ -7,12 +7,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep.report import code, questions, recommend, sections, words
-from trt_sweep.report.document import Block, Bullets, Code, Heading, Text
-from trt_sweep.report.grids import effect_grid, environment_grid, front_grid, points, second_grid, verdict_grid
-from trt_sweep.report.plots import effect_plot, front_plot, time_plot
-from trt_sweep.report.recommend import Wanted
-from trt_sweep.report.sections import Section
+from trt_sweep.analysis.report import code, questions, recommend, sections
+from trt_sweep.analysis.report import sentences as report_sentences
+from trt_sweep.analysis.report.document import Block, Bullets, Code, Heading, Text
+from trt_sweep.analysis.report.plots import effect_plot, front_plot, time_plot
+from trt_sweep.analysis.report.recommend import Wanted
+from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.sentences import (
+    MOST,
+    axes,
+    caveats,
+    cost,
+    failed,
+    left_out,
+    remarks,
+    swept,
+    ties,
+    winner,
+)
+from trt_sweep.analysis.report.tables import (
+    effect_grid,
+    environment_grid,
+    front_grid,
+    points,
+    second_grid,
+    verdict_grid,
+)
 
 DELTA = 0.02  # a relative difference that does not matter
 TASKS = 12  # recommendations in full
@@ -38,7 +58,7 @@ def document(
         [recommend.advise(task, wanted) for task in recommend.tasks(place.rows, wanted.objective)] for place in places
     ]
     if measure_again:
-        from trt_sweep.report import remeasure  # and torch with it, which no other report needs
+        from trt_sweep.analysis.report import remeasure  # and torch with it, which no other report needs
 
         shown = [advice for advice_of_place in advices for advice in advice_of_place[:TASKS]]
         second = iter(remeasure.again(shown, folder, out, wanted.objective))
@@ -68,17 +88,17 @@ def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
 
 def _summary(place: Section, advices: list[recommend.Advice], objective: str) -> list[Block]:
     winners = [
-        " ".join(filter(None, (words.winner(advice, place.axes, objective), words.second(advice, objective))))
+        " ".join(filter(None, (winner(advice, place.axes, objective), report_sentences.second(advice, objective))))
         for advice in advices
     ]
-    said = [words.swept(place), *_some(winners, "recommendation"), *words.axes(place)]
-    failures = _some(words.failed(place.rows), "kind of failure")
-    return [Bullets([*said, *failures, *words.caveats(place.rows)])]
+    said = [swept(place), *_some(winners, "recommendation"), *axes(place)]
+    failures = _some(failed(place.rows), "kind of failure")
+    return [Bullets([*said, *failures, *caveats(place.rows)])]
 
 
 def _some(sentences: list[str], what: str) -> list[str]:
-    more = len(sentences) - words.MOST
-    return sentences if more <= 0 else [*sentences[: words.MOST], f"{more} more of this kind below ({what})."]
+    more = len(sentences) - MOST
+    return sentences if more <= 0 else [*sentences[:MOST], f"{more} more of this kind below ({what})."]
 
 
 def _details(
@@ -114,21 +134,21 @@ def _details(
         *time_plot(place),
         points(place, prefix),
         Heading("Failures", 3),
-        Bullets(words.failed(rows) or ["None."]),
+        Bullets(failed(rows) or ["None."]),
         Heading("Environment and health", 3),
         environment_grid(rows),
-        Bullets(words.remarks(rows) or ["Nothing to remark."]),
+        Bullets(remarks(rows) or ["Nothing to remark."]),
     ]
     return found
 
 
 def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> list[Block]:
     said = [
-        words.winner(advice, place.axes, objective),
-        words.second(advice, objective),
-        words.ties(advice, place.axes, objective),
-        words.cost(advice, objective),
-        words.left_out(advice),
+        winner(advice, place.axes, objective),
+        report_sentences.second(advice, objective),
+        ties(advice, place.axes, objective),
+        cost(advice, objective),
+        left_out(advice),
     ]
     found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
     found += second_grid(place, advice, objective)

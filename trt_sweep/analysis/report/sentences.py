@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from trt_sweep.report import pareto, recommend, text
-from trt_sweep.report.pairs import follows, levels, using
-from trt_sweep.report.sections import Section
+from trt_sweep.analysis.report import pareto, recommend, text
+from trt_sweep.analysis.report.pairs import follows, levels, using
+from trt_sweep.analysis.report.sections import Section
 from trt_sweep.results.axes import AXES
 from trt_sweep.results.notes import notes
 

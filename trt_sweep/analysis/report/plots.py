@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep.report import pareto, text
-from trt_sweep.report.document import Plot
-from trt_sweep.report.effects import METRICS, Effect
-from trt_sweep.report.grids import fronts
-from trt_sweep.report.pairs import TIMES
-from trt_sweep.report.sections import Section
+from trt_sweep.analysis.report import pareto, text
+from trt_sweep.analysis.report.document import Plot
+from trt_sweep.analysis.report.effects import METRICS, Effect
+from trt_sweep.analysis.report.pairs import TIMES
+from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.tables import fronts
 from trt_sweep.results.axes import COMPARABLE
 
 # M. Okabe and K. Ito, Color Universal Design (2008), without black and yellow, which one of the backgrounds swallows;

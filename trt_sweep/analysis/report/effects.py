@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import special
 from scipy import stats as distributions
 
-from trt_sweep.report import text
-from trt_sweep.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
+from trt_sweep.analysis.report import text
+from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
 from trt_sweep.results.stats import differences, samples
 
 # Column and heading; all of them are better when less.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from trt_sweep.report.pairs import TIMES, Scatter
+from trt_sweep.analysis.report.pairs import TIMES, Scatter
 from trt_sweep.results.stats import samples
 
 MEMORY = "peak_gpu_bytes"  # null on a CPU, and in records of older versions

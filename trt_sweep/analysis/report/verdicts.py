@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from trt_sweep.report import text
-from trt_sweep.report.effects import Axis, Effect, measured, one_engine
-from trt_sweep.report.pairs import TIMES, Pairs, Scatter
-from trt_sweep.report.pareto import sources
+from trt_sweep.analysis.report import text
+from trt_sweep.analysis.report.effects import Axis, Effect, measured, one_engine
+from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter
+from trt_sweep.analysis.report.pareto import sources
 from trt_sweep.results.axes import RUNTIME_AXES
 from trt_sweep.results.stats import samples
 

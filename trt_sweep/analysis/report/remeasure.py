@@ -13,14 +13,14 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trt_sweep.analysis.report import recommend
+from trt_sweep.analysis.report.recommend import Advice, Row
 from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
 from trt_sweep.models import factory
-from trt_sweep.report import recommend
-from trt_sweep.report.recommend import Advice, Row
 from trt_sweep.results import store, table
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep import resume

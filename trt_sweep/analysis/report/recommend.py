@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from trt_sweep.analysis.report import pareto, text
 from trt_sweep.config import sweep
 from trt_sweep.errors import SweepError
-from trt_sweep.report import pareto, text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import DEFAULT_LEVEL, SET, UNSET
 from trt_sweep.results.stats import differences

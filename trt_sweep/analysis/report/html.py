@@ -8,13 +8,13 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from trt_sweep.report.document import Block, Heading, Plot, Points
+from trt_sweep.analysis.report.document import Block, Heading, Plot, Points
 
 
 def render(blocks: Sequence[Block]) -> str:
     """The page. Text is escaped by Jinja2; data for scripts stand as JSON that cannot leave its element."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("trt_sweep.report", "templates"),
+        loader=jinja2.PackageLoader("trt_sweep.analysis.report", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

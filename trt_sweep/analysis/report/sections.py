@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trt_sweep.report import audit, effects, text
-from trt_sweep.report.pairs import TIMES, Scatter, follows
+from trt_sweep.analysis.report import effects, text
+from trt_sweep.analysis.report import verdicts as report_verdicts
+from trt_sweep.analysis.report.pairs import TIMES, Scatter, follows
+from trt_sweep.analysis.report.verdicts import FLAVORS, Verdict
 from trt_sweep.results.axes import varied
 
 NOWHERE = "no device (planned, or failed before it was known)"
@@ -23,7 +25,7 @@ class Section:
     axes: list[str]
     scatters: dict[str, Scatter]
     effects: list[effects.Axis]
-    verdicts: list[audit.Verdict]
+    verdicts: list[Verdict]
 
 
 def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
@@ -39,7 +41,7 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
         scatters = {clock: Scatter(these, clock) for clock in TIMES}
         several = [axis for axis in axes if these[axis].nunique(dropna=False) > 1 and not follows(these, axis)]
         found = effects.effects(these, several, scatters, delta)
-        verdicts = audit.audit(these, found, scatters, delta)
+        verdicts = report_verdicts.audit(these, found, scatters, delta)
         yield Section(str(place), these, axes, scatters, found, verdicts)
 
 
@@ -68,5 +70,5 @@ def _places(rows: pd.DataFrame) -> pd.Series:
         lambda names: names.dropna().iloc[0] if names.nunique() == 1 else None
     )
     where = where.fillna(only).fillna(NOWHERE)
-    flavors = rows["tensorrt_flavor"].map(audit.FLAVORS).fillna("no TensorRT")
+    flavors = rows["tensorrt_flavor"].map(FLAVORS).fillna("no TensorRT")
     return where + ", " + flavors

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from trt_sweep.report.document import Block, Bullets, Code, Grid, Heading, Link, Plot, Points, Text
+from trt_sweep.analysis.report.document import Block, Bullets, Code, Grid, Heading, Link, Plot, Points, Text
 
 ROWS = 60  # of the table of points
 

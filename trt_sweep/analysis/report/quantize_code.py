@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from trt_sweep.report import model_code, text
-from trt_sweep.report.model_code import DTYPES, Row, comment
+from trt_sweep.analysis.report import model_code, text
+from trt_sweep.analysis.report.model_code import DTYPES, Row, comment
 from trt_sweep.results.record import RANDOM
 
 # The libraries' own recipes, by the methods of trt_sweep/quantization.

@@ -6,13 +6,13 @@ import math
 
 import pandas as pd
 
-from trt_sweep.report import pareto, recommend, text, words
-from trt_sweep.report.audit import Verdict
-from trt_sweep.report.document import Block, Column, Grid, Points, Text
-from trt_sweep.report.effects import METRICS, Effect
-from trt_sweep.report.effects import words as interaction_words
-from trt_sweep.report.pairs import TIMES, levels
-from trt_sweep.report.sections import Section
+from trt_sweep.analysis.report import pareto, recommend, sentences, text
+from trt_sweep.analysis.report.document import Block, Column, Grid, Points, Text
+from trt_sweep.analysis.report.effects import METRICS, Effect
+from trt_sweep.analysis.report.effects import words as interaction_words
+from trt_sweep.analysis.report.pairs import TIMES, levels
+from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.results import record
 from trt_sweep.results.axes import COMPARABLE
 
@@ -53,13 +53,13 @@ def second_grid(place: Section, advice: recommend.Advice, objective: str) -> lis
     """Both figures of each point that was measured again."""
     if advice.second is None:
         return []
-    axes = [axis for axis in place.axes if axis in words.differing(objective)]
+    axes = [axis for axis in place.axes if axis in sentences.differing(objective)]
     group = set(advice.second.group["point_id"])
     first = {row["point_id"]: row for row in advice.rows.to_dict("records")}
     lines = []
     for row in advice.second.rows.to_dict("records"):
         ended = str(row["status"]) if row["status"] != "ok" else "may be the best" if row["point_id"] in group else ""
-        figures = [words.figure(item, objective) for item in (first[row["point_id"]], row)]
+        figures = [sentences.figure(item, objective) for item in (first[row["point_id"]], row)]
         lines.append([text.label(row, axes), *figures, ended])
     return [Grid(("measured again", "at first", "again", ""), lines)]
 
@@ -107,7 +107,7 @@ def front_grid(place: Section) -> list[Block]:
     for _, group in on.groupby(list(COMPARABLE), dropna=False, sort=False):
         for alike in pareto.measurements(group.sort_values(metrics[0], kind="stable")):
             row = alike.iloc[0].to_dict()
-            name = f"{words.named(alike, axes)} ({row['sweep_id']})"
+            name = f"{sentences.named(alike, axes)} ({row['sweep_id']})"
             lines.append([name, *(_figure(row[metric], metric) for metric in metrics)])
     missing = "" if pareto.MEMORY in metrics else " The GPU's memory was not recorded."
     told = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from trt_sweep.analysis.report import assembly, markdown
 from trt_sweep.errors import SweepError
-from trt_sweep.report import assembly, markdown
 
 BEGIN, END = "<!-- answers: made by trt-sweep report, do not edit -->", "<!-- end of answers -->"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trt_sweep.report import model_code, quantize_code, text
-from trt_sweep.report.model_code import DTYPES, Row, comment, name
+from trt_sweep.analysis.report import model_code, quantize_code, text
+from trt_sweep.analysis.report.model_code import DTYPES, Row, comment, name
 
 
 def source(row: Row, folder: Path | None, *, device: str | None = None, dryrun: bool = False) -> str:
