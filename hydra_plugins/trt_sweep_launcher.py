@@ -23,7 +23,7 @@ class SweepLauncher(Launcher):
         _compose_once(hydra_context.config_loader)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from trt_sweep.launcher import launch
+        from trt_sweep.app.launcher import launch
 
         return launch(self.hydra_context, self.config, job_overrides, initial_job_idx)
 

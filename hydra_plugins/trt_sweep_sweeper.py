@@ -16,7 +16,7 @@ class OneAtATimeSweeper(Sweeper):
     """The defaults, each value alone, then what helped, together."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
-        from trt_sweep.one_at_a_time import OneAtATime
+        from trt_sweep.app.one_at_a_time import OneAtATime
 
         self._sweeper = OneAtATime(max_batch_size=None, params=params)
 

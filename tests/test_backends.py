@@ -11,7 +11,7 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import backends
-from trt_sweep.__main__ import CONF
+from trt_sweep.app.compose import CONF
 from trt_sweep.backends.paths import onnx
 from trt_sweep.backends.tensorrt import network
 from trt_sweep.config.groups import TorchScriptConfig

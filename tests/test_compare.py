@@ -13,7 +13,7 @@ from test_table import put as put_record
 
 from trt_sweep.analysis.compare import output, times
 from trt_sweep.analysis.compare.compare import compare, steady
-from trt_sweep.compare import __main__ as command
+from trt_sweep.app import compare as command
 from trt_sweep.results import columns, record
 from trt_sweep.results.stats import unseen
 

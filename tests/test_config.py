@@ -10,8 +10,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from trt_sweep import __main__ as app
-from trt_sweep import wrong_type
+from trt_sweep.app import compose, wrong_type
+from trt_sweep.app.explain import explain
 from trt_sweep.config.groups import AccuracyConfig, MeasureConfig, QuantizationConfig
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -108,8 +108,8 @@ def test_refused(build, values, field, shown, allowed):
 )
 def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(override, line):
     with pytest.raises(HydraException) as caught:
-        app.composed(["model=resnet18", override])
-    assert app.explain(caught.value) == line
+        compose.composed(["model=resnet18", override])
+    assert explain(caught.value) == line
 
 
 def test_an_error_of_another_kind_has_no_type_to_name():

@@ -12,7 +12,7 @@ from test_compare import TIMED
 from test_table import put as put_record
 
 from trt_sweep.analysis.history import history, page
-from trt_sweep.history import __main__ as command
+from trt_sweep.app import history as command
 from trt_sweep.results.stats import unseen
 
 pytest.importorskip("ruptures")

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from trt_sweep.analysis.layers import show
+from trt_sweep.app import layers as command
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import __main__ as command
 from trt_sweep.results.layers import evidence, profiles
 
 DATA = Path(__file__).parent / "data" / "layers"

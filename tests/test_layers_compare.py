@@ -14,7 +14,7 @@ from test_layers import info, point, put
 from trt_sweep.analysis.layers import compare as comparing
 from trt_sweep.analysis.layers.compare import compare, sums
 from trt_sweep.analysis.layers.matching import groups
-from trt_sweep.layers import __main__ as command
+from trt_sweep.app import layers as command
 from trt_sweep.results.layers import profiles
 
 HERE, THERE = "a" * 16, "b" * 16

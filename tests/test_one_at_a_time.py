@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from conftest import needs_tensorrt, without_gpu
 
+from trt_sweep.app.one_at_a_time import helping
 from trt_sweep.errors import SweepError
-from trt_sweep.one_at_a_time import helping
 
 # What is given before a choice is its default.
 DEFAULTS = ("hydra/sweeper=one_at_a_time", "model=patient", "backend=eager")

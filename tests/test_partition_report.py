@@ -15,8 +15,8 @@ from test_partition import torchvision
 
 from trt_sweep.analysis.partition import show
 from trt_sweep.analysis.partition.report import Found, steps
+from trt_sweep.app import partition as cli
 from trt_sweep.backends.torchtrt import loading, partitioner
-from trt_sweep.partition import __main__ as cli
 
 OWN = '''
 import torch

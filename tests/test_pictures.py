@@ -18,8 +18,8 @@ import pytest
 from test_layers import ENGINE_ID, info, point, put
 
 from trt_sweep.analysis.layers import graph, pictures
+from trt_sweep.app import layers as command
 from trt_sweep.errors import SweepError
-from trt_sweep.layers import __main__ as command
 from trt_sweep.results.layers import profiles
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -14,7 +14,7 @@ from test_table import put
 
 from trt_sweep.analysis.report import assembly, markdown, questions, readme, sections
 from trt_sweep.analysis.report.document import Bullets, Code, Grid, Heading, Link, Text
-from trt_sweep.report.__main__ import main
+from trt_sweep.app.report import main
 from trt_sweep.results import table
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import pytest
 from test_report import EVIL, sweep
 from test_table import put
 
-from trt_sweep.report.__main__ import main
+from trt_sweep.app.report import main
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[test]'")
 Select = pytest.importorskip("selenium.webdriver.support.ui").Select

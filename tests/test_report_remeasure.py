@@ -19,9 +19,9 @@ from test_report_recommend import DEFAULTS, advised
 from test_table import put
 
 from trt_sweep.analysis.report import recommend, remeasure, sentences
+from trt_sweep.app.report import main
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import devices, free_gpu
-from trt_sweep.report.__main__ import main
 from trt_sweep.results import table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from trt_sweep.app import table
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, columns, record, store, table
 from trt_sweep.results.notes import notes as notes_of

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trt_sweep.notebook import run
+    from trt_sweep.app.notebook import run
 
 __version__ = "0.1.0"
 __all__ = ["run"]
@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 def __getattr__(name: str) -> Any:
     if name == "run":  # with torch and Hydra behind it, which importing the package does not need
-        from trt_sweep.notebook import run
+        from trt_sweep.app.notebook import run
 
         return run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

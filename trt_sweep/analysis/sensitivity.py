@@ -5,36 +5,24 @@ It quantizes one group of layers at a time and leaves the others as they are. Wi
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from trt_sweep import __main__ as app
 from trt_sweep import quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.machine.output import LOG, captured
+from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
-from trt_sweep.points import evaluation, plan
-from trt_sweep.results.record import BASELINE, RANDOM
+from trt_sweep.points import evaluation
 from trt_sweep.sweep.sweep import Sweep
 
 LAYERS = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
@@ -147,71 +135,3 @@ def ranked(measured: list[Damage]) -> list[Damage]:
         return damage.rel_l2_error / gain if gain > 0 else float("inf")
 
     return measured[:2] + sorted(measured[2:], key=price, reverse=True)
-
-
-def show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
-    """Print the table and what it is worth."""
-    if not console.is_terminal:
-        console.width = 500
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("quantized")
-    evaluated = any(damage.evaluation is not None for damage in measured)
-    timed = any(damage.gain_ms is not None for damage in measured)
-    ran = any(damage.engine_error is not None for damage in measured)
-    of_engines = [*["engine error"] * ran, *["gain ms"] * timed]
-    for name in ("layers", "rel. error", *["evaluation"] * evaluated, *of_engines):
-        shown.add_column(name, justify="right")
-    for damage in ranked(measured):
-        cells = [damage.group, str(damage.quantized_layers), f"{damage.rel_l2_error:.1e}"]
-        cells += [f"{damage.evaluation:.4g}"] * evaluated if damage.evaluation is not None else ["–"] * evaluated
-        cells += (["–"] if damage.engine_error is None else [f"{damage.engine_error:.1e}"]) * ran
-        cells += (["–"] if damage.gain_ms is None else [f"{damage.gain_ms:.3g}"]) * timed
-        shown.add_row(*cells)
-    console.print(shown)
-    said = ["rel. error is of the fake-quantized model in PyTorch against FP32, the group quantized alone"]
-    if not timed:
-        said.append("what each group gains was not timed: that takes a GPU and backend=dynamo")
-    axes = plan.axes(config)
-    if axes["calibration"] == RANDOM:
-        said.append("accuracy from random calibration: quantization.calibration names data of your own")
-    for line in said:
-        console.print(f"· {line}", highlight=False, soft_wrap=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the ranking of one point's layers; exit code 1 with one line where that cannot be."""
-    parser = argparse.ArgumentParser(
-        prog="trt-sweep sensitivity",
-        description="Quantize one group of layers at a time, and rank the groups by damage, per gain on a GPU.",
-    )
-    parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: quantization.method=…")
-    parser.add_argument("--config-dir", type=Path, help="a folder with configurations of your own, as for trt_sweep")
-    parser.add_argument("--depth", type=int, default=2, help="parts of a layer's name that name its group (2)")
-    parser.add_argument("--groups", default="", metavar="PATTERNS", help="groups by patterns instead: 'layer1.*,fc'")
-    parser.add_argument("--folder", type=Path, help="where the sweep that times the gains is kept")
-    options = parser.parse_intermixed_args(arguments)
-    patterns = [pattern for pattern in options.groups.split(",") if pattern]
-    try:
-        composed = app.composed(["precision=auto", *options.overrides], options.config_dir)
-        with TemporaryDirectory() as name:
-            folder = Path(name)
-            with captured(folder / LOG):
-                (config,) = plan.effective(dataclasses.replace(composed, backend=BASELINE))
-                if not config.quantized:
-                    raise SweepError("quantization.method is not set: name the method whose damage is to be told")
-                model = factory.build(config, torch.device(config.device))
-                found = groups(model.module, options.depth, patterns)
-                measured = list(measure(model, config, found))
-            if config.device != "cpu" and composed.backend == "dynamo":
-                points = {group: alone(composed, model.module, layers) for group, layers in found.items()}
-                by_group = engines(composed, {"all": composed, **points}, options.folder or folder)
-                for index, item in enumerate(measured):
-                    gain_ms, error = by_group.get(item.group, (None, None))
-                    measured[index] = dataclasses.replace(item, gain_ms=gain_ms, engine_error=error)
-        show(measured, config, Console())
-    except KeyboardInterrupt:
-        return 130
-    except (SweepError, Unsupported, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {app.explain(error) if not isinstance(error, Unsupported) else error}", file=sys.stderr)
-        return 1
-    return 0

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from trt_sweep.app.report import HTML, main
 from trt_sweep.errors import SweepError
-from trt_sweep.report.__main__ import HTML, main
 from trt_sweep.results import columns, record, store, table
 
 BATCHES = (1, 8, 16, 32)

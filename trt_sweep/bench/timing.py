@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep import __main__ as app
+from trt_sweep.app import compose
 from trt_sweep.config import groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
@@ -88,7 +88,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, s
     model, batch_size, backend = subject
     precision = "fp16" if torch.cuda.is_available() else "fp32"
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
-    found = app.composed([*axes, f"measure.rebuilds={builds}"])
+    found = compose.composed([*axes, f"measure.rebuilds={builds}"])
     point = point_of(effective(found)[0])
     print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id

@@ -21,7 +21,7 @@ from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Model
 
 TORCHVISION = "torchvision.models.get_model"
-HELD = "trt_sweep.notebook.held"  # gives modules that are in memory, weights and all
+HELD = "trt_sweep.app.notebook.held"  # gives modules that are in memory, weights and all
 FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
 
 

@@ -10,11 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
-
-from trt_sweep.config.hydra import quoted
-from trt_sweep.config.identity import NO_IDENTITY
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan
@@ -91,20 +86,6 @@ def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object
     }
 
 
-class KeepCommand(Callback):
-    """Hydra's callback that writes a multirun's command line down where its launcher is not ours, which does so itself.
-
-    Its jobs go on in the folders that they had, which are below the one that is to be resumed.
-    """
-
-    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Before the first job."""
-        if not str(config.hydra.launcher._target_).endswith(".SweepLauncher") and config.get("resume") is None:
-            folder = Path(str(config.hydra.sweep.dir))
-            folder.mkdir(parents=True, exist_ok=True)
-            _keep(folder)
-
-
 def keep_command(folder: Path, settings: SweepConfig) -> None:
     """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
     if settings.resume is None and called_with is not None:
@@ -131,36 +112,3 @@ def surroundings(folder: Path) -> Iterator[None]:
     finally:
         os.chdir(before)
         sys.path[:] = path
-
-
-def arguments_of(arguments: list[str]) -> list[str]:
-    """The command line that these arguments stand for: with resume=FOLDER that sweep's own, in its own working folder.
-
-    Raises SweepError where FOLDER holds no sweep, or where beside it stands what would make it another sweep.
-    """
-    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
-    if not given:
-        return arguments
-    folder = Path(given[-1].strip("'\"")).absolute()
-    try:
-        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
-        before, where = list(map(str, kept["arguments"])), str(kept["folder"])
-    except (OSError, ValueError, TypeError, KeyError):
-        raise SweepError(
-            f"resume={folder} is not the folder of a sweep: it has no {COMMAND} that could be read; give the folder "
-            "that the sweep named when it began"
-        ) from None
-    more = [argument for argument in arguments if not argument.startswith("resume=")]
-    other = [
-        one for one in more if one.split("=")[0].split(".")[0] not in NO_IDENTITY and one not in ("-m", "--multirun")
-    ]
-    if other:
-        raise SweepError(
-            f"{other[0]} is not allowed beside resume: the folder knows its points; add settings of how they are run "
-            f"only ({', '.join(name for name in NO_IDENTITY if name != 'resume')}), or start a new sweep"
-        )
-    os.chdir(where)
-    before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
-    settings = [one for one in more if one not in ("-m", "--multirun")]
-    place = quoted(str(folder))
-    return [*before, f"hydra.sweep.dir={place}", f"hydra.run.dir={place}", f"resume={place}", *settings]

@@ -16,10 +16,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from trt_sweep import __main__ as app
 from trt_sweep import backends
 from trt_sweep.analysis.partition import show
 from trt_sweep.analysis.partition.report import Report, report
+from trt_sweep.app import compose
+from trt_sweep.app.explain import explain
 from trt_sweep.backends.base import Dry, DryRun
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = parser.parse_intermixed_args(arguments)
         if options.multirun:
             raise SweepError("--multirun asks for several points: leave it out, as this is of one point")
-        config, found = _reported(app.composed(options.overrides, options.config_dir))
+        config, found = _reported(compose.composed(options.overrides, options.config_dir))
         print(_heading(config, found))
         show.show(found, Console())
         for line in _words(config, found):
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (SweepError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {app.explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     return 0
 

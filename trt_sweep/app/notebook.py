@@ -18,7 +18,8 @@ import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep import __main__ as app
+from trt_sweep.app import compose
+from trt_sweep.app.explain import explain
 from trt_sweep.config import hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -91,9 +92,9 @@ def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> Sw
     model, batch_size = described
     overrides = [f"{'+' * name.startswith('compile.')}{name}={_written(value)}" for name, value in values.items()]
     try:
-        found = app.composed(overrides)
+        found = compose.composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise SweepError(app.explain(error)) from error
+        raise SweepError(explain(error)) from error
     model = dataclasses.replace(model, seed=found.model.seed)
     return dataclasses.replace(
         found, model=model, batch_size=found.batch_size if "batch_size" in values else batch_size

@@ -1,0 +1,54 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf, open_dict
+
+from trt_sweep.config.hydra import from_hydra, quoted, register
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+
+
+_RANDOM = secrets.token_hex(2)
+
+
+def register_resolver() -> None:
+    """What conf/config.yaml names the folder of a sweep with."""
+    OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
+
+
+def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
+    """One point, outside `python -m trt_sweep`: what these overrides make of the configuration.
+
+    Raises SweepError for a sweep, for a value that is not allowed and where `config_dir` is no folder, and Hydra's
+    errors, see `explain`.
+    """
+    register()
+    register_resolver()
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            raise SweepError(f"{override.input_line} asks for several points: give one value, as this is of one point")
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise SweepError(f"--config-dir={config_dir} is not a folder: give the one that your model/ is in")
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir.absolute()}')}]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = compose("config", overrides, return_hydra_config=True)
+    if found.hydra.sweeper.get("params"):
+        raise SweepError("a sweep= asks for several points: leave it out, as this is of one point")
+    from trt_sweep.app.launcher import import_from
+
+    import_from(found.hydra.runtime)
+    with open_dict(found):
+        del found["hydra"]
+    return from_hydra(found)

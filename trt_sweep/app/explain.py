@@ -1,0 +1,64 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import errno
+import re
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from trt_sweep.app import wrong_type
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError, one_line
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
+    if isinstance(error, SweepError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        hint = " (or any other of torchvision's by model.name=NAME)" if group == "model" else ""
+        return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
+    if isinstance(error, OSError):
+        where = str(error.filename or "the results folder")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{where}: {error.strerror}: finished rows are kept; free some space, then resume"
+        return (
+            f"{where}: {error.strerror}; if results go there, set hydra.sweep.dir (with -m) or hydra.run.dir elsewhere"
+        )
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and unknown:
+        return _unknown(unknown[1], error)
+    root = _root(error)
+    return wrong_type.line(root, str(error)) or one_line(root)
+
+
+def _unknown(name: str, error: BaseException) -> str:
+    cause: Any = error.__cause__
+    if cause is not None and "not in" not in str(cause):
+        return one_line(cause)
+    if name.startswith("compile."):
+        return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
+    fields = list(_fields(OmegaConf.structured(SweepConfig)))
+    near = get_close_matches(name, fields, 3, 0.5)
+    return f"{name} is not known: " + (
+        f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields)
+    )
+
+
+def _fields(node: DictConfig, prefix: str = "") -> Any:
+    for key in node:
+        name = prefix + str(key)
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            yield from _fields(child, f"{name}.")
+        else:
+            yield name
+
+
+def _root(error: BaseException) -> BaseException:
+    return error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
