@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from conftest import without_gpu
 
-from trt_sweep.bench import __main__ as bench
-from trt_sweep.bench import compare
+from trt_sweep.benchmarks import __main__ as bench
+from trt_sweep.benchmarks import compare
 
 
 def test_simulated_nights_raise_few_alarms_and_find_three_percent():

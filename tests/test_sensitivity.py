@@ -12,7 +12,6 @@ from rich.console import Console
 
 from trt_sweep.analysis import sensitivity
 from trt_sweep.analysis.sensitivity import Damage
-from trt_sweep.app import sensitivity
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig

@@ -18,7 +18,6 @@ from trt_sweep.app.compose import CONF, register_resolver
 from trt_sweep.app.explain import explain
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
-from trt_sweep.sweep import resume
 from trt_sweep.sweep.interrupts import Interrupted
 from trt_sweep.workers import spawn, standby
 

@@ -60,33 +60,33 @@ def _run(options: argparse.Namespace) -> None:
             option = "--" + name.replace("_", "-")
             raise SweepError(f"{option}={value} is not allowed: use an integer of at least {LEAST[name]}")
     if options.benchmark == "sweep":
-        from trt_sweep.bench import sweep
+        from trt_sweep.benchmarks import sweep
 
         sweep.run(options.folder, options.part, options.perf_run, options.build_workers)
     elif options.benchmark == "profile":
-        from trt_sweep.bench import profile
+        from trt_sweep.benchmarks import profile
 
         profile.run(options.folder, options.part)
     elif options.benchmark == "overhead":
-        from trt_sweep.bench import overhead
+        from trt_sweep.benchmarks import overhead
 
         _require_counts(options, "plans", "records")
         overhead.run(options.folder, options.plans, options.records)
     elif options.benchmark == "report":
-        from trt_sweep.bench import report
+        from trt_sweep.benchmarks import report
 
         _require_counts(options, "records")
         report.run(options.folder, options.records_of, options.records)
     elif options.benchmark == "compare":
         if options.slower is not None and not options.slower > 0:
             raise SweepError(f"--slower={options.slower} is not allowed: use a share above 0, such as 0.03")
-        from trt_sweep.bench import compare
+        from trt_sweep.benchmarks import compare
 
         compare.run(options.folder, options.nights, options.slower, options.simulated)
     else:
         if options.repeats > options.windows:
             raise SweepError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")
-        from trt_sweep.bench import timing
+        from trt_sweep.benchmarks import timing
 
         timing.run(options.folder, options.repeats, options.windows, options.points)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from trt_sweep.analysis.compare import compare, times
-from trt_sweep.bench.nights import Nights
+from trt_sweep.benchmarks.nights import Nights
 from trt_sweep.results.stats import estimates, unseen
 
 ROUNDS, POINTS, SEED = 3, 60, 0

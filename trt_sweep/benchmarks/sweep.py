@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trt_sweep.bench import parts
-from trt_sweep.bench.parts import Found
+from trt_sweep.benchmarks import parts
+from trt_sweep.benchmarks.parts import Found
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
 from trt_sweep.points.phases import START

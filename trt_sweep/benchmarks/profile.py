@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.analysis.layers import compare
-from trt_sweep.bench import parts
-from trt_sweep.bench.parts import Found
-from trt_sweep.bench.sweep import BRIEF, CLOCKS, compared, timed
+from trt_sweep.benchmarks import parts
+from trt_sweep.benchmarks.parts import Found
+from trt_sweep.benchmarks.sweep import BRIEF, CLOCKS, compared, timed
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
 from trt_sweep.results.layers import evidence, profiles
