@@ -21,7 +21,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
 from trt_sweep.points.point import Point
-from trt_sweep.workers.ahead import Ahead
+from trt_sweep.workers.ahead import BuildAheadPool
 from trt_sweep.workers.worker import Worker
 
 pytestmark = without_gpu
@@ -42,8 +42,8 @@ def point(backend: str = "onnx", **values) -> Point:
 
 
 @pytest.fixture
-def ahead(tmp_path: Path) -> Iterator[Ahead]:
-    found = Ahead(1, tmp_path, {}, said.append)
+def ahead(tmp_path: Path) -> Iterator[BuildAheadPool]:
+    found = BuildAheadPool(1, tmp_path, {}, said.append)
     yield found
     found.end()
     assert gone(tmp_path)
@@ -56,14 +56,14 @@ def engines(folder: Path) -> list[Path]:
     return list((folder / PRIVATE).rglob("*.zip"))
 
 
-def until_started(ahead: Ahead, within_s: float = 60) -> psutil.Process:
+def until_started(ahead: BuildAheadPool, within_s: float = 60) -> psutil.Process:
     end = time.monotonic() + within_s
     while not ahead.pids and time.monotonic() < end:
         time.sleep(0.05)
     return psutil.Process(ahead.pids[0])
 
 
-def begun(ahead: Ahead, point: Point, within_s: float = 60) -> None:
+def begun(ahead: BuildAheadPool, point: Point, within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     future = ahead._builds[point.config.build_id]
     while not (future.running() or future.done()) and time.monotonic() < end:

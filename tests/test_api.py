@@ -21,7 +21,7 @@ from conftest import needs_tensorrt
 from trt_sweep.backends.torchtrt import loading
 from trt_sweep.backends.torchtrt.argument_values import _converted
 from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
-from trt_sweep.backends.torchtrt.installed import FRONTENDS, Api, Parameter, torch_tensorrt
+from trt_sweep.backends.torchtrt.installed import FRONTENDS, InstalledTorchTensorRT, Parameter, torch_tensorrt
 from trt_sweep.config.groups import PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS, SweepConfig
@@ -83,16 +83,16 @@ RELU = torch.ops.aten.relu
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
 every_wheel = pytest.mark.parametrize(("flavor", "version"), list(itertools.product(NAMES, VERSIONS)))
-Wheel = Callable[[str, str], Api]
+Wheel = Callable[[str, str], InstalledTorchTensorRT]
 
 
 @pytest.fixture(scope="session")
 def wheel() -> Iterator[Wheel]:
-    """The Api of a published wheel, by flavour and version; the test is skipped where it cannot be downloaded."""
+    """The InstalledTorchTensorRT of a wheel, by flavour and version; the test is skipped where it cannot be downloaded."""
     with tempfile.TemporaryDirectory() as folder:
 
         @functools.cache
-        def unpacked(flavor: str, version: str) -> Api | str:
+        def unpacked(flavor: str, version: str) -> InstalledTorchTensorRT | str:
             requirement, target = f"{NAMES[flavor]}=={VERSIONS[version]}", Path(folder) / flavor / version
             command = [
                 *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"),
@@ -106,9 +106,9 @@ def wheel() -> Iterator[Wheel]:
             (file,) = target.glob("*.whl")
             with zipfile.ZipFile(file) as archive:
                 archive.extractall(target)
-            return Api(target / "torch_tensorrt", flavor == "rtx")
+            return InstalledTorchTensorRT(target / "torch_tensorrt", flavor == "rtx")
 
-        def api(flavor: str, version: str) -> Api:
+        def api(flavor: str, version: str) -> InstalledTorchTensorRT:
             found = unpacked(flavor, version)
             if isinstance(found, str):
                 pytest.skip(found)
@@ -126,7 +126,7 @@ def frontends(flavor: str) -> list[str]:
     return [name for name in FRONTENDS if name != "fx" or flavor == "standard"]
 
 
-def written(api: Api, frontend: str) -> list[str]:
+def written(api: InstalledTorchTensorRT, frontend: str) -> list[str]:
     """The names of a frontend's arguments by the layout of its source: indented by four, before a colon, = or comma."""
     file, name = FRONTENDS[frontend]
     opening, closing = (r"class {}:", r"    def ") if frontend == "torch_compile" else (r"def {}\(", r"\)")
@@ -160,7 +160,7 @@ def test_without_the_cpp_library_engines_run_in_python(wheel, version, tmp_path)
     for entry in whole.package.iterdir():
         if entry.name != "lib":
             (tmp_path / entry.name).symlink_to(entry)
-    bare = Api(tmp_path, rtx=True)
+    bare = InstalledTorchTensorRT(tmp_path, rtx=True)
     assert bare.runtimes == ("python",)
     assert not bare.has("torchscript")
     assert bare.effective(config(), "dynamo").runtime == "python"
@@ -517,7 +517,7 @@ def test_a_name_of_other_versions_is_refused(wheel, flavor, version, name, versi
     ],
 )
 def test_what_is_accepted_without_effect(rtx, tensorrt, frontend, values, expected):
-    assert Api(Path("nowhere"), rtx, tensorrt).ignored(config(**values), frontend) == expected
+    assert InstalledTorchTensorRT(Path("nowhere"), rtx, tensorrt).ignored(config(**values), frontend) == expected
 
 
 @every_wheel
@@ -535,7 +535,7 @@ def test_a_package_of_another_layout_is_refused(tmp_path: Path):
     (tmp_path / "dynamo/_compiler.py").write_text("def compile_program(): ...\n")
     message = r"^torch-tensorrt 3\.0: dynamo/_compiler\.py has no compile; use a version from 2\.11 to 2\.14$"
     with pytest.raises(SweepError, match=message):
-        Api(tmp_path, rtx=False).parameters("dynamo")
+        InstalledTorchTensorRT(tmp_path, rtx=False).parameters("dynamo")
 
 
 @needs_tensorrt

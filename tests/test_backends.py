@@ -11,9 +11,9 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import backends
-from trt_sweep.app.compose import CONF
 from trt_sweep.backends.paths import onnx
 from trt_sweep.backends.tensorrt import network
+from trt_sweep.config.compose import CONF
 from trt_sweep.config.groups import TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig

@@ -13,7 +13,7 @@ import pytest
 from conftest import needs_tensorrt, without_gpu
 from test_report import sweep as made_up
 
-from trt_sweep.benchmarks import __main__ as bench
+from trt_sweep.app import bench
 from trt_sweep.benchmarks import profile, sweep
 from trt_sweep.results import table
 from trt_sweep.results.layers import profiles

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import without_gpu
 
-from trt_sweep.benchmarks import __main__ as bench
+from trt_sweep.app import bench
 from trt_sweep.benchmarks import compare
 
 

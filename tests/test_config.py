@@ -10,8 +10,9 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from trt_sweep.app import compose, wrong_type
+from trt_sweep.app import wrong_type
 from trt_sweep.app.explain import explain
+from trt_sweep.config import compose
 from trt_sweep.config.groups import AccuracyConfig, MeasureConfig, QuantizationConfig
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.config.model import InputConfig, ModelConfig

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep.backends.base import Settings
+from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Store, digest
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, partitioner, stored_engines
@@ -65,10 +65,10 @@ def test_another_process_describes_it_alike():
     assert done.stdout.split()[-1] == digest(stored_engines._graph(part()))
 
 
-def settings(tmp_path: Path, **values) -> Settings:
+def settings(tmp_path: Path, **values) -> BuildContext:
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.ReLU"}, inputs=[InputConfig(shape=[3])])
     config = SweepConfig(model=model, backend="dynamo", **values)
-    found = Settings(config, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, mock.Mock())
+    found = BuildContext(config, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, mock.Mock())
     return dataclasses.replace(found, store=Store(tmp_path))
 
 

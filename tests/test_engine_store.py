@@ -146,13 +146,13 @@ def test_what_a_compilation_would_have_taken():
 
 def test_settings_as_text_do_not_depend_on_the_order_of_a_set():
     @dataclass
-    class Settings:
+    class BuildContext:
         operators: frozenset[str]
         path: str = "/tmp"
         level: int | None = 3
 
     found = {
-        json.dumps(engine_store.settings_of(Settings(frozenset(names)), frozenset({"path"})))
+        json.dumps(engine_store.settings_of(BuildContext(frozenset(names)), frozenset({"path"})))
         for names in (["a", "b", "c"], ["c", "b", "a"])
     }
     assert found == {json.dumps({"operators": "['a', 'b', 'c']", "level": "3"})}

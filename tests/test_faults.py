@@ -323,11 +323,12 @@ def test_a_read_only_disk(small_disk):
 
 def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     """So it touches no GPU, and what breaks torch cannot break it."""
-    code = (
-        "import sys; from trt_sweep import __main__, isolation, sweep; from trt_sweep.config.sweep import SweepConfig; "
+    code = "import sys; from trt_sweep.app import main; from trt_sweep.sweep import sweep; from trt_sweep.workers import host; "
+    code += (
+        "from trt_sweep.config.sweep import SweepConfig; from trt_sweep.config.model import InputConfig, ModelConfig; "
     )
-    code += "from trt_sweep.config.groups import InputConfig, ModelConfig; from pathlib import Path; "
-    code += "child = isolation.start('worker', Path(sys.argv[1]), print, {}); "
+    code += "from pathlib import Path; "
+    code += "child = host.start('worker', Path(sys.argv[1]), print, {}); "
     code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
     code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "
     code += "plan = child.call('plan', {0: SweepConfig(model=model, backend='eager')}); child.end(); "
@@ -444,8 +445,9 @@ def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_pa
 
 @pytest.mark.parametrize("arguments", [["modell=x"], ["--help"], ["isolation=worker"], ["precision=fp17", "-m"]])
 def test_a_process_that_nobody_comes_for_is_ended(tmp_path, arguments):
-    code = "import sys; from trt_sweep import __main__ as app, isolation; import psutil; begun = isolation.prepare; "
-    code += "said = []; isolation.prepare = lambda: (begun(), said.extend(psutil.Process().children()))\n"
+    code = "import sys; from trt_sweep.app import main as app; from trt_sweep.workers import spawn; import psutil; "
+    code += "begun = spawn.prepare; "
+    code += "said = []; spawn.prepare = lambda: (begun(), said.extend(psutil.Process().children()))\n"
     code += "try: app.main()\nexcept SystemExit: pass\n"
     code += "print(); print(len(said), len(psutil.Process().children()))"
     command = [sys.executable, "-c", code, *arguments]
@@ -497,7 +499,7 @@ def test_a_signal_that_is_ignored_stays_so():
     ],
 )
 def test_limits(phases, limit):
-    clock = limits._Clock(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
+    clock = limits.Limits(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
     for phase, seconds in phases:
         clock.enter(phase)
         time.sleep(seconds)

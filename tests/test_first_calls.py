@@ -12,9 +12,9 @@ from test_job import eager
 from trt_sweep.backends import base
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import memory
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points import check, evaluation
-from trt_sweep.points.prepared import Source
+from trt_sweep.points.prepared import PreparedModel
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def made(function) -> tuple[check.FirstCalls, list[str]]:
     """Of a build that computes `function` of what the model gives, with what was done in which order."""
     done: list[str] = []
-    source = Source(eager(), CPU, Shared())
+    source = PreparedModel(eager(), CPU, ProcessCache())
 
     def bind(inputs):
         done.append("bind")
@@ -58,7 +58,7 @@ def test_the_evaluation_is_of_the_build(monkeypatch):
     how = dataclasses.replace(eager().accuracy, evaluate={"_target_": "math.prod"})
     monkeypatch.setattr(evaluation, "run", lambda model, config, device: 0.5)
     monkeypatch.setattr(evaluation, "name", lambda config: "top1")
-    source = Source(dataclasses.replace(eager(), accuracy=how), CPU, Shared())
+    source = PreparedModel(dataclasses.replace(eager(), accuracy=how), CPU, ProcessCache())
     module = source.model().module
     compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))
     reference, _ = source.reference("x")

@@ -25,7 +25,7 @@ from trt_sweep.measure import health, measurement, timer
 from trt_sweep.models.model import Inputs
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import Job
+from trt_sweep.points.run import BuildGroup
 from trt_sweep.results import columns, table
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
@@ -231,7 +231,7 @@ def wide():
     def of(folder, **axes) -> Record:
         config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)
         (found,) = effective(config)
-        with Job([Point(found)], "sweep", lambda _: folder) as run:
+        with BuildGroup([Point(found)], "sweep", lambda _: folder) as run:
             record = run.lines[0].start()
         assert record.status == "ok", record.reason
         return record

@@ -67,7 +67,7 @@ def test_without_nvml_the_reason_is_kept(monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", missing)
     monitor = Monitor(CUDA)
-    assert monitor.problem == "NVML: NVML Shared Library Not Found" and monitor.read() == Reading()
+    assert monitor.problem == "NVML: NVML ProcessCache Library Not Found" and monitor.read() == Reading()
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import Job
+from trt_sweep.points.run import BuildGroup
 from trt_sweep.results import store
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import RECORD, SAMPLES
@@ -40,7 +40,7 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    with Job([Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
+    with BuildGroup([Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
         record = run.lines[0].start()
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
@@ -67,7 +67,7 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
 
     with (
         pytest.raises(KeyboardInterrupt),
-        Job([Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
+        BuildGroup([Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
     ):
         run.lines[0].start()
     assert store.read(tmp_path / RECORD).status == "interrupted"
@@ -90,7 +90,7 @@ def eager(**measure) -> SweepConfig:
 
 
 def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
-    with Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         first = line.start()
         assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
@@ -108,7 +108,7 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
     found = {}
     for name, jobs in (("asked", [0]), ("baseline", [])):
         point = Point(dataclasses.replace(eager(rounds=1), profile=True), jobs)
-        with Job([point], "sweep", lambda _, name=name: tmp_path / name) as run:
+        with BuildGroup([point], "sweep", lambda _, name=name: tmp_path / name) as run:
             found[name] = run.lines[0].start()
     assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
     assert found["baseline"].profile_reason is None
@@ -120,22 +120,22 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
 def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, monkeypatch):
     compile = backends.get("eager").compile
 
-    def refuses(model: Model, settings: base.Settings) -> base.Compiled:
+    def refuses(model: Model, settings: base.BuildContext) -> base.Compiled:
         if settings.config.dynamic:
             raise Refused("no dynamic shapes")
         return compile(model, settings)
 
     monkeypatch.setattr(backends.get("eager"), "compile", refuses)
     ranged = dataclasses.replace(eager(), batch_size=[1, 4, 8], time_at=[4])
-    shared, found = Shared(), []
+    shared, found = ProcessCache(), []
     for point in map(Point, (ranged, eager())):
-        with Job([point], "sweep", lambda made: tmp_path / made.id, shared=shared) as run:
+        with BuildGroup([point], "sweep", lambda made: tmp_path / made.id, shared=shared) as run:
             found.append(run.lines[0].start().status)
     assert found == ["unsupported", "ok"]
 
 
 def test_builds_are_told_apart(tmp_path):
-    with Job([Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
+    with BuildGroup([Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         line.start()
         record = line.again()
@@ -149,13 +149,15 @@ def test_builds_are_told_apart(tmp_path):
 
 def test_a_call_longer_than_its_time_has_one_round(tmp_path):
     slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_job.Slow"})
-    with Job([Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path) as run:
+    with BuildGroup(
+        [Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path
+    ) as run:
         record = run.lines[0].start()
         assert (record.status, record.samples, record.stopped_by, run.lines[0].rounds) == ("ok", 2, "max_s", 1)
 
 
 def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
-    with Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
+    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
         (line,) = run.lines
         line.start()
 
@@ -176,7 +178,7 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         if heard.count("warmup") == 2:
             raise KeyboardInterrupt
 
-    with Job([Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
+    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
         first = run.lines[0].start()
         with pytest.raises(KeyboardInterrupt):
             run.lines[0].again()
@@ -188,7 +190,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     """Without a GPU it never does, so a backend has to say that it did."""
     eager = backends.get("eager")
 
-    def chosen(model: Model, settings: base.Settings) -> base.Compiled:
+    def chosen(model: Model, settings: base.BuildContext) -> base.Compiled:
         found = compiled(model, settings)
         return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True, cudnn_choices=1))
 
@@ -197,7 +199,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     measure = MeasureConfig(warmup_s=0.0, min_s=0.0, max_s=0.1, min_samples=10, rounds=1)
     model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
     point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
-    with Job([point], "sweep", lambda _: tmp_path, lambda _: None) as run:
+    with BuildGroup([point], "sweep", lambda _: tmp_path, lambda _: None) as run:
         record = run.lines[0].start()
     assert record.status == "ok" and record.cudnn_benchmark is True
     assert record.latency_ms_ci_high / record.latency_ms > 1.28

@@ -9,7 +9,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 from trt_sweep.measure import memory
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import Job
+from trt_sweep.points.run import BuildGroup
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,6 @@ def test_a_tensor_that_is_made_of_others():
 
 
 def test_null_on_a_cpu(tmp_path):
-    with Job([Point(eager())], "sweep", lambda _: tmp_path) as run:
+    with BuildGroup([Point(eager())], "sweep", lambda _: tmp_path) as run:
         record = run.lines[0].start()
     assert record.status == "ok" and record.peak_gpu_bytes is None

@@ -33,7 +33,7 @@ def googlenet():
     return model, torch.export.export(model.module, model.inputs.args)
 
 
-def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[base.Dry]:
+def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[base.GraphDryRun]:
     with partitioner.trackers() as found:
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
     return [(found[0] if found else None, graph)]

@@ -19,7 +19,7 @@ from trt_sweep.results import columns, record, store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record
 from trt_sweep.sweep import preview
-from trt_sweep.sweep.phase_times import Spent
+from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.workers.worker import Worker
 
 
@@ -54,7 +54,7 @@ def point(**values) -> Point:
 
 
 def test_the_estimate_counts_windows_and_builds():
-    spent = Spent()
+    spent = PhaseTimes()
     spent.seconds = {START: 10.0, "export": 2.0}
     one = point(measure=MeasureConfig(rounds=3, warmup_s=0.5, min_s=0.1, max_s=2.0))
     # 12 s of start and plan, a build of 5 s, and windows: 1.5 s of warm-up, 1.2 to 8 s of timing.
@@ -76,7 +76,7 @@ def test_what_other_batch_sizes_hold_is_kept_while_there_is_room(tmp_path, monke
     assert [number for _, number in found[3:]] == [3, 3, 3]
 
 
-class Host:
+class WorkerHost:
     """Answers as a worker does."""
 
     def __init__(self, partition_id: str) -> None:
@@ -108,7 +108,9 @@ def test_what_a_build_takes_is_known_from_earlier_sweeps(tmp_path, capsys, chang
     (tmp_path / "2026-01-01" / "before" / "points" / "c" / record.RECORD).write_text("{")
     plan = Plan([[point()]], {"cuda:0": here})
     folder = tmp_path / "2026-01-02" / "now"
-    preview.show(Host(partition_id), plan, plan.builds, label=lambda _: "scale", spent=Spent(), folder=folder)
+    preview.show(
+        WorkerHost(partition_id), plan, plan.builds, label=lambda _: "scale", spent=PhaseTimes(), folder=folder
+    )
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "scale" in line]
     assert line.split()[-1] == takes
 

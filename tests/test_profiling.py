@@ -15,7 +15,7 @@ import torch
 
 from trt_sweep import backends
 from trt_sweep.analysis.layers import pictures
-from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.base import Compiled, BuildContext
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -29,7 +29,7 @@ REAL = Path(__file__).parent / "data/layers/resnet18-cpp/0"
 ENGINE_ID = "0123456789abcdef"
 
 
-class Probe:
+class LayerTimer:
     """Reports the layers of a real engine, each call longer than the one before."""
 
     runtime = "cpp"
@@ -52,10 +52,10 @@ class Probe:
         return [(name, float(self.calls)) for name in self.names]
 
 
-def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[Probe], list[float], list[int]]:
+def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[LayerTimer], list[float], list[int]]:
     net, held, run = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)), [], []
     net.register_forward_hook(lambda *_: run.append(1))
-    probes = [Probe(None, {"node_a": "0"})] if whole else [Probe(net[0]), Probe(net[2])]
+    probes = [LayerTimer(None, {"node_a": "0"})] if whole else [LayerTimer(net[0]), LayerTimer(net[2])]
     compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), probes=probes)
     with (
         mock.patch.object(torch.cuda, "Stream", lambda device: None),
@@ -136,17 +136,19 @@ def test_a_name_that_comes_twice_in_a_call_counts_with_its_sum():
     assert samples == {"a": [1.5, 1.0], "b": [2.0]}
 
 
-def settings(tmp_path: Path, **values) -> Settings:
+def settings(tmp_path: Path, **values) -> BuildContext:
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[8])])
     config = SweepConfig(model=model, backend="dynamo", device="cpu", **values)
-    return Settings(config, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
+    return BuildContext(config, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
 
 
-def of_point(tmp_path: Path, monkeypatch, how: Settings, key: str | None = None) -> tuple[Profile, list[Settings]]:
+def of_point(
+    tmp_path: Path, monkeypatch, how: BuildContext, key: str | None = None
+) -> tuple[Profile, list[BuildContext]]:
     """Look into a point whose backend is stood in for; also the settings of the builds made for that."""
-    timed = Compiled(lambda inputs: lambda: None, build=Build(engine_id="timed"), probes=[Probe(None)])
+    timed = Compiled(lambda inputs: lambda: None, build=Build(engine_id="timed"), probes=[LayerTimer(None)])
     other = dataclasses.replace(timed, build=Build(engine_id="other"))
-    built: list[Settings] = []
+    built: list[BuildContext] = []
     backend = mock.Mock(compile=lambda model, settings: built.append(settings) or other)
     monkeypatch.setattr(backends, "get", lambda name: backend)
     monkeypatch.setattr(
@@ -191,7 +193,7 @@ def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number)
     monkeypatch.setattr(profile, "look_inside", look_inside)
     monkeypatch.setattr(profiles, "load", lambda folder: folder)
     monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))
-    timed = Compiled(lambda inputs: lambda: None, probes=[Probe(None)])
+    timed = Compiled(lambda inputs: lambda: None, probes=[LayerTimer(None)])
     profile.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
     assert drawn == [False] * (number <= profile.DRAWN)
 

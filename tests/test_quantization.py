@@ -21,10 +21,10 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.measure import accuracy
 from trt_sweep.models import factory
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE
 from trt_sweep.points import plan
-from trt_sweep.points.run import Job
+from trt_sweep.points.run import BuildGroup
 
 missing = [name for name in ("modelopt", "torchao") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no {' and '.join(missing)}: pip install -e '.[quantization]'")
@@ -117,8 +117,8 @@ def test_int8_is_exported_as_an_operator_and_no_extension_is_compiled():
     assert extensions.get_cuda_ext.extension is extensions.get_cuda_ext_fp8.extension is None
 
 
-def settings(point: SweepConfig, folder: Path, stack: contextlib.ExitStack) -> base.Settings:
-    return base.Settings(point, CPU, folder, lambda _: None, lambda _: None, stack)
+def settings(point: SweepConfig, folder: Path, stack: contextlib.ExitStack) -> base.BuildContext:
+    return base.BuildContext(point, CPU, folder, lambda _: None, lambda _: None, stack)
 
 
 REFUSED = {
@@ -161,11 +161,13 @@ def test_what_the_library_says_without_a_gpu(net, method, tmp_path):
 @needs_tensorrt
 @without_gpu
 def test_what_a_converter_refuses_is_not_tried_at_every_batch_size(tmp_path):
-    shared, phases, found = Shared(), [], []
+    shared, phases, found = ProcessCache(), [], []
     for size in (1, 4):
         made = config("modelopt_int4_weight_only", net="Perceptron", backend="dynamo", batch_size=size)
         (point,) = plan.effective(made)
-        with Job([plan.point_of(point)], "s", lambda made: tmp_path / made.id, phases.append, shared=shared) as job:
+        with BuildGroup(
+            [plan.point_of(point)], "s", lambda made: tmp_path / made.id, phases.append, shared=shared
+        ) as job:
             found.append(job.lines[0].start())
     first, second = found
     assert (first.status, first.phase, second.status, second.phase) == ("unsupported", "build") * 2
@@ -225,7 +227,7 @@ def test_what_stands_beside_quantized_parts():
 
 
 def test_a_quantized_model_is_made_once():
-    point, shared = quantization.effective(config("modelopt_int8_default")), Shared()
+    point, shared = quantization.effective(config("modelopt_int8_default")), ProcessCache()
     model = factory.build(point, CPU)
     one, two = (quantization.prepared(model, point, CPU, shared)[0] for _ in range(2))
     assert one.module is two.module and one.module is not model.module
@@ -238,7 +240,7 @@ def test_a_quantized_model_is_made_once():
 
 @pytest.mark.parametrize("method", sorted(set(ABLE) - {"pt2e_int8_static", "modelopt_int4_awq"}))
 def test_a_method_does_the_same_at_every_batch_size(method):
-    point, shared = quantization.effective(config(method, net="Perceptron", batch_size=1)), Shared()
+    point, shared = quantization.effective(config(method, net="Perceptron", batch_size=1)), ProcessCache()
     larger = dataclasses.replace(point, batch_size=48)  # not a divisor of the samples
     model = factory.build(larger, CPU, shared)
     assert factory.build(point, CPU, shared).module is model.module
@@ -251,7 +253,7 @@ def test_a_method_does_the_same_at_every_batch_size(method):
 
 @pytest.mark.parametrize("method", ["pt2e_int8_static", "modelopt_int4_awq"])
 def test_methods_that_quantize_for_one_batch_size(method):
-    point, shared = quantization.effective(config(method, net="Perceptron")), Shared()
+    point, shared = quantization.effective(config(method, net="Perceptron")), ProcessCache()
     made = []
     for size in (4, 8):
         own = dataclasses.replace(point, batch_size=size)

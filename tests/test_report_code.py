@@ -165,7 +165,7 @@ def test_quantized_code_runs_up_to_the_partition(tmp_path, method):
         tmp_path, FEEDS, quantization_method=method, min_block_size=1, torch_tensorrt="2.14.0", **values
     )
     said = dry_run(code.source(row, folder, device="cpu", dryrun=True))
-    assert "Dry-Run Results" in said or "Total number of operators" in said
+    assert "GraphDryRun-Run Results" in said or "Total number of operators" in said
 
 
 @needs_tensorrt
@@ -185,7 +185,7 @@ def test_dynamo_code_runs_up_to_the_partition(tmp_path, axes, config):
     )  # fmt: skip
     source = code.source(row, folder, device="cpu", dryrun=True)
     said = dry_run(source)
-    assert "Dry-Run Results" in said or "Total number of operators" in said
+    assert "GraphDryRun-Run Results" in said or "Total number of operators" in said
 
 
 def test_what_the_build_was_given_counts(tmp_path):

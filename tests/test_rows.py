@@ -12,7 +12,7 @@ from trt_sweep.points.point import Point, Report
 from trt_sweep.results.columns import Environment, Timing
 from trt_sweep.results.record import Record
 from trt_sweep.sweep import amend
-from trt_sweep.workers.protocol import Lost
+from trt_sweep.workers.protocol import WorkerLost
 
 
 def row(**values) -> Record:
@@ -65,7 +65,7 @@ def test_why_there_is_nothing_to_look_into(values, status, device, tensorrt, rea
 
 
 def test_a_lost_point_is_not_looked_into(tmp_path):
-    asked, why = point(), Lost("crashed", "build", "killed by signal 11")
+    asked, why = point(), WorkerLost("crashed", "build", "killed by signal 11")
     asked.jobs.append(0)
     asked.axes.update(model="m", backend="dynamo")
     assert amend.lost(asked, tmp_path, "s", Environment(), why).profile_reason == "not looked into: status=crashed"

@@ -12,11 +12,11 @@ from trt_sweep.backends.base import Compiled
 from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points import run
 from trt_sweep.points.plan import effective, point_of
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import Line
+from trt_sweep.points.run import PointRun
 from trt_sweep.results import record, store
 from trt_sweep.results.columns import Build, Partition, Profile
 from trt_sweep.workers.worker import Worker
@@ -30,7 +30,7 @@ def config(**values) -> SweepConfig:
 
 
 def test_once():
-    shared, made = Shared(), []
+    shared, made = ProcessCache(), []
     assert [shared.once("a", lambda: made.append(1) or 7) for _ in range(2)] == [7, 7] and made == [1]
     with pytest.raises(ZeroDivisionError):
         shared.once("b", lambda: 1 / 0)
@@ -109,14 +109,14 @@ class Same:
         return dataclasses.replace(planned, bind=bind, build=Build(export_s=0.5, build_s=2.0, engine_id="e"))
 
 
-def lines(tmp_path, monkeypatch, *changes: dict) -> tuple[Same, list[Line]]:
+def lines(tmp_path, monkeypatch, *changes: dict) -> tuple[Same, list[PointRun]]:
     backend = Same()
     monkeypatch.setattr(backends, "get", lambda name: backend)
-    shared, found = Shared(), []
+    shared, found = ProcessCache(), []
     brief = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.2, warmup_s=0.0, rounds=2)
     for level, change in enumerate(changes):
         point = Point(config(optimization_level=level, measure=brief, **change))
-        (line,) = run.Job([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
+        (line,) = run.BuildGroup([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
         found.append(line)
     return backend, found
 
@@ -174,7 +174,7 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         return Profile(profile_engine_id="inside", layers=2, layers_ms=3.0)
 
     monkeypatch.setattr("trt_sweep.points.profile.of_point", of_point)
-    (later,) = run.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    (later,) = run.BuildGroup([line.point], "s", lambda point: tmp_path / point.id).lines
     found = later.look(before)
     assert asked == ["e"] and backend.built == 2
     assert found == dataclasses.replace(before, profile_engine_id="inside", layers=2, layers_ms=3.0)
@@ -185,5 +185,5 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         raise RuntimeError("no engine")
 
     backend.compile = fails
-    (third,) = run.Job([line.point], "s", lambda point: tmp_path / point.id).lines
+    (third,) = run.BuildGroup([line.point], "s", lambda point: tmp_path / point.id).lines
     assert third.look(before) == dataclasses.replace(before, profile_reason="RuntimeError: no engine")

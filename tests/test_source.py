@@ -12,19 +12,19 @@ from test_job import eager
 from trt_sweep import quantization
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
-from trt_sweep.points.prepared import Source
+from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.results import columns
 
 CPU = torch.device("cpu")
 
 
 def test_points_share_what_they_have_in_common():
-    shared, point = Shared(), eager()
-    one = Source(point, CPU, shared)
-    other = Source(dataclasses.replace(point, precision="bf16"), CPU, shared)
-    larger = Source(dataclasses.replace(point, batch_size=8), CPU, shared)
+    shared, point = ProcessCache(), eager()
+    one = PreparedModel(point, CPU, shared)
+    other = PreparedModel(dataclasses.replace(point, precision="bf16"), CPU, shared)
+    larger = PreparedModel(dataclasses.replace(point, batch_size=8), CPU, shared)
     assert one.model() is other.model() and one.reference("x")[0] is other.reference("x")[0]
     assert larger.model().module is one.model().module and len(larger.reference("x")[0]) == 8
     inputs = one.model().inputs.args[0]
@@ -39,7 +39,7 @@ class Constant(torch.nn.Module):
 def test_a_reference_that_proves_nothing():
     model = ModelConfig(name="m", factory={"_target_": f"{__name__}.Constant"}, inputs=[InputConfig(shape=[4])])
     with pytest.raises(SweepError, match="does not depend on the inputs"):
-        Source(dataclasses.replace(eager(), model=model), CPU, Shared()).reference("x")
+        PreparedModel(dataclasses.replace(eager(), model=model), CPU, ProcessCache()).reference("x")
 
 
 def test_what_quantizing_alone_does(monkeypatch):
@@ -55,7 +55,7 @@ def test_what_quantizing_alone_does(monkeypatch):
         return dataclasses.replace(model, module=halved), columns.Quantization(quantized_layers=1)
 
     monkeypatch.setattr(quantization, "prepared", prepared)
-    source = Source(dataclasses.replace(eager(), precision="int8"), CPU, Shared())
+    source = PreparedModel(dataclasses.replace(eager(), precision="int8"), CPU, ProcessCache())
     for _ in range(2):
         _, facts = source.quantized("x")
         assert facts.quantized_layers == 1 and facts.fake_quant_finite

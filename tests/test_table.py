@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from trt_sweep.app import table
+from trt_sweep.app import table as app_table
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, columns, record, store, table
 from trt_sweep.results.notes import notes as notes_of
@@ -211,7 +211,7 @@ def test_notes_about_quantization(tmp_path):
 def test_main(tmp_path, capsys):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
     put(tmp_path, "trt", 5.0, rel_l2_error=1.5e-4)
-    assert table.main([str(tmp_path)]) == 0
+    assert app_table.main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "5 [5, 5]" in out
     assert "2.00×" in out
@@ -221,14 +221,14 @@ def test_main(tmp_path, capsys):
 
 
 def test_main_on_folders_that_do_not_work(tmp_path, capsys):
-    assert table.main([str(tmp_path)]) == 1
+    assert app_table.main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
         f"error: {tmp_path} holds no record: give the folder of a sweep, which has points/ in it\n"
     )
-    assert table.main([str(tmp_path / "nowhere")]) == 1
+    assert app_table.main([str(tmp_path / "nowhere")]) == 1
     assert "nowhere is not a folder" in capsys.readouterr().err
     put(tmp_path, "new", 1.0, schema_version=99)
-    assert table.main([str(tmp_path)]) == 1
+    assert app_table.main([str(tmp_path)]) == 1
     assert "schema_version=99 is newer" in capsys.readouterr().err
     assert not (tmp_path / "results.csv").exists()
 
@@ -249,11 +249,11 @@ def test_only_unreadable_records_are_named_and_printed(tmp_path, capsys):
     broken.parent.mkdir(parents=True)
     broken.write_text('{"schema_version": 1, "point_id": "x", "samples": "many"}')
     assert list(table.load(tmp_path).attrs["unreadable"]) == [str(broken)]
-    assert table.main([str(tmp_path)]) == 0
+    assert app_table.main([str(tmp_path)]) == 0
     assert "unreadable" in capsys.readouterr().out
 
 
 def test_too_few_samples_for_an_interval(tmp_path, capsys):
     put(tmp_path, "slow", 4000.0, latency_ms_ci_low=math.nan, latency_ms_ci_high=math.nan, samples=3)
-    assert table.main([str(tmp_path)]) == 0
+    assert app_table.main([str(tmp_path)]) == 0
     assert "4000" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep.backends.base import Settings
+from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.torchtrt import building, installed
 from trt_sweep.backends.torchtrt.runtime import engine_modules, runtime_of
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -63,7 +63,7 @@ def test_caches_are_the_points_own_and_begin_empty(tmp_path: Path, frontend):
     old = tmp_path / "timing_cache.bin"
     old.touch()
     device = torch.device("cuda", 1)
-    settings = Settings(config(), device, tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
+    settings = BuildContext(config(), device, tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack())
     found = building.further_arguments(settings, frontend)
     assert found.pop("device") == device
     assert found["timing_cache_path"] == str(old)

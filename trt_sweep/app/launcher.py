@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
+from trt_sweep.config import compose
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep.sweep import Sweep
@@ -25,7 +25,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     where one asks for what is not allowed, and at the end where one did not succeed.
     """
     setup_globals()
-    import_from(config.hydra.runtime)
+    compose.import_from(config.hydra.runtime)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     basic = str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
     size = config.hydra.sweeper.max_batch_size if basic else None
@@ -67,12 +67,6 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.
         raise SweepError(f"{len(failed)} of {len(returns)} jobs did not succeed; the first: {failed[0]._return_value}")
     return returns
-
-
-def import_from(runtime: Any) -> None:
-    """Let `_target_` find modules in the working folder and beside a --config-dir, however the process was started."""
-    beside = [str(source.path) for source in runtime.config_sources if source.schema == "file"]
-    sys.path += [path for path in (str(runtime.cwd), *beside) if path not in sys.path]
 
 
 def _objective(sweep: Sweep, number: int, _: DictConfig) -> float | None:

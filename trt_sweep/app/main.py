@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep.app import resume
-from trt_sweep.app.compose import CONF, register_resolver
 from trt_sweep.app.explain import explain
+from trt_sweep.config.compose import CONF, import_from, register_resolver
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep.interrupts import Interrupted
@@ -25,7 +25,6 @@ from trt_sweep.workers import spawn, standby
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> float | None:
     """One point, outside our launcher: a run without --multirun, or a job under another launcher."""
-    from trt_sweep.app.launcher import import_from
     from trt_sweep.sweep.sweep import Sweep
 
     runtime = HydraConfig.get().runtime

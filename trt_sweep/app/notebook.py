@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import itertools
@@ -18,18 +17,16 @@ import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep.app import compose
 from trt_sweep.app.explain import explain
-from trt_sweep.config import hydra
+from trt_sweep.config import compose, hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.factory import HELD
+from trt_sweep.models.factory import HELD, hold
 from trt_sweep.results import table
 from trt_sweep.sweep.sweep import Sweep
 
 Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
-_held: dict[str, torch.nn.Module] = {}
 
 
 def run(
@@ -79,11 +76,6 @@ def run(
     return found
 
 
-def held(key: str) -> torch.nn.Module:
-    """A copy of a module that was given to `run`."""
-    return copy.deepcopy(_held[key])
-
-
 def _device() -> str:
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "auto"
 
@@ -129,7 +121,7 @@ def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int
     for item, tensor in module.state_dict().items():
         key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
         key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    _held[key.hexdigest()] = module
+    hold(key.hexdigest(), module)
     factory = {"_target_": HELD, "key": key.hexdigest()}
     return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
 

@@ -19,9 +19,9 @@ from rich.console import Console
 from trt_sweep import backends
 from trt_sweep.analysis.partition import show
 from trt_sweep.analysis.partition.report import Report, report
-from trt_sweep.app import compose
 from trt_sweep.app.explain import explain
-from trt_sweep.backends.base import Dry, DryRun
+from trt_sweep.backends.base import GraphDryRun, DryRun
+from trt_sweep.config import compose
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
@@ -99,7 +99,7 @@ def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
 
 
 def _heard(dry_run: DryRun, hear: Callable[[str], None]) -> DryRun:
-    def heard(size: int) -> list[Dry]:
+    def heard(size: int) -> list[GraphDryRun]:
         hear(f"partition at min_block_size={size}")
         return dry_run(size)
 

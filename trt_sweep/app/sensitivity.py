@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trt_sweep.analysis.sensitivity import Damage, alone, engines, groups, measure, ranked
-from trt_sweep.app import compose
 from trt_sweep.app.explain import explain
+from trt_sweep.config import compose
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine.output import LOG, captured

@@ -12,11 +12,11 @@ import torch
 
 from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import Store
-from trt_sweep.backends.tensorrt.layer_timers import Probe
+from trt_sweep.backends.tensorrt.layer_timers import LayerTimer
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import memory
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, Inputs, Model
 from trt_sweep.results.columns import Build, Partition
 
@@ -33,7 +33,7 @@ Running = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildContext:
     """What a backend is given beside the model.
 
     Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail;
@@ -48,7 +48,7 @@ class Settings:
     phase: Callable[[str], None]
     keep: Callable[[Compiled], None]
     stack: contextlib.ExitStack
-    shared: Shared = field(default_factory=Shared)
+    shared: ProcessCache = field(default_factory=ProcessCache)
     reuse: Callable[[Compiled], Compiled | None] = lambda planned: None
     store: Store = field(default_factory=Store)
 
@@ -88,7 +88,7 @@ class Compiled:
     runtime: str | None = None
     ignored_axes: list[str] = field(default_factory=list)
     running: Running = contextlib.nullcontext
-    probes: list[Probe] | None = None
+    probes: list[LayerTimer] | None = None
     module: torch.nn.Module | None = None
     held: memory.Build | None = None
 
@@ -100,12 +100,12 @@ class Backend(Protocol):
     STORED: bool
 
     def effective(self, config: SweepConfig) -> SweepConfig: ...
-    def compile(self, model: Model, settings: Settings) -> Compiled: ...
-    def plan(self, model: Model, settings: Settings) -> Compiled: ...
-    def dry_runs(self, model: Model, settings: Settings) -> DryRun: ...
+    def compile(self, model: Model, settings: BuildContext) -> Compiled: ...
+    def plan(self, model: Model, settings: BuildContext) -> Compiled: ...
+    def dry_runs(self, model: Model, settings: BuildContext) -> DryRun: ...
 
 
-def binding(function: Callable[..., Any], settings: Settings, channels_last: bool = False) -> Bind:
+def binding(function: Callable[..., Any], settings: BuildContext, channels_last: bool = False) -> Bind:
     """How inputs become a call of `function`: cast to the point's precision, and as a CUDA graph where it asks so."""
 
     def bind(inputs: Inputs) -> Call:
@@ -117,14 +117,14 @@ def binding(function: Callable[..., Any], settings: Settings, channels_last: boo
     return bind
 
 
-def captured(settings: Settings) -> str | None:
+def captured(settings: BuildContext) -> str | None:
     """The `cuda_graphs_method` of what `binding` made."""
     return "capture" if settings.config.cuda_graphs else None
 
 
 # The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before
 # it partitions), and the partitioned graph whose engines are still graphs.
-Dry = tuple[Any, torch.fx.GraphModule]
+GraphDryRun = tuple[Any, torch.fx.GraphModule]
 
 
-DryRun = Callable[[int], list[Dry]]  # by min_block_size
+DryRun = Callable[[int], list[GraphDryRun]]  # by min_block_size

@@ -1,4 +1,4 @@
-"""Does `trt_sweep.analysis.compare.compare` raise alarms where nothing changed, and find what did? By real nights and simulated ones."""
+"""Check `trt-sweep compare`: alarms where nothing changed, and what it finds. By real nights and simulated ones."""
 
 from __future__ import annotations
 

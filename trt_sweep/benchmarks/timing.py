@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep.app import compose
-from trt_sweep.config import groups
+from trt_sweep.config import compose, groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.measure import clocks, measurement
 from trt_sweep.measure import timer as measure_timer
 from trt_sweep.points.plan import effective, point_of
-from trt_sweep.points.run import Job, Line
+from trt_sweep.points.run import BuildGroup, PointRun
 from trt_sweep.results import columns, ranking
 from trt_sweep.results.stats import ranks, samples, unseen
 
@@ -83,7 +82,7 @@ def _subjects(device: torch.device) -> list[tuple[str, int, str]]:
     return [("resnet18", 1, backend), ("resnet50", 32, backend), ("googlenet", 1, backend)]
 
 
-def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str], builds: int = 1) -> Line:
+def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str], builds: int = 1) -> PointRun:
     """A point of the sweep, built so many times, checked and warm."""
     model, batch_size, backend = subject
     precision = "fp16" if torch.cuda.is_available() else "fp32"
@@ -94,14 +93,14 @@ def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, s
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
     with captured(place / LOG):
-        line = stack.enter_context(Job([point], "bench", lambda _: place)).lines[0]
+        line = stack.enter_context(BuildGroup([point], "bench", lambda _: place)).lines[0]
         record = line.start()
     if record.status not in ("ok", "inaccurate"):
         raise SweepError(f"{' '.join(axes)}: {record.status}: {record.reason}")
     return line
 
 
-def _name(line: Line) -> str:
+def _name(line: PointRun) -> str:
     return f"{line.config.model.name} b{line.config.batch_size} {line.config.backend}"
 
 
@@ -111,7 +110,9 @@ def _series(window: measurement.Window) -> dict[str, np.ndarray]:
     return found if window.enqueue_ms is None else found | {"enqueue_ms": window.enqueue_ms}
 
 
-def _windows(subjects: list[Line], repeats: int, number: int, windows: Windows) -> dict[tuple[str, str], list[float]]:
+def _windows(
+    subjects: list[PointRun], repeats: int, number: int, windows: Windows
+) -> dict[tuple[str, str], list[float]]:
     """Collect windows of each subject in turn; what other ways find, by subject and way, spread evenly among them."""
     others: dict[tuple[str, str], list[float]] = {}
     beside = {round(index * number / repeats) for index in range(repeats)}
@@ -202,7 +203,7 @@ def _coverage(found: Windows) -> Table:
     return rows
 
 
-def _trace(subjects: list[Line], calls: int = 20) -> Table:
+def _trace(subjects: list[PointRun], calls: int = 20) -> Table:
     """The profiler's kernels as an independent truth: sum and span (first start to last end) of a replayed call."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -254,7 +255,7 @@ class _Judged:
         return pd.Series(vars(columns.Build()) | vars(found) | {"added": self.added})
 
 
-def _judged(line: Line) -> list[_Judged]:
+def _judged(line: PointRun) -> list[_Judged]:
     """Builds of one engine, and some of them with work added, timed in rounds as a sweep does."""
     device, settings = devices.resolve("auto"), line.config.measure
     points = [_Judged(build, timer, 0.0) for build, timer in enumerate(line.timers)]

@@ -57,7 +57,7 @@ def _driver() -> str | None:
 
 @functools.cache
 def _git_sha() -> str | None:
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
     done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
@@ -66,7 +66,7 @@ def _git_sha() -> str | None:
 
 @functools.cache
 def _code_id() -> str:
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for folder in (package, package.parent / "conf"):
         for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):

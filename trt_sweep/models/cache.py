@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Shared:
+class ProcessCache:
     """Things by what they depend on; kept until `clear`. What fails to be made is not kept."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from difflib import get_close_matches
@@ -16,12 +17,13 @@ from trt_sweep.config.model import ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.measure import accuracy
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Model
 
 TORCHVISION = "torchvision.models.get_model"
-HELD = "trt_sweep.app.notebook.held"  # gives modules that are in memory, weights and all
+HELD = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
+_held: dict[str, torch.nn.Module] = {}
 FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
 
 
@@ -54,14 +56,14 @@ def check(model: ModelConfig) -> None:
         )
 
 
-def build(config: SweepConfig, device: torch.device, shared: Shared | None = None) -> Model:
+def build(config: SweepConfig, device: torch.device, shared: ProcessCache | None = None) -> Model:
     """The module in FP32 and eval mode with its inputs on `device`, the same for the same seed on any device.
 
     In `shared` one module serves all batch sizes. Raises SweepError where the factory, the weights or the inputs do not
     work.
     """
     of_module = ("module", config.unsized.source_key, str(device))
-    module = (shared or Shared()).once(of_module, lambda: _seeded(config).to(device))
+    module = (shared or ProcessCache()).once(of_module, lambda: _seeded(config).to(device))
     dynamic: dict[int | str, dict[int, Range]] = {}
     positions = itertools.count()
     for spec in config.model.inputs:
@@ -84,8 +86,15 @@ def _seeded(config: SweepConfig) -> torch.nn.Module:
     return module
 
 
+def hold(key: str, module: torch.nn.Module) -> None:
+    """Keep a module that is in memory, for configurations whose factory is `HELD` with this key."""
+    _held[key] = module
+
+
 def _module(model: ModelConfig) -> torch.nn.Module:
     factory, file = dict(model.factory), None
+    if factory.get("_target_") == HELD:
+        return copy.deepcopy(_held[factory["key"]])
     if model.weights is not None:
         if Path(model.weights).is_file():
             file = Path(model.weights)
@@ -101,7 +110,7 @@ def _module(model: ModelConfig) -> torch.nn.Module:
         )
     if file is not None:
         _load(module, file)
-    elif model.weights is None and factory.get("_target_") != HELD:
+    elif model.weights is None:
         _wake_zero_heads(module)
     return module
 

@@ -15,7 +15,7 @@ from trt_sweep.models.model import Model
 
 
 @dataclass(frozen=True)
-class Graphs:
+class CompiledGraphs:
     """What torch.compile made of a module: its callable, the number of graphs, and of breaks between them.
 
     `skipped` counts the graphs that inductor did not put into CUDA graphs.
@@ -62,7 +62,7 @@ def _counts() -> tuple[int, int]:
     return counters["stats"]["unique_graphs"], counters["inductor"]["cudagraph_skips"]
 
 
-def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> Graphs:
+def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> CompiledGraphs:
     """`torch.compile(module, **how)`, compiled by its first `calls` calls, in use until `stack` ends."""
     global _alive  # noqa: PLW0603
     _alive += 1
@@ -78,7 +78,7 @@ def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: A
         for _ in range(calls):
             module(*model.inputs.args, **model.inputs.kwargs)
     graphs, skipped = (after - earlier for after, earlier in zip(_counts(), before, strict=True))
-    return Graphs(module, graphs, max(graphs - 1, 0), skipped)
+    return CompiledGraphs(module, graphs, max(graphs - 1, 0), skipped)
 
 
 def first_checked(call: Callable[[], Any]) -> Callable[[], Any]:

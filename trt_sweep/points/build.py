@@ -11,7 +11,7 @@ from trt_sweep.models.model import Model
 
 
 @dataclass
-class _Built:
+class BuildResult:
     """What one build leaves to the points that are timed on it."""
 
     point_id: str

@@ -14,14 +14,14 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
 from trt_sweep.models import factory
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
 from trt_sweep.results import columns
 
 
 @dataclass(frozen=True)
-class Source:
+class PreparedModel:
     """Each is made once for all points that have it in common, and kept in `shared`.
 
     `enter` is told of the phase that an answer is wanted in, where that had to wait for the GPU.
@@ -29,7 +29,7 @@ class Source:
 
     config: SweepConfig
     device: torch.device
-    shared: Shared
+    shared: ProcessCache
     enter: Callable[[str], None] = lambda phase: None
 
     def model(self) -> Model:

@@ -19,11 +19,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends
-from trt_sweep.analysis.layers import pictures
-from trt_sweep.backends.base import Compiled, Settings
-from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, Probe
+from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, LayerTimer
 from trt_sweep.config.sweep import DETAILED
-from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.errors import Unsupported
 from trt_sweep.machine import locks
 from trt_sweep.measure import clocks
 from trt_sweep.models.inputs import example_inputs
@@ -42,11 +41,10 @@ LEARNED_CALLS, DROPPED_CALLS, CALLS = 2, 3, 50
 LAYERS_S = 10.0  # seconds after which no further call is profiled, once there are LEAST_CALLS
 LEAST_CALLS, LEAST_S = 10, 60.0  # and fewer than that where calls are so slow
 LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
-DRAWN = 1000  # layers at most that are drawn unasked, which takes some 10 ms each
 TRACE = "trace.json.gz"
 
 
-def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | None) -> Profile:
+def of_point(model: Model, compiled: Compiled, settings: BuildContext, key: str | None) -> Profile:
     """Look into the engines of a point that has been timed, or into others built for that.
 
     That is where the timed ones do not tell of their layers, or CUDA graphs hide them. What is found under `key` is
@@ -68,13 +66,12 @@ def of_point(model: Model, compiled: Compiled, settings: Settings, key: str | No
         stack.enter_context(locks.exclusive(device, settings.phase))
         stack.enter_context(compiled.running())
         inside = look_inside(compiled, example_inputs(config.timed, device), device, settings.folder)
-    _draw(settings.folder, inside)  # while the GPU is others' again
     if key is not None:
         shared.put(("profile", key), (config.point_id, inside))
     return inside
 
 
-def _detailed(model: Model, settings: Settings, stack: contextlib.ExitStack) -> Compiled:
+def _detailed(model: Model, settings: BuildContext, stack: contextlib.ExitStack) -> Compiled:
     """Another build, of engines that tell everything; `stack` undoes it."""
     others = dataclasses.replace(
         settings,
@@ -120,13 +117,13 @@ def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder
     return _columns(folder, engine_id, spent)
 
 
-def _whole(probes: list[Probe] | None) -> bool:
+def _whole(probes: list[LayerTimer] | None) -> bool:
     """Whether the whole call is one engine's."""
     return bool(probes) and probes[0].module is None  # type: ignore[index]
 
 
 @contextlib.contextmanager
-def _marked(probes: list[Probe]) -> Iterator[None]:
+def _marked(probes: list[LayerTimer]) -> Iterator[None]:
     """While it lasts, each engine's part of a call bears its number in the profiler's trace."""
     with contextlib.ExitStack() as stack:
         for number, probe in enumerate(probes):
@@ -173,7 +170,7 @@ def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, A
     return trace.where_time_goes(json.loads(content)["traceEvents"])
 
 
-def _layer_times(call: clocks.Call, probes: list[Probe], device: torch.device) -> list[dict[str, list[float]]]:
+def _layer_times(call: clocks.Call, probes: list[LayerTimer], device: torch.device) -> list[dict[str, list[float]]]:
     """By engine: the samples of each layer in ms, in the order of execution."""
     found: list[dict[str, list[float]]] = [{} for _ in probes]
     if not probes:
@@ -229,7 +226,7 @@ class _Lead:
             self._host_s = min(self._host_s, time.perf_counter() - self._began)
 
 
-def _dropped(probe: Probe) -> LayerTimes:
+def _dropped(probe: LayerTimer) -> LayerTimes:
     probe.reported()
     return []
 
@@ -241,18 +238,6 @@ def _add(samples: dict[str, list[float]], times: LayerTimes) -> None:
         once[name] = once.get(name, 0.0) + ms
     for name, ms in once.items():
         samples.setdefault(name, []).append(round(ms, 6))
-
-
-def _draw(folder: Path, inside: Profile) -> None:
-    """Pictures, where what draws them is installed; the numbers do not depend on them."""
-    if not inside.layers or inside.layers > DRAWN:
-        return
-    try:
-        pictures.write(folder, profiles.load(folder))
-    except SweepError as error:
-        log.info("no pictures: %s", error)
-    except Exception:
-        log.exception("the pictures could not be drawn")
 
 
 def _columns(folder: Path, engine_id: str | None, spent: dict[str, Any]) -> Profile:

@@ -22,13 +22,13 @@ from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.measure import health, memory
 from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.measure.timer import Timer
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import check
-from trt_sweep.points.build import _bare, _Built, engine_key
+from trt_sweep.points.build import _bare, BuildResult, engine_key
 from trt_sweep.points.phases import DISK, PHASES, RECORDING
 from trt_sweep.points.point import Point, Report
-from trt_sweep.points.prepared import Source
+from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.results import columns
 from trt_sweep.results.columns import Axes
 from trt_sweep.results.record import SAMPLES, Record
@@ -37,7 +37,7 @@ from trt_sweep.results.store import now, write, write_json
 log = logging.getLogger(__name__)
 
 
-class Job:
+class BuildGroup:
     """One build (or `measure.rebuilds` of them) and the points that are timed on it, round after round.
 
     `folder(point)` is where a point's record and artifacts go; `phase` hears what is being done; `shared` is what the
@@ -52,15 +52,15 @@ class Job:
         folder: Callable[[Point], Path],
         phase: Callable[[str], None] = lambda name: None,
         *,
-        shared: Shared | None = None,
+        shared: ProcessCache | None = None,
         store: Store | None = None,
     ) -> None:
-        self.sweep_id, self.hear, self.shared, self.store = sweep_id, phase, shared or Shared(), store or Store()
+        self.sweep_id, self.hear, self.shared, self.store = sweep_id, phase, shared or ProcessCache(), store or Store()
         self.stack = contextlib.ExitStack()
-        self.builds: list[_Built] = []
-        self.lines = [Line(self, point, folder(point)) for point in points]
+        self.builds: list[BuildResult] = []
+        self.lines = [PointRun(self, point, folder(point)) for point in points]
 
-    def __enter__(self) -> Job:
+    def __enter__(self) -> BuildGroup:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,10 +71,10 @@ class Job:
             line.timers.clear()
 
 
-class Line:
+class PointRun:
     """A point on its walk along the straight line; what it has reached is kept for the record if it stops early."""
 
-    def __init__(self, job: Job, point: Point, folder: Path) -> None:
+    def __init__(self, job: BuildGroup, point: Point, folder: Path) -> None:
         self._job, self.point, self.config, self.folder = job, point, point.config, folder
         self.phase = "model"
         self.device: torch.device | None = None
@@ -93,7 +93,7 @@ class Line:
         self._reason: str | None = None
         self.interleaved: bool | None = None
         self._first_call = True  # after the build
-        self._same: Line | None = None  # runs the same engine in the same way, and is timed for both
+        self._same: PointRun | None = None  # runs the same engine in the same way, and is timed for both
 
     def start(self) -> Record:
         """Build, check, time the first round and write the record; only KeyboardInterrupt passes, and after that."""
@@ -210,14 +210,14 @@ class Line:
         self.phase = phase
         self._job.hear(phase)
 
-    def _settings(self, device: torch.device) -> base.Settings:
+    def _settings(self, device: torch.device) -> base.BuildContext:
         config, job = self.config, self._job
         store = dataclasses.replace(job.store, read=config.reuse and config.measure.rebuilds == 1)
         hear, keep, reuse = self._enter, self._keep, self._built_before
-        return base.Settings(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
+        return base.BuildContext(config, device, self.folder, hear, keep, job.stack, job.shared, reuse, store)
 
-    def _source(self, device: torch.device) -> Source:
-        return Source(self.config, device, self._job.shared, self._enter)
+    def _source(self, device: torch.device) -> PreparedModel:
+        return PreparedModel(self.config, device, self._job.shared, self._enter)
 
     def _keep(self, compiled: base.Compiled) -> None:
         self.compiled = compiled
@@ -286,12 +286,12 @@ class Line:
                 shared.put(at_any_size, str(failure))
             raise
         finally:
-            self._job.builds.append(_Built(config.point_id, model, self.compiled, error, self.phase))
+            self._job.builds.append(BuildResult(config.point_id, model, self.compiled, error, self.phase))
         key = engine_key(config, self.compiled)
         if key is not None and self.compiled.build.engine_reused_from is None:
             shared.put(key, self)
 
-    def _compile(self, model: Model, settings: base.Settings) -> base.Compiled:
+    def _compile(self, model: Model, settings: base.BuildContext) -> base.Compiled:
         held = memory.Build(settings.device)
         with held.charged():
             compiled = backends.get(self.config.backend).compile(model, settings)
@@ -300,7 +300,7 @@ class Line:
 
     def _built_before(self, planned: base.Compiled) -> base.Compiled | None:
         key = engine_key(self.config, planned)
-        found: Line | None = self._job.shared.get(key) if key is not None else None
+        found: PointRun | None = self._job.shared.get(key) if key is not None else None
         if found is None:
             return None
         compiled = found.compiled
@@ -314,11 +314,11 @@ class Line:
             compiled, build=build, partition=planned.partition, ignored_axes=planned.ignored_axes
         )
 
-    def _quantize(self, source: Source) -> Model:
+    def _quantize(self, source: PreparedModel) -> Model:
         model, self.quantization = source.quantized(self.phase)
         return model
 
-    def _reuse(self, builds: list[_Built]) -> None:
+    def _reuse(self, builds: list[BuildResult]) -> None:
         first = builds[0]
         build = dataclasses.replace(first.compiled.build, build_s=None, engine_reused_from=first.point_id)
         self.compiled = dataclasses.replace(first.compiled, build=build)
@@ -365,7 +365,7 @@ class Line:
         self.phase = "accuracy"
         return "inaccurate"
 
-    def _as_timed(self, same: Line) -> str:
+    def _as_timed(self, same: PointRun) -> str:
         """Take over what another point's calls have shown, and its windows to come."""
         assert same.measurement is not None
         self.phase, self.accuracy, self.memory = "timing", same.accuracy, same.memory

@@ -28,7 +28,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import AUTO, SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.quantization import calibration, methods
 from trt_sweep.results.columns import Quantization
@@ -106,7 +106,9 @@ def effective(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, quantization=own)
 
 
-def prepared(model: Model, config: SweepConfig, device: torch.device, shared: Shared) -> tuple[Model, Quantization]:
+def prepared(
+    model: Model, config: SweepConfig, device: torch.device, shared: ProcessCache
+) -> tuple[Model, Quantization]:
     """The model as the backends are to see it: quantized where the precision asks for it, made once for all points.
 
     Calibration sees the same samples at every batch size, so that one quantized module serves all, as a rule.

@@ -6,7 +6,6 @@ import math
 
 import pandas as pd
 
-from trt_sweep.results import ranking
 from trt_sweep.results.axes import AXES, BUILDING, COMPARABLE, RUNNING, RUNTIME_AXES
 from trt_sweep.results.record import RANDOM
 
@@ -52,7 +51,7 @@ def notes(table: pd.DataFrame) -> list[str]:
             "build_s counts what building them took"
         )
     found += _merged(table)
-    found += ranking.clock_notes(table)
+    found += clock_notes(table)
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
     if ignored:
         names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
@@ -190,4 +189,28 @@ def _launch_bound(table: pd.DataFrame) -> list[str]:
     gains = list(dict.fromkeys(gains))
     more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
     found[0] += f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}" if gains else advice
+    return found
+
+
+def clock_notes(table: pd.DataFrame) -> list[str]:
+    """What the ranks and clocks mean for a reader of the table."""
+    found = []
+    if table["latency_rank"].notna().any():
+        found.append(
+            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
+            "point is expected"
+        )
+    methods = sorted(table["gpu_ms_method"].dropna().unique())
+    if len(methods) > 1:
+        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
+    missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
+    for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
+        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
+    found += _launch_bound(table)
+    bad = table[table["health"].notna() & (table["health"] != "ok")]
+    for (verdict, why), rows in bad.groupby(["health", "health_reason"], sort=False, dropna=False):
+        found.append(f"{verdict}: {len(rows)} of {len(table)} points ({why})")
+    unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
+    for reason, rows in unknown.groupby("health_reason", sort=False):
+        found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
     return found

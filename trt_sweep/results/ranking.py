@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.results.axes import COMPARABLE, RUNNING
-from trt_sweep.results.notes import _launch_bound
 from trt_sweep.results.stats import estimates, ranks, unseen
 
 ENDS = ("low", "high")
@@ -112,27 +111,3 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
             table.loc[rows.index, f"{name}_rank"] = [best for best, _ in found]
             table.loc[rows.index, f"{name}_rank_worst"] = [worst for _, worst in found]
     return table
-
-
-def clock_notes(table: pd.DataFrame) -> list[str]:
-    """What the ranks and clocks mean for a reader of the table."""
-    found = []
-    if table["latency_rank"].notna().any():
-        found.append(
-            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
-            "point is expected"
-        )
-    methods = sorted(table["gpu_ms_method"].dropna().unique())
-    if len(methods) > 1:
-        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
-    missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
-    for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
-        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
-    found += _launch_bound(table)
-    bad = table[table["health"].notna() & (table["health"] != "ok")]
-    for (verdict, why), rows in bad.groupby(["health", "health_reason"], sort=False, dropna=False):
-        found.append(f"{verdict}: {len(rows)} of {len(table)} points ({why})")
-    unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
-    for reason, rows in unknown.groupby("health_reason", sort=False):
-        found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
-    return found

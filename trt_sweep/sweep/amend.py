@@ -12,10 +12,10 @@ from trt_sweep.points.point import Point, Report
 from trt_sweep.results import columns, store
 from trt_sweep.results.columns import Axes, Environment
 from trt_sweep.results.record import RECORD, Record
-from trt_sweep.workers.protocol import Lost
+from trt_sweep.workers.protocol import WorkerLost
 
 
-def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: Lost) -> Record:
+def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: WorkerLost) -> Record:
     """The row of a point that took its process down, with what it had written by then into `folder`."""
     ends: dict[str, Any] = {"status": why.status, "phase": why.phase, "reason": why.reason, "final": True}
     ends |= vars(environment)

@@ -14,7 +14,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Spent:
+class PhaseTimes:
     """Where the time of a sweep goes from now on, or from `since` (of `time.monotonic`): seconds by phase.
 
     Those between phases count as `HARNESS`.

@@ -21,8 +21,8 @@ from trt_sweep.points.point import Plan, Point, Preview
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import BASELINE, RECORD, Record
-from trt_sweep.sweep.phase_times import Spent, clock
-from trt_sweep.workers.protocol import Host
+from trt_sweep.sweep.phase_times import PhaseTimes, clock
+from trt_sweep.workers.protocol import WorkerHost
 
 EARLIER = 1000  # records that are looked at, the newest first
 PROFILE_S = (3.0, 30.0)  # to look into engines that are built
@@ -30,7 +30,13 @@ CLOCKS = 4  # what a window reads at most: latency, the GPU's work in two ways, 
 
 
 def show(
-    host: Host, plan: Plan, todo: list[list[Point]], *, label: Callable[[Point], str], spent: Spent, folder: Path
+    host: WorkerHost,
+    plan: Plan,
+    todo: list[list[Point]],
+    *,
+    label: Callable[[Point], str],
+    spent: PhaseTimes,
+    folder: Path,
 ) -> None:
     """Print a line for each point and the estimate.
 
@@ -72,7 +78,7 @@ def show(
     print(estimate(sum(map(len, todo)), timed, list(builds.values()), spent))
 
 
-def estimate(points: int, timed: list[Point], builds: list[float | None], spent: Spent) -> str:
+def estimate(points: int, timed: list[Point], builds: list[float | None], spent: PhaseTimes) -> str:
     """How many points and builds, and how long they may take: `builds` in seconds, None where that is not known.
 
     What starting a process and planning take was measured just now, and the sweep does it again. A window takes between

@@ -31,13 +31,13 @@ from trt_sweep.results.show import show
 from trt_sweep.sweep import amend, preview, resume
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import _count, _outcome
-from trt_sweep.sweep.phase_times import Spent
+from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.rounds import MISHAPS
 from trt_sweep.workers import child, protocol, spawn, standby
-from trt_sweep.workers.ahead import Ahead
+from trt_sweep.workers.ahead import BuildAheadPool
 from trt_sweep.workers.host import start
-from trt_sweep.workers.protocol import Lost
+from trt_sweep.workers.protocol import WorkerLost
 
 Build = list[Point]
 SPENT = "seconds.json"  # where the time of a sweep went
@@ -72,11 +72,11 @@ class Sweep:
         anywhere = all(config.device in ("auto", "cuda") for config in configs.values())
         goes_on = goes_on or self._settings.resume is not None
         before = resume.gpus_of(folder) if goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
-        self._taken: child.Child | None = None
+        self._taken: child.WorkerProcess | None = None
         self._claimed = self._claim(before, anywhere)
         self._one_of_many, self._goes_on = one_of_many, goes_on
-        self._host: protocol.Host | None = None
-        self._ahead: Ahead | None = None
+        self._host: protocol.WorkerHost | None = None
+        self._ahead: BuildAheadPool | None = None
         self._beside: list[int] = []
         self._records: dict[str, Record] = {}
         self._reports: dict[str, Report] = {}
@@ -84,14 +84,14 @@ class Sweep:
         self._mishaps = 0
         self._progress: Progress | None = None
         self._interrupts = Interrupts()
-        self._spent = Spent(spawn.prepared_since())
+        self._spent = PhaseTimes(spawn.prepared_since())
         self._plan = Plan([], {})
         try:
             # A process imports Torch-TensorRT, which takes 10 s or more.
             print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
             try:
                 self._plan = self._planned(configs)
-            except Lost as lost:
+            except WorkerLost as lost:
                 raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {folder / LOG}") from lost
             resume.require_alike(like, self._plan)
             if goes_on:
@@ -125,7 +125,7 @@ class Sweep:
         self._spent.enter(START)
         try:
             found: Plan = host.call("plan", configs)
-        except Lost:
+        except WorkerLost:
             if not taken:
                 raise
             self._replace()
@@ -179,8 +179,8 @@ class Sweep:
         if self._ahead is not None:
             self._ahead.end()
             self._ahead = None
-        if keep and isinstance(self._host, child.Child) and self._idle(self._host):
-            standby.Kept(self._host, self._held.pop_all())
+        if keep and isinstance(self._host, child.WorkerProcess) and self._idle(self._host):
+            standby.StandbyWorker(self._host, self._held.pop_all())
             self._host = None
         self._replace()
         shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
@@ -205,7 +205,7 @@ class Sweep:
         self._progress.say(f"{_count(number, 'point')} to do, results in {self.folder}")
         workers = self._settings.build_workers
         if workers and sum(build[0].stored for build in fresh) > 1:
-            self._ahead = Ahead(workers, self.folder, self._claimed, self._progress.say)
+            self._ahead = BuildAheadPool(workers, self.folder, self._claimed, self._progress.say)
         with self._interrupts:
             while (fresh or lost) and not self._interrupts.signal:
                 self._group(lost or fresh, lost, fresh)
@@ -222,7 +222,7 @@ class Sweep:
             host = self._ready()
             fit = self._fill(host, queue, fresh, held, alone) and self._rounds(host, held)
             fit = fit and self._profiles(host, held)
-        except Lost as mishap:  # between points, so that none is to blame
+        except WorkerLost as mishap:  # between points, so that none is to blame
             fit, self._mishaps = False, self._mishaps + 1
             if self._mishaps == MISHAPS:
                 raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
@@ -240,7 +240,7 @@ class Sweep:
             self._progress.add([point.config.backend for point in again])
 
     def _fill(
-        self, host: protocol.Host, queue: deque[Build], fresh: deque[Build], held: list[Point], alone: list[Point]
+        self, host: protocol.WorkerHost, queue: deque[Build], fresh: deque[Build], held: list[Point], alone: list[Point]
     ) -> bool:
         """Start builds while there is room, and note in `held` which points are to be timed again.
 
@@ -273,26 +273,26 @@ class Sweep:
                 break
         return True
 
-    def _idle(self, host: protocol.Host) -> bool:
+    def _idle(self, host: protocol.WorkerHost) -> bool:
         """Whether the process may be left to another sweep, now that nothing builds beside it."""
         try:
             host.call("beside", [])
-        except Lost:
+        except WorkerLost:
             return False
         return self._closed(host)
 
-    def _closed(self, host: protocol.Host) -> bool:
+    def _closed(self, host: protocol.WorkerHost) -> bool:
         """Whether the process has let go of all its points and may take more."""
         try:
             return host.call("close") is None
-        except Lost:
+        except WorkerLost:
             return False
 
     @property
     def _most(self) -> int:
         return 1 if self._settings.isolation.mode == "job" else self._settings.isolation.max_jobs
 
-    def _start(self, host: protocol.Host, point: Point) -> bool:
+    def _start(self, host: protocol.WorkerHost, point: Point) -> bool:
         assert self._progress is not None
         self._progress.begin(self._label(point), point.config.backend)
         if self._ahead is not None:
@@ -302,7 +302,7 @@ class Sweep:
         self._progress.end(_outcome(self._records[point.id]))
         return fit
 
-    def _rounds(self, host: protocol.Host, held: list[Point]) -> bool:
+    def _rounds(self, host: protocol.WorkerHost, held: list[Point]) -> bool:
         assert self._progress is not None
         most = max((self._reports[point.id].rounds for point in held), default=1)
         for number in range(1, most):
@@ -318,7 +318,7 @@ class Sweep:
             self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
         return True
 
-    def _profiles(self, host: protocol.Host, held: list[Point]) -> bool:
+    def _profiles(self, host: protocol.WorkerHost, held: list[Point]) -> bool:
         """Look into the engines of the points that ask for it, when nothing is to be timed any more."""
         assert self._progress is not None
         for point in held:
@@ -336,7 +336,7 @@ class Sweep:
             try:
                 host = self._ready()
                 host.call("open", build)
-            except Lost:
+            except WorkerLost:
                 self._replace()
                 continue
             host.builds += 1
@@ -351,7 +351,7 @@ class Sweep:
                 if host.builds >= self._most or not self._closed(host):
                     self._replace()
 
-    def _step(self, host: protocol.Host, method: str, point: Point, *more: Any) -> bool:
+    def _step(self, host: protocol.WorkerHost, method: str, point: Point, *more: Any) -> bool:
         """Do something with a point and keep its record; false where the process can do no more."""
         folder = self.folder / "points" / point.id
         self._at_work = point.id
@@ -360,7 +360,7 @@ class Sweep:
             host.call("beside", self._beside)
         try:
             report = host.call(method, point.id, *more, limits=point.config.limits, log=folder / LOG)
-        except Lost as lost:
+        except WorkerLost as lost:
             if method in ("profile", "look"):  # what was timed stays
                 record = dataclasses.replace(self._records[point.id], profile_reason=lost.reason)
                 report = dataclasses.replace(self._reports.get(point.id, Report(record)), record=record, fit=False)
@@ -383,7 +383,7 @@ class Sweep:
         store.write(self.folder / "points" / key, record)
         self._records[key] = record
 
-    def _ready(self) -> protocol.Host:
+    def _ready(self) -> protocol.WorkerHost:
         if self._host is None:
             self._spent.enter(START)
             taken, self._taken = self._taken, None

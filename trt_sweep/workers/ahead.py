@@ -15,14 +15,14 @@ from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.phases import QUIET
 from trt_sweep.points.point import Point
-from trt_sweep.workers.child import Child
-from trt_sweep.workers.protocol import Lost
+from trt_sweep.workers.child import WorkerProcess
+from trt_sweep.workers.protocol import WorkerLost
 
 LEAD = 4  # builds for each process that may be ahead of the timing: their engines fill the disk
 NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it waits
 
 
-class Ahead:
+class BuildAheadPool:
     """`workers` processes that build for a sweep in this folder, in this environment.
 
     What goes wrong in one of them is of no account: the process that times the point builds it again, and meets it too.
@@ -35,8 +35,8 @@ class Ahead:
         self._pool = ThreadPoolExecutor(workers, "build")
         self._mine = threading.local()
         self._builds: dict[str, Future[None]] = {}
-        self._at_work: dict[str, Child] = {}
-        self._children: list[Child] = []
+        self._at_work: dict[str, WorkerProcess] = {}
+        self._children: list[WorkerProcess] = []
         self._lock = threading.Lock()
         self._ended = False
         self._stopped: float | None = None  # since when
@@ -101,16 +101,16 @@ class Ahead:
         try:
             child = self._child(key)
             child.call("build_ahead", point, limits=NO_LIMITS)
-        except (Lost, SweepError, OSError) as error:
+        except (WorkerLost, SweepError, OSError) as error:
             if not self._ended:
                 self._say(f"building ahead: {error}")
         finally:
             with self._lock:
                 self._at_work.pop(key, None)
 
-    def _child(self, key: str) -> Child:
+    def _child(self, key: str) -> WorkerProcess:
         """The process of this thread, at work on this build."""
-        child: Child | None = getattr(self._mine, "child", None)
+        child: WorkerProcess | None = getattr(self._mine, "child", None)
         fresh = child is None or not child.alive
         with self._lock:
             if fresh:
@@ -118,7 +118,7 @@ class Ahead:
                     raise SweepError("the sweep is over")
                 if child is not None:
                     self._children.remove(child)
-                child = self._mine.child = Child(self._folder, lambda phase: None, self._environment)
+                child = self._mine.child = WorkerProcess(self._folder, lambda phase: None, self._environment)
                 self._children.append(child)
                 if self._stopped is not None:
                     child.signal(signal.SIGSTOP)

@@ -15,10 +15,10 @@ from typing import Any
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.output import LOG
-from trt_sweep.workers.limits import _Clock
+from trt_sweep.workers.limits import Limits
 from trt_sweep.workers.postmortem import _death, _killed_for_memory, _last_words, _size
-from trt_sweep.workers.protocol import Hear, Lost
-from trt_sweep.workers.spawn import _Importing, _prepared
+from trt_sweep.workers.protocol import OnPhase, WorkerLost
+from trt_sweep.workers.spawn import ImportingProcess, _prepared
 
 MOVE_S = 10.0  # for it to answer that one
 
@@ -26,14 +26,14 @@ MOVE_S = 10.0  # for it to answer that one
 GRACE_S = 2.0  # between asking a process to end and making it
 
 
-class Child:
+class WorkerProcess:
     """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
-    def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> None:
         self.environment, self.builds = environment, 0
         self._given = _given(environment)
         self._works_for(folder, hear)
-        begun = _prepared.pop() if _prepared else _Importing()
+        begun = _prepared.pop() if _prepared else ImportingProcess()
         self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
         self._said = begun.said
         with contextlib.suppress(ConnectionError):  # `ready` tells more
@@ -42,18 +42,18 @@ class Child:
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
 
-    def _works_for(self, folder: Path, hear: Hear) -> None:
+    def _works_for(self, folder: Path, hear: OnPhase) -> None:
         self._hear, self._log = hear, folder / LOG
         folder.mkdir(parents=True, exist_ok=True)
         self._log.touch()
 
-    def moves(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> bool:
+    def moves(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> bool:
         """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
         moved = False
         try:
             if self._given == _given(environment):
                 self._works_for(folder, hear)
-                with contextlib.suppress(Lost):
+                with contextlib.suppress(WorkerLost):
                     self.call("move", folder, limits=LimitsConfig(total_s=MOVE_S))
                     moved = True
         finally:
@@ -74,8 +74,8 @@ class Child:
         """Wait until it has started; raises SweepError where it does not."""
         size = _size(self._log)
         try:
-            self._answer(_Clock(None), None)
-        except Lost as lost:
+            self._answer(Limits(None), None)
+        except WorkerLost as lost:
             self._keep_said()
             reason = lost.reason + _last_words(self._log, size)
             raise SweepError(f"the process for the points does not start: {reason}; see {self._log}") from lost
@@ -96,9 +96,9 @@ class Child:
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         with contextlib.suppress(BrokenPipeError):  # the answer tells more
             self._connection.send((method, arguments))
-        return self._answer(_Clock(limits), log)
+        return self._answer(Limits(limits), log)
 
-    def _answer(self, clock: _Clock, log: Path | None) -> Any:
+    def _answer(self, clock: Limits, log: Path | None) -> Any:
         before, size = _killed_for_memory(), _size(log)
         while True:
             try:
@@ -119,16 +119,16 @@ class Child:
                         raise content
                     if kind == "failed":
                         self.end()
-                        raise Lost("crashed", clock.phase, content)
+                        raise WorkerLost("crashed", clock.phase, content)
                     clock.enter(content)
                     self._hear(content)
                     continue
             if not ready:
                 self.end()
-                raise Lost("timeout", clock.phase, clock.reason())
+                raise WorkerLost("timeout", clock.phase, clock.reason())
             code = self._end()
             status = "out_of_memory" if code == -signal.SIGKILL and _killed_for_memory() > before else "crashed"
-            raise Lost(status, clock.phase, _death(code) + _last_words(log, size))
+            raise WorkerLost(status, clock.phase, _death(code) + _last_words(log, size))
 
     def end(self) -> None:
         self._end()

@@ -10,14 +10,14 @@ from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.workers.child import Child
-from trt_sweep.workers.protocol import Hear, Host
+from trt_sweep.workers.child import WorkerProcess
+from trt_sweep.workers.protocol import OnPhase, WorkerHost
 
 
-class Local:
+class InProcess:
     """This process: nothing protects it, and no limit holds."""
 
-    def __init__(self, folder: Path, hear: Hear, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> None:
         os.environ.update(environment)  # before CUDA looks
         self.builds = 0
         from trt_sweep.workers.worker import Worker
@@ -32,7 +32,9 @@ class Local:
         gc.unfreeze()  # what was there before is not ours
 
 
-def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str], kept: Child | None = None) -> Host:
+def start(
+    mode: str, folder: Path, hear: OnPhase, environment: Mapping[str, str], kept: WorkerProcess | None = None
+) -> WorkerHost:
     """A process for points, ready to be called, with this environment on top of ours.
 
     It is the `kept` one, or else that one is ended. Raises SweepError where none comes up.
@@ -42,9 +44,9 @@ def start(mode: str, folder: Path, hear: Hear, environment: Mapping[str, str], k
             return kept
         kept.end()
     if mode == "none":
-        return Local(folder, hear, environment)
+        return InProcess(folder, hear, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
-    child = Child(folder, hear, environment)
+    child = WorkerProcess(folder, hear, environment)
     child.ready()
     return child

@@ -10,7 +10,7 @@ from trt_sweep.points.phases import LIMITED, WAITING
 START_S = 600.0  # to import everything, on a slow disk, and for all that belongs to no point
 
 
-class _Clock:
+class Limits:
     """The limits of one call against the phases it goes through; START_S where the call belongs to no point."""
 
     def __init__(self, limits: LimitsConfig | None) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from trt_sweep.config.groups import LimitsConfig
 
-Hear = Callable[[str], None]
+OnPhase = Callable[[str], None]
 
 
-class Lost(Exception):
+class WorkerLost(Exception):
     """The process is gone, and what it had in hand with it: the `status` and `reason` of the row it leaves."""
 
     def __init__(self, status: str, phase: str | None, reason: str) -> None:
@@ -19,13 +19,13 @@ class Lost(Exception):
         self.status, self.phase, self.reason = status, phase, reason
 
 
-class Host(Protocol):
+class WorkerHost(Protocol):
     """Runs the methods of a `worker.Worker`; `builds` counts those that it was given."""
 
     builds: int
 
     def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
-        """The method's result, or what it raised; raises Lost. `log` is the file that it writes to."""
+        """The method's result, or what it raised; raises WorkerLost. `log` is the file that it writes to."""
 
     def end(self) -> None:
         """Leave nothing running, and nothing on the GPU."""

@@ -12,17 +12,13 @@ from multiprocessing import Pipe
 
 import psutil
 
-SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from trt_sweep import worker; "
-
-
-SERVE += "worker.serve(int(sys.argv[1]))"
-
-
+SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+SERVE += "from trt_sweep.workers import serve; serve.serve(int(sys.argv[1]))"
 # Kills a process group once whoever holds the other end of its stdin has gone, however that came about.
 GUARD = 'read -r _; kill -9 -"$0"'
 
 
-class _Importing:
+class ImportingProcess:
     """A process in a session of its own that imports what points need, and then waits to hear whose they are."""
 
     def __init__(self) -> None:
@@ -48,13 +44,13 @@ class _Importing:
         self.said.close()
 
 
-_prepared: list[_Importing] = []
+_prepared: list[ImportingProcess] = []
 
 
 def prepare() -> None:
-    """Begin to import for the next `Child`, which takes seconds, while this process finds out what it is to do."""
+    """Begin to import for the next `WorkerProcess`, while this process finds out what it is to do."""
     if hasattr(os, "pidfd_open"):
-        _prepared.append(_Importing())
+        _prepared.append(ImportingProcess())
 
 
 def prepared_since() -> float:

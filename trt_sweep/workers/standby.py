@@ -6,19 +6,19 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
-from trt_sweep.workers.child import Child
+from trt_sweep.workers.child import WorkerProcess
 from trt_sweep.workers.spawn import _prepared
 
 KEPT_S = 10.0  # that a process waits for another sweep of its parent
 
 
-class Kept:
+class StandbyWorker:
     """A process that has let go of its points, left to the next sweep of this one, and the claim on the GPU it is on.
 
     It ends where nobody has come for it after KEPT_S.
     """
 
-    def __init__(self, child: Child, claim: contextlib.ExitStack) -> None:
+    def __init__(self, child: WorkerProcess, claim: contextlib.ExitStack) -> None:
         self.child, self.claim = child, claim
         self._timer = threading.Timer(KEPT_S, self._expire)
         self._timer.daemon = True
@@ -44,13 +44,13 @@ class Kept:
         self.claim.close()
 
 
-_kept: list[Kept] = []
+_kept: list[StandbyWorker] = []
 
 
 _taking = threading.Lock()
 
 
-def _take(kept: Kept) -> bool:
+def _take(kept: StandbyWorker) -> bool:
     """Whether it was there to be taken: by one only, the next sweep or the end."""
     with _taking:
         if kept not in _kept:
@@ -59,7 +59,7 @@ def _take(kept: Kept) -> bool:
         return True
 
 
-def take() -> Kept | None:
+def take() -> StandbyWorker | None:
     """What the last sweep of this process has left, if anything: to be used, or ended."""
     return next((kept for kept in list(_kept) if _take(kept)), None)
 

@@ -19,13 +19,13 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices, nvml
 from trt_sweep.machine.output import LOG, _write_to, captured
-from trt_sweep.models.cache import Shared
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import plan
 from trt_sweep.points.build import engine_key
 from trt_sweep.points.point import Plan, Point, Preview, Report
-from trt_sweep.points.prepared import Source
-from trt_sweep.points.run import Job, Line
+from trt_sweep.points.prepared import PreparedModel
+from trt_sweep.points.run import BuildGroup, PointRun
 from trt_sweep.results.record import Record
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
@@ -37,9 +37,9 @@ class Worker:
     def __init__(self, folder: Path, hear: Callable[[str], None]) -> None:
         self._folder, self._hear = folder, hear
         self._held = contextlib.ExitStack()
-        self._lines: dict[str, Line] = {}
-        self._last: Line | None = None
-        self._shared = Shared()
+        self._lines: dict[str, PointRun] = {}
+        self._last: PointRun | None = None
+        self._shared = ProcessCache()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
         self._aside_for = "", ""
@@ -69,7 +69,7 @@ class Worker:
         with captured(self._folder / LOG):
             self._note_free(device)
             store = self._store_of(build[0].config)
-            job = Job(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
+            job = BuildGroup(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
             self._held.enter_context(job)
         self._lines |= {line.point.id: line for line in job.lines}
 
@@ -110,7 +110,7 @@ class Worker:
         return Preview(engine_key(config, planned) or config.build_id, planned.partition)
 
     @contextlib.contextmanager
-    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, base.Settings]]:
+    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, base.BuildContext]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
@@ -123,10 +123,10 @@ class Worker:
             folder = Path(name)
             stack.enter_context(captured(folder / LOG))
             store = dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED)
-            settings = base.Settings(
+            settings = base.BuildContext(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
-            model = Source(config, device, self._shared).model()
+            model = PreparedModel(config, device, self._shared).model()
             model, _ = quantization.prepared(model, config, device, self._shared)
             with torch.no_grad(), float32_mode(config.precision):
                 yield model, settings
@@ -198,7 +198,7 @@ class Worker:
     def _points(self, point: Point) -> Path:
         return self._folder / "points" / point.id
 
-    def _report(self, line: Line, record: Record) -> Report:
+    def _report(self, line: PointRun, record: Record) -> Report:
         report = line.report(record)
         if not torch.cuda.is_initialized():
             return report

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from trt_sweep.analysis.partition.flow import Graph, flow, total_bytes
-from trt_sweep.backends.base import Dry, DryRun
+from trt_sweep.backends.base import GraphDryRun, DryRun
 from trt_sweep.backends.torchtrt.partitioner import engine_ops, identity, plan
 from trt_sweep.results.columns import Partition
 
@@ -129,7 +129,7 @@ def _halved(asked: Callable[[int], Found], least: int, most: int) -> list[tuple[
     return [*_halved(asked, least, middle), *_halved(asked, middle + 1, most)]
 
 
-def _found(graphs: list[Dry]) -> Found:
+def _found(graphs: list[GraphDryRun]) -> Found:
     between = [tensor for graph in flow(graph for _, graph in graphs) for tensor in graph.between]
     return Found(
         partition_id=identity([graph for _, graph in graphs]),

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
@@ -28,7 +28,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return _inductor.effective_inductor(config)
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Export, compile into a package in the point's folder, load that; CUDA graphs are captured around the call."""
     mode = settings.config.inductor.mode
     settings.phase("export")

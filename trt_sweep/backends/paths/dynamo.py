@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trt_sweep.backends import base
-from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.base import Compiled, BuildContext
 from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
@@ -28,7 +28,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return building.effective(config, "dynamo")
 
 
-def plan(model: Model, settings: Settings) -> Compiled:
+def plan(model: Model, settings: BuildContext) -> Compiled:
     """Export and partition; build nothing, but in a dry run of a quantized model where the builder needs no GPU.
 
     The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
@@ -46,7 +46,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return dataclasses.replace(planned, build=build)
 
 
-def dry_runs(model: Model, settings: Settings) -> base.DryRun:
+def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
     """Export; what is given back partitions, as often as it is called, and builds nothing."""
     arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
@@ -54,7 +54,7 @@ def dry_runs(model: Model, settings: Settings) -> base.DryRun:
     return _lowered(program, cast, arguments).dry_run
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
     arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
     cast = model.to(settings.dtype)
@@ -76,7 +76,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     return building.finish([module], module, planned, settings, arguments=arguments, built=built)
 
 
-def _method(settings: Settings) -> str:
+def _method(settings: BuildContext) -> str:
     return f"quantization.method={settings.config.quantization.method}"
 
 
@@ -86,12 +86,14 @@ def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dic
     )
 
 
-def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[torch.export.ExportedProgram, Compiled]:
+def _plan(
+    model: Model, settings: BuildContext, arguments: dict[str, Any]
+) -> tuple[torch.export.ExportedProgram, Compiled]:
     program, export_s = _exported(model, settings)
     settings.phase("partition")
     size = arguments["min_block_size"]
 
-    def dry_run(size: int) -> list[base.Dry]:
+    def dry_run(size: int) -> list[base.GraphDryRun]:
         return settings.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
 
     # No other axis reaches the partitioner.
@@ -103,7 +105,7 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> tuple[
     return program, compiled
 
 
-def _exported(model: Model, settings: Settings) -> tuple[torch.export.ExportedProgram, float]:
+def _exported(model: Model, settings: BuildContext) -> tuple[torch.export.ExportedProgram, float]:
     settings.phase("export")
     return settings.once("program", lambda: _export(model))
 

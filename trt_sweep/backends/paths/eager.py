@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
@@ -17,7 +17,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return config
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
     channels_last = not model.typed  # a quantized module stays as its method left it
     module = model.to(settings.dtype, channels_last=channels_last).module

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
 from trt_sweep.backends.torchtrt import building, installed, loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -29,13 +29,13 @@ def effective(config: SweepConfig) -> SweepConfig:
     return building.effective(config, "fx")
 
 
-def plan(model: Model, settings: Settings) -> Compiled:
+def plan(model: Model, settings: BuildContext) -> Compiled:
     """Raise Unsupported: the frontend splits a model only on its way to the engines."""
     _require_fx()
     raise Unsupported("backend=fx cannot be planned: it splits the model only while it builds; it needs a GPU")
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Trace, split and build in one call."""
     _require_fx()
     config = settings.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trt_sweep.backends.base import Call, Compiled, Settings
+from trt_sweep.backends.base import Call, Compiled, BuildContext
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -26,7 +26,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return _inductor.effective_inductor(config)
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Compile by the first call; with CUDA graphs the second one records them, and is part of the build."""
     config = settings.config
     settings.phase("build")

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import Compiled, Settings, binding, captured
+from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
@@ -22,7 +22,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return config
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Trace or script, then freeze, which folds the weights and batch norms into the graph."""
     mode = settings.config.torchscript.mode
     settings.phase("export")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep.backends.base import Compiled, Settings, binding
+from trt_sweep.backends.base import Compiled, BuildContext, binding
 from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.tensorrt.engine import Engine
@@ -55,12 +55,12 @@ def effective(config: SweepConfig) -> SweepConfig:
     return timing_cache.effective(dataclasses.replace(config, profiling_verbosity=config.profiling_verbosity or NAMES))
 
 
-def plan(model: Model, settings: Settings) -> Compiled:
+def plan(model: Model, settings: BuildContext) -> Compiled:
     """Export and parse; what the parser takes becomes one engine."""
     return _parsed(model, settings)[1]
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Export, parse, build, and load the engine."""
     timing_cache.require(settings.config)
     network, planned, outputs, modules = _parsed(model, settings)
@@ -91,7 +91,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     return dataclasses.replace(planned, bind=bind, build=build, probes=[EngineProbe(runner, modules)])
 
 
-def _built(network: Network, settings: Settings) -> tuple[bytes, dict[str, Any]]:
+def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, Any]]:
     """The engine, and the columns that its build decides."""
     config, cache = settings.config, None
     if config.cache is not None:
@@ -124,7 +124,7 @@ def _built(network: Network, settings: Settings) -> tuple[bytes, dict[str, Any]]
     return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
-def _parsed(model: Model, settings: Settings) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
+def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
     """The network, what is known of the point by now, how its outputs are put together, and `_modules`."""
     settings.phase("export")
     cast = model.to(settings.dtype)

@@ -17,7 +17,7 @@ from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep.backends import base
-from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.base import Compiled, BuildContext
 from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -36,18 +36,18 @@ def effective(config: SweepConfig) -> SweepConfig:
     return building.effective(config, "torch_compile")
 
 
-def plan(model: Model, settings: Settings) -> Compiled:
+def plan(model: Model, settings: BuildContext) -> Compiled:
     """Trace and partition; build nothing."""
     arguments = _arguments(settings.config)
     return _plan(model.to(settings.dtype), settings, arguments)
 
 
-def dry_runs(model: Model, settings: Settings) -> base.DryRun:
+def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
     """What traces and partitions, as often as it is called, and builds nothing."""
     return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Partition, then compile by the first call, which is the build."""
     arguments = _arguments(settings.config)
     cast = model.to(settings.dtype)
@@ -81,7 +81,7 @@ def _arguments(config: SweepConfig) -> dict[str, Any]:
 
 def _compiled(
     model: Model, stack: contextlib.ExitStack, options: dict[str, Any]
-) -> tuple[torch_compile.Graphs, list[torch.fx.GraphModule]]:
+) -> tuple[torch_compile.CompiledGraphs, list[torch.fx.GraphModule]]:
     loading.load()
     backend = lookup_backend("torch_tensorrt")
     found: list[torch.fx.GraphModule] = []
@@ -102,11 +102,11 @@ def _compiled(
         raise error.inner_exception from error  # the outer one names our function
 
 
-def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compiled:
+def _plan(model: Model, settings: BuildContext, arguments: dict[str, Any]) -> Compiled:
     settings.phase("partition")
 
     def plan() -> tuple[Partition, dict[str, Any], Build]:
-        seen: list[torch_compile.Graphs] = []
+        seen: list[torch_compile.CompiledGraphs] = []
         dry_run = functools.partial(_dry_run, model, arguments, seen)
         planned, details = partitioner.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
         return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
@@ -120,7 +120,9 @@ def _plan(model: Model, settings: Settings, arguments: dict[str, Any]) -> Compil
     return compiled
 
 
-def _dry_run(model: Model, arguments: dict[str, Any], seen: list[torch_compile.Graphs], size: int) -> list[base.Dry]:
+def _dry_run(
+    model: Model, arguments: dict[str, Any], seen: list[torch_compile.CompiledGraphs], size: int
+) -> list[base.GraphDryRun]:
     with contextlib.ExitStack() as stack, partitioner.trackers() as found:
         options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)

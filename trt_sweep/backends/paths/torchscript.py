@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.base import Compiled, BuildContext
 from trt_sweep.backends.torchtrt import building, installed, loading, runtime
 from trt_sweep.backends.torchtrt.partitioner import FILE
 from trt_sweep.config.sweep import SweepConfig
@@ -31,7 +31,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return building.effective(config, "torchscript")
 
 
-def plan(model: Model, settings: Settings) -> Compiled:
+def plan(model: Model, settings: BuildContext) -> Compiled:
     """Make the TorchScript module and ask which of its operators have a converter.
 
     The partition is decided in C++ on the way to the engines, and cannot be asked for without building them.
@@ -45,7 +45,7 @@ def plan(model: Model, settings: Settings) -> Compiled:
     return planned
 
 
-def compile(model: Model, settings: Settings) -> Compiled:
+def compile(model: Model, settings: BuildContext) -> Compiled:
     """Trace or script, then build."""
     cast, module, planned = _plan(model, settings)
     settings.phase("build")
@@ -76,7 +76,7 @@ def compile(model: Model, settings: Settings) -> Compiled:
     )
 
 
-def _plan(model: Model, settings: Settings) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
+def _plan(model: Model, settings: BuildContext) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
     library = installed.torch_tensorrt()
     if not library.has("torchscript"):
         raise Unsupported(f"backend=torchscript: {library.name} was built without the TorchScript frontend")

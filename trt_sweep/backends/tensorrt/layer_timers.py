@@ -17,7 +17,7 @@ LayerTimes = list[tuple[str, float]]  # ms, in the order of execution
 _ROW = re.compile(r'^    "name": "(.*)",\n    "timeMs": ([-+.\deE]+),$', re.M)
 
 
-class Probe(Protocol):
+class LayerTimer(Protocol):
     """An engine; between `attach` and `detach` it reports on its layers, and is slower for it.
 
     `module` is what runs it, None where that is the whole call. `modules` are the paths of the PyTorch modules behind
@@ -48,7 +48,7 @@ def runtime_of(module: Any) -> str:
     return "python" if kinds[0] == "PythonTorchTensorRTModule" or kinds[1] == "TRTEngine" else "cpp"
 
 
-def of_module(module: torch.nn.Module) -> Probe:
+def of_module(module: torch.nn.Module) -> LayerTimer:
     """The probe for a module of Torch-TensorRT's."""
     return PythonProbe(module) if runtime_of(module) == "python" else CppProbe(module)
 

@@ -1,6 +1,6 @@
 """TensorRT's timing cache, what its builder knows of kernels' times: each point begins with a file of its own.
 
-Shared by default, it would show the order of the points in their build times, and in their engines.
+ProcessCache by default, it would show the order of the points in their build times, and in their engines.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep.backends.base import Compiled, Settings
+from trt_sweep.backends.base import Compiled, BuildContext
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
@@ -57,7 +57,7 @@ def default_optimization_level() -> int | None:
     return int(trt.Builder(trt.Logger(trt.Logger.ERROR)).create_builder_config().builder_optimization_level)
 
 
-def further_arguments(settings: Settings, frontend: str) -> dict[str, Any]:
+def further_arguments(settings: BuildContext, frontend: str) -> dict[str, Any]:
     """The device, and a file of the point's own for each cache that builds share by default; an old one is removed."""
     names = installed.torch_tensorrt().cache_paths(frontend)
     caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
@@ -68,7 +68,7 @@ def further_arguments(settings: Settings, frontend: str) -> dict[str, Any]:
     return {"device": settings.device, **{name: str(path) for name, path in caches.items()}}
 
 
-def built(build: Callable[[], T], settings: Settings) -> tuple[T, dict[str, Any]]:
+def built(build: Callable[[], T], settings: BuildContext) -> tuple[T, dict[str, Any]]:
     """What a compilation gives, and the columns that it decides; where the cache is to be warm it is run twice."""
 
     def run(store: Store) -> tuple[T, dict[str, Any]]:
@@ -91,7 +91,7 @@ def finish(
     modules: Sequence[torch.nn.Module],
     module: Callable[..., Any],
     planned: Compiled,
-    settings: Settings,
+    settings: BuildContext,
     *,
     arguments: dict[str, Any],
     built: dict[str, Any],

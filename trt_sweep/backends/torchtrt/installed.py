@@ -43,7 +43,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Api:
+class InstalledTorchTensorRT:
     """One Torch-TensorRT: the folder of its package, its flavour, and the version of the TensorRT beside it."""
 
     package: Path
@@ -68,7 +68,7 @@ class Api:
             return False
         return (self.package / FRONTENDS[frontend][0]).is_file()
 
-    @functools.cache  # noqa: B019  (one Api a process)
+    @functools.cache  # noqa: B019  (one InstalledTorchTensorRT a process)
     def parameters(self, frontend: str) -> dict[str, Parameter]:
         """The compilation arguments of a frontend, by name."""
         file, name = FRONTENDS[frontend]
@@ -234,10 +234,10 @@ class Api:
 
 
 @functools.cache
-def torch_tensorrt() -> Api:
+def torch_tensorrt() -> InstalledTorchTensorRT:
     """The Torch-TensorRT that is installed; its package is found, not imported."""
     spec = importlib.util.find_spec("torch_tensorrt")
     if spec is None or not spec.submodule_search_locations:
         raise SweepError("torch_tensorrt is installed but not found: reinstall it, pip install --force-reinstall")
     rtx = versions.flavor() == "rtx"
-    return Api(Path(spec.submodule_search_locations[0]), rtx, versions.tensorrt_version())
+    return InstalledTorchTensorRT(Path(spec.submodule_search_locations[0]), rtx, versions.tensorrt_version())

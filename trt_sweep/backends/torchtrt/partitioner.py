@@ -17,7 +17,7 @@ from unittest import mock
 
 import torch
 
-from trt_sweep.backends.base import Dry, DryRun
+from trt_sweep.backends.base import GraphDryRun, DryRun
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.results.columns import Partition
 
@@ -79,7 +79,7 @@ def partitioned(graph: torch.fx.GraphModule) -> bool:
     return any(isinstance(child, torch.fx.GraphModule) for child in graph.children())
 
 
-def engine_ops(graphs: list[Dry]) -> list[int]:
+def engine_ops(graphs: list[GraphDryRun]) -> list[int]:
     """The number of operators of each engine, in graph order."""
     return [data.subgraph_op_count for tracker, _ in graphs if tracker for data in tracker.per_subgraph_data]
 
@@ -138,7 +138,7 @@ class Lowered:
         else:
             raise RuntimeError(f"this torch_tensorrt partitions elsewhere than in compile_module of {COMPILER}")
 
-    def dry_run(self, size: int) -> list[Dry]:
+    def dry_run(self, size: int) -> list[GraphDryRun]:
         """Partition it for min_block_size=`size`."""
         graph = self._arguments["gm"]
         settings = dataclasses.replace(self._arguments["settings"], min_block_size=size)

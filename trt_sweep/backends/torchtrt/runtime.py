@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.backends.base import Bind, Call, Running, Settings, binding
+from trt_sweep.backends.base import Bind, Call, Running, BuildContext, binding
 from trt_sweep.backends.tensorrt import layer_timers
 from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config import sweep
@@ -30,7 +30,7 @@ def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
     return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
 
 
-def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: Settings) -> None:
+def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: BuildContext) -> None:
     """Give RTX's engines their runtime cache and specialization strategy, until the point ends (2.13 on).
 
     A cold cache is an empty one; a warm one was filled by calls of `module`, saved and loaded again into new execution
@@ -65,7 +65,7 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
     attach(cache, settings.stack)
 
 
-def binding_of(module: Any, engines: int, settings: Settings) -> tuple[Bind, Running, str | None]:
+def binding_of(module: Any, engines: int, settings: BuildContext) -> tuple[Bind, Running, str | None]:
     """How inputs become a call of a compiled module, in which context, and the `cuda_graphs_method` behind it.
 
     CUDA graphs are Torch-TensorRT's own, whose switch is the whole process's, so that they are on while this point runs

@@ -21,7 +21,7 @@ import torch
 from torch.fx.node import map_arg
 
 from trt_sweep.backends import engine_store
-from trt_sweep.backends.base import Settings
+from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Tally
 from trt_sweep.backends.tensorrt import library
 from trt_sweep.backends.torchtrt import installed
@@ -46,7 +46,7 @@ NO_EFFECT = frozenset(
 
 
 @contextlib.contextmanager
-def building(settings: Settings, cache_id: str | None) -> Iterator[Tally]:
+def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
     """While it lasts, engines come from `settings.store` where it has them; the tally says how many.
 
     `cache_id` names what the timing cache holds when it begins.

@@ -1,9 +1,11 @@
-"""TODO."""
+"""Compose one point's configuration outside a multirun: find conf/, apply overrides, import from where the user is."""
 
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +15,7 @@ from trt_sweep.config.hydra import from_hydra, quoted, register
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -25,6 +27,12 @@ _RANDOM = secrets.token_hex(2)
 def register_resolver() -> None:
     """What conf/config.yaml names the folder of a sweep with."""
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
+
+
+def import_from(runtime: Any) -> None:
+    """Let `_target_` find modules in the working folder and beside a --config-dir, however the process was started."""
+    beside = [str(source.path) for source in runtime.config_sources if source.schema == "file"]
+    sys.path += [path for path in (str(runtime.cwd), *beside) if path not in sys.path]
 
 
 def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
@@ -46,8 +54,6 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfi
         found = compose("config", overrides, return_hydra_config=True)
     if found.hydra.sweeper.get("params"):
         raise SweepError("a sweep= asks for several points: leave it out, as this is of one point")
-    from trt_sweep.app.launcher import import_from
-
     import_from(found.hydra.runtime)
     with open_dict(found):
         del found["hydra"]
