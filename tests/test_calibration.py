@@ -12,7 +12,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.quantization import calibration
+from trt_sweep.models.quantization import calibration
 
 CPU = torch.device("cpu")
 HERE = __name__

@@ -15,7 +15,7 @@ import torch
 
 from trt_sweep import backends
 from trt_sweep.analysis.layers import pictures
-from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported

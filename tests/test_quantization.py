@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import needs_tensorrt, without_gpu
 
-from trt_sweep import backends, quantization
+from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config.groups import QuantizationConfig
@@ -20,7 +20,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory
+from trt_sweep.models import factory, quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE
 from trt_sweep.points import plan

@@ -12,8 +12,8 @@ import torch
 from conftest import needs_tensorrt
 from test_table import put
 
-from trt_sweep import quantization
 from trt_sweep.analysis.report import code, quantize_code
+from trt_sweep.models import quantization
 from trt_sweep.results import table
 
 TINY = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 from test_job import eager
 
-from trt_sweep import quantization
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
 from trt_sweep.points.prepared import PreparedModel

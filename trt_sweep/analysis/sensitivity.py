@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from trt_sweep import quantization
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
+from trt_sweep.models import quantization
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.points import evaluation

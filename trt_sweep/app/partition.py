@@ -20,7 +20,7 @@ from trt_sweep import backends
 from trt_sweep.analysis.partition import show
 from trt_sweep.analysis.partition.report import Report, report
 from trt_sweep.app.explain import explain
-from trt_sweep.backends.base import GraphDryRun, DryRun
+from trt_sweep.backends.base import DryRun, GraphDryRun
 from trt_sweep.config import compose
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line

@@ -84,7 +84,7 @@ class AccuracyConfig:
 class QuantizationConfig:
     """How a model comes to precision int8, fp8 or int4; not used in the others.
 
-    `method` is a file of `trt_sweep.quantization`. Methods that look at data are given `samples` of them: from
+    `method` is a file of `trt_sweep.models.quantization`. Methods that look at data are given `samples` of them: from
     `calibration`, which names (`_target_` and its arguments) an iterable of batches for the model (tensors, tuples or
     dicts of them), or else random ones like the model's inputs. `skip` holds patterns of modules that are left as they
     are, with all that is in them: `fc`, `layer4.*`.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trt_sweep import backends, quantization
+from trt_sweep import backends
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
+from trt_sweep.models import quantization
 from trt_sweep.models.factory import check
+from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
-from trt_sweep.quantization import calibration
 from trt_sweep.results import record
 from trt_sweep.results.axes import OPTIONAL_AXES
 from trt_sweep.results.columns import Axes

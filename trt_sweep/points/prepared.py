@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from trt_sweep import quantization
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory
+from trt_sweep.models import factory, quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode

@@ -19,8 +19,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from trt_sweep import backends
-from trt_sweep.backends.base import Compiled, BuildContext
-from trt_sweep.backends.tensorrt.layer_timers import LayerTimes, LayerTimer
+from trt_sweep.backends.base import BuildContext, Compiled
+from trt_sweep.backends.tensorrt.layer_timers import LayerTimer, LayerTimes
 from trt_sweep.config.sweep import DETAILED
 from trt_sweep.errors import Unsupported
 from trt_sweep.machine import locks

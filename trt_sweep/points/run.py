@@ -25,7 +25,7 @@ from trt_sweep.measure.timer import Timer
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import check
-from trt_sweep.points.build import _bare, BuildResult, engine_key
+from trt_sweep.points.build import BuildResult, _bare, engine_key
 from trt_sweep.points.phases import DISK, PHASES, RECORDING
 from trt_sweep.points.point import Point, Report
 from trt_sweep.points.prepared import PreparedModel

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trt_sweep import backends, quantization
+from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.backends.torchtrt import loading
@@ -19,6 +19,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices, nvml
 from trt_sweep.machine.output import LOG, _write_to, captured
+from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import plan

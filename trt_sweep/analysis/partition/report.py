@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from trt_sweep.analysis.partition.flow import Graph, flow, total_bytes
-from trt_sweep.backends.base import GraphDryRun, DryRun
+from trt_sweep.backends.base import DryRun, GraphDryRun
 from trt_sweep.backends.torchtrt.partitioner import engine_ops, identity, plan
 from trt_sweep.results.columns import Partition
 

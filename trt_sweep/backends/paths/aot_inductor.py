@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
+from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trt_sweep.backends import base
-from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models import tracing

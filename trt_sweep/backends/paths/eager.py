@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
+from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build

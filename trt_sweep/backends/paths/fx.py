@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import Compiled, BuildContext, binding, captured
+from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.backends.torchtrt import building, installed, loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported

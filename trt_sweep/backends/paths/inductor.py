@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trt_sweep.backends.base import Call, Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Call, Compiled
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep.backends.base import Compiled, BuildContext, binding
+from trt_sweep.backends.base import BuildContext, Compiled, binding
 from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.tensorrt.engine import Engine

@@ -17,7 +17,7 @@ from torch._dynamo.backends.registry import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep.backends import base
-from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, runtime
 from trt_sweep.backends.torchtrt.partitioner import FILE
 from trt_sweep.config.sweep import SweepConfig

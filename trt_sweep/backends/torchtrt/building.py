@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from trt_sweep.backends.base import Compiled, BuildContext
+from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines

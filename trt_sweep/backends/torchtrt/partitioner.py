@@ -17,7 +17,7 @@ from unittest import mock
 
 import torch
 
-from trt_sweep.backends.base import GraphDryRun, DryRun
+from trt_sweep.backends.base import DryRun, GraphDryRun
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.results.columns import Partition
 

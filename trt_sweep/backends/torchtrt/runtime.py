@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.backends.base import Bind, Call, Running, BuildContext, binding
+from trt_sweep.backends.base import Bind, BuildContext, Call, Running, binding
 from trt_sweep.backends.tensorrt import layer_timers
 from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config import sweep

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trt_sweep.models.model import Model
-from trt_sweep.quantization import Quantized
+from trt_sweep.models.quantization import Quantized
 
 PACKAGES = ("torchao",)
 

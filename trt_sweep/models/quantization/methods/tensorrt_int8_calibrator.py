@@ -10,7 +10,7 @@ import torch
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.errors import Unsupported
 from trt_sweep.models.model import Inputs, Model
-from trt_sweep.quantization import Quantized
+from trt_sweep.models.quantization import Quantized
 
 PRECISION = "int8"
 PACKAGES = ("torch_tensorrt",)

@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 
 from trt_sweep.models.model import Inputs, Model
-from trt_sweep.quantization import Quantized
+from trt_sweep.models.quantization import Quantized
 
 # modelopt 0.47 imports the other two without asking for them.
 PACKAGES = ("modelopt", "requests", "huggingface_hub")

@@ -30,7 +30,7 @@ from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
-from trt_sweep.quantization import calibration, methods
+from trt_sweep.models.quantization import calibration, methods
 from trt_sweep.results.columns import Quantization
 
 

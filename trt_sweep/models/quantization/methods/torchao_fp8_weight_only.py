@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from trt_sweep.models.model import Inputs, Model
-from trt_sweep.quantization import Quantized
-from trt_sweep.quantization.methods import _torchao
+from trt_sweep.models.quantization import Quantized
+from trt_sweep.models.quantization.methods import _torchao
 
 PRECISION = "fp8"
 PACKAGES = _torchao.PACKAGES

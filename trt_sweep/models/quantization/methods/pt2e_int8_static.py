@@ -9,7 +9,7 @@ import torch
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Inputs, Model
-from trt_sweep.quantization import Quantized
+from trt_sweep.models.quantization import Quantized
 
 PRECISION = "int8"
 PACKAGES = ("torchao",)

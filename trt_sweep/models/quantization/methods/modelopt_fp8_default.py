@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from trt_sweep.quantization.methods import _modelopt
+from trt_sweep.models.quantization.methods import _modelopt
 
 PRECISION = "fp8"
 PACKAGES = _modelopt.PACKAGES
