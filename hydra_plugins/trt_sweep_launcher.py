@@ -1,4 +1,4 @@
-"""The sweep launcher as a Hydra plugin; trt_sweep/launcher.py does the work.
+"""The sweep launcher as a Hydra plugin; trt_sweep/app/launcher.py does the work.
 
 Hydra takes plugins from this namespace package only, and every Hydra application of the environment imports it: so
 nothing of trt_sweep, and no torch, is imported before a sweep of ours is launched.

@@ -1,4 +1,4 @@
-"""The sweeper one_at_a_time as a Hydra plugin; trt_sweep/one_at_a_time.py does the work.
+"""The sweeper one_at_a_time as a Hydra plugin; trt_sweep/app/one_at_a_time.py does the work.
 
 As for the launcher, nothing of trt_sweep is imported before a sweep of ours begins.
 """

@@ -88,7 +88,7 @@ Wheel = Callable[[str, str], InstalledTorchTensorRT]
 
 @pytest.fixture(scope="session")
 def wheel() -> Iterator[Wheel]:
-    """The InstalledTorchTensorRT of a wheel, by flavour and version; the test is skipped where it cannot be downloaded."""
+    """A wheel's InstalledTorchTensorRT, by flavour and version; skips the test where it cannot be downloaded."""
     with tempfile.TemporaryDirectory() as folder:
 
         @functools.cache

@@ -323,7 +323,8 @@ def test_a_read_only_disk(small_disk):
 
 def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     """So it touches no GPU, and what breaks torch cannot break it."""
-    code = "import sys; from trt_sweep.app import main; from trt_sweep.sweep import sweep; from trt_sweep.workers import host; "
+    code = "import sys; from trt_sweep.app import main; from trt_sweep.sweep import sweep; "
+    code += "from trt_sweep.workers import host; "
     code += (
         "from trt_sweep.config.sweep import SweepConfig; from trt_sweep.config.model import InputConfig, ModelConfig; "
     )

@@ -22,9 +22,9 @@ CPU = torch.device("cpu")
 HOLD = """
 import sys, time, torch
 from pathlib import Path
-from trt_sweep import gpu, locks
+from trt_sweep.machine import locks
 locks.LOCKS = Path(sys.argv[1])
-with gpu.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
+with locks.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
     print("held", time.monotonic(), flush=True)
     time.sleep(float(sys.argv[2]))
     print("left", time.monotonic(), flush=True)

@@ -14,12 +14,10 @@ import pytest
 import torch
 
 from trt_sweep import backends
-from trt_sweep.analysis.layers import pictures
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
-from trt_sweep.machine import locks
 from trt_sweep.models.model import Inputs
 from trt_sweep.points import profile, trace
 from trt_sweep.results.columns import Build, Profile
@@ -173,29 +171,6 @@ def test_engines_that_tell_nothing_are_built_again_for_it(tmp_path, monkeypatch,
         assert how.folder != tmp_path  # what was timed keeps its own files
     # The row still says what was timed.
     assert settings(tmp_path, **values).config.profiling_verbosity == values["profiling_verbosity"]
-
-
-@pytest.mark.parametrize("number", [36, profile.DRAWN + 1])
-def test_pictures_are_drawn_while_the_gpu_is_free(tmp_path, monkeypatch, number):
-    held, drawn = [], []
-
-    @contextlib.contextmanager
-    def exclusive(*_):
-        held.append(1)
-        yield
-        held.clear()
-
-    def look_inside(*_):
-        assert held
-        return Profile(profile_engine_id="e", layers=number)
-
-    monkeypatch.setattr(locks, "exclusive", exclusive)
-    monkeypatch.setattr(profile, "look_inside", look_inside)
-    monkeypatch.setattr(profiles, "load", lambda folder: folder)
-    monkeypatch.setattr(pictures, "write", lambda folder, table: drawn.append(bool(held)))
-    timed = Compiled(lambda inputs: lambda: None, probes=[LayerTimer(None)])
-    profile.of_point(mock.Mock(), timed, settings(tmp_path, profiling_verbosity="detailed"), None)
-    assert drawn == [False] * (number <= profile.DRAWN)
 
 
 def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):

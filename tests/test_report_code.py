@@ -139,7 +139,7 @@ def test_recipes_are_those_of_the_methods():
 # trt_sweep does where there is no driver.
 DRY = """
 import sys
-from trt_sweep import loading
+from trt_sweep.backends.torchtrt import loading
 loading.load()
 with loading.assumed_gpu():
     exec(compile(sys.stdin.read(), "pasted", "exec"))
