@@ -17,7 +17,6 @@ FLOORS = [
     {"measure"},
     {"models"},
     {"backends"},
-    {"quantization"},
     {"points"},
     {"workers"},
     {"sweep"},

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 import torch
 
-from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.errors import Unsupported
+from trt_sweep.machine import versions
 from trt_sweep.models.model import Inputs, Model
 from trt_sweep.models.quantization import Quantized
 
@@ -19,15 +16,10 @@ CALIBRATES = False
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
     """Raise Unsupported with what is missing."""
-    loading.load()
-    tensorrt = importlib.import_module("tensorrt")
-    missing = []
-    if importlib.util.find_spec("torch_tensorrt.ts.ptq") is None:
-        missing.append(f"{installed.torch_tensorrt().name} has no torch_tensorrt.ts.ptq (DataLoaderCalibrator)")
-    if not hasattr(tensorrt, "IInt8EntropyCalibrator2"):
-        missing.append(f"TensorRT {tensorrt.__version__} has no IInt8EntropyCalibrator2 and no BuilderFlag.INT8")
+    rtx = versions.flavor() == "rtx"
+    library = f"torch-tensorrt{'-rtx' * rtx} {versions.version('torch-tensorrt-rtx' if rtx else 'torch-tensorrt')}"
     raise Unsupported(
-        "quantization.method=tensorrt_int8_calibrator: "
-        + ("; ".join(missing) or "networks are strongly typed here, which a calibrator has no part in")
-        + "; use quantize nodes, quantization.method=modelopt_int8_default"
+        f"quantization.method=tensorrt_int8_calibrator: {library} has no DataLoaderCalibrator (torch_tensorrt.ts.ptq), "
+        f"and TensorRT {versions.tensorrt_version()} builds strongly typed networks, in which a calibrator has no part; "
+        "use quantize nodes, quantization.method=modelopt_int8_default"
     )
