@@ -11,8 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
+from trt_sweep.backends.engine_store import Store
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.machine import versions
-from trt_sweep.results import table
+from trt_sweep.models.cache import ProcessCache
+from trt_sweep.points.group import BuildGroup
+from trt_sweep.points.point import Point
+from trt_sweep.points.state import GroupContext
+from trt_sweep.results import store, table
 
 EXAMPLE = Path(__file__).parent / "example"
 
@@ -34,6 +40,28 @@ needs_tensorrt = pytest.mark.skipif(
     versions.flavor() is None, reason="no Torch-TensorRT installed: pip install -e '.[rtx,test]'"
 )
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="checks what happens without a CUDA device")
+
+
+def build_group(
+    points: list[Point],
+    folder: Callable[[Point], Path] | Path,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    *,
+    options: SweepOptions | None = None,
+    cache: ProcessCache | None = None,
+) -> BuildGroup:
+    """Return a group by itself, whose records are written into `folder`, or into `folder(point)`."""
+    place = folder if callable(folder) else lambda _: folder
+    by_id = {point.id: place(point) for point in points}
+    context = GroupContext(
+        "sweep",
+        options or SweepOptions(),
+        on_phase,
+        lambda record: store.write(by_id[record.point_id], record) and None,
+        cache or ProcessCache(),
+        Store(),
+    )
+    return BuildGroup(points, place, context)
 
 
 class Done:

@@ -18,7 +18,8 @@ from test_faults import gone, processes
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import versions
 from trt_sweep.points.point import Point
 from trt_sweep.workers.ahead import BuildAheadPool
@@ -37,19 +38,23 @@ def point(backend: str = "onnx", **values) -> Point:
         factory={"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"},
         inputs=[InputConfig(shape=[3, 64, 64])],
     )
-    config = SweepConfig(**{"model": model, "backend": backend, "device": "cpu", "build_workers": 1} | values)
-    return Point(config, stored=True)
+    return Point(PointConfig(**{"model": model, "backend": backend, "device": "cpu"} | values), stored=True)
+
+
+def worker_of(folder: Path, **options) -> Worker:
+    return Worker(folder, SweepOptions(**options), lambda phase: None, lambda record: None)
 
 
 @pytest.fixture
 def ahead(tmp_path: Path) -> Iterator[BuildAheadPool]:
-    found = BuildAheadPool(1, tmp_path, {}, said.append)
+    found = BuildAheadPool(tmp_path, SweepOptions(build_workers=1, limits=LIMITS), {}, said.append)
     yield found
     found.end()
     assert gone(tmp_path)
 
 
 said: list[str] = []
+LIMITS = LimitsConfig()  # as a sweep has them; a test may set others
 
 
 def engines(folder: Path) -> list[Path]:
@@ -78,12 +83,12 @@ def test_engines_are_there_before_they_are_asked_for(tmp_path, ahead):
         begun(ahead, each)
         ahead.wait(each)
     assert len(engines(tmp_path)) == 2 and not said
-    worker = Worker(tmp_path, lambda _: None)
+    worker = worker_of(tmp_path, build_workers=1)
     worker.open([point()])
     record = worker.start(point().id).record  # there is no driver to run it with
-    alone = Worker(tmp_path / "alone", lambda _: None)
-    alone.open([point(build_workers=0)])
-    other = alone.start(point(build_workers=0).id).record
+    alone = worker_of(tmp_path / "alone")
+    alone.open([point()])
+    other = alone.start(point().id).record
     assert (record.engines_stored, other.engines_stored) == (1, None)
     assert record.engine_id == other.engine_id and record.engine_bytes == other.engine_bytes
     assert record.build_s is not None and record.build_s > 0.1
@@ -96,17 +101,15 @@ def test_a_second_sweep_builds_nothing(tmp_path):
     """With a cache_dir, whatever its folder is called."""
     records = []
     for name in ("first", "second"):
-        worker = Worker(tmp_path / name, lambda _: None)
-        kept = point(cache_dir=str(tmp_path / "cache"), build_workers=0)
-        worker.open([kept])
-        records.append(worker.start(kept.id).record)
+        worker = worker_of(tmp_path / name, cache_dir=str(tmp_path / "cache"))
+        worker.open([point()])
+        records.append(worker.start(point().id).record)
         worker.close()
     assert [record.engines_stored for record in records] == [0, 1]
     assert records[0].engine_id == records[1].engine_id and records[0].build_s == records[1].build_s
-    again = point(cache_dir=str(tmp_path / "cache"), build_workers=0, reuse=False)
-    worker = Worker(tmp_path / "third", lambda _: None)
-    worker.open([again])
-    assert worker.start(again.id).record.engines_stored == 0
+    worker = worker_of(tmp_path / "third", cache_dir=str(tmp_path / "cache"), reuse=False)
+    worker.open([point()])
+    assert worker.start(point().id).record.engines_stored == 0
 
 
 @needs_tensorrt
@@ -165,14 +168,15 @@ def test_one_that_is_killed_is_replaced(ahead):
     assert len(said) == 1 and len(ahead.pids) == 1
 
 
-def test_one_that_hangs_is_not_waited_for_beyond_the_limits(tmp_path, ahead):
+def test_one_that_hangs_is_not_waited_for_beyond_the_limits(tmp_path, ahead, monkeypatch):
     said.clear()
-    limits = LimitsConfig(export_s=0.3, build_s=0.2)
-    ahead.offer([[point("eager", limits=limits)]])
+    monkeypatch.setattr(LIMITS, "export_s", 0.3)
+    monkeypatch.setattr(LIMITS, "build_s", 0.2)
+    ahead.offer([[point("eager")]])
     process = until_started(ahead)
     process.suspend()
     start = time.monotonic()
-    ahead.wait(point("eager", limits=limits))
+    ahead.wait(point("eager"))
     assert 0.4 < time.monotonic() - start < 5
     assert gone_process(process)
 

@@ -24,7 +24,8 @@ from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
 from trt_sweep.backends.torchtrt.installed import FRONTENDS, InstalledTorchTensorRT, Parameter, torch_tensorrt
 from trt_sweep.config.groups import PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.config.sweep import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS, SweepConfig
+from trt_sweep.config.point import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine import versions as machine_versions
 from trt_sweep.machine.versions import tensorrt_version

@@ -326,13 +326,14 @@ def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     code = "import sys; from trt_sweep.app import main; from trt_sweep.sweep import sweep; "
     code += "from trt_sweep.workers import host; "
     code += (
-        "from trt_sweep.config.sweep import SweepConfig; from trt_sweep.config.model import InputConfig, ModelConfig; "
+        "from trt_sweep.config.point import PointConfig; from trt_sweep.config.model import InputConfig, ModelConfig; "
     )
     code += "from pathlib import Path; "
-    code += "child = host.start('worker', Path(sys.argv[1]), print, {}); "
+    code += "from trt_sweep.config.options import SweepOptions; "
+    code += "child = host.start(Path(sys.argv[1]), SweepOptions(), print, print, {}); "
     code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
     code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "
-    code += "plan = child.call('plan', {0: SweepConfig(model=model, backend='eager')}); child.end(); "
+    code += "plan = child.plan({0: PointConfig(model=model, backend='eager')}); child.end(); "
     code += "print(len(plan.builds), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.stdout == "1 False\n", done.stderr

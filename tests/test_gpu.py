@@ -13,6 +13,7 @@ import pandas as pd
 import pynvml
 import pytest
 import torch
+from conftest import build_group
 
 from trt_sweep import backends
 from trt_sweep.backends import cuda_graph
@@ -25,7 +26,6 @@ from trt_sweep.measure import health, measurement, timer
 from trt_sweep.models.model import Inputs
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import BuildGroup
 from trt_sweep.results import columns, table
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
@@ -231,8 +231,8 @@ def wide():
     def of(folder, **axes) -> Record:
         config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)
         (found,) = effective(config)
-        with BuildGroup([Point(found)], "sweep", lambda _: folder) as run:
-            record = run.lines[0].start()
+        with build_group([Point(found)], folder) as run:
+            record = run.runs[0].start()
         assert record.status == "ok", record.reason
         return record
 

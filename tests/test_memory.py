@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_job import eager
+from conftest import build_group
+from test_points_run import eager
 from torch.testing._internal.two_tensor import TwoTensor
 
 from trt_sweep.measure import memory
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import BuildGroup
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,6 @@ def test_a_tensor_that_is_made_of_others():
 
 
 def test_null_on_a_cpu(tmp_path):
-    with BuildGroup([Point(eager())], "sweep", lambda _: tmp_path) as run:
-        record = run.lines[0].start()
+    with build_group([Point(eager())], tmp_path) as run:
+        record = run.runs[0].start()
     assert record.status == "ok" and record.peak_gpu_bytes is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import needs_tensorrt, without_gpu
+from conftest import build_group, needs_tensorrt, without_gpu
 
 from trt_sweep import backends
 from trt_sweep.backends import base
@@ -24,7 +24,6 @@ from trt_sweep.models import factory, quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE
 from trt_sweep.points import plan
-from trt_sweep.points.run import BuildGroup
 
 missing = [name for name in ("modelopt", "torchao") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no {' and '.join(missing)}: pip install -e '.[quantization]'")
@@ -165,10 +164,8 @@ def test_what_a_converter_refuses_is_not_tried_at_every_batch_size(tmp_path):
     for size in (1, 4):
         made = config("modelopt_int4_weight_only", net="Perceptron", backend="dynamo", batch_size=size)
         (point,) = plan.effective(made)
-        with BuildGroup(
-            [plan.point_of(point)], "s", lambda made: tmp_path / made.id, phases.append, shared=shared
-        ) as job:
-            found.append(job.lines[0].start())
+        with build_group([plan.point_of(point)], lambda made: tmp_path / made.id, phases.append, cache=shared) as job:
+            found.append(job.runs[0].start())
     first, second = found
     assert (first.status, first.phase, second.status, second.phase) == ("unsupported", "build") * 2
     assert second.reason == f"{first.reason} (at another batch size; not tried again at this one)"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import EXAMPLE, without_gpu
-from test_job import eager
+from test_points_run import eager
 from test_ranking import TIMED
 from test_report_recommend import DEFAULTS, advised
 from test_table import put

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.points.point import Point, Report
 from trt_sweep.results.columns import Environment, Timing
 from trt_sweep.results.record import Record
@@ -22,7 +20,7 @@ def row(**values) -> Record:
 
 def point(**values) -> Point:
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.ReLU"}, inputs=[InputConfig(shape=[3])])
-    return Point(SweepConfig(**{"model": model, "backend": "dynamo", "profile": True} | values))
+    return Point(PointConfig(**{"model": model, "backend": "dynamo"} | values))
 
 
 @pytest.mark.parametrize(
@@ -39,8 +37,7 @@ def point(**values) -> Point:
     ],
 )
 def test_who_is_still_to_be_looked_into(values, unseen):
-    assert amend.unseen(point(), row(**values)) is unseen
-    assert not amend.unseen(point(profile=False), row(**values)) and not amend.unseen(point(), None)
+    assert amend.unseen(row(**values)) is unseen and not amend.unseen(None)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +57,14 @@ def test_why_there_is_nothing_to_look_into(values, status, device, tensorrt, rea
     assert asked.no_profile(status, device, tensorrt) is None  # a baseline: nobody asked
     asked.jobs.append(0)
     assert asked.no_profile(status, device, tensorrt) == reason
-    unasked = dataclasses.replace(asked, config=dataclasses.replace(asked.config, profile=False))
-    assert unasked.no_profile(status, device, tensorrt) is None
 
 
 def test_a_lost_point_is_not_looked_into(tmp_path):
     asked, why = point(), WorkerLost("crashed", "build", "killed by signal 11")
     asked.jobs.append(0)
     asked.axes.update(model="m", backend="dynamo")
-    assert amend.lost(asked, tmp_path, "s", Environment(), why).profile_reason == "not looked into: status=crashed"
+    found = [amend.lost(asked, tmp_path, "s", Environment(), why, profile=profile) for profile in (True, False)]
+    assert [row.profile_reason for row in found] == ["not looked into: status=crashed", None]
 
 
 def report(key: str, *methods: str) -> Report:

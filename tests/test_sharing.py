@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import needs_tensorrt, without_gpu
+from conftest import build_group, needs_tensorrt, without_gpu
 
 from trt_sweep import backends
 from trt_sweep.backends.base import Compiled
 from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.cache import ProcessCache
-from trt_sweep.points import run
 from trt_sweep.points.plan import effective, point_of
 from trt_sweep.points.point import Point
 from trt_sweep.points.run import PointRun
@@ -44,15 +44,15 @@ def test_once():
 def test_points_of_a_model_are_exported_once(tmp_path):
     """And what they are told is what each by itself would be told."""
     heard: list[str] = []
-    worker = Worker(tmp_path, heard.append)
+    worker = Worker(tmp_path, SweepOptions(), heard.append, lambda record: None)
     found, alone = [], []
     for size in (5, 45):
-        (point,) = map(point_of, effective(config(min_block_size=size)))
+        (point,) = [point_of(each, SweepOptions()) for each in effective(config(min_block_size=size))]
         worker.open([point])
         found.append(worker.start(point.id).record)
     assert worker.close() is None
     for size in (5, 45):
-        (point,) = map(point_of, effective(config(min_block_size=size)))
+        (point,) = [point_of(each, SweepOptions()) for each in effective(config(min_block_size=size))]
         worker.open([point])
         alone.append(worker.start(point.id).record)
         worker.close()
@@ -109,14 +109,15 @@ class Same:
         return dataclasses.replace(planned, bind=bind, build=Build(export_s=0.5, build_s=2.0, engine_id="e"))
 
 
-def lines(tmp_path, monkeypatch, *changes: dict) -> tuple[Same, list[PointRun]]:
+def lines(tmp_path, monkeypatch, *changes: dict, **options) -> tuple[Same, list[PointRun]]:
     backend = Same()
     monkeypatch.setattr(backends, "get", lambda name: backend)
     shared, found = ProcessCache(), []
     brief = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.2, warmup_s=0.0, rounds=2)
     for level, change in enumerate(changes):
         point = Point(config(optimization_level=level, measure=brief, **change))
-        (line,) = run.BuildGroup([point], "s", lambda point: tmp_path / point.id, shared=shared).lines
+        group = build_group([point], lambda point: tmp_path / point.id, cache=shared, options=SweepOptions(**options))
+        (line,) = group.runs
         found.append(line)
     return backend, found
 
@@ -130,7 +131,7 @@ def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
     assert two.timed_with == two.engine_reused_from == one.point_id and one.timed_with is None
     first.again()
     calls = backend.calls
-    one, two = first.write(), second.again()
+    one, two = store.read(tmp_path / first.point.id / record.RECORD), second.again()
     assert backend.calls == calls and two.rounds == 2 and two.final
     for name in ("latency_ms", "latency_ms_ci_low", "samples", "rel_l2_error", "engine_id"):
         assert getattr(two, name) == getattr(one, name), name
@@ -140,7 +141,8 @@ def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"reuse": False}, {"accuracy": AccuracyConfig(dict.fromkeys(PRECISIONS, 1.0))}])
 def test_points_are_timed_each_where_that_is_asked_for_or_they_are_judged_otherwise(tmp_path, monkeypatch, change):
-    backend, (first, second) = lines(tmp_path, monkeypatch, {}, change)
+    points, options = ([{}, {}], change) if "reuse" in change else ([{}, change], {})
+    backend, (first, second) = lines(tmp_path, monkeypatch, *points, **options)
     first.start()
     calls = backend.calls
     assert second.start().timed_with is None and backend.calls > calls
@@ -163,7 +165,7 @@ def test_a_point_fails_with_the_one_that_is_timed_for_it(tmp_path, monkeypatch):
 
 def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path, monkeypatch):
     """And a later look changes nothing else of it, not even where its build fails."""
-    backend, (line,) = lines(tmp_path, monkeypatch, {"profile": True})
+    backend, (line,) = lines(tmp_path, monkeypatch, {}, profile=True)
     line.start()
     before = line.again()
     assert before.final and before.profile_engine_id is None
@@ -174,7 +176,7 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         return Profile(profile_engine_id="inside", layers=2, layers_ms=3.0)
 
     monkeypatch.setattr("trt_sweep.points.profile.of_point", of_point)
-    (later,) = run.BuildGroup([line.point], "s", lambda point: tmp_path / point.id).lines
+    (later,) = build_group([line.point], tmp_path / line.point.id, options=SweepOptions(profile=True)).runs
     found = later.look(before)
     assert asked == ["e"] and backend.built == 2
     assert found == dataclasses.replace(before, profile_engine_id="inside", layers=2, layers_ms=3.0)
@@ -185,5 +187,5 @@ def test_a_row_that_was_timed_is_final_whether_or_not_it_is_looked_into(tmp_path
         raise RuntimeError("no engine")
 
     backend.compile = fails
-    (third,) = run.BuildGroup([line.point], "s", lambda point: tmp_path / point.id).lines
+    (third,) = build_group([line.point], tmp_path / line.point.id, options=SweepOptions(profile=True)).runs
     assert third.look(before) == dataclasses.replace(before, profile_reason="RuntimeError: no engine")

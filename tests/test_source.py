@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_job import eager
+from test_points_run import eager
 
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError

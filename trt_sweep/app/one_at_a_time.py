@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from trt_sweep.config.sweep import OBJECTIVES
+from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking, table
 from trt_sweep.results.stats import differences, estimates

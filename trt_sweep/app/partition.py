@@ -22,6 +22,7 @@ from trt_sweep.analysis.partition.report import Report, report
 from trt_sweep.app.explain import explain
 from trt_sweep.backends.base import DryRun, GraphDryRun
 from trt_sweep.config import compose
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
@@ -87,7 +88,7 @@ def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
             (config,) = plan.effective(dataclasses.replace(config, dryrun=True))
         assert config.min_block_size is not None
         try:
-            with Worker(folder, hear).aside(config) as (model, settings):
+            with Worker(folder, SweepOptions(), hear, lambda record: None).aside(config) as (model, settings):
                 dry_run = backends.get(config.backend).dry_runs(model, settings)
                 return config, report(_heard(dry_run, hear), config.min_block_size, config.backend)
         except SweepError:

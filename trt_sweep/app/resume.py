@@ -9,8 +9,8 @@ from pathlib import Path
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
-from trt_sweep.config.identity import NO_IDENTITY
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep.resume import COMMAND, _keep
 
@@ -48,12 +48,12 @@ def arguments_of(arguments: list[str]) -> list[str]:
         ) from None
     more = [argument for argument in arguments if not argument.startswith("resume=")]
     other = [
-        one for one in more if one.split("=")[0].split(".")[0] not in NO_IDENTITY and one not in ("-m", "--multirun")
+        one for one in more if one.split("=")[0].split(".")[0] not in options.NAMES and one not in ("-m", "--multirun")
     ]
     if other:
         raise SweepError(
             f"{other[0]} is not allowed beside resume: the folder knows its points; add settings of how they are run "
-            f"only ({', '.join(name for name in NO_IDENTITY if name != 'resume')}), or start a new sweep"
+            f"only ({', '.join(name for name in options.NAMES if name != 'resume')}), or start a new sweep"
         )
     os.chdir(where)
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]

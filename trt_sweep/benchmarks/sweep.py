@@ -26,7 +26,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
 from trt_sweep.points.phases import START
 from trt_sweep.results import table
-from trt_sweep.sweep.sweep import SPENT
+from trt_sweep.sweep.sweep import SECONDS
 
 LEVELS, SIZES = range(6), (1, 5)  # of the points that are run in each way
 POINTS = ("model=resnet50", "precision=fp16", f"optimization_level={','.join(map(str, LEVELS))}", "min_block_size=1,5")
@@ -215,7 +215,7 @@ def _swept(bench: Bench, name: str, way: str, what: tuple[str, ...], *more: str)
     rows = table.load(folder)
     points = rows[rows["jobs"].map(bool)]
     built = points[points["build_s"].notna()]
-    kept = folder / SPENT
+    kept = folder / SECONDS
     spent = json.loads(kept.read_text()) if kept.is_file() else {}
     return {
         **_cost(way, what, len(points), took_s),

@@ -16,14 +16,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from trt_sweep.backends.engine_store import Store
 from trt_sweep.config import compose, groups
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
 from trt_sweep.machine.output import LOG, captured
 from trt_sweep.measure import clocks, measurement
 from trt_sweep.measure import timer as measure_timer
+from trt_sweep.models.cache import ProcessCache
+from trt_sweep.points.group import BuildGroup
 from trt_sweep.points.plan import effective, point_of
-from trt_sweep.points.run import BuildGroup, PointRun
+from trt_sweep.points.run import PointRun
+from trt_sweep.points.state import GroupContext
 from trt_sweep.results import columns, ranking
 from trt_sweep.results.stats import ranks, samples, unseen
 
@@ -88,12 +93,13 @@ def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, s
     precision = "fp16" if torch.cuda.is_available() else "fp32"
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
     found = compose.composed([*axes, f"measure.rebuilds={builds}"])
-    point = point_of(effective(found)[0])
+    point = point_of(effective(found.point)[0], SweepOptions())
     print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
+    context = GroupContext("bench", SweepOptions(), lambda phase: None, lambda record: None, ProcessCache(), Store())
     with captured(place / LOG):
-        line = stack.enter_context(BuildGroup([point], "bench", lambda _: place)).lines[0]
+        line = stack.enter_context(BuildGroup([point], lambda _: place, context)).runs[0]
         record = line.start()
     if record.status not in ("ok", "inaccurate"):
         raise SweepError(f"{' '.join(axes)}: {record.status}: {record.reason}")

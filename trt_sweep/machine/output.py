@@ -31,7 +31,8 @@ def captured(path: Path) -> Iterator[None]:
             os.close(kept)
 
 
-def _write_to(folder: Path) -> None:
-    with (folder / LOG).open("ab") as log:
+def write_to(path: Path) -> None:
+    """Append all that this process writes from now on to a file, native libraries' output included."""
+    with path.open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())

@@ -1,37 +1,103 @@
-"""TODO."""
+"""Build a point: its model, the reference, the quantized model, and what the backend makes of it."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
+import dataclasses
 
-from trt_sweep.backends import base
-from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.models.model import Model
-
-
-@dataclass
-class BuildResult:
-    """What one build leaves to the points that are timed on it."""
-
-    point_id: str
-    model: Model
-    compiled: base.Compiled
-    error: Exception | None = None
-    phase: str = "model"
+from trt_sweep import backends
+from trt_sweep.backends.base import Backend, BuildContext, Compiled
+from trt_sweep.backends.tensorrt import engine
+from trt_sweep.config.point import PointConfig
+from trt_sweep.errors import Refused, Unsupported
+from trt_sweep.machine import locks
+from trt_sweep.measure import memory
+from trt_sweep.models.model import Model, float32_mode
+from trt_sweep.points.failure import without_traceback
+from trt_sweep.points.prepared import PreparedModel
+from trt_sweep.points.state import BuildResult, PointState
 
 
-def _bare(error: Exception) -> Exception:
-    """A copy without the traceback, whose frames would keep what they hold on the GPU."""
-    bare = copy.copy(error)
-    bare.__cause__ = bare.__context__ = None
-    return bare.with_traceback(None)
-
-
-def engine_key(config: SweepConfig, compiled: base.Compiled) -> str | None:
-    """Names the engine that a point leads to, and how it is run; None where it is to be built in any case."""
+def engine_key(config: PointConfig, compiled: Compiled, reuse: bool) -> str | None:
+    """Return a name for the engine that a point leads to and how it runs; None where it is to be built in any case."""
     partition_id = compiled.partition.partition_id
-    alone = not config.reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
+    alone = not reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
     if partition_id is None or alone:
         return None
     return config.engine_key(partition_id, compiled.ignored_axes)
+
+
+def require_possible(config: PointConfig, device_type: str) -> None:
+    """Raise Unsupported for what a point asks of a device that cannot do it."""
+    backend = backends.get(config.backend)
+    if config.dryrun and not backend.TENSORRT:
+        raise Unsupported(
+            f"dryrun=true plans TensorRT engines, and backend={config.backend} has none: drop one of the two"
+        )
+    if device_type != "cpu" or config.dryrun:
+        return
+    if config.precision == "tf32":
+        raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
+    if config.cuda_graphs:
+        raise Unsupported("cuda_graphs=true: CUDA graphs need a GPU")
+    if config.measure.cold_cache:
+        raise Unsupported("measure.cold_cache=true flushes the L2 cache of a GPU; there is none here")
+
+
+def build(state: PointState, context: BuildContext, source: PreparedModel) -> BuildResult:
+    """Build a point once, or plan it in a dry run, and note in `state` how far that came.
+
+    A failure of the backend stands in the result. Raises what goes wrong before.
+    """
+    config, device = context.config, context.device
+    backend = backends.get(config.backend)
+    at_any_size = ("refused", config.unsized.build_id)
+    if (refused := context.shared.get(at_any_size)) is not None and not config.dynamic:
+        state.phase = "build"
+        raise Unsupported(f"{refused} (at another batch size; not tried again at this one)")
+    context.phase("model")
+    model = source.model()
+    context.phase("reference")
+    if config.dryrun and not config.quantized:
+        model()
+    else:
+        source.reference(state.phase)  # a reference that proves nothing is worth no build
+    if config.quantized:
+        context.phase("quantization")
+        model, state.quantization = source.quantized(state.phase)
+    state.phase = "partition" if config.dryrun else "build"  # until the backend says more
+    if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
+        with locks.building(device, context.phase, state.phase):
+            engine.set_up(device)
+    error: Exception | None = None
+    try:
+        with float32_mode(config.precision):
+            state.compiled = backend.plan(model, context) if config.dryrun else _compiled(backend, model, context)
+    except Exception as failure:
+        if isinstance(failure, Refused) and not config.dynamic:  # a range may be what it refuses
+            context.shared.put(at_any_size, str(failure))
+        error = failure
+    return BuildResult(config.point_id, model, state.compiled, error, state.phase)
+
+
+def _compiled(backend: Backend, model: Model, context: BuildContext) -> Compiled:
+    held = memory.Build(context.device)
+    with held.charged():
+        compiled = backend.compile(model, context)
+    # One that was built for another point brings what it holds along.
+    return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
+
+
+def reuse(state: PointState, builds: list[BuildResult]) -> None:
+    """Take over what an earlier point of the same build has built; raise the error that its build ended with."""
+    first = builds[0]
+    made = dataclasses.replace(first.compiled.build, build_s=None, engine_reused_from=first.point_id)
+    state.compiled = dataclasses.replace(first.compiled, build=made)
+    for built in builds:
+        if built.error is not None:
+            state.phase = built.phase
+            raise built.error
+
+
+def bare(built: BuildResult) -> BuildResult:
+    """Return the result as it may be kept: with its error, and without what the error's frames hold."""
+    return built if built.error is None else dataclasses.replace(built, error=without_traceback(built.error))

@@ -12,7 +12,7 @@ import torch
 
 from trt_sweep import backends
 from trt_sweep.backends.base import Compiled, Running
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory
 from trt_sweep.measure.timer import Timer
@@ -38,7 +38,7 @@ class FirstCalls:
 
 def make(
     compiled: Compiled,
-    config: SweepConfig,
+    config: PointConfig,
     device: torch.device,
     reference: Any,
     *,
@@ -79,3 +79,25 @@ def make(
             value = evaluation.run(evaluation.Batched(bind, config), config, device)
         found = dataclasses.replace(found, evaluation=value, evaluation_name=evaluation.name(config))
     return FirstCalls(timer, took_ms, found, None if taken is None or keeps is None else keeps + taken)
+
+
+def worst(found: list[FirstCalls], spread: float) -> tuple[columns.Accuracy, columns.Memory]:
+    """Return the accuracy of the worst build, and the memory of the largest.
+
+    `spread` is how far other inputs move the reference. The memory is null where that of one build is not told.
+    """
+    # NaN is worse than any number.
+    least = max((each.accuracy for each in found), key=lambda item: (not item.finite, item.rel_l2_error))
+    known = [each.peak_bytes for each in found if each.peak_bytes is not None]
+    peak = max(known) if len(known) == len(found) else None
+    return dataclasses.replace(least, reference_spread=spread), columns.Memory(peak_gpu_bytes=peak)
+
+
+def why_inaccurate(accuracy: columns.Accuracy, config: PointConfig) -> str:
+    """Return the reason of a row that is inaccurate."""
+    if not accuracy.finite:
+        return "the output is not finite although the FP32 reference is"
+    return (
+        f"relative L2 error {accuracy.rel_l2_error:.2g} against the FP32 reference is above "
+        f"accuracy.rel_l2.{config.precision}={config.accuracy.rel_l2[config.precision]}"
+    )

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.utils import _pytree as pytree
 
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models.inputs import pieces
 from trt_sweep.models.model import Inputs
@@ -24,7 +24,7 @@ class Batched:
     with the samples first.
     """
 
-    def __init__(self, bind: Callable[[Inputs], Callable[[], Any]], config: SweepConfig) -> None:
+    def __init__(self, bind: Callable[[Inputs], Callable[[], Any]], config: PointConfig) -> None:
         self._bind, self._config = bind, config.timed
 
     def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> Any:
@@ -47,13 +47,13 @@ def _kept(number: int, tensor: torch.Tensor) -> torch.Tensor:
     return tensor[:number].clone()
 
 
-def name(config: SweepConfig) -> str | None:
+def name(config: PointConfig) -> str | None:
     """The column `evaluation_name`."""
     evaluate = config.accuracy.evaluate
     return str(evaluate["_target_"]) if evaluate else None
 
 
-def run(model: Callable[..., Any], config: SweepConfig, device: torch.device) -> float | None:
+def run(model: Callable[..., Any], config: PointConfig, device: torch.device) -> float | None:
     """`accuracy.evaluate` of a callable model on `device`; None where none is asked for.
 
     Raises SweepError where the function cannot be found or fails, or gives anything but a number.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from trt_sweep import backends
 from trt_sweep.config.groups import QuantizationConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
@@ -21,7 +23,7 @@ from trt_sweep.results.columns import Axes
 from trt_sweep.results.record import BASELINE
 
 
-def plan(configs: dict[int, SweepConfig]) -> Plan:
+def plan(configs: Mapping[int, PointConfig], options: SweepOptions) -> Plan:
     """The points of these jobs in their order, each once, those of one build together, their eager baselines first.
 
     Raises SweepError, naming the job, where one cannot work.
@@ -33,45 +35,45 @@ def plan(configs: dict[int, SweepConfig]) -> Plan:
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
         for single in leads_to:
-            jobs = points.setdefault(single.point_id, point_of(single)).jobs
+            jobs = points.setdefault(single.point_id, point_of(single, options)).jobs
             if number not in jobs:
                 jobs.append(number)
     for point in points.values():
         point.merged.extend(_differences([configs[number] for number in point.jobs]))
     baselines: dict[str, Point] = {}
     for point in points.values():
-        for config in _baselines(point.config):
+        for config in _baselines(point.config) if options.baselines else ():
             if config.point_id not in points:
-                baselines.setdefault(config.point_id, point_of(config))
+                baselines.setdefault(config.point_id, point_of(config, options))
     everything = [*([point] for point in baselines.values()), *by_build(points.values())]
     devices = {None if point.config.dryrun else point.config.device for build in everything for point in build}
     environments = {name: versions.environment(resolve(name) if name else None) for name in devices}
     return Plan(everything, environments)
 
 
-def point_of(config: SweepConfig) -> Point:
+def point_of(config: PointConfig, options: SweepOptions) -> Point:
     """The point of an effective configuration."""
-    alone = config.dryrun or not config.reuse or config.measure.rebuilds > 1
+    alone = config.dryrun or not options.reuse or config.measure.rebuilds > 1
     return Point(config, axes=axes(config), stored=backends.get(config.backend).STORED and not alone)
 
 
-def _differences(configs: list[SweepConfig]) -> list[str]:
+def _differences(configs: list[PointConfig]) -> list[str]:
     first, *others = (config.to_dict() for config in configs)
     names = [name for name in first if any(other[name] != first[name] for other in others)]
     return [f"{name}.mode" if name in ("torchscript", "inductor") else name for name in names]
 
 
-def _baselines(config: SweepConfig) -> list[SweepConfig]:
+def _baselines(config: PointConfig) -> list[PointConfig]:
     """Eager in the precision of a point, the one beside quantized parts, and in FP32; none for one only planned."""
     plain = config.backend == BASELINE and not config.cuda_graphs and not config.quantized
-    if config.dryrun or plain or not config.baselines:
+    if config.dryrun or plain:
         return []
     at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False, quantization=QuantizationConfig())
     precisions = dict.fromkeys((config.base_precision, "fp32"))
     return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
 
 
-def effective(config: SweepConfig) -> list[SweepConfig]:
+def effective(config: PointConfig) -> list[PointConfig]:
     """The points that a configuration leads to here: defaults filled in, unused axes unset, the device resolved.
 
     One, or one for each size at which a dynamic dimension is timed. A TensorRT point without a GPU becomes a dry run.
@@ -80,7 +82,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     backend = backends.get(config.backend)
     check(config.model)
     config = quantization.effective(config)
-    fields = {item.name: item for item in dataclasses.fields(SweepConfig)}
+    fields = {item.name: item for item in dataclasses.fields(PointConfig)}
     unset: dict[str, Any] = {}
     for name in OPTIONAL_AXES - backend.AXES:
         factory = fields[name].default_factory
@@ -99,7 +101,7 @@ def effective(config: SweepConfig) -> list[SweepConfig]:
     return [config.at(size) for size in config.sizes]
 
 
-def axes(config: SweepConfig) -> dict[str, Any]:
+def axes(config: PointConfig) -> dict[str, Any]:
     """The columns that a configuration decides by itself, before anything has run."""
     timed = config.timed
     modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}

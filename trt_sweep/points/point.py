@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.results.columns import Environment, Partition, Timing
 from trt_sweep.results.record import Record
 
@@ -19,7 +19,7 @@ class Point:
     before anything runs; `stored` is whether its engines may be built ahead, and kept.
     """
 
-    config: SweepConfig
+    config: PointConfig
     jobs: list[int] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     axes: dict[str, Any] = field(default_factory=dict)
@@ -31,12 +31,12 @@ class Point:
         return self.config.point_id
 
     def no_profile(self, status: str, device: str | None, tensorrt: bool) -> str | None:
-        """Why profile=true finds nothing to look into once the point has this status; None where it does.
+        """Return why profile=true finds nothing to look into once the point has this status; None where it does.
 
-        None as well where nobody asked for it: no baseline is meant.
+        None as well for a baseline, for which nobody asked.
         """
         config = self.config
-        if not config.profile or not self.jobs or status == "interrupted":
+        if not self.jobs or status == "interrupted":
             return None
         if not tensorrt:
             return f"profile=true: backend={config.backend} has no engines"
@@ -64,6 +64,11 @@ class Plan:
 
     builds: list[list[Point]]
     environments: dict[str | None, Environment]
+
+    @property
+    def points(self) -> Iterator[Point]:
+        """Return all points, in the order of the builds."""
+        return (point for build in self.builds for point in build)
 
     def environment(self, point: Point) -> Environment:
         """The one that this point runs in."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
 from trt_sweep.models import factory, quantization
@@ -26,7 +26,7 @@ class PreparedModel:
     `enter` is told of the phase that an answer is wanted in, where that had to wait for the GPU.
     """
 
-    config: SweepConfig
+    config: PointConfig
     device: torch.device
     shared: ProcessCache
     enter: Callable[[str], None] = lambda phase: None

@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from trt_sweep import backends
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.tensorrt.layer_timers import LayerTimer, LayerTimes
-from trt_sweep.config.sweep import DETAILED
+from trt_sweep.config.point import DETAILED
 from trt_sweep.errors import Unsupported
 from trt_sweep.machine import locks
 from trt_sweep.measure import clocks

@@ -1,4 +1,4 @@
-"""Rows as the sweep changes them, without the process that timed the point; imports no torch."""
+"""Change rows without the process that timed the point. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from trt_sweep.results.record import RECORD, Record
 from trt_sweep.workers.protocol import WorkerLost
 
 
-def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, why: WorkerLost) -> Record:
-    """The row of a point that took its process down, with what it had written by then into `folder`."""
+def lost(
+    point: Point, folder: Path, sweep_id: str, environment: Environment, why: WorkerLost, *, profile: bool
+) -> Record:
+    """Return the row of a point that took its worker down, with what was known by then, written into `folder`.
+
+    `profile` says whether its engines were to be looked into.
+    """
     ends: dict[str, Any] = {"status": why.status, "phase": why.phase, "reason": why.reason, "final": True}
     ends |= vars(environment)
     try:
@@ -30,19 +35,20 @@ def lost(point: Point, folder: Path, sweep_id: str, environment: Environment, wh
             created_utc=store.now(),
             **vars(Axes(**point.axes)),
         )
-    return dataclasses.replace(known, **ends, profile_reason=point.no_profile(why.status, None, tensorrt=True))
+    no_profile = point.no_profile(why.status, None, tensorrt=True) if profile else None
+    return dataclasses.replace(known, **ends, profile_reason=no_profile)
 
 
-def unseen(point: Point, record: Record | None) -> bool:
-    """Whether a point was to be looked into (profile=true), and neither was nor has a word on why not."""
-    if not point.config.profile or record is None or record.status != "ok" or record.engines is None:
+def unseen(record: Record | None) -> bool:
+    """Return whether a row has engines that were not looked into, and no word on why not."""
+    if record is None or record.status != "ok" or record.engines is None:
         return False
     seen = (record.profile_engine_id, record.profile_reason, record.traced_span_ms)
     return (record.device or "").startswith("cuda") and all(value is None for value in seen)
 
 
 def agreed(rows: Mapping[str, Record], reports: Mapping[str, Report]) -> dict[str, Record]:
-    """The rows that must change for all ranked points to have one method of `gpu_ms`, as far as they can."""
+    """Return the rows that must change for all ranked points to have one method of `gpu_ms`, as far as they can."""
     found = {key: report.by_method for key, report in reports.items() if report.by_method}
     # What an earlier batch of the sweep was measured by comes first, as its rows hold that alone.
     before = {row.gpu_ms_method for key, row in rows.items() if key not in found}

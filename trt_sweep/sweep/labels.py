@@ -1,15 +1,38 @@
-"""TODO."""
+"""Name points, and say in a few words what became of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
+from trt_sweep.points.point import Point
+from trt_sweep.results.axes import varied
 from trt_sweep.results.record import Record
 
+ALWAYS = ("model", "backend", "precision")
 
-def _count(number: int, noun: str) -> str:
+
+class Labels:
+    """Name the points of one sweep by what they differ in."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in points])
+        self._axes = [axis for axis in varied(axes) if axis not in (*ALWAYS, "device")]
+
+    def __call__(self, point: Point) -> str:
+        values = point.axes
+        swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
+        return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
+
+
+def count(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural where that is due."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _outcome(record: Record) -> str:
+def outcome(record: Record) -> str:
+    """Return what became of a point: its latency in ms, its partition, or why it failed."""
     if record.latency_ms is not None:
         interval = f"[{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
         return f"{record.status}  {record.latency_ms:.4g} ms {interval}"
@@ -17,5 +40,5 @@ def _outcome(record: Record) -> str:
         return "dryrun"
     if record.status == "dryrun":
         operators = f"{record.ops_supported}/{record.ops_total} operators"
-        return f"dryrun  {operators} in {_count(record.engines or 0, 'engine')} {record.engine_ops}"
+        return f"dryrun  {operators} in {count(record.engines or 0, 'engine')} {record.engine_ops}"
     return f"{record.status}  {record.reason}"

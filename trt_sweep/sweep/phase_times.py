@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where the time of a sweep goes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan
 from trt_sweep.results import store
@@ -21,14 +21,14 @@ COMMAND = "command.json"
 called_with: list[str] | None = None  # the command line; none in a job of another launcher
 
 
-def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Record]:
+def finished(folder: Path, plan: Plan, options: SweepOptions) -> dict[str, Record]:
     """The final records of these points by `point_id`, without those that are to be tried again.
 
     Raises SweepError where they were made by other code, with other versions or on another GPU, unless
     `allow_changed`.
     """
     found: dict[str, Record] = {}
-    for point in (point for build in plan.builds for point in build):
+    for point in plan.points:
         path = folder / "points" / point.id / RECORD
         if not path.exists():
             continue
@@ -37,9 +37,9 @@ def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Recor
         except (ValueError, TypeError, OSError) as error:
             print(f"{path} cannot be read ({error}): the point is done again", file=sys.stderr)
             continue
-        if record.final is False or record.status == "interrupted" or record.status in settings.retry:
+        if record.final is False or record.status == "interrupted" or record.status in options.retry:
             continue
-        changed = {} if settings.allow_changed else _changed(record, plan.environment(point))
+        changed = {} if options.allow_changed else _changed(record, plan.environment(point))
         if changed:
             raise SweepError(
                 f"resume={folder} is refused: {_words(changed)}; start a new sweep, or mix them with allow_changed=true"
@@ -50,7 +50,7 @@ def finished(folder: Path, plan: Plan, settings: SweepConfig) -> dict[str, Recor
 
 def require_alike(known: Iterable[Record], plan: Plan) -> None:
     """Raise SweepError where the plan lacks one of these points, or would run it on another GPU or other versions."""
-    points = {point.id: point for build in plan.builds for point in build}
+    points = {point.id: point for point in plan.points}
     for record in known:
         if record.point_id not in points:
             raise SweepError(f"the configuration of point {record.point_id} leads to another point here")
@@ -86,9 +86,9 @@ def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object
     }
 
 
-def keep_command(folder: Path, settings: SweepConfig) -> None:
+def keep_command(folder: Path, options: SweepOptions) -> None:
     """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
-    if settings.resume is None and called_with is not None:
+    if options.resume is None and called_with is not None:
         _keep(folder)
 
 

@@ -1,5 +1,201 @@
-"""TODO."""
+"""Build as many points as the memory holds, and time them in turn (A B C, A B C), so that a drift meets all of them."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable
+
+from trt_sweep.errors import SweepError
+from trt_sweep.points.phases import HARNESS
+from trt_sweep.points.point import Point, Report, by_build
+from trt_sweep.sweep.interrupts import Interrupts
+from trt_sweep.sweep.labels import Labels, count, outcome
+from trt_sweep.sweep.phase_times import PhaseTimes
+from trt_sweep.sweep.process import SweepWorker
+from trt_sweep.sweep.progress import Progress
+from trt_sweep.sweep.records import SweepRecords
+from trt_sweep.workers.ahead import BuildAheadPool
+from trt_sweep.workers.client import WorkerClient
+from trt_sweep.workers.protocol import WorkerLost
+
+Build = list[Point]
 MISHAPS = 3  # in a row, after which it is no use to go on
+
+
+class Rounds:
+    """Take builds in hand, as many as there is room for, and time their points round after round.
+
+    A worker that is lost takes the builds in hand with it: they are made again, apart from points not yet tried.
+    `ahead` builds what is to come; `over` says that no sweep will follow in this process.
+    """
+
+    def __init__(
+        self,
+        worker: SweepWorker,
+        records: SweepRecords,
+        labels: Labels,
+        progress: Progress,
+        *,
+        phase_times: PhaseTimes,
+        interrupts: Interrupts,
+        ahead: BuildAheadPool | None,
+        over: bool,
+    ) -> None:
+        self._worker, self._records, self._label, self._progress = worker, records, labels, progress
+        self._phase_times, self._interrupts, self._ahead, self._over = phase_times, interrupts, ahead, over
+        self._fresh, self._lost = deque[Build](), deque[Build]()
+        self._beside: list[int] = []
+        self._at_work: Point | None = None
+        self._mishaps = 0
+
+    def run(self, builds: list[Build]) -> None:
+        """Time all points of these builds, until they are done or an interrupt came."""
+        self._fresh.extend(builds)
+        while (self._fresh or self._lost) and not self._interrupts.signal:
+            self._group(self._lost or self._fresh)
+
+    def _group(self, queue: deque[Build]) -> None:
+        """Take builds from the queue for as long as there is room for them, and time them in rounds."""
+        held: list[Point] = []
+        alone: list[Point] = []
+        try:
+            worker = self._worker.ready()
+            fit = self._fill(worker, queue, held, alone) and self._time(worker, held) and self._profile(worker, held)
+        except WorkerLost as mishap:  # between points, so that none is to blame
+            fit, self._mishaps = False, self._mishaps + 1
+            if self._mishaps == MISHAPS:
+                raise SweepError(f"the process for the points is lost again and again: {mishap.reason}") from mishap
+        else:
+            self._mishaps = 0
+        done = not (alone or self._lost or self._fresh) and self._over
+        if done or not fit or alone or self._worker.full or not self._worker.empty():
+            self._replace()
+        # The point that took the process down is final; were it not, it would do so again.
+        again = [p for p in held if not fit and not self._records.final(p) and p is not self._at_work] + alone
+        if again:
+            self._lost.extend(by_build(again))
+            why = "their process is gone" if not fit else "memory ran out beside others"
+            self._progress.say(f"{count(len(again), 'point')} to be built again: {why}")
+            self._progress.add([point.config.backend for point in again])
+
+    def _fill(self, worker: WorkerClient, queue: deque[Build], held: list[Point], alone: list[Point]) -> bool:
+        """Start builds while there is room, and note in `held` which points are to be timed again.
+
+        Where memory runs out while other builds are in hand, the point is noted in `alone`, to be tried without them.
+        """
+        opened = 0
+        while queue and not self._worker.full and not self._interrupts.signal:
+            if opened and not worker.has_room(queue[0][0].config.device):
+                break
+            if self._ahead is not None:
+                # Not the first, which is about to be built in any case.
+                self._ahead.offer(itertools.islice(queue, 1, self._ahead.lead))
+            worker.open(queue[0])
+            opened += 1
+            build = queue.popleft()
+            for index, point in enumerate(build):
+                if self._interrupts.signal:
+                    return True
+                fit = self._start(worker, point)
+                record = self._records[point]
+                worker.builds += record.engine_reused_from is None
+                if record.status == "ok":
+                    held.append(point)
+                if not fit:
+                    if build[index + 1 :]:
+                        self._fresh.appendleft(build[index + 1 :])
+                    return False
+                if record.status == "out_of_memory" and opened > 1:
+                    alone.append(point)
+            if alone:
+                break
+        return True
+
+    def _start(self, worker: WorkerClient, point: Point) -> bool:
+        self._progress.begin(self._label(point), point.config.backend)
+        if self._ahead is not None:
+            self.hear("waiting for its engines")
+            self._ahead.wait(point)
+        fit = self._step(worker, point, functools.partial(worker.start, point.id))
+        self._progress.end(outcome(self._records[point]))
+        return fit
+
+    def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
+        """Time the points in hand in turn, for all rounds after their first."""
+        most = max(map(self._rounds, held), default=1)
+        for number in range(1, most):
+            due = [point for point in held if self._rounds(point) > number]
+            self._progress.expect(sum(self._rounds(point) - number for point in due))
+            for point in due:
+                if self._interrupts.signal:
+                    return True
+                self._progress.again(self._label(point), number + 1, self._rounds(point))
+                if not self._step(worker, point, functools.partial(worker.again, point.id)):
+                    return False
+        if most > 1:
+            self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
+        return True
+
+    def _rounds(self, point: Point) -> int:
+        return self._records.report(point).rounds
+
+    def _profile(self, worker: WorkerClient, held: list[Point]) -> bool:
+        """Look into the engines of the points that ask for it, when nothing is to be timed any more."""
+        for point in held:
+            if self._interrupts.signal or not self._records.report(point).to_profile:
+                continue
+            self._progress.inside(self._label(point))
+            if not self._step(worker, point, functools.partial(worker.profile, point.id), profiles=True):
+                return False
+        return True
+
+    def look(self) -> None:
+        """Look into the engines of points that were timed, and not looked into when they were in hand."""
+        for build in by_build(self._records.unseen()):
+            try:
+                worker = self._worker.ready()
+                worker.open(build)
+            except WorkerLost:
+                self._replace()
+                continue
+            worker.builds += 1
+            for point in build:
+                if self._interrupts.signal:
+                    return
+                self._progress.inside(self._label(point))
+                look = functools.partial(worker.look, point.id, self._records[point])
+                if not self._step(worker, point, look, profiles=True):
+                    self._replace()
+                    break
+            else:
+                if self._worker.full or not self._worker.empty():
+                    self._replace()
+
+    def _step(self, worker: WorkerClient, point: Point, step: Callable[[], Report], *, profiles: bool = False) -> bool:
+        """Take a step with a point and keep its record; return whether the worker can go on."""
+        self._at_work = point
+        if self._ahead is not None and self._ahead.pids != self._beside:
+            self._beside = self._ahead.pids
+            worker.beside(self._beside)
+        try:
+            self._records.keep(step())
+        except WorkerLost as why:
+            lost = self._records.profile_lost if profiles else self._records.lost
+            lost(point, why)
+        self._phase_times.enter(HARNESS)
+        if self._ahead is not None:
+            self._ahead.hear("")
+        return self._records.report(point).fit
+
+    def hear(self, phase: str) -> None:
+        """Pass on which phase a point has come to."""
+        self._phase_times.enter(phase)
+        if self._ahead is not None:
+            self._ahead.hear(phase)
+        self._progress.phase(phase)
+
+    def _replace(self) -> None:
+        self._worker.replace()
+        self._beside = []

@@ -1,4 +1,4 @@
-"""Processes that build engines before the point is timed: they leave them in the store and stand still meanwhile."""
+"""Build engines before their points are timed, in processes that stand still while something is timed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, write_paused
 from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
-from trt_sweep.points.phases import QUIET
+from trt_sweep.points import phases
 from trt_sweep.points.point import Point
 from trt_sweep.workers.child import WorkerProcess
 from trt_sweep.workers.protocol import WorkerLost
@@ -23,15 +24,18 @@ NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it 
 
 
 class BuildAheadPool:
-    """`workers` processes that build for a sweep in this folder, in this environment.
+    """Processes, `build_workers` of them, that build for a sweep in this folder, in this environment.
 
     What goes wrong in one of them is of no account: the process that times the point builds it again, and meets it too.
     `say` hears of a process that is lost.
     """
 
-    def __init__(self, workers: int, folder: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, options: SweepOptions, environment: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        workers = options.build_workers
         self.lead = LEAD * workers
-        self._folder, self._environment, self._say = folder, environment, say
+        self._folder, self._options, self._environment, self._say = folder, options, environment, say
         self._pool = ThreadPoolExecutor(workers, "build")
         self._mine = threading.local()
         self._builds: dict[str, Future[None]] = {}
@@ -61,7 +65,7 @@ class BuildAheadPool:
 
         Not where nobody has begun with them: the one who waits is free to do so.
         """
-        key, limits = point.config.build_id, point.config.limits
+        key, limits = point.config.build_id, self._options.limits
         if key not in self._builds or self._builds[key].cancel():
             return
         known = limits.export_s is not None and limits.build_s is not None
@@ -76,7 +80,7 @@ class BuildAheadPool:
         """What the process that times is doing; "" for nothing."""
         now = time.monotonic()
         with self._lock:
-            if (self._stopped is not None) == (phase in QUIET):
+            if (self._stopped is not None) == phases.quiet(phase):
                 return
             if self._stopped is None:
                 self._stopped = now
@@ -100,7 +104,7 @@ class BuildAheadPool:
     def _build(self, key: str, point: Point) -> None:
         try:
             child = self._child(key)
-            child.call("build_ahead", point, limits=NO_LIMITS)
+            child.build_ahead(point, NO_LIMITS)
         except (WorkerLost, SweepError, OSError) as error:
             if not self._ended:
                 self._say(f"building ahead: {error}")
@@ -118,7 +122,9 @@ class BuildAheadPool:
                     raise SweepError("the sweep is over")
                 if child is not None:
                     self._children.remove(child)
-                child = self._mine.child = WorkerProcess(self._folder, lambda phase: None, self._environment)
+                child = self._mine.child = WorkerProcess(
+                    self._folder, self._options, lambda phase: None, lambda record: None, self._environment
+                )
                 self._children.append(child)
                 if self._stopped is not None:
                     child.signal(signal.SIGSTOP)

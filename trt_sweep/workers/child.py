@@ -1,4 +1,4 @@
-"""TODO."""
+"""A worker in a process of its own, and what is left to say when that is gone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.output import LOG
+from trt_sweep.workers.client import WorkerClient
 from trt_sweep.workers.limits import Limits
-from trt_sweep.workers.postmortem import _death, _killed_for_memory, _last_words, _size
-from trt_sweep.workers.protocol import OnPhase, WorkerLost
-from trt_sweep.workers.spawn import ImportingProcess, _prepared
+from trt_sweep.workers.postmortem import death, killed_for_memory, last_words, size
+from trt_sweep.workers.protocol import OnPhase, OnRecord, WorkerLost
+from trt_sweep.workers.spawn import ImportingProcess, prepared
 
 MOVE_S = 10.0  # for it to answer that one
 
@@ -26,35 +28,51 @@ MOVE_S = 10.0  # for it to answer that one
 GRACE_S = 2.0  # between asking a process to end and making it
 
 
-class WorkerProcess:
-    """A process in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
+class WorkerProcess(WorkerClient):
+    """A worker in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
-    def __init__(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> None:
-        self.environment, self.builds = environment, 0
+    def __init__(
+        self,
+        folder: Path,
+        options: SweepOptions,
+        on_phase: OnPhase,
+        on_record: OnRecord,
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(folder, options)
+        self.environment = environment
         self._given = _given(environment)
-        self._works_for(folder, hear)
-        begun = _prepared.pop() if _prepared else ImportingProcess()
+        self._works_for(folder, options, on_phase, on_record)
+        begun = prepared.pop() if prepared else ImportingProcess()
         self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
         self._said = begun.said
         with contextlib.suppress(ConnectionError):  # `ready` tells more
             # Since it began, Hydra may have gone elsewhere and set variables.
-            self._connection.send((folder, *self._given))
+            self._connection.send((folder, options, *self._given))
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
 
-    def _works_for(self, folder: Path, hear: OnPhase) -> None:
-        self._hear, self._log = hear, folder / LOG
+    def _works_for(self, folder: Path, options: SweepOptions, on_phase: OnPhase, on_record: OnRecord) -> None:
+        self.folder, self.options, self._log = folder, options, folder / LOG
+        self._on_phase, self._on_record = on_phase, on_record
         folder.mkdir(parents=True, exist_ok=True)
         self._log.touch()
 
-    def moves(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> bool:
+    def move(
+        self,
+        folder: Path,
+        options: SweepOptions,
+        on_phase: OnPhase,
+        on_record: OnRecord,
+        environment: Mapping[str, str],
+    ) -> bool:
         """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
         moved = False
         try:
             if self._given == _given(environment):
-                self._works_for(folder, hear)
+                self._works_for(folder, options, on_phase, on_record)
                 with contextlib.suppress(WorkerLost):
-                    self.call("move", folder, limits=LimitsConfig(total_s=MOVE_S))
+                    self._ask("move", folder, options, limits=LimitsConfig(total_s=MOVE_S))
                     moved = True
         finally:
             if not moved:
@@ -72,12 +90,12 @@ class WorkerProcess:
 
     def ready(self) -> None:
         """Wait until it has started; raises SweepError where it does not."""
-        size = _size(self._log)
+        written = size(self._log)
         try:
             self._answer(Limits(None), None)
         except WorkerLost as lost:
             self._keep_said()
-            reason = lost.reason + _last_words(self._log, size)
+            reason = lost.reason + last_words(self._log, written)
             raise SweepError(f"the process for the points does not start: {reason}; see {self._log}") from lost
         self._keep_said()
 
@@ -93,13 +111,13 @@ class WorkerProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, number)
 
-    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+    def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         with contextlib.suppress(BrokenPipeError):  # the answer tells more
             self._connection.send((method, arguments))
         return self._answer(Limits(limits), log)
 
     def _answer(self, clock: Limits, log: Path | None) -> Any:
-        before, size = _killed_for_memory(), _size(log)
+        before, written = killed_for_memory(), size(log)
         while True:
             try:
                 ready = wait([self._connection, self._gone], clock.left())
@@ -120,15 +138,22 @@ class WorkerProcess:
                     if kind == "failed":
                         self.end()
                         raise WorkerLost("crashed", clock.phase, content)
-                    clock.enter(content)
-                    self._hear(content)
+                    try:
+                        if kind == "record":
+                            self._on_record(content)
+                        else:
+                            clock.enter(content)
+                            self._on_phase(content)
+                    except BaseException:  # a full disk, say: what it answers next would be another call's answer
+                        self.end()
+                        raise
                     continue
             if not ready:
                 self.end()
                 raise WorkerLost("timeout", clock.phase, clock.reason())
             code = self._end()
-            status = "out_of_memory" if code == -signal.SIGKILL and _killed_for_memory() > before else "crashed"
-            raise WorkerLost(status, clock.phase, _death(code) + _last_words(log, size))
+            status = "out_of_memory" if code == -signal.SIGKILL and killed_for_memory() > before else "crashed"
+            raise WorkerLost(status, clock.phase, death(code) + last_words(log, written))
 
     def end(self) -> None:
         self._end()

@@ -1,4 +1,4 @@
-"""Where a sweep's points run: in a child process that may be lost, or in this one."""
+"""Start the worker that a sweep's points run in: a process that may be lost, or this one."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.workers.child import WorkerProcess
-from trt_sweep.workers.protocol import OnPhase, WorkerHost
+from trt_sweep.workers.client import WorkerClient
+from trt_sweep.workers.protocol import OnPhase, OnRecord
 
 
-class InProcess:
-    """This process: nothing protects it, and no limit holds."""
+class InProcess(WorkerClient):
+    """A worker in this process: nothing protects it, and no limit holds."""
 
-    def __init__(self, folder: Path, hear: OnPhase, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: SweepOptions,
+        on_phase: OnPhase,
+        on_record: OnRecord,
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(folder, options)
         os.environ.update(environment)  # before CUDA looks
-        self.builds = 0
         from trt_sweep.workers.worker import Worker
 
-        self._worker = Worker(folder, hear)
+        self._worker = Worker(folder, options, on_phase, on_record)
 
-    def call(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+    def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         return getattr(self._worker, method)(*arguments)
 
     def end(self) -> None:
@@ -33,20 +42,27 @@ class InProcess:
 
 
 def start(
-    mode: str, folder: Path, hear: OnPhase, environment: Mapping[str, str], kept: WorkerProcess | None = None
-) -> WorkerHost:
-    """A process for points, ready to be called, with this environment on top of ours.
+    folder: Path,
+    options: SweepOptions,
+    on_phase: OnPhase,
+    on_record: OnRecord,
+    environment: Mapping[str, str],
+    *,
+    standby: WorkerProcess | None = None,
+) -> WorkerClient:
+    """Return a worker that is ready, with this environment on top of ours.
 
-    It is the `kept` one, or else that one is ended. Raises SweepError where none comes up.
+    It is the one on `standby`, or else that one is ended. Raises SweepError where none comes up.
     """
-    if kept is not None:
-        if mode == "worker" and kept.moves(folder, hear, environment):
-            return kept
-        kept.end()
+    mode = options.isolation.mode
+    if standby is not None:
+        if mode == "worker" and standby.move(folder, options, on_phase, on_record, environment):
+            return standby
+        standby.end()
     if mode == "none":
-        return InProcess(folder, hear, environment)
+        return InProcess(folder, options, on_phase, on_record, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
-    child = WorkerProcess(folder, hear, environment)
-    child.ready()
-    return child
+    process = WorkerProcess(folder, options, on_phase, on_record, environment)
+    process.ready()
+    return process

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Find out what a process died of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 
-def _death(code: int) -> str:
+def death(code: int) -> str:
+    """Return in words how a process ended, from its exit code; a negative one is a signal."""
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"the process was killed by {signal.Signals(-code).name}"
@@ -15,20 +16,21 @@ def _death(code: int) -> str:
     return f"the process ended with exit code {code}"
 
 
-def _size(log: Path | None) -> int:
+def size(log: Path | None) -> int:
+    """Return the bytes in a log file; 0 without one."""
     try:
         return log.stat().st_size if log else 0
     except OSError:
         return 0
 
 
-def _last_words(log: Path | None, start: int, lines: int = 3) -> str:
-    """The end of what a process wrote from `start` on, on one line."""
+def last_words(log: Path | None, start: int, lines: int = 3) -> str:
+    """Return the end of what a process wrote from byte `start` on, on one line."""
     if log is None:
         return ""
     try:
         with log.open("rb") as file:
-            file.seek(max(start, _size(log) - 64_000))
+            file.seek(max(start, size(log) - 64_000))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
@@ -39,8 +41,8 @@ def _last_words(log: Path | None, start: int, lines: int = 3) -> str:
     return f"; its last words: {' / '.join(last)[:300]}" if last else ""
 
 
-def _killed_for_memory() -> int:
-    """How many processes the kernel has killed because memory ran out."""
+def killed_for_memory() -> int:
+    """Return how many processes the kernel has killed since it started because memory ran out."""
     try:
         counters = Path("/proc/vmstat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Be the process that points run in: take calls from a pipe until it ends."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import traceback
 from multiprocessing.connection import Connection
 
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.machine.output import _write_to
+from trt_sweep.machine.output import LOG, write_to
 from trt_sweep.workers.worker import Worker
 
 
 def serve(descriptor: int) -> None:
-    """Be the child process, until the connection ends.
+    """Serve a `WorkerProcess` until the connection ends.
 
-    First comes whose it is: the folder of the sweep, the working folder, `sys.path`, and the environment. Each (method,
-    arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by ("failed",
-    text); until then ("phase", name) says what goes on.
+    First comes whose it is: the sweep's folder and options, the working folder, `sys.path`, and the environment. Each
+    (method, arguments) is answered by ("done", result), by ("error", exception) for what the user can mend, or by
+    ("failed", text). Until then ("phase", name) says what goes on, and ("record", record) is to be written.
     """
     connection, own = Connection(descriptor), os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what an interrupt means
     try:
-        folder, place, sys.path[:], environment = connection.recv()
+        folder, options, place, sys.path[:], environment = connection.recv()
     except EOFError:  # nobody's
         return
     os.chdir(place)
     os.environ.update(environment)  # before CUDA looks
-    _write_to(folder)
+    write_to(folder / LOG)
     faulthandler.enable()
 
     def send(kind: str, content: object) -> None:
@@ -37,7 +37,7 @@ def serve(descriptor: int) -> None:
             os._exit(1)  # a model has forked, and the copy came back here
         connection.send((kind, content))
 
-    worker = Worker(folder, lambda phase: send("phase", phase))
+    worker = Worker(folder, options, lambda phase: send("phase", phase), lambda record: send("record", record))
     send("done", None)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Start processes that import what points need before it is known whose they are."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class ImportingProcess:
         self.said.close()
 
 
-_prepared: list[ImportingProcess] = []
+prepared: list[ImportingProcess] = []
 
 
 def prepare() -> None:
     """Begin to import for the next `WorkerProcess`, while this process finds out what it is to do."""
     if hasattr(os, "pidfd_open"):
-        _prepared.append(ImportingProcess())
+        prepared.append(ImportingProcess())
 
 
-def prepared_since() -> float:
+def started_at() -> float:
     """When all began, in seconds of `time.monotonic`: with this process, where it has prepared another, or else now."""
-    age_s = time.time() - psutil.Process().create_time() if _prepared else 0.0
+    age_s = time.time() - psutil.Process().create_time() if prepared else 0.0
     return time.monotonic() - age_s

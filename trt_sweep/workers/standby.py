@@ -1,4 +1,4 @@
-"""TODO."""
+"""Keep a worker for a while that the next sweep of this process may take over."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from collections.abc import Sequence
 
 from trt_sweep.workers.child import WorkerProcess
-from trt_sweep.workers.spawn import _prepared
+from trt_sweep.workers.spawn import prepared
 
 KEPT_S = 10.0  # that a process waits for another sweep of its parent
 
 
 class StandbyWorker:
-    """A process that has let go of its points, left to the next sweep of this one, and the claim on the GPU it is on.
+    """A worker that has let go of its points, and the claim on the GPU that it is on.
 
-    It ends where nobody has come for it after KEPT_S.
+    It ends where no sweep has come for it after `KEPT_S`.
     """
 
     def __init__(self, child: WorkerProcess, claim: contextlib.ExitStack) -> None:
@@ -66,7 +66,7 @@ def take() -> StandbyWorker | None:
 
 def end_idle() -> None:
     """End what nobody has come for."""
-    while _prepared:
-        _prepared.pop().end()
+    while prepared:
+        prepared.pop().end()
     while (kept := take()) is not None:
         kept.end()

@@ -1,11 +1,11 @@
-"""The process that points run in: it keeps their builds, does as it is told, and says which phase it is in."""
+"""Run points: keep their builds, do as a sweep asks, and say which phase it is in."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,40 +15,47 @@ from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.backends.torchtrt import loading
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices, nvml
-from trt_sweep.machine.output import LOG, _write_to, captured
+from trt_sweep.machine.output import LOG, captured, write_to
 from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import plan
 from trt_sweep.points.build import engine_key
+from trt_sweep.points.group import BuildGroup
 from trt_sweep.points.point import Plan, Point, Preview, Report
 from trt_sweep.points.prepared import PreparedModel
-from trt_sweep.points.run import BuildGroup, PointRun
+from trt_sweep.points.run import PointRun
+from trt_sweep.points.state import GroupContext
 from trt_sweep.results.record import Record
+from trt_sweep.workers.protocol import OnPhase, OnRecord
 
 LEAK_BYTES = 1 << 30  # of the GPU's memory; what libraries keep for themselves stays below
 
 
 class Worker:
-    """The points of one sweep, as far as they are in hand. `hear` is told of each phase."""
+    """Hold the points of one sweep that are in hand. It has what `WorkerClient` asks for.
 
-    def __init__(self, folder: Path, hear: Callable[[str], None]) -> None:
-        self._folder, self._hear = folder, hear
+    `on_phase` is told of each phase; `on_record` is given each record, to be written.
+    """
+
+    def __init__(self, folder: Path, options: SweepOptions, on_phase: OnPhase, on_record: OnRecord) -> None:
+        self._folder, self._options, self._on_phase, self._on_record = folder, options, on_phase, on_record
         self._held = contextlib.ExitStack()
-        self._lines: dict[str, PointRun] = {}
+        self._runs: dict[str, PointRun] = {}
         self._last: PointRun | None = None
-        self._shared = ProcessCache()
+        self._cache = ProcessCache()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
         self._aside_for = "", ""
 
-    def plan(self, configs: dict[int, SweepConfig]) -> Plan:
-        """See `plan.plan`; raises SweepError."""
+    def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
+        """Return the points that these jobs lead to, see `plan.plan`; raises SweepError."""
         with captured(self._folder / LOG):
-            found = plan.plan(configs)
+            found = plan.plan(configs, self._options)
         self.prepare(found.builds)
         return found
 
@@ -69,10 +76,11 @@ class Worker:
         device = torch.device(build[0].config.device)
         with captured(self._folder / LOG):
             self._note_free(device)
-            store = self._store_of(build[0].config)
-            job = BuildGroup(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
-            self._held.enter_context(job)
-        self._lines |= {line.point.id: line for line in job.lines}
+            context = GroupContext(
+                self._folder.name, self._options, self._on_phase, self._on_record, self._cache, self._engine_store()
+            )
+            group = self._held.enter_context(BuildGroup(build, self._points, context))
+        self._runs |= {run.point.id: run for run in group.runs}
 
     def _note_free(self, device: torch.device) -> None:
         """What there is before anything is made; the first look makes the process's CUDA context."""
@@ -80,11 +88,11 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
                 self._free[device] = torch.cuda.mem_get_info(device)[0]
 
-    def move(self, folder: Path) -> None:
+    def move(self, folder: Path, options: SweepOptions) -> None:
         """Work for another sweep, once the last one's points are closed."""
-        self._folder, self._store = folder, None
+        self._folder, self._options, self._store = folder, options, None
         nvml.OURS.clear()
-        _write_to(folder)
+        write_to(folder / LOG)
 
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
@@ -108,27 +116,27 @@ class Worker:
                 planned = backend.plan(model, settings)
         except Exception as error:
             return Preview(config.build_id, reason=one_line(error))
-        return Preview(engine_key(config, planned) or config.build_id, planned.partition)
+        return Preview(engine_key(config, planned, self._options.reuse) or config.build_id, planned.partition)
 
     @contextlib.contextmanager
-    def aside(self, config: SweepConfig) -> Iterator[tuple[Model, base.BuildContext]]:
+    def aside(self, config: PointConfig) -> Iterator[tuple[Model, base.BuildContext]]:
         """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
         before_model, before_size = self._aside_for
         # What is shared is of one model; its programs for another batch size hold weights of their own.
         if before_model != of_model or (before_size != of_size and not devices.has_room(device)):
-            self._shared.clear()
+            self._cache.clear()
         self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             stack.enter_context(captured(folder / LOG))
-            store = dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED)
+            store = dataclasses.replace(self._engine_store(), paused=self._folder / PRIVATE / PAUSED)
             settings = base.BuildContext(
-                config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
+                config, device, folder, self._on_phase, lambda _: None, stack, self._cache, store=store
             )
-            model = PreparedModel(config, device, self._shared).model()
-            model, _ = quantization.prepared(model, config, device, self._shared)
+            model = PreparedModel(config, device, self._cache).model()
+            model, _ = quantization.prepared(model, config, device, self._cache)
             with torch.no_grad(), float32_mode(config.precision):
                 yield model, settings
 
@@ -139,28 +147,28 @@ class Worker:
 
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
-        line = self._last = self._lines[point_id]
-        with captured(line.folder / LOG):
-            return self._report(line, line.start())
+        run = self._last = self._runs[point_id]
+        with captured(run.folder / LOG):
+            return self._report(run, run.start())
 
     def again(self, point_id: str) -> Report:
         """Time a point for another round."""
-        line = self._lines[point_id]
-        line.interleaved, self._last = self._last is not line, line
-        with captured(line.folder / LOG):
-            return self._report(line, line.again())
+        run = self._runs[point_id]
+        run.state.interleaved, self._last = self._last is not run, run
+        with captured(run.folder / LOG):
+            return self._report(run, run.again())
 
     def profile(self, point_id: str) -> Report:
         """Look into the engines of a point that has been timed for the last time."""
-        line = self._lines[point_id]
-        with captured(line.folder / LOG):
-            return self._report(line, line.profile())
+        run = self._runs[point_id]
+        with captured(run.folder / LOG):
+            return self._report(run, run.profile())
 
     def look(self, point_id: str, record: Record) -> Report:
         """Look into the engines of a point that another process has timed."""
-        line = self._lines[point_id]
-        with captured(line.folder / LOG):
-            return self._report(line, line.look(record))
+        run = self._runs[point_id]
+        with captured(run.folder / LOG):
+            return self._report(run, run.look(record))
 
     def has_room(self, device: str) -> bool:
         """Whether another build may be kept beside those in hand."""
@@ -168,8 +176,8 @@ class Worker:
 
     def close(self) -> str | None:
         """Let go of all points; what speaks against taking more in hand, None where nothing does."""
-        self._lines.clear()
-        self._shared.clear()
+        self._runs.clear()
+        self._cache.clear()
         if self._store is not None and self._store.folder == self._folder / PRIVATE:
             for path in self._store.taken:
                 path.unlink(missing_ok=True)
@@ -190,17 +198,18 @@ class Worker:
             return one_line(error)
         return None
 
-    def _store_of(self, config: SweepConfig) -> Store:
+    def _engine_store(self) -> Store:
         if self._store is None:
-            private = self._folder / PRIVATE if config.build_workers else None
-            self._store = Store(Path(config.cache_dir).expanduser().absolute() if config.cache_dir else private)
+            kept = self._options.cache_dir
+            private = self._folder / PRIVATE if self._options.build_workers else None
+            self._store = Store(Path(kept).expanduser().absolute() if kept else private)
         return self._store
 
     def _points(self, point: Point) -> Path:
         return self._folder / "points" / point.id
 
-    def _report(self, line: PointRun, record: Record) -> Report:
-        report = line.report(record)
+    def _report(self, run: PointRun, record: Record) -> Report:
+        report = run.report(record)
         if not torch.cuda.is_initialized():
             return report
         try:

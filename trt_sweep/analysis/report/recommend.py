@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.analysis.report import pareto, text
-from trt_sweep.config import sweep
+from trt_sweep.config import options
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import DEFAULT_LEVEL, SET, UNSET
@@ -21,7 +21,7 @@ from trt_sweep.results.stats.ranks import rank_sets
 Row = dict[Hashable, Any]
 # Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
-OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in sweep.OBJECTIVES.items()}
+OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in options.OBJECTIVES.items()}
 
 
 @dataclass(frozen=True)

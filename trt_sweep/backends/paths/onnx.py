@@ -25,7 +25,8 @@ from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
 from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.backends.torchtrt.building import describe
-from trt_sweep.config.sweep import NAMES, SweepConfig
+from trt_sweep.config.point import NAMES
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import tracing

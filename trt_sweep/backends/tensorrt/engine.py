@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from trt_sweep.backends.tensorrt.library import _logger, is_rtx, library
-from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
+from trt_sweep.config.point import SPECIALIZATION
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 
 

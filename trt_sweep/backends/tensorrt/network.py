@@ -8,7 +8,7 @@ from typing import Any
 
 from trt_sweep.backends.tensorrt.library import _logger, library, verbosity
 from trt_sweep.config.checks import Range
-from trt_sweep.config.sweep import NAMES
+from trt_sweep.config.point import NAMES
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trt_sweep.config.sweep import SPECIALIZATION
+from trt_sweep.config.point import SPECIALIZATION
 
 # Compilation arguments that belong to trt_sweep, and what to set instead.
 OURS = {

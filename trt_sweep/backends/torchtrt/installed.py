@@ -18,7 +18,8 @@ from typing import Any
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt.argument_values import _constant, _converted
 from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
-from trt_sweep.config.sweep import SPECIALIZATION, SweepConfig
+from trt_sweep.config.point import SPECIALIZATION
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine import versions
 

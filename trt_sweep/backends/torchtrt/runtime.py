@@ -12,7 +12,7 @@ import torch
 from trt_sweep.backends.base import Bind, BuildContext, Call, Running, binding
 from trt_sweep.backends.tensorrt import layer_timers
 from trt_sweep.backends.torchtrt import installed
-from trt_sweep.config import sweep
+from trt_sweep.config import point
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.inputs import inputs_over_range
@@ -41,8 +41,8 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
         return
     runtime = importlib.import_module("torch_tensorrt.runtime")
     config = settings.config
-    strategy = getattr(config, sweep.SPECIALIZATION)
-    chosen: dict[str, Any] = {} if strategy is None else {sweep.SPECIALIZATION: strategy}
+    strategy = getattr(config, point.SPECIALIZATION)
+    chosen: dict[str, Any] = {} if strategy is None else {point.SPECIALIZATION: strategy}
     path = settings.folder / "runtime_cache.bin"
     path.unlink(missing_ok=True)
 

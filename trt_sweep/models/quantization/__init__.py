@@ -25,7 +25,8 @@ from typing import Any, Protocol, cast
 import torch
 
 from trt_sweep.config.groups import QuantizationConfig
-from trt_sweep.config.sweep import AUTO, SweepConfig
+from trt_sweep.config.point import AUTO
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.cache import ProcessCache

@@ -20,7 +20,6 @@ def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[
     library = f"torch-tensorrt{'-rtx' * rtx} {versions.version('torch-tensorrt-rtx' if rtx else 'torch-tensorrt')}"
     raise Unsupported(
         f"quantization.method=tensorrt_int8_calibrator: {library} has no torch_tensorrt.ts.ptq "
-        f"(DataLoaderCalibrator), "
-        f"and TensorRT {versions.tensorrt_version()} builds strongly typed networks, in which a calibrator has no part; "
-        "use quantize nodes, quantization.method=modelopt_int8_default"
+        f"(DataLoaderCalibrator), and TensorRT {versions.tensorrt_version()} builds strongly typed "
+        "networks, in which a calibrator has no part; use quantize nodes, quantization.method=modelopt_int8_default"
     )

@@ -8,19 +8,19 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import needs_tensorrt, without_gpu
+from conftest import build_group, needs_tensorrt, without_gpu
 
 from trt_sweep import backends
 from trt_sweep.backends import base
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.points.run import BuildGroup
 from trt_sweep.results import store
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import RECORD, SAMPLES
@@ -40,8 +40,8 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    with BuildGroup([Point(config(min_block_size=5), [3])], "sweep", lambda _: tmp_path, heard.append) as run:
-        record = run.lines[0].start()
+    with build_group([Point(config(min_block_size=5), [3])], tmp_path, heard.append) as run:
+        record = run.runs[0].start()
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
     assert [phase for phase in heard if phase != "record"] == [
@@ -67,9 +67,9 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
 
     with (
         pytest.raises(KeyboardInterrupt),
-        BuildGroup([Point(config())], "sweep", lambda _: tmp_path, interrupt) as run,
+        build_group([Point(config())], tmp_path, interrupt) as run,
     ):
-        run.lines[0].start()
+        run.runs[0].start()
     assert store.read(tmp_path / RECORD).status == "interrupted"
 
 
@@ -90,8 +90,8 @@ def eager(**measure) -> SweepConfig:
 
 
 def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
-    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
-        (line,) = run.lines
+    with build_group([Point(eager(rounds=3))], tmp_path) as run:
+        (line,) = run.runs
         first = line.start()
         assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
         line.again()
@@ -107,12 +107,12 @@ def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
 def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tmp_path):
     found = {}
     for name, jobs in (("asked", [0]), ("baseline", [])):
-        point = Point(dataclasses.replace(eager(rounds=1), profile=True), jobs)
-        with BuildGroup([point], "sweep", lambda _, name=name: tmp_path / name) as run:
-            found[name] = run.lines[0].start()
+        point = Point(eager(rounds=1), jobs)
+        with build_group([point], tmp_path / name, options=SweepOptions(profile=True)) as run:
+            found[name] = run.runs[0].start()
     assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
     assert found["baseline"].profile_reason is None
-    assert not amend.unseen(point, found["asked"])
+    assert not amend.unseen(found["asked"])
     with pytest.raises(SweepError, match=r"holds no profile: profile=true: backend=eager has no engines"):
         profiles.load(tmp_path / "asked")
 
@@ -129,14 +129,14 @@ def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, mon
     ranged = dataclasses.replace(eager(), batch_size=[1, 4, 8], time_at=[4])
     shared, found = ProcessCache(), []
     for point in map(Point, (ranged, eager())):
-        with BuildGroup([point], "sweep", lambda made: tmp_path / made.id, shared=shared) as run:
-            found.append(run.lines[0].start().status)
+        with build_group([point], lambda made: tmp_path / made.id, cache=shared) as run:
+            found.append(run.runs[0].start().status)
     assert found == ["unsupported", "ok"]
 
 
 def test_builds_are_told_apart(tmp_path):
-    with BuildGroup([Point(eager(rounds=2, rebuilds=3))], "sweep", lambda _: tmp_path) as run:
-        (line,) = run.lines
+    with build_group([Point(eager(rounds=2, rebuilds=3))], tmp_path) as run:
+        (line,) = run.runs
         line.start()
         record = line.again()
     assert (record.builds, record.rounds) == (3, 2)
@@ -148,17 +148,15 @@ def test_builds_are_told_apart(tmp_path):
 
 
 def test_a_call_longer_than_its_time_has_one_round(tmp_path):
-    slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_job.Slow"})
-    with BuildGroup(
-        [Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], "s", lambda _: tmp_path
-    ) as run:
-        record = run.lines[0].start()
-        assert (record.status, record.samples, record.stopped_by, run.lines[0].rounds) == ("ok", 2, "max_s", 1)
+    slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_points_run.Slow"})
+    with build_group([Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], lambda _: tmp_path) as run:
+        record = run.runs[0].start()
+        assert (record.status, record.samples, record.stopped_by, run.runs[0].rounds) == ("ok", 2, "max_s", 1)
 
 
 def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
-    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path) as run:
-        (line,) = run.lines
+    with build_group([Point(eager(rounds=3))], tmp_path) as run:
+        (line,) = run.runs
         line.start()
 
         def broken() -> None:
@@ -178,10 +176,10 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         if heard.count("warmup") == 2:
             raise KeyboardInterrupt
 
-    with BuildGroup([Point(eager(rounds=3))], "sweep", lambda _: tmp_path, phase) as run:
-        first = run.lines[0].start()
+    with build_group([Point(eager(rounds=3))], tmp_path, phase) as run:
+        first = run.runs[0].start()
         with pytest.raises(KeyboardInterrupt):
-            run.lines[0].again()
+            run.runs[0].again()
     assert store.read(tmp_path / RECORD) == first and first.status == "ok"
 
 
@@ -199,7 +197,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     measure = MeasureConfig(warmup_s=0.0, min_s=0.0, max_s=0.1, min_samples=10, rounds=1)
     model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
     point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
-    with BuildGroup([point], "sweep", lambda _: tmp_path, lambda _: None) as run:
-        record = run.lines[0].start()
+    with build_group([point], tmp_path, lambda _: None) as run:
+        record = run.runs[0].start()
     assert record.status == "ok" and record.cudnn_benchmark is True
     assert record.latency_ms_ci_high / record.latency_ms > 1.28

@@ -1,0 +1,80 @@
+"""What a point has reached so far, and what the points of one build have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from trt_sweep.backends.base import Compiled
+from trt_sweep.backends.engine_store import Store
+from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.measure.health import Watch
+from trt_sweep.measure.measurement import Measurement
+from trt_sweep.models.cache import ProcessCache
+from trt_sweep.models.model import Model
+from trt_sweep.results.columns import Accuracy, Memory, Profile, Quantization
+from trt_sweep.results.record import Record
+
+
+@dataclass
+class BuildResult:
+    """Hold what one build leaves to the points that are timed on it; `error` is why it failed, if it did."""
+
+    point_id: str
+    model: Model
+    compiled: Compiled
+    error: Exception | None = None
+    phase: str = "model"
+
+
+@dataclass
+class PointState:
+    """Hold how far a point has come. Its record can be made of it at any time."""
+
+    phase: str = "model"
+    status: str = "interrupted"
+    reason: str | None = None
+    created_utc: str | None = None
+    device: torch.device | None = None
+    compiled: Compiled = field(default_factory=lambda: Compiled(None))
+    first_call: bool = True  # whether the build's first call is this point's
+    quantization: Quantization = field(default_factory=Quantization)
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    memory: Memory = field(default_factory=Memory)
+    measurement: Measurement | None = None
+    watches: list[Watch] = field(default_factory=list)
+    remeasured: int = 0
+    interleaved: bool | None = None
+    profile: Profile | None = None
+
+    def rounds(self, measure: MeasureConfig) -> int:
+        """Return how many rounds the point is to be timed in all: one where it is not ranked, or a call is slow."""
+        slow = self.measurement is not None and self.measurement.slow(measure.max_s)
+        return measure.rounds if self.status == "ok" and not slow else 1
+
+    def final(self, measure: MeasureConfig) -> bool:
+        """Return whether nothing more is to be timed."""
+        rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
+        return self.status != "interrupted" and (self.status != "ok" or rounds >= self.rounds(measure))
+
+
+@dataclass
+class GroupContext:
+    """Hold what the points of one build share.
+
+    `on_phase` hears what is being done, `on_record` takes each record as it stands. `cache` is what all builds of the
+    process have in common; engines are taken from `store`. `stack` undoes what the backends set up.
+    """
+
+    sweep_id: str
+    options: SweepOptions
+    on_phase: Callable[[str], None]
+    on_record: Callable[[Record], None]
+    cache: ProcessCache
+    store: Store
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    builds: list[BuildResult] = field(default_factory=list)

@@ -1,0 +1,79 @@
+"""Ask a worker for what it does, wherever it runs.
+
+Each method of `WorkerClient` stands for the method of `worker.Worker` that has its name and its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.config.point import PointConfig
+from trt_sweep.machine.output import LOG
+from trt_sweep.points.point import Plan, Point, Preview, Report
+from trt_sweep.results.record import Record
+
+
+class WorkerClient:
+    """Ask one worker. `builds` counts those that it was given.
+
+    A call returns the worker's result or raises what it raised; WorkerLost where it is gone.
+    """
+
+    def __init__(self, folder: Path, options: SweepOptions) -> None:
+        self.folder, self.options, self.builds = folder, options, 0
+
+    def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
+        found: Plan = self._ask("plan", configs)
+        return found
+
+    def prepare(self, builds: list[list[Point]]) -> None:
+        self._ask("prepare", builds)
+
+    def open(self, build: list[Point]) -> None:
+        self._ask("open", build)
+
+    def beside(self, pids: list[int]) -> None:
+        self._ask("beside", pids)
+
+    def preview(self, point: Point) -> Preview:
+        found: Preview = self._ask("preview", point)
+        return found
+
+    def build_ahead(self, point: Point, limits: LimitsConfig) -> None:
+        self._ask("build_ahead", point, limits=limits)
+
+    def start(self, point_id: str) -> Report:
+        return self._step("start", point_id)
+
+    def again(self, point_id: str) -> Report:
+        return self._step("again", point_id)
+
+    def profile(self, point_id: str) -> Report:
+        return self._step("profile", point_id)
+
+    def look(self, point_id: str, record: Record) -> Report:
+        return self._step("look", point_id, record)
+
+    def has_room(self, device: str) -> bool:
+        return bool(self._ask("has_room", device))
+
+    def close(self) -> str | None:
+        found: str | None = self._ask("close")
+        return found
+
+    def end(self) -> None:
+        """Leave nothing running, and nothing on the GPU."""
+        raise NotImplementedError
+
+    def _step(self, method: str, point_id: str, *more: Any) -> Report:
+        """Ask for a step of a point, within its limits; what it says in its log explains its death."""
+        log = self.folder / "points" / point_id / LOG
+        found: Report = self._ask(method, point_id, *more, limits=self.options.limits, log=log)
+        return found
+
+    def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
+        raise NotImplementedError
