@@ -1,4 +1,4 @@
-"""TODO."""
+"""Refuse values that are not allowed, each in one line that says what is."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _RANDOM = secrets.token_hex(2)
 
 
 def register_resolver() -> None:
-    """What conf/config.yaml names the folder of a sweep with."""
+    """Make known to Hydra what conf/config.yaml names the folder of a sweep with."""
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
 
 
@@ -36,7 +36,7 @@ def import_from(runtime: Any) -> None:
 
 
 def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
-    """One point, outside `python -m trt_sweep`: what these overrides make of the configuration.
+    """Return one point, outside `python -m trt_sweep`: what these overrides make of the configuration.
 
     Raises SweepError for a sweep, for a value that is not allowed and where `config_dir` is no folder, and Hydra's
     errors, see `explain`.

@@ -1,4 +1,4 @@
-"""The groups of settings that a point has beside its axes: model, measure, accuracy, and so on. Imports no torch."""
+"""The groups of settings beside the axes: measure, accuracy, limits, and so on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no
 
 @dataclass
 class MeasureConfig:
-    """How a point is timed.
+    """Say how a point is timed.
 
     Each of `rounds` windows begins with a warm-up, of at least `warmup_s` seconds and until calls have stopped changing
     or `warmup_max_s` is over. A window of a clock ends when the half-width of its median's 95 % confidence interval is
@@ -53,7 +53,7 @@ class MeasureConfig:
 
 @dataclass
 class AccuracyConfig:
-    """What counts as accurate, and what else is asked of the outputs.
+    """Say what counts as accurate, and what else is asked of the outputs.
 
     `rel_l2` is the largest relative L2 error against the FP32 eager reference, by precision. `evaluate` names a
     function of one's own (`_target_` and its arguments) that is called with the compiled model and the device and gives
@@ -82,7 +82,7 @@ class AccuracyConfig:
 
 @dataclass
 class QuantizationConfig:
-    """How a model comes to precision int8, fp8 or int4; not used in the others.
+    """Say how a model comes to precision int8, fp8 or int4; not used in the others.
 
     `method` is a file of `trt_sweep.models.quantization`. Methods that look at data are given `samples` of them: from
     `calibration`, which names (`_target_` and its arguments) an iterable of batches for the model (tensors, tuples or
@@ -102,7 +102,7 @@ class QuantizationConfig:
 
 @dataclass
 class TorchScriptConfig:
-    """How backend=torchscript and backend=jit come to a TorchScript module."""
+    """Say how backend=torchscript and backend=jit come to a TorchScript module."""
 
     mode: str = "trace"
 
@@ -112,7 +112,7 @@ class TorchScriptConfig:
 
 @dataclass
 class InductorConfig:
-    """torch.compile's mode, for backend=inductor and backend=aot_inductor."""
+    """Name torch.compile's mode, for backend=inductor and backend=aot_inductor."""
 
     mode: str = "default"
 
@@ -122,7 +122,7 @@ class InductorConfig:
 
 @dataclass
 class LimitsConfig:
-    """Seconds that a point may take, null for any time; they count once its process is ready.
+    """Limit the seconds that a point may take, null for any time; they count once its process is ready.
 
     `export_s` is for torch.export, tracing and the partition, `build_s` for the build, `timing_s` for each timed window
     with its warm-up, `total_s` for all of the point. Waiting for the GPU's lock does not count.
@@ -140,7 +140,7 @@ class LimitsConfig:
 
 @dataclass
 class IsolationConfig:
-    """Where points run: `mode` worker (a child process for many), job (one for each build) or none (this process).
+    """Say where points run: `mode` worker (a child process for many), job (one for each build) or none (this process).
 
     A worker is replaced after `max_jobs` builds, and earlier where it crashed, hung or kept memory.
     """

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Make the schema known to Hydra, and make checked dataclasses of what Hydra composed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def register() -> None:
 
 
 def quoted(text: str) -> str:
-    """Any text as a value of an override."""
+    """Return any text as a value of an override."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def from_hydra(composed: Any) -> SweepConfig:
-    """The composed configuration as checked dataclasses; raises SweepError for a value that is not allowed."""
+    """Return the composed configuration as checked dataclasses; raise SweepError for what is not allowed."""
     # A configuration replayed from a job's .hydra folder comes without the schema; elsewhere this changes nothing.
     composed = OmegaConf.merge(OmegaConf.structured(SweepConfig), composed)
     missing = [key for key in ("name", "factory", "inputs") if OmegaConf.is_missing(composed.model, key)]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The configuration of a model and of its inputs."""
 
 from __future__ import annotations
 

@@ -112,12 +112,12 @@ class PointConfig:
 
     @property
     def quantized(self) -> bool:
-        """Whether `quantization` is used."""
+        """Return whether `quantization` is used."""
         return self.precision in QUANTIZED
 
     @property
     def base_precision(self) -> str:
-        """What stands beside the quantized parts: FP16, and FP32 where a CPU computes, which is slow in FP16.
+        """Return the precision beside the quantized parts: FP16, and FP32 where a CPU computes, which is slow in FP16.
 
         For other precisions, the precision itself.
         """
@@ -127,7 +127,7 @@ class PointConfig:
 
     @property
     def dynamic(self) -> Range | None:
-        """The range of the dynamic dimension, None where every size is fixed.
+        """Return the range of the dynamic dimension, None where every size is fixed.
 
         A point has one such dimension; it may occur more than once (in two inputs, say), with the same range. Raises
         SweepError for two different ones.
@@ -142,11 +142,11 @@ class PointConfig:
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes at which the dynamic dimension is timed; empty without one."""
+        """Return the sizes at which the dynamic dimension is timed; empty without one."""
         return list(dict.fromkeys(self.time_at or self.dynamic)) if self.dynamic else []
 
     def at(self, size: int) -> PointConfig:
-        """This point with its dynamic dimension fixed at `size`, as a backend without dynamic shapes sees it."""
+        """Return this point with its dynamic dimension fixed at `size`, as a backend without dynamic shapes sees it."""
 
         def fixed(value: Any) -> Any:
             return size if isinstance(value, list) else value
@@ -157,12 +157,12 @@ class PointConfig:
 
     @property
     def timed(self) -> PointConfig:
-        """The point with the sizes that it is timed at; for a plan, the ones that are optimized for."""
+        """Return the point with the sizes that it is timed at; for a plan, the ones that are optimized for."""
         return self.at(self.sizes[0] if self.time_at else self.dynamic[1]) if self.dynamic else self
 
     @property
     def unsized(self) -> PointConfig:
-        """This point at batch size 1: what its keys name is then the same at every batch size."""
+        """Return this point at batch size 1: what its keys name is then the same at every batch size."""
         return dataclasses.replace(self, batch_size=1, time_at=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,16 +172,16 @@ class PointConfig:
 
     @property
     def point_id(self) -> str:
-        """16 hexadecimal digits that name this configuration; equal configurations share one."""
+        """Return 16 hexadecimal digits that name this configuration; equal configurations share them."""
         return digest(self.to_dict())
 
     @property
     def build_id(self) -> str:
-        """Likewise without the sizes of `time_at`: points with one build share it."""
+        """Return the digits of the build: without the sizes of `time_at`, so that points with one build share them."""
         return digest(self.to_dict() | {"time_at": None})
 
     def engine_key(self, partition_id: str, without: list[str]) -> str:
-        """Likewise for an engine and how it runs: of one partition, where the arguments `without` have no effect.
+        """Return the digits of an engine and how it runs: one partition, without the arguments that have no effect.
 
         `min_block_size` acts through the partition alone.
         """
@@ -190,18 +190,18 @@ class PointConfig:
 
     @property
     def source_key(self) -> str:
-        """Likewise for the module with its example inputs on the device, as the backends see it."""
+        """Return the digits of the module with its example inputs on the device, as the backends see it."""
         return digest({"model": dataclasses.asdict(self.model), "batch_size": self.batch_size, "device": self.device})
 
     @property
     def quantized_key(self) -> str:
-        """Likewise for the module as `quantization` leaves it, in its base precision."""
+        """Return the digits of the module as `quantization` leaves it, in its base precision."""
         how = dataclasses.asdict(self.quantization) if self.quantized else None
         return digest({"source": self.source_key, "precision": [self.precision, self.base_precision], "how": how})
 
     @property
     def model_id(self) -> str:
-        """Likewise for the model with its weights and inputs, as timed."""
+        """Return the digits of the model with its weights and inputs, as timed."""
         return digest(dataclasses.asdict(self.timed.model))
 
 

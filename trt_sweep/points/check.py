@@ -1,4 +1,4 @@
-"""The first calls of a build: how long one takes, whether its outputs are right, and what memory it needs."""
+"""Make the first calls of a build: how long one takes, whether its outputs are right, what memory it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHASE = "accuracy"
 
 @dataclass(frozen=True)
 class FirstCalls:
-    """What they have shown; `timer` has the call that is to be timed.
+    """Hold what the first calls of a build have shown; `timer` has the call that is to be timed.
 
     `took_ms` is for the very first one; `peak_bytes` are of the GPU's memory, null where they are not told.
     """

@@ -1,4 +1,4 @@
-"""A function of the user's that says how good a model is, called with what a backend made of the model."""
+"""Ask a function of the user's how good a model is, with what a backend made of the model."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class Batched:
 
 
 def _kept(number: int, tensor: torch.Tensor) -> torch.Tensor:
-    """A copy: an engine or a graph may write its next outputs into the same memory."""
+    """Return a copy of the first rows: an engine or a graph may write its next outputs into the same memory."""
     return tensor[:number].clone()
 
 
 def name(config: PointConfig) -> str | None:
-    """The column `evaluation_name`."""
+    """Return the column `evaluation_name`."""
     evaluate = config.accuracy.evaluate
     return str(evaluate["_target_"]) if evaluate else None
 
 
 def run(model: Callable[..., Any], config: PointConfig, device: torch.device) -> float | None:
-    """`accuracy.evaluate` of a callable model on `device`; None where none is asked for.
+    """Return what `accuracy.evaluate` says of a callable model on `device`; None where none is asked for.
 
     Raises SweepError where the function cannot be found or fails, or gives anything but a number.
     """

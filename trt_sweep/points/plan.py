@@ -1,4 +1,4 @@
-"""What configurations lead to on this machine: the points of a sweep, checked before any is built."""
+"""Find the points that configurations lead to on this machine, checked before any is built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trt_sweep.results.record import BASELINE
 
 
 def plan(configs: Mapping[int, PointConfig], options: SweepOptions) -> Plan:
-    """The points of these jobs in their order, each once, those of one build together, their eager baselines first.
+    """Return the points of these jobs: each once, those of one build together, their eager baselines first.
 
     Raises SweepError, naming the job, where one cannot work.
     """
@@ -52,7 +52,7 @@ def plan(configs: Mapping[int, PointConfig], options: SweepOptions) -> Plan:
 
 
 def point_of(config: PointConfig, options: SweepOptions) -> Point:
-    """The point of an effective configuration."""
+    """Return the point of an effective configuration."""
     alone = config.dryrun or not options.reuse or config.measure.rebuilds > 1
     return Point(config, axes=axes(config), stored=backends.get(config.backend).STORED and not alone)
 
@@ -64,7 +64,7 @@ def _differences(configs: list[PointConfig]) -> list[str]:
 
 
 def _baselines(config: PointConfig) -> list[PointConfig]:
-    """Eager in the precision of a point, the one beside quantized parts, and in FP32; none for one only planned."""
+    """Return eager in the precision of a point (the one beside quantized parts) and in FP32; none for a plan."""
     plain = config.backend == BASELINE and not config.cuda_graphs and not config.quantized
     if config.dryrun or plain:
         return []
@@ -74,7 +74,7 @@ def _baselines(config: PointConfig) -> list[PointConfig]:
 
 
 def effective(config: PointConfig) -> list[PointConfig]:
-    """The points that a configuration leads to here: defaults filled in, unused axes unset, the device resolved.
+    """Return the points that a configuration leads to: defaults filled in, unused axes unset, the device resolved.
 
     One, or one for each size at which a dynamic dimension is timed. A TensorRT point without a GPU becomes a dry run.
     Raises SweepError where a point cannot work, before anything is built.
@@ -102,7 +102,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
 
 
 def axes(config: PointConfig) -> dict[str, Any]:
-    """The columns that a configuration decides by itself, before anything has run."""
+    """Return the columns that a configuration decides by itself, before anything has run."""
     timed = config.timed
     modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}
     how = config.quantization

@@ -1,4 +1,4 @@
-"""A point of a sweep, as it passes between processes; imports no torch."""
+"""A point of a sweep and what is reported of it, as they pass between processes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Point:
 
     @property
     def id(self) -> str:
-        """`point_id`, the name of its record's folder."""
+        """Return `point_id`, the name of its record's folder."""
         return self.config.point_id
 
     def no_profile(self, status: str, device: str | None, tensorrt: bool) -> str | None:
@@ -48,7 +48,7 @@ class Point:
 
 
 def by_build(points: Iterable[Point]) -> list[list[Point]]:
-    """The points in their order, those of one build together."""
+    """Return the points in their order, those of one build together."""
     builds: dict[str, list[Point]] = {}
     for point in points:
         builds.setdefault(point.config.build_id, []).append(point)
@@ -71,7 +71,7 @@ class Plan:
         return (point for build in self.builds for point in build)
 
     def environment(self, point: Point) -> Environment:
-        """The one that this point runs in."""
+        """Return the environment that this point runs in."""
         return self.environments[None if point.config.dryrun else point.config.device]
 
 
@@ -92,7 +92,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Preview:
-    """What planning a point told: its partition, and `key`, which the points of one build have in common.
+    """What planning a point has told: its partition, and `key`, which the points of one build have in common.
 
     `reason` is why it cannot be planned, and so not built either.
     """

@@ -1,4 +1,4 @@
-"""What a point is built from and compared with: the model, its FP32 outputs, the quantized model."""
+"""Make what a point is built from and compared with: the model, its FP32 outputs, the quantized model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trt_sweep.results import columns
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """Each is made once for all points that have it in common, and kept in `shared`.
+    """Make each part once for all points that have it in common, and keep it in `shared`.
 
     `enter` is told of the phase that an answer is wanted in, where that had to wait for the GPU.
     """
@@ -32,12 +32,12 @@ class PreparedModel:
     enter: Callable[[str], None] = lambda phase: None
 
     def model(self) -> Model:
-        """The model in FP32, as nothing has changed it yet; raises SweepError where it cannot be built."""
+        """Return the model in FP32, as nothing has changed it yet; raise SweepError where it cannot be built."""
         key = ("model", self.config.source_key, str(self.device))
         return self.shared.once(key, lambda: factory.build(self.config, self.device, self.shared))
 
     def reference(self, phase: str) -> tuple[Any, float]:
-        """What the FP32 model makes of inputs of the size that is timed, and how far other inputs move that.
+        """Return the outputs of the FP32 model at the size that is timed, and how far other inputs move them.
 
         Raises SweepError for outputs against which an error would mean nothing.
         """
@@ -55,7 +55,7 @@ class PreparedModel:
         return reference, spread
 
     def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
-        """The quantized model; what its own outputs are worth is told, so that an engine is not blamed for it.
+        """Return the quantized model and what its own outputs are worth, so that no engine is blamed for them.
 
         Raises what `quantization.prepared` raises.
         """

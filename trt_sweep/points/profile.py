@@ -1,4 +1,4 @@
-"""The pass that looks inside: where the time of a call goes, and each layer's, apart from the timed windows."""
+"""Look inside the engines: where the time of a call goes, and each layer's, apart from the timed windows."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder
 
 
 def _whole(probes: list[LayerTimer] | None) -> bool:
-    """Whether the whole call is one engine's."""
+    """Return whether the whole call is one engine's."""
     return bool(probes) and probes[0].module is None  # type: ignore[index]
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a call goes, from the trace that torch.profiler writes: engines, operators in PyTorch, gaps."""
+"""Find where the time of a call goes, in a trace of torch.profiler: engines, operators in PyTorch, gaps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _named(events: list[Event], name: str) -> list[Event]:
 
 
 def _parts(call: Event, events: list[Event], kernels: dict[Any, Event]) -> list[_Part]:
-    """The engines and outermost operators of a call in order, with the kernels that each launched."""
+    """Return the engines and outermost operators of a call in order, with the kernels that each launched."""
     begin, end, thread = call["ts"], call["ts"] + call["dur"], call["tid"]
     within = [event for event in events if event.get("tid") == thread and begin <= event["ts"] < end]
     marked = [event for event in within if event.get("cat") in ("user_annotation", "cpu_op") and event is not call]

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: at the first the point at work is finished, at the second the sweep ends at once."""
+"""Take SIGINT, SIGTERM and SIGHUP: at the first the point at work is finished, at the second the sweep ends at once."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from trt_sweep.sweep.phase_times import clock
 
 
 class Progress:
-    """Which point of how many, which phase, how long so far, and a fair guess at the rest.
+    """Show which point of how many is at work, in which phase, how long so far, and a guess at the rest.
 
     The guess for a point to come is the mean of the finished ones of its kind (its backend), or of all where there is
     none of its kind yet; until one has finished there is no guess.
@@ -54,21 +54,21 @@ class Progress:
         self._round = None
 
     def add(self, kinds: list[str]) -> None:
-        """Points are to be done that were not counted, or are to be done again."""
+        """Count points that are to be done on top, or again."""
         self._todo += kinds
         self._total += len(kinds)
 
     def expect(self, windows: int) -> None:
-        """So many windows are to be timed after the points' first."""
+        """Expect so many windows after the points' first."""
         self._expected = windows
 
     def again(self, label: str, number: int, rounds: int) -> None:
-        """Another window of a point, in its round of so many."""
+        """Show another window of a point, in its round of so many."""
         self._label, self._round = label, f"round {number}/{rounds}"
         self._expected -= 1
 
     def inside(self, label: str) -> None:
-        """The engines of a point are looked into."""
+        """Show that the engines of a point are looked into."""
         self._label, self._round = label, "profile"
 
     def phase(self, name: str) -> None:
@@ -86,12 +86,12 @@ class Progress:
         self.say(f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})")
 
     def say(self, text: str) -> None:
-        """A line that stays; without a reader, as when the terminal has gone, the sweep goes on all the same."""
+        """Print a line that stays. Without a reader, as when the terminal has gone, the sweep goes on all the same."""
         with contextlib.suppress(OSError):
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def remaining_s(self) -> float | None:
-        """Seconds that the running point and those to come are guessed to need."""
+        """Return a guess at the seconds that the running point and those to come need; None while nothing is known."""
         later = self._expected * mean(self._windows) if self._windows else 0.0
         if self._round is not None:
             return later

@@ -1,4 +1,4 @@
-"""Go on with a sweep: which of its points are done, and how it was called."""
+"""Go on with a sweep: find which of its points are done, and how it was called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ called_with: list[str] | None = None  # the command line; none in a job of anoth
 
 
 def finished(folder: Path, plan: Plan, options: SweepOptions) -> dict[str, Record]:
-    """The final records of these points by `point_id`, without those that are to be tried again.
+    """Return the final records of these points by `point_id`, without those that are to be tried again.
 
     Raises SweepError where they were made by other code, with other versions or on another GPU, unless
     `allow_changed`.
@@ -64,7 +64,7 @@ def _words(changed: dict[str, tuple[object, object]]) -> str:
 
 
 def gpus_of(folder: Path) -> list[str]:
-    """The GPUs that the records of a sweep name."""
+    """Return the UUIDs of the GPUs that the records of a sweep name."""
     found: dict[str, None] = {}
     for path in folder.glob(f"points/*/{RECORD}"):
         with contextlib.suppress(OSError, ValueError, TypeError, SweepError):
@@ -98,7 +98,7 @@ def _keep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def surroundings(folder: Path) -> Iterator[None]:
-    """While it lasts, be where the sweep in this folder was started, with its own models at hand."""
+    """Be, while it lasts, where the sweep in this folder was started, with its own models at hand."""
     before, path = Path.cwd(), list(sys.path)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))

@@ -49,7 +49,7 @@ class BuildAheadPool:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that there are."""
+        """Return the process ids of the workers that there are."""
         with self._lock:
             return [child.pid for child in self._children]
 
@@ -61,7 +61,7 @@ class BuildAheadPool:
                 self._builds[key] = self._pool.submit(self._build, key, build[0])
 
     def wait(self, point: Point) -> None:
-        """Until the engines of a point are there, or its limits for export and build are over.
+        """Wait until the engines of a point are there, or its limits for export and build are over.
 
         Not where nobody has begun with them: the one who waits is free to do so.
         """
@@ -77,7 +77,7 @@ class BuildAheadPool:
                 child.signal(signal.SIGKILL)
 
     def hear(self, phase: str) -> None:
-        """What the process that times is doing; "" for nothing."""
+        """Note what the worker that times is doing, "" for nothing, and stand still where that must not be disturbed."""
         now = time.monotonic()
         with self._lock:
             if (self._stopped is not None) == phases.quiet(phase):
@@ -113,7 +113,7 @@ class BuildAheadPool:
                 self._at_work.pop(key, None)
 
     def _child(self, key: str) -> WorkerProcess:
-        """The process of this thread, at work on this build."""
+        """Return the worker of this thread, at work on this build."""
         child: WorkerProcess | None = getattr(self._mine, "child", None)
         fresh = child is None or not child.alive
         with self._lock:

@@ -85,7 +85,7 @@ class WorkerProcess(WorkerClient):
 
     @property
     def alive(self) -> bool:
-        """Whether it has not been ended."""
+        """Return whether it has not been ended."""
         return self._process.returncode is None
 
     def ready(self) -> None:
@@ -174,5 +174,5 @@ class WorkerProcess(WorkerClient):
 
 
 def _given(environment: Mapping[str, str]) -> tuple[Path, list[str], dict[str, str]]:
-    """What a process for points takes from this one: the working folder, `sys.path`, and the environment."""
+    """Return what a worker takes from this process: the working folder, `sys.path`, and the environment."""
     return Path.cwd(), list(sys.path), {**os.environ, **environment}

@@ -30,9 +30,9 @@ class StandbyWorker:
             self.end()
 
     def fits(self, gpus: Sequence[str] | None) -> bool:
-        """Whether it is of use to a sweep on one of these GPUs, by UUID, or on any where none is named.
+        """Return whether it is of use to a sweep on one of these GPUs, by UUID, or on any where none is named.
 
-        Null is for a sweep that says itself which device it takes, and must see them all.
+        None is for a sweep that says itself which device it takes, and must see them all.
         """
         seen = set(self.child.environment.values())
         return not seen if gpus is None else not gpus or seen <= set(gpus)
@@ -51,7 +51,7 @@ _taking = threading.Lock()
 
 
 def _take(kept: StandbyWorker) -> bool:
-    """Whether it was there to be taken: by one only, the next sweep or the end."""
+    """Take one off the list; return false where another was faster."""
     with _taking:
         if kept not in _kept:
             return False
@@ -60,12 +60,12 @@ def _take(kept: StandbyWorker) -> bool:
 
 
 def take() -> StandbyWorker | None:
-    """What the last sweep of this process has left, if anything: to be used, or ended."""
+    """Return the worker that the last sweep of this process has left, None without one. It is to be used, or ended."""
     return next((kept for kept in list(_kept) if _take(kept)), None)
 
 
 def end_idle() -> None:
-    """End what nobody has come for."""
+    """End all workers that nobody has come for."""
     while prepared:
         prepared.pop().end()
     while (kept := take()) is not None:

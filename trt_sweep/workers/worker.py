@@ -83,7 +83,7 @@ class Worker:
         self._runs |= {run.point.id: run for run in group.runs}
 
     def _note_free(self, device: torch.device) -> None:
-        """What there is before anything is made; the first look makes the process's CUDA context."""
+        """Note what memory there is before anything is made; the first look makes the process's CUDA context."""
         if device.type == "cuda" and device not in self._free:
             with contextlib.suppress(RuntimeError):  # a GPU without room for a context: the point will say so
                 self._free[device] = torch.cuda.mem_get_info(device)[0]
@@ -107,7 +107,7 @@ class Worker:
         torch.cuda.empty_cache()
 
     def preview(self, point: Point) -> Preview:
-        """What the point would be built from, without building it."""
+        """Return what the point would be built from, without building it."""
         config, backend = point.config, backends.get(point.config.backend)
         if not backend.TENSORRT:
             return Preview(config.build_id)
@@ -120,7 +120,7 @@ class Worker:
 
     @contextlib.contextmanager
     def aside(self, config: PointConfig) -> Iterator[tuple[Model, base.BuildContext]]:
-        """A model and what its backend is given, where no point is in hand; the files are gone afterwards."""
+        """Give a model and what its backend is given, where no point is in hand; the files are gone afterwards."""
         device = devices.resolve("auto" if config.dryrun else config.device)
         of_model, of_size = config.unsized.source_key, config.source_key
         before_model, before_size = self._aside_for
@@ -141,7 +141,7 @@ class Worker:
                 yield model, settings
 
     def beside(self, pids: list[int]) -> None:
-        """These processes build for the same sweep: they are none of others'."""
+        """Note which processes build for the same sweep, and so are not of others."""
         nvml.OURS.clear()
         nvml.OURS.update(pids)
 
@@ -171,11 +171,11 @@ class Worker:
             return self._report(run, run.look(record))
 
     def has_room(self, device: str) -> bool:
-        """Whether another build may be kept beside those in hand."""
+        """Return whether another build may be kept beside those in hand."""
         return devices.has_room(torch.device(device))
 
     def close(self) -> str | None:
-        """Let go of all points; what speaks against taking more in hand, None where nothing does."""
+        """Let go of all points; return what speaks against taking more in hand, None where nothing does."""
         self._runs.clear()
         self._cache.clear()
         if self._store is not None and self._store.folder == self._folder / PRIVATE:
