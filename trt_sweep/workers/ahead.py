@@ -77,7 +77,7 @@ class BuildAheadPool:
                 child.signal(signal.SIGKILL)
 
     def hear(self, phase: str) -> None:
-        """Note what the worker that times is doing, "" for nothing, and stand still where that must not be disturbed."""
+        """Note what the worker that times is doing, "" for nothing, and stand still where it must be alone."""
         now = time.monotonic()
         with self._lock:
             if (self._stopped is not None) == phases.quiet(phase):

@@ -54,6 +54,6 @@ def prepare() -> None:
 
 
 def started_at() -> float:
-    """Return when all began, in seconds of `time.monotonic`: with this process, where it has prepared another, or else now."""
+    """Return when all began, as `time.monotonic` counts: with this process where it has prepared another, else now."""
     age_s = time.time() - psutil.Process().create_time() if prepared else 0.0
     return time.monotonic() - age_s
