@@ -30,7 +30,7 @@ from trt_sweep.points.phases import DISK, PHASES, RECORDING
 from trt_sweep.points.point import Point, Report
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.results import columns
-from trt_sweep.results.columns import Axes
+from trt_sweep.results.axes import Axes
 from trt_sweep.results.record import SAMPLES, Record
 from trt_sweep.results.store import now, write, write_json
 

@@ -34,52 +34,6 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axes:
-    """The effective values; an axis that the backend does not use is null."""
-
-    model: str = metric("effective model name")
-    model_id: str = metric("hash of the model's factory, weights, seed and inputs")
-    weights: str | None = metric("name or file of the weights; null for random ones")
-    seed: int | None = metric("seed of random weights and inputs")
-    backend: str = metric("compile path")
-    precision: str = metric("fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4")
-    base_precision: str | None = metric("the type beside quantized parts; for other points, the precision")
-    quantization_method: str | None = metric("what quantized the model: library and recipe")
-    quantization_skip: str | None = metric("patterns of modules that were left as they are")
-    calibration: str | None = metric("random, or the name of the user's data; null where the method looks at none")
-    calibration_samples: int | None = metric("samples that the method was to look at, at most")
-    mode: str | None = metric("torchscript.mode or inductor.mode, where the backend has one")
-    batch_size: int = metric("size of the batch dimension")
-    input_shapes: str | None = metric("shapes of the inputs as timed, or as planned for")
-    dynamic_range: str | None = metric("min:opt:max of the dynamic dimension that the point was built for")
-    time_at: int | None = metric("size of the dynamic dimension at which this row was timed")
-    device: str | None = metric("where the point was timed; null where nothing ran")
-    min_block_size: int | None = metric("fewest operators that Torch-TensorRT puts into an engine")
-    optimization_level: int | None = metric("TensorRT's builder optimization level")
-    runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
-    cuda_graphs: bool | None = metric("whether calls are replayed as CUDA graphs")
-    runtime_cache: str | None = metric(
-        "TensorRT-RTX's cache of compiled kernels at the first call: cold or warm; null where none is attached"
-    )
-    dynamic_shapes_kernel_specialization_strategy: str | None = metric(
-        "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none"
-    )
-    cache: str | None = metric(
-        "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
-        "left) or frozen (cache_snapshot); null where there is none"
-    )
-    profiling_verbosity: str | None = metric(
-        "what the timed engine tells of its layers: none, layer_names_only or detailed"
-    )
-    compile: str | None = metric("further compilation arguments, NAME=value each")
-    cold_cache: bool | None = metric("whether the L2 cache was flushed before each call")
-    dryrun: bool = metric("whether the point was planned only")
-    ignored_axes: list[str] = metric(
-        "axes, and arguments behind them, that the installed library is known to accept without effect"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Environment:
     gpu_name: str | None = metric("name of the GPU that ran the point")
     gpu_uuid: str | None = metric("UUID of that GPU")

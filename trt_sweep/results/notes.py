@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from trt_sweep.results.axes import AXES, BUILDING, COMPARABLE, RUNNING, RUNTIME_AXES
+from trt_sweep.results.axes import AXES, COMPARABLE, NAMES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
@@ -21,9 +21,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     engines = shared.groupby("engine_id", sort=False)
     different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index") if len(shared) else {}
     for engine, group in engines:
-        differ = [axis for axis in AXES if different[engine][axis]]
-        if "time_at" in differ:
-            differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
+        differ = unsaid_twice([axis for axis in AXES if different[engine][axis]])
         if differ:
             runtime = [axis for axis in differ if axis in RUNTIME_AXES]
             found.append(
@@ -132,10 +130,9 @@ def _inside(table: pd.DataFrame) -> list[str]:
     """What the looks into the engines say of the host's part, and of layers that ran in another precision."""
     found = []
     profiled = table[table["profile_engine_id"].notna()]
-    always = ("model", "backend", "precision")
-    differ = [axis for axis in AXES if axis not in always and profiled[axis].nunique(dropna=False) > 1]
+    differ = [axis for axis in AXES if axis not in NAMES and profiled[axis].nunique(dropna=False) > 1]
     for row in profiled.to_dict("records"):
-        label = " ".join(str(row[axis]) for axis in always)
+        label = " ".join(str(row[axis]) for axis in NAMES)
         label += "".join(f" {axis}={row[axis]}" for axis in differ if not pd.isna(row[axis]))
         if row["launch_bound"] is True and not pd.isna(row["gpu_ms"]):
             engines = f"{row['engines']} engine" + "s" * (row["engines"] != 1)
@@ -171,7 +168,8 @@ def _launch_bound(table: pd.DataFrame) -> list[str]:
     gains = []
     # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
     # with cuda_graphs.
-    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
+    same = [axis for axis in SETTINGS if axis not in ("cuda_graphs", *moving_with("cuda_graphs"))]
+    keys = [*COMPARABLE, "time_at", *same]
     graphs = table["cuda_graphs"].fillna(False).astype(bool)
     with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
     figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]

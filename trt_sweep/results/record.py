@@ -6,9 +6,9 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
+from trt_sweep.results.axes import Axes
 from trt_sweep.results.columns import (
     Accuracy,
-    Axes,
     Build,
     Environment,
     Health,

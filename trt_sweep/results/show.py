@@ -9,10 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from trt_sweep.results.axes import varied
+from trt_sweep.results.axes import TABLE, varied
 from trt_sweep.results.notes import notes
-
-HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
 
 
 def _number(value: object, spec: str, unit: str = "") -> str:
@@ -41,7 +39,7 @@ def render(table: pd.DataFrame) -> Table:
     axes = varied(table)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for axis in axes:
-        shown.add_column(HEADERS.get(axis, axis), overflow="fold")
+        shown.add_column(TABLE[axis].header or axis, overflow="fold")
     columns: dict[str, Callable[[pd.Series], str]] = {
         "engines": lambda row: _number(row["engines"], "d"),
         "engine": lambda row: _number(row["engine_id"], ".6"),

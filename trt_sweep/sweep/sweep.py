@@ -25,7 +25,7 @@ from trt_sweep.machine.output import LOG
 from trt_sweep.points.phases import HARNESS, START
 from trt_sweep.points.point import Plan, Point, Report, by_build
 from trt_sweep.results import store, table
-from trt_sweep.results.axes import varied
+from trt_sweep.results.axes import NAMES, varied
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
 from trt_sweep.sweep import amend, preview, resume
@@ -103,7 +103,7 @@ class Sweep:
         if not self.only_shown:
             resume.keep_command(folder, self._settings)
         axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in self._points()])
-        self._axes = [axis for axis in varied(axes) if axis not in ("model", "backend", "precision", "device")]
+        self._axes = [axis for axis in varied(axes) if axis not in (*NAMES, "device")]
 
     def _claim(self, before: list[str], anywhere: bool) -> Mapping[str, str]:
         """The environment that shows a GPU of our own, where there is a choice: that of the last sweep's process, if
