@@ -18,17 +18,10 @@ from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
 from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
-from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.results.store import write_json
 
-AXES = frozenset(
-    {
-        *("min_block_size", "optimization_level", "runtime", "runtime_cache", sweep.SPECIALIZATION),
-        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
-    }
-)
 T = TypeVar("T")
 
 
