@@ -11,7 +11,7 @@ import pytest
 
 from trt_sweep.app import table as app_table
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, columns, record, store, table
+from trt_sweep.results import columns, record, store, table
 from trt_sweep.results.notes import notes as notes_of
 from trt_sweep.results.record import Record
 
@@ -145,14 +145,6 @@ def test_notes_say_why_there_is_no_profile_unless_the_status_does(tmp_path):
     put(tmp_path, "d", status="dryrun", profile_reason="profile=true: a dry run builds no engines")
     found = [note for note in notes_of(table.load(tmp_path)) if note.startswith("no profile of ")]
     assert found == [f"no profile of points/a: {why}", "no profile of points/b: not looked into: status=inaccurate"]
-
-
-def test_varied_axes(tmp_path):
-    put(tmp_path, "eager", 10.0, backend="eager", jobs=[], min_block_size=None)
-    put(tmp_path, "a", 5.0, min_block_size=1)
-    assert axes.varied(table.load(tmp_path)) == ["backend", "precision"]  # baselines do not count
-    put(tmp_path, "b", 5.0, min_block_size=5)
-    assert axes.varied(table.load(tmp_path)) == ["backend", "precision", "min_block_size"]
 
 
 def test_notes_about_shared_engines(tmp_path):
