@@ -1,4 +1,4 @@
-"""The table of axes: every setting that may be swept, the column that holds it, and what else code must know of it.
+"""List the axes: every setting that may be swept, the column that holds it, and what code must know of it.
 
 A row of the table is one field of `Axes`. To add an axis, add its field here, its field of the same name in
 `trt_sweep.config.sweep.SweepConfig`, and the argument that a backend makes of it. Everything else asks this table.
