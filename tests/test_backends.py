@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.points.plan import effective
-from trt_sweep.results import axes
 
 
 def config(backend: str, **values) -> SweepConfig:
@@ -30,12 +28,6 @@ def config(backend: str, **values) -> SweepConfig:
 
 def test_each_has_its_choice_on_the_command_line():
     assert backends.names() == sorted(file.stem for file in (CONF / "backend").glob("*.yaml"))
-
-
-def test_optional_axes_are_fields_and_belong_to_someone():
-    fields = {item.name for item in dataclasses.fields(SweepConfig)}
-    used = frozenset[str]().union(*(backends.get(name).AXES for name in backends.names()))
-    assert used == axes.OPTIONAL_AXES <= fields
 
 
 @pytest.mark.parametrize("name", backends.names())

@@ -123,32 +123,3 @@ def test_builds_count_instead_of_rounds(tmp_path):
     put(tmp_path, "a", 1.0, **TIMED | scatter)
     put(tmp_path, "b", 1.03, **TIMED | scatter)
     assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2)}
-
-
-def notes(folder) -> str:
-    return "\n".join(notes_of(table.load(folder)))
-
-
-def test_launch_bound_and_what_cuda_graphs_gained(tmp_path):
-    bound = TIMED | {"launch_bound": True, "cuda_graphs": False}
-    put(tmp_path, "a", 1.0, **bound, gpu_ms=0.5)
-    assert "1 of 1 points are launch-bound" in notes(tmp_path) and "may help" in notes(tmp_path)
-    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True, "mode": "reduce-overhead"}, gpu_ms=0.5)
-    assert "with cuda_graphs=true: m dynamo fp32 1 to 0.5 ms, 2.00×" in notes(tmp_path)
-
-
-def test_cuda_graphs_that_gained_nothing_are_said_so(tmp_path):
-    ends = {"latency_ms_ci_low": 0.9, "latency_ms_ci_high": 1.2}
-    put(tmp_path, "a", 1.0, **TIMED | {"launch_bound": True, "cuda_graphs": False} | ends, gpu_ms=0.5)
-    put(tmp_path, "b", 1.1, **TIMED | {"cuda_graphs": True} | ends, gpu_ms=0.5)
-    assert "with cuda_graphs=true: m dynamo fp32 1 and 1.1 ms, not told apart" in notes(tmp_path)
-
-
-def test_health_and_missing_clocks_are_said(tmp_path):
-    put(tmp_path, "a", 1.0, **TIMED, gpu_ms=0.5, health="shared", health_reason="1 foreign compute process")
-    put(tmp_path, "b", 1.0, **TIMED, gpu_ms_reason="queued: a call waits for the GPU")
-    put(tmp_path, "c", 1.0, **TIMED, gpu_ms=0.5, health_reason="NVML: Driver Not Loaded")
-    found = notes(tmp_path)
-    assert "shared: 1 of 3 points (1 foreign compute process)" in found
-    assert "no gpu ms for 1 of 3 points: queued: a call waits for the GPU" in found
-    assert "health of 1 of 3 points is not known: NVML: Driver Not Loaded" in found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,3 +275,10 @@ def test_a_mean_of_differences_knows_more_than_one():
     assert mean.value == pytest.approx(single.value) == pytest.approx(math.log(1.1))
     assert mean.variance == pytest.approx(single.variance / 2)
     assert mean.interval()[0] > single.interval()[0]
+
+
+def test_nothing_imports_all_of_scipy_stats_when_it_starts():
+    """It takes half a second, and every command would wait for it."""
+    package = Path(unseen.__file__).parents[2]
+    all_of_it = re.compile(r"(?m)^(from scipy import .*\bstats\b|from scipy\.stats|import scipy\.stats)")
+    assert [path for path in package.rglob("*.py") if all_of_it.search(path.read_text(encoding="utf-8"))] == []

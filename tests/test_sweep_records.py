@@ -8,7 +8,8 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.points.point import Plan, Point, Report
 from trt_sweep.results import store
-from trt_sweep.results.columns import Axes, Environment
+from trt_sweep.results.axes import Axes
+from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.workers.protocol import WorkerLost

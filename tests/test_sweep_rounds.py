@@ -13,7 +13,8 @@ from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan, Point, Report
-from trt_sweep.results.columns import Axes, Environment
+from trt_sweep.results.axes import Axes
+from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels

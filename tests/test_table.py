@@ -11,7 +11,7 @@ import pytest
 
 from trt_sweep.app import table as app_table
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, columns, record, store, table
+from trt_sweep.results import columns, record, store, table
 from trt_sweep.results.notes import notes as notes_of
 from trt_sweep.results.record import Record
 
@@ -137,54 +137,6 @@ def test_both_files_read_back_equal(tmp_path):
     assert pd.read_csv(csv, dtype=str)["engines"][1] == "2"  # whole numbers stay whole beside nulls
 
 
-def test_notes_say_why_there_is_no_profile_unless_the_status_does(tmp_path):
-    why = "profile=true: backend=eager has no engines"
-    put(tmp_path, "a", 5.0, backend="eager", profile_reason=why)
-    put(tmp_path, "b", 5.0, status="inaccurate", profile_reason="not looked into: status=inaccurate")
-    put(tmp_path, "c", status="build_failed", profile_reason="not looked into: status=build_failed")
-    put(tmp_path, "d", status="dryrun", profile_reason="profile=true: a dry run builds no engines")
-    found = [note for note in notes_of(table.load(tmp_path)) if note.startswith("no profile of ")]
-    assert found == [f"no profile of points/a: {why}", "no profile of points/b: not looked into: status=inaccurate"]
-
-
-def test_varied_axes(tmp_path):
-    put(tmp_path, "eager", 10.0, backend="eager", jobs=[], min_block_size=None)
-    put(tmp_path, "a", 5.0, min_block_size=1)
-    assert axes.varied(table.load(tmp_path)) == ["backend", "precision"]  # baselines do not count
-    put(tmp_path, "b", 5.0, min_block_size=5)
-    assert axes.varied(table.load(tmp_path)) == ["backend", "precision", "min_block_size"]
-
-
-def test_notes_about_shared_engines(tmp_path):
-    put(tmp_path, "a", 5.0, engine_id="abcdef123", min_block_size=1)
-    put(tmp_path, "b", 5.0, engine_id="abcdef123", min_block_size=5)
-    put(tmp_path, "c", 5.0, engine_id="other")
-    (note,) = notes_of(table.load(tmp_path))
-    assert note.startswith("2 points share one engine (abcdef): min_block_size did not change it; ")
-    put(tmp_path, "d", 5.0, engine_id="other", runtime="python")
-    assert "runtime did not change it, but may run it differently" in notes_of(table.load(tmp_path))[1]
-
-
-@pytest.mark.parametrize(("flavor", "name"), [("rtx", "TensorRT-RTX"), ("standard", "TensorRT")])
-def test_notes_about_ignored_axes(tmp_path, flavor, name):
-    for point in "ab":
-        put(tmp_path, point, 5.0, ignored_axes=["optimization_level"], tensorrt_flavor=flavor)
-    assert notes_of(table.load(tmp_path)) == [f"{name} accepts optimization_level without effect"]
-
-
-def test_notes_about_failures_and_plans(tmp_path):
-    put(tmp_path, "ok", 5.0)
-    put(tmp_path, "lost", status="run_failed", phase="timing", reason="RuntimeError: boom")
-    plan = {"assumed_compute_capability": "9.0", "engines": 2, "default_min_block_size": 5}
-    advice = {"advised_min_block_size": 45, "advised_min_block_size_moderate": 22}
-    put(tmp_path, "plan", status="dryrun", **plan, **advice)
-    assert notes_of(table.load(tmp_path)) == [
-        "planned, not built or timed: 1 of 3 points (no GPU here; compute capability 9.0 assumed)",
-        "m: the library advises min_block_size=45 or 22 (fewest segments, moderate); its default is 5",
-        "run_failed in timing (points/lost): RuntimeError: boom",
-    ]
-
-
 def test_quantized_rows_are_set_against_what_stands_beside_their_quantized_parts(tmp_path):
     put(tmp_path, "eager16", 6.0, backend="eager", precision="fp16", base_precision="fp16", jobs=[])
     eager = {"backend": "eager", "quantization_method": "a"}
@@ -193,19 +145,6 @@ def test_quantized_rows_are_set_against_what_stands_beside_their_quantized_parts
     put(tmp_path, "old16", 3.0, precision="fp16")  # from before there was a base precision
     rows = load(tmp_path)
     assert rows["speedup"].to_dict() == {"eager16": 1.0, "fake": 0.1, "int8": 3.0, "old16": 2.0}
-
-
-def test_notes_about_quantization(tmp_path):
-    how = {"precision": "int8", "base_precision": "fp16", "status": "inaccurate", "phase": "accuracy"}
-    of = {"fake_quant_finite": True, "fake_quant_rel_l2_error": 0.07}
-    put(tmp_path, "a", quantization_method="m_a", calibration="random", finite=False, **how, **of)
-    put(tmp_path, "b", quantization_method="m_b", calibration="mine", finite=True, rel_l2_error=0.08, **how, **of)
-    put(tmp_path, "c", quantization_method="m_c", finite=False, **how, fake_quant_finite=False)
-    notes = notes_of(table.load(tmp_path))
-    assert any("random calibration: m_a chose" in note for note in notes)
-    assert any("m dynamo m_a: the engine is wrong" in note and "7.0e-02" in note for note in notes)
-    assert any("m dynamo m_b: the method is wrong" in note for note in notes)
-    assert any("m m_c: the fake-quantized model's output is not finite" in note for note in notes)
 
 
 def test_main(tmp_path, capsys):
@@ -257,3 +196,34 @@ def test_too_few_samples_for_an_interval(tmp_path, capsys):
     put(tmp_path, "slow", 4000.0, latency_ms_ci_low=math.nan, latency_ms_ci_high=math.nan, samples=3)
     assert app_table.main([str(tmp_path)]) == 0
     assert "4000" in capsys.readouterr().out
+
+
+def test_several_folders_are_one_table(tmp_path):
+    for name, latency in (("one", 10.0), ("two", 30.0)):
+        put(tmp_path / name, f"eager-{name}", latency, backend="eager", sweep_id=name)
+        put(tmp_path / name, "same", 5.0, sweep_id=name)
+    put(tmp_path / "three", "left-out", 5.0)
+    rows = table.load(tmp_path / "one", str(tmp_path / "two"))
+    assert rows["folder"].tolist() == [
+        "one/points/eager-one",
+        "two/points/eager-two",
+        "one/points/same",
+        "two/points/same",
+    ]
+    assert table.common_folder(tmp_path / "one", tmp_path / "two") == tmp_path
+    assert rows["speedup"].tolist() == [1.0, 1.0, 2.0, 6.0]
+    again = table.load(tmp_path / "one", tmp_path / "one" / "points", tmp_path / "one" / ".." / "one")
+    assert len(again) == 2
+
+
+def test_one_folder_is_its_own_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(Path("sweep"), "a", 5.0)
+    assert table.load("sweep")["folder"].tolist() == table.load(tmp_path)["folder"].str.removeprefix("sweep/").tolist()
+    assert table.common_folder("sweep") == Path("sweep")
+
+
+def test_one_of_several_folders_that_is_not_there_is_named(tmp_path):
+    put(tmp_path / "one", "a", 5.0)
+    with pytest.raises(SweepError, match="two is not a folder"):
+        table.load(tmp_path / "one", tmp_path / "two")

@@ -18,6 +18,7 @@ from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
 from trt_sweep.measure.timer import without_collection
 from trt_sweep.results import columns, record, store, table
+from trt_sweep.results.axes import SETTINGS
 
 BATCHES = (1, 8, 16, 32)
 AXES: dict[str, tuple[Any, ...]] = {
@@ -27,9 +28,8 @@ AXES: dict[str, tuple[Any, ...]] = {
     "cuda_graphs": (False, True),
 }
 UNSET = (
-    *("mode", "runtime", "runtime_cache", "dynamic_range", "time_at", "cache", "compile", "timed_with"),
-    *("dynamic_shapes_kernel_specialization_strategy", "engine_reused_from"),
-    *("quantization_method", "quantization_skip", "calibration", "base_precision", "profiling_verbosity"),
+    *(axis for axis in SETTINGS if axis not in ("backend", *AXES)),
+    *("time_at", "base_precision", "timed_with", "engine_reused_from"),
 )
 SPREAD = 0.002  # relative standard deviation between the rounds of a made-up point
 

@@ -18,8 +18,7 @@ from trt_sweep.models.factory import check
 from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
 from trt_sweep.results import record
-from trt_sweep.results.axes import OPTIONAL_AXES
-from trt_sweep.results.columns import Axes
+from trt_sweep.results.axes import OPTIONAL_AXES, TABLE, Axes
 from trt_sweep.results.record import BASELINE
 
 
@@ -60,7 +59,7 @@ def point_of(config: PointConfig, options: SweepOptions) -> Point:
 def _differences(configs: list[PointConfig]) -> list[str]:
     first, *others = (config.to_dict() for config in configs)
     names = [name for name in first if any(other[name] != first[name] for other in others)]
-    return [f"{name}.mode" if name in ("torchscript", "inductor") else name for name in names]
+    return [f"{name}.mode" if name in TABLE["mode"].config else name for name in names]
 
 
 def _baselines(config: PointConfig) -> list[PointConfig]:
@@ -104,7 +103,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
 def axes(config: PointConfig) -> dict[str, Any]:
     """Return the columns that a configuration decides by itself, before anything has run."""
     timed = config.timed
-    modes = backends.get(config.backend).AXES & {"torchscript", "inductor"}
+    modes = backends.get(config.backend).AXES & set(TABLE["mode"].config)
     how = config.quantization
     calibrates = how.method is not None and quantization.get(how.method).CALIBRATES
     shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]

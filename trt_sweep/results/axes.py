@@ -1,142 +1,249 @@
-"""TODO."""
+"""List the axes: every setting that may be swept, the column that holds it, and what code must know of it.
+
+A row of the table is one field of `Axes`. To add an axis, add its field here, its field of the same name in
+`trt_sweep.config.sweep.SweepConfig`, and the argument that a backend makes of it. Everything else asks this table.
+"""
 
 from __future__ import annotations
 
-import pandas as pd
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from trt_sweep.results import record
+from trt_sweep.results.columns import metric
 
-# The axes that not every backend uses; each is a field of SweepConfig.
-OPTIONAL_AXES = frozenset(
-    {
-        "min_block_size",
-        "optimization_level",
-        "runtime",
-        "runtime_cache",
-        "dynamic_shapes_kernel_specialization_strategy",
-        "cache",
-        "cache_snapshot",
-        "profiling_verbosity",
-        "compile",
-        "torchscript",
-        "inductor",
-        "quantization",
-    }
-)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-AXES = (
-    "model",
-    "backend",
-    "mode",
-    "precision",
-    "quantization_method",
-    "quantization_skip",
-    "calibration",
-    "batch_size",
-    "dynamic_range",
-    "time_at",
-    "input_shapes",
-    "min_block_size",
-    "optimization_level",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cache",
-    "profiling_verbosity",
-    "compile",
-    "cold_cache",
-    "device",
-)
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Describe how one axis is treated wherever axes are treated differently.
 
+    - `acts_on`: "engine" where another value makes another engine, "run" where it runs the same engine differently,
+      "both" where it does either
+    - `task`: it says which work is done, and on what. Other axes say how. Points that differ in it have no common rank
+    - `default`: the value that takes effect where nobody sets it; null where the axis is unset then
+    - `default_column`: the column that holds the default, where that depends on the library
+    - `unasked`: further values that a point can have though nobody set them
+    - `base`: the value that others are compared with, where that is not the default
+    - `optional`: whether a backend may leave it out; it then names in its own `AXES` the ones that it uses
+    - `config`: the fields of `SweepConfig` that decide it, where they are not one field of the same name
+    - `goes_with`: the axis without which this one means nothing
+    - `moves`: columns that change along with it, by themselves
+    - `moves_on`: likewise, but on one backend only: the backend and the column
+    - `says`: axes that need not be shown where this one is
+    - `shown_where_set`: it is worth a column as soon as one point has it, even where all have the same value
+    - `names_point`: its value is a part of every point's name
+    - `plain`: its values stand without the axis' name, as in `resnet18 dynamo fp16`
+    - `header`: a shorter name for narrow tables
+    - `after`: the axis that it is shown behind, where its column stands elsewhere
+    """
+
+    acts_on: Literal["engine", "run", "both"]
+    task: bool = False
+    default: object = None
+    default_column: str | None = None
+    unasked: tuple[object, ...] = ()
+    base: object = None
+    optional: bool = False
+    config: tuple[str, ...] = ()
+    goes_with: str | None = None
+    moves: tuple[str, ...] = ()
+    moves_on: tuple[str, str] | None = None
+    says: tuple[str, ...] = ()
+    shown_where_set: bool = False
+    names_point: bool = False
+    plain: bool = False
+    header: str | None = None
+    after: str | None = None
+
+
+def _axis(description: str, row: Axis) -> Any:
+    """Return a column that is a row of the table too."""
+    return field(default=None, metadata={"unit": "", "description": description, "axis": row})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Hold the values that took effect; an axis that the backend does not use is null."""
+
+    model: str = _axis("effective model name", Axis(acts_on="engine", task=True, names_point=True, plain=True))
+    model_id: str = metric("hash of the model's factory, weights, seed and inputs")
+    weights: str | None = metric("name or file of the weights; null for random ones")
+    seed: int | None = metric("seed of random weights and inputs")
+    backend: str = _axis(
+        "compile path", Axis(acts_on="run", default="dynamo", base="eager", names_point=True, plain=True)
+    )
+    precision: str = _axis(
+        "fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4",
+        Axis(
+            acts_on="both",
+            default="fp32",
+            goes_with="quantization_method",
+            moves=("base_precision",),
+            names_point=True,
+            plain=True,
+        ),
+    )
+    base_precision: str | None = metric("the type beside quantized parts; for other points, the precision")
+    quantization_method: str | None = _axis(
+        "what quantized the model: library and recipe",
+        Axis(acts_on="engine", optional=True, config=("quantization",), moves=("precision",)),
+    )
+    quantization_skip: str | None = _axis(
+        "patterns of modules that were left as they are",
+        Axis(acts_on="engine", optional=True, config=("quantization",), goes_with="quantization_method"),
+    )
+    calibration: str | None = _axis(
+        "random, or the name of the user's data; null where the method looks at none",
+        Axis(acts_on="engine", optional=True, config=("quantization",), goes_with="quantization_method"),
+    )
+    calibration_samples: int | None = metric("samples that the method was to look at, at most")
+    mode: str | None = _axis(
+        "torchscript.mode or inductor.mode, where the backend has one",
+        Axis(acts_on="both", optional=True, config=("torchscript", "inductor"), plain=True, after="backend"),
+    )
+    batch_size: int = _axis(
+        "size of the batch dimension",
+        Axis(acts_on="run", task=True, moves=("input_shapes", "time_at"), says=("input_shapes",)),
+    )
+    input_shapes: str | None = _axis(
+        "shapes of the inputs as timed, or as planned for",
+        Axis(acts_on="run", task=True, config=("model",), moves=("batch_size", "time_at"), after="time_at"),
+    )
+    dynamic_range: str | None = _axis(
+        "min:opt:max of the dynamic dimension that the point was built for",
+        Axis(acts_on="engine", config=("batch_size",), moves=("time_at",), shown_where_set=True),
+    )
+    time_at: int | None = _axis(
+        "size of the dynamic dimension at which this row was timed",
+        Axis(
+            acts_on="run",
+            task=True,
+            goes_with="dynamic_range",
+            moves=("batch_size", "input_shapes"),
+            says=("batch_size", "input_shapes"),
+        ),
+    )
+    device: str | None = _axis(
+        "where the point was timed; null where nothing ran", Axis(acts_on="engine", task=True, after="cold_cache")
+    )
+    min_block_size: int | None = _axis(
+        "fewest operators that Torch-TensorRT puts into an engine",
+        Axis(acts_on="engine", optional=True, default_column="default_min_block_size"),
+    )
+    optimization_level: int | None = _axis(
+        "TensorRT's builder optimization level", Axis(acts_on="engine", optional=True, default=3)
+    )
+    runtime: str | None = _axis(
+        "Torch-TensorRT runtime that executes the engines: cpp or python",
+        Axis(acts_on="run", optional=True, default="cpp"),
+    )
+    cuda_graphs: bool | None = _axis(
+        "whether calls are replayed as CUDA graphs",
+        Axis(acts_on="run", default=False, moves_on=("inductor", "mode"), shown_where_set=True),
+    )
+    runtime_cache: str | None = _axis(
+        "TensorRT-RTX's cache of compiled kernels at the first call: cold or warm; null where none is attached",
+        Axis(acts_on="run", optional=True, unasked=("cold",)),
+    )
+    dynamic_shapes_kernel_specialization_strategy: str | None = _axis(
+        "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none",
+        Axis(acts_on="run", optional=True, header="specialization"),
+    )
+    cache: str | None = _axis(
+        "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
+        "left) or frozen (cache_snapshot); null where there is none",
+        Axis(acts_on="engine", optional=True, config=("cache", "cache_snapshot"), default="cold"),
+    )
+    profiling_verbosity: str | None = _axis(
+        "what the timed engine tells of its layers: none, layer_names_only or detailed",
+        Axis(acts_on="engine", optional=True),
+    )
+    compile: str | None = _axis("further compilation arguments, NAME=value each", Axis(acts_on="both", optional=True))
+    cold_cache: bool | None = _axis(
+        "whether the L2 cache was flushed before each call",
+        Axis(acts_on="run", task=True, default=False, config=("measure",)),
+    )
+    dryrun: bool = metric("whether the point was planned only")
+    ignored_axes: list[str] = metric(
+        "axes, and arguments behind them, that the installed library is known to accept without effect"
+    )
+
+
+def _table() -> dict[str, Axis]:
+    """Return the axes by name, in the order in which people are shown them."""
+    rows: dict[str, Axis] = {item.name: item.metadata["axis"] for item in fields(Axes) if "axis" in item.metadata}
+    order = [name for name, row in rows.items() if row.after is None]
+    for name, row in rows.items():
+        if row.after is not None:
+            order.insert(order.index(row.after) + 1, name)
+    return {name: rows[name] for name in order}
+
+
+TABLE = _table()
+AXES = tuple(TABLE)
+
+# The fields of SweepConfig that not every backend uses.
+OPTIONAL_AXES = frozenset(one for name, row in TABLE.items() if row.optional for one in row.config or (name,))
+
+# A point is called by these, whatever else sets it apart.
+NAMES = tuple(name for name, row in TABLE.items() if row.names_point)
 
 # They leave the engine as it is and change how it runs.
-RUNTIME_AXES = {
-    "backend",
-    "batch_size",
-    "time_at",
-    "input_shapes",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "cold_cache",
-}
-
-
-# Rows are comparable where these agree: the same work on the same device, timed the same way.
-COMPARABLE = ("sweep_id", "model_id", "batch_size", "input_shapes", "device", "gpu_uuid", "cold_cache")
-
+RUNTIME_AXES = frozenset(name for name, row in TABLE.items() if row.acts_on == "run")
 
 # An engine is run in the same way where these agree.
-RUNNING = (
-    "backend",
-    "precision",
-    "runtime",
-    "cuda_graphs",
-    "runtime_cache",
-    "dynamic_shapes_kernel_specialization_strategy",
-    "mode",
-    "compile",
+RUNNING = tuple(name for name, row in TABLE.items() if row.acts_on != "engine" and not row.task)
+
+# They say how the work is done, and may be chosen freely.
+SETTINGS = tuple(name for name, row in TABLE.items() if not row.task)
+
+# Rows are comparable where these agree: the same work on the same device, timed the same way.
+COMPARABLE = (
+    *("sweep_id", "model_id", "gpu_uuid"),
+    *(name for name, row in TABLE.items() if row.task and row.goes_with is None and name != "model"),
 )
 
-
-# With these it was built; a row's engine follows from them.
-BUILDING = ("min_block_size", "optimization_level", "cache", "dynamic_range", "time_at")
-
-
-# Columns that follow from an axis and move along with it.
-FOLLOW = {
-    "precision": ("base_precision",),
-    "quantization_method": ("precision",),
-    "batch_size": ("input_shapes", "time_at"),
-    "time_at": ("batch_size", "input_shapes"),
-    "input_shapes": ("batch_size", "time_at"),
-    "dynamic_range": ("time_at",),
-}
+# The axes that tell a size.
+SIZES = tuple(name for name, row in TABLE.items() if row.says or any(name in other.says for other in TABLE.values()))
 
 
-# Axes that one side of a pair may not use, which then may differ.
-UNUSED = {"backend": AXES, "quantization_method": ("calibration", "quantization_skip")}
+def going_with(name: str) -> tuple[str, ...]:
+    """Return the axes that mean nothing without this one. Without a backend no axis means anything."""
+    return AXES if name == "backend" else tuple(other for other, row in TABLE.items() if row.goes_with == name)
 
 
-# Axes whose value may be that of a method and no choice of its own.
-OF_METHOD = ("precision", *UNUSED["quantization_method"])
+def moving_with(name: str) -> tuple[str, ...]:
+    """Return the columns that change along with an axis by themselves, on any backend."""
+    row = TABLE[name]
+    return (*row.moves, *([row.moves_on[1]] if row.moves_on else []))
 
 
-# What a person who sets nothing gets; for other axes null, where a row has it.
-FIRST = {"backend": record.BASELINE, "precision": "fp32", "cuda_graphs": "false", "runtime": "cpp", "cache": "cold"}
-
-
-OFF = ("cuda_graphs", "cold_cache")  # null is false
-
-
-DEFAULT_LEVEL = 3  # TensorRT's builder optimization level where none is set
-
-
-# What other axes are where nothing is set: this value or null, or null alone.
-SET = {"backend": "dynamo", "precision": "fp32", "runtime": "cpp", "runtime_cache": "cold", "cache": "cold"}
-
-
-UNSET = (
-    *("mode", "quantization_method", "quantization_skip", "calibration", "dynamic_range", "compile"),
-    *("dynamic_shapes_kernel_specialization_strategy", "profiling_verbosity"),
-)
+def null_is_false(name: str) -> bool:
+    """Tell whether an unset axis means the same as false."""
+    return TABLE[name].default is False
 
 
 def varied(table: pd.DataFrame) -> list[str]:
-    """The axes that differ between rows of one model and backend, baselines apart; backend and precision at least."""
+    """Return the axes that differ between rows of one model and backend; backend and precision always.
+
+    Baselines do not count: they are in the table for what others are compared with. A size is said once: by `time_at`
+    where every row has it, else by the batch size, else by the shapes.
+    """
     swept = table[table["jobs"].map(bool).astype(bool)]
     most = swept.groupby(["model", "backend"])[list(AXES)].nunique(dropna=False).max()
     if table["model"].nunique() > 1:
         most["model"] = 2
-    if table["dynamic_range"].notna().any():
-        most["dynamic_range"] = most["time_at"] = 2
-    if table["cuda_graphs"].fillna(False).astype(bool).any():
-        most["cuda_graphs"] = 2  # baselines are without
-    found = [axis for axis in AXES if axis in ("backend", "precision") or most[axis] > 1]
-    # A size is said once: by time_at where every row has it, by batch_size, or by the shapes.
-    if "time_at" in found and bool(table["time_at"].notna().all()):
-        return [axis for axis in found if axis not in ("batch_size", "input_shapes")]
-    return [axis for axis in found if axis != "input_shapes" or "batch_size" not in found]
+    for name, row in TABLE.items():
+        # The baselines are without, so that these differ between rows even where all others have one value.
+        if row.shown_where_set and (table[name].notna() & table[name].ne(False)).any():
+            most[[name, *row.moves]] = 2
+    found = [name for name in AXES if (name in NAMES and name != "model") or most[name] > 1]
+    return unsaid_twice(found, {name for name in found if table[name].notna().all()})
+
+
+def unsaid_twice(names: list[str], everywhere: set[str] | None = None) -> list[str]:
+    """Return the axes without those that others among them say; `everywhere` has the ones that no row lacks."""
+    said = {other for name in names if everywhere is None or name in everywhere for other in TABLE[name].says}
+    return [name for name in names if name not in said]

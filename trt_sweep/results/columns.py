@@ -1,4 +1,7 @@
-"""TODO."""
+"""Name the columns of a record, with a unit and an explanation each; the axes stand in `trt_sweep.results.axes`.
+
+To add a metric, add its column here and fill it in where it is measured.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 2
-
-
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 
 
 def metric(description: str, unit: str = "") -> Any:
-    """A column that is null until measured, with the unit and the words that explain it."""
+    """Return a column that is null until it is measured; `unit` is empty for what has none."""
     return field(default=None, metadata={"unit": unit, "description": description})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
+    """Say which point of which sweep this is, and how it ended."""
+
     schema_version: int = SCHEMA_VERSION
     point_id: str = metric("hash of the effective configuration")
     sweep_id: str = metric("name of the sweep's folder")
@@ -34,53 +37,9 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axes:
-    """The effective values; an axis that the backend does not use is null."""
-
-    model: str = metric("effective model name")
-    model_id: str = metric("hash of the model's factory, weights, seed and inputs")
-    weights: str | None = metric("name or file of the weights; null for random ones")
-    seed: int | None = metric("seed of random weights and inputs")
-    backend: str = metric("compile path")
-    precision: str = metric("fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4")
-    base_precision: str | None = metric("the type beside quantized parts; for other points, the precision")
-    quantization_method: str | None = metric("what quantized the model: library and recipe")
-    quantization_skip: str | None = metric("patterns of modules that were left as they are")
-    calibration: str | None = metric("random, or the name of the user's data; null where the method looks at none")
-    calibration_samples: int | None = metric("samples that the method was to look at, at most")
-    mode: str | None = metric("torchscript.mode or inductor.mode, where the backend has one")
-    batch_size: int = metric("size of the batch dimension")
-    input_shapes: str | None = metric("shapes of the inputs as timed, or as planned for")
-    dynamic_range: str | None = metric("min:opt:max of the dynamic dimension that the point was built for")
-    time_at: int | None = metric("size of the dynamic dimension at which this row was timed")
-    device: str | None = metric("where the point was timed; null where nothing ran")
-    min_block_size: int | None = metric("fewest operators that Torch-TensorRT puts into an engine")
-    optimization_level: int | None = metric("TensorRT's builder optimization level")
-    runtime: str | None = metric("Torch-TensorRT runtime that executes the engines: cpp or python")
-    cuda_graphs: bool | None = metric("whether calls are replayed as CUDA graphs")
-    runtime_cache: str | None = metric(
-        "TensorRT-RTX's cache of compiled kernels at the first call: cold or warm; null where none is attached"
-    )
-    dynamic_shapes_kernel_specialization_strategy: str | None = metric(
-        "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none"
-    )
-    cache: str | None = metric(
-        "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
-        "left) or frozen (cache_snapshot); null where there is none"
-    )
-    profiling_verbosity: str | None = metric(
-        "what the timed engine tells of its layers: none, layer_names_only or detailed"
-    )
-    compile: str | None = metric("further compilation arguments, NAME=value each")
-    cold_cache: bool | None = metric("whether the L2 cache was flushed before each call")
-    dryrun: bool = metric("whether the point was planned only")
-    ignored_axes: list[str] = metric(
-        "axes, and arguments behind them, that the installed library is known to accept without effect"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Environment:
+    """Say where the point ran, and with which versions."""
+
     gpu_name: str | None = metric("name of the GPU that ran the point")
     gpu_uuid: str | None = metric("UUID of that GPU")
     compute_capability: str | None = metric("compute capability of that GPU")
@@ -99,6 +58,8 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
+    """Say how a model was split into TensorRT engines and operators that stay in PyTorch."""
+
     ops_total: int | None = metric("operators in the lowered graph")
     ops_supported: int | None = metric("operators that have a converter")
     engines: int | None = metric("TensorRT engines in the partition")
@@ -116,7 +77,7 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """What quantizing the model did, before any backend saw it; null for other points."""
+    """Say what quantizing the model did, before any backend saw it; null for other points."""
 
     quantized_layers: int | None = metric("layers whose weights are quantized")
     quantization_s: float | None = metric("calibration and quantization. Points may share it", "s")
@@ -128,6 +89,8 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
+    """Say what it took to compile the model, and what came out."""
+
     export_s: float | None = metric(
         "torch.export, and what follows it before the build; or TorchScript. Points may share it",
         "s",
@@ -160,7 +123,10 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Three clocks. An interval is where another run of the same point is expected to find the same figure (95 %)."""
+    """Say how long a call takes, by three clocks.
+
+    An interval is where another run of the same point is expected to find the same figure (95 %).
+    """
 
     clock: str | None = metric("what latency_ms was read from: cuda_events, or wall on a CPU")
     stopped_by: str | None = metric("target (each window's interval was tight enough) or max_s")
@@ -204,7 +170,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Of the GPU, as this point alone would need it; the worst of its builds."""
+    """Say how much memory of the GPU this point alone would need; the worst of its builds."""
 
     peak_gpu_bytes: int | None = metric(
         "weights, what TensorRT keeps for its engines, inputs, and the most that a call takes on top, CUDA graphs "
@@ -215,7 +181,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The GPU over all timed windows of the point, by NVML; null where a counter cannot be read."""
+    """Say how the GPU was over all timed windows of the point, by NVML; null where a counter cannot be read."""
 
     health: str | None = metric("ok, or the worst of unstable, shared and throttled in any window")
     health_reason: str | None = metric("the numbers behind a verdict that is not ok, or why there is none")
@@ -231,7 +197,7 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Against the FP32 eager reference; the worst of the model's outputs."""
+    """Say how far the output is from the FP32 eager reference's; the worst of the model's outputs."""
 
     reference_spread: float | None = metric(
         "relative L2 change of the reference when the inputs are drawn anew; errors near it prove little"
@@ -250,9 +216,10 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A look into the engines (profile=true), in a pass of its own: what it says of shares holds better than its sums.
+    """Say what a look into the engines found (profile=true), in a pass of its own.
 
-    Reporting each layer keeps layers from overlapping, and the trace slows the host.
+    Its shares hold better than its sums: reporting each layer keeps layers from overlapping, and the
+    trace slows the host.
     """
 
     profile_engine_id: str | None = metric(

@@ -1,43 +1,84 @@
-"""What a reader of the table must know: shared engines, ignored axes, plans, what profiles found, failures."""
+"""Say in sentences what a reader of a table of records must know beside its figures."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
-from trt_sweep.results.axes import AXES, BUILDING, COMPARABLE, RUNNING, RUNTIME_AXES
+from trt_sweep.results.axes import AXES, COMPARABLE, NAMES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
-# Types of layers that a point did not ask for.
-WIDER = {"fp16": "fp32", "bf16": "fp32"}
+WIDER = {"fp16": "fp32", "bf16": "fp32"}  # types of layers that a point did not ask for
+GAINS = 4  # of CUDA graphs that a note names
+FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know: shared engines, ignored axes, plans, failures with their reasons."""
-    found = []
+    """Return the notes on a table that `trt_sweep.results.table.load` gave, each once.
+
+    They tell of engines that points share, of settings without effect, of clocks and the GPU's health, of points that
+    were only planned, of accuracy, of what profiles found, and of failures with their reasons.
+    """
+    found = [
+        *_shared_engines(table),
+        *_not_built(table),
+        *_merged(table),
+        *_clocks(table),
+        *_launch_bound(table),
+        *_health(table),
+        *_ignored(table),
+        *_planned(table),
+        *_advice(table),
+        *_reference(table),
+        *_random_calibration(table),
+        *_wrong_when_quantized(table),
+        *_profiles(table),
+        *_without_profile(table),
+        *_failures(table),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _some(folders: pd.Series) -> str:
+    """Return the first two of these folders, and how many more there are."""
+    return ", ".join(folders[:2]) + (f" and {len(folders) - 2} more" if len(folders) > 2 else "")
+
+
+def _shared_engines(table: pd.DataFrame) -> list[str]:
+    """Tell which axes did not change an engine."""
     shared = table[table["engine_id"].notna() & table.duplicated("engine_id", keep=False)]
+    if shared.empty:
+        return []
     engines = shared.groupby("engine_id", sort=False)
-    different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index") if len(shared) else {}
+    different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index")
+    found = []
     for engine, group in engines:
-        differ = [axis for axis in AXES if different[engine][axis]]
-        if "time_at" in differ:
-            differ = [axis for axis in differ if axis not in ("batch_size", "input_shapes")]
+        differ = unsaid_twice([axis for axis in AXES if different[engine][axis]])
         if differ:
-            runtime = [axis for axis in differ if axis in RUNTIME_AXES]
             found.append(
                 f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
-                + (
-                    "; it was timed once for all of them"
-                    if int(group["timed_with"].notna().sum()) == len(group) - 1
-                    else "; differences between their times are noise"
-                    if not runtime
-                    else ", but may run it differently"
-                    if runtime == differ
-                    else f"; {', '.join(runtime)} may run it differently"
-                )
+                + _times_of_one_engine(group, differ)
             )
+    return found
+
+
+def _times_of_one_engine(rows: pd.DataFrame, differ: list[str]) -> str:
+    """Return the end of a sentence on rows with one engine: what differences between their times mean."""
+    if int(rows["timed_with"].notna().sum()) == len(rows) - 1:
+        return "; it was timed once for all of them"
+    runtime = [axis for axis in differ if axis in RUNTIME_AXES]
+    if not runtime:
+        return "; differences between their times are noise"
+    return ", but may run it differently" if runtime == differ else f"; {', '.join(runtime)} may run it differently"
+
+
+def _not_built(table: pd.DataFrame) -> list[str]:
+    """Tell how many points run an engine that was built for another, or in another process."""
+    found = []
     reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
     if reused:
         found.append(
@@ -50,22 +91,116 @@ def notes(table: pd.DataFrame) -> list[str]:
             f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
             "build_s counts what building them took"
         )
-    found += _merged(table)
-    found += clock_notes(table)
+    return found
+
+
+def _merged(table: pd.DataFrame) -> list[str]:
+    """Tell which jobs led to one point, since its backend does not use what they differ in."""
+    found = []
+    shared = table[table["jobs"].map(len) > 1]
+    for backend, rows in shared.groupby("backend", sort=False):
+        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
+        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
+        why = f": {', '.join(axes)} made no difference to it" if axes else ", which ask for the same"
+        found.append(f"{backend} ran once for jobs {jobs}{why}")
+    return found
+
+
+def _clocks(table: pd.DataFrame) -> list[str]:
+    """Tell what ranks and intervals mean, how `gpu_ms` was measured, and where it is missing."""
+    found = []
+    if table["latency_rank"].notna().any():
+        found.append(
+            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
+            "point is expected"
+        )
+    methods = sorted(table["gpu_ms_method"].dropna().unique())
+    if len(methods) > 1:
+        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
+    missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
+    for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
+        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
+    return found
+
+
+def _launch_bound(table: pd.DataFrame) -> list[str]:
+    """Tell how many points wait for the host, and what CUDA graphs gained them, where that was measured."""
+    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
+    if bound.empty:
+        return []
+    gains = _gains_of_cuda_graphs(table, bound)
+    more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
+    gained = f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}"
+    return [
+        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
+        "GPU's time for it, so latency times the host; "
+        + (gained if gains else "cuda_graphs=true or a larger batch_size may help")
+    ]
+
+
+def _gains_of_cuda_graphs(table: pd.DataFrame, bound: pd.DataFrame) -> list[str]:
+    """Return both latencies of each of the points `bound` that has a twin with CUDA graphs.
+
+    Twins are not found by their engine, which another build of the same may write in other bytes.
+    """
+    same = [axis for axis in SETTINGS if axis not in ("cuda_graphs", *moving_with("cuda_graphs"))]
+    keys = [*COMPARABLE, "time_at", *same]
+    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
+    graphs = table["cuda_graphs"].fillna(False).astype(bool)
+    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
+    without = bound[~graphs[bound.index]][[*keys, "model", *figures]]
+    both = without.merge(with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after"))
+    return list(dict.fromkeys(map(_gain, both.to_dict("records"))))
+
+
+def _gain(row: Mapping[Hashable, Any]) -> str:
+    """Return a point's latency before and after, with the ratio where the two are told apart."""
+    before, after = row["latency_ms"], row["latency_ms_after"]
+    low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
+    apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
+    gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
+    shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
+    return f"{row['model']} {row['backend']} {row['precision']} {shown}"
+
+
+def _health(table: pd.DataFrame) -> list[str]:
+    """Tell where the GPU was throttled, shared or unstable, and where that is not known."""
+    found = []
+    bad = table[table["health"].notna() & (table["health"] != "ok")]
+    for (verdict, why), rows in bad.groupby(["health", "health_reason"], sort=False, dropna=False):
+        found.append(f"{verdict}: {len(rows)} of {len(table)} points ({why})")
+    unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
+    for reason, rows in unknown.groupby("health_reason", sort=False):
+        found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
+    return found
+
+
+def _ignored(table: pd.DataFrame) -> list[str]:
+    """Tell which settings the installed library accepts without effect."""
     ignored = sorted({axis for axes in table["ignored_axes"] for axis in axes or []})
-    if ignored:
-        names = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
-        which = " and ".join(sorted({names.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
-        found.append(f"{which} accepts {', '.join(ignored)} without effect")
+    if not ignored:
+        return []
+    which = " and ".join(sorted({FLAVORS.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
+    found = [f"{which} accepts {', '.join(ignored)} without effect"]
     if "disable_tf32" in ignored:
         found.append("so precision=fp32 was computed in TF32 there; eager in fp32 was not")
+    return found
+
+
+def _planned(table: pd.DataFrame) -> list[str]:
+    """Tell how many points were only planned, and for which GPU."""
     planned = table[table["status"] == "dryrun"]
-    if len(planned):
-        assumed = planned["assumed_compute_capability"].dropna().unique()
-        note = f"planned, not built or timed: {len(planned)} of {len(table)} points"
-        found.append(
-            note + (f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else "")
-        )
+    if planned.empty:
+        return []
+    assumed = planned["assumed_compute_capability"].dropna().unique()
+    where = f" (no GPU here; compute capability {', '.join(assumed)} assumed)" if len(assumed) else ""
+    return [f"planned, not built or timed: {len(planned)} of {len(table)} points{where}"]
+
+
+def _advice(table: pd.DataFrame) -> list[str]:
+    """Tell which `min_block_size` the library advises for each planned model."""
+    found = []
+    planned = table[table["status"] == "dryrun"]
     for row in planned.drop_duplicates(["model", "batch_size", "precision"]).to_dict("records"):
         if not pd.isna(row["advised_min_block_size"]) and row["engines"] is not None:
             advice = dict.fromkeys([row["advised_min_block_size"], row["advised_min_block_size_moderate"]])
@@ -73,32 +208,34 @@ def notes(table: pd.DataFrame) -> list[str]:
                 f"{row['model']}: the library advises min_block_size={' or '.join(map(str, advice))} "
                 f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
             )
+    return found
+
+
+def _reference(table: pd.DataFrame) -> list[str]:
+    """Tell for which models errors prove little, since other inputs hardly change the reference."""
     errors, spreads = table["rel_l2_error"].astype(float), table["reference_spread"].astype(float)
-    for row in table[errors * 3 > spreads].drop_duplicates(["model", "precision"]).to_dict("records"):
-        found.append(
-            f"{row['model']} {row['precision']}: other inputs move the reference by {row['reference_spread']:.1e} "
-            "only, so errors of that size prove little; trained weights would say more"
-        )
-    found += _quantized(table)
-    found += _inside(table)
-    failed = table[~table["status"].isin(("ok", "dryrun"))]
-    for (status, phase, reason), rows in failed.groupby(["status", "phase", "reason"], sort=False):
-        where = ", ".join(rows["folder"][:2]) + (f" and {len(rows) - 2} more" if len(rows) > 2 else "")
-        found.append(f"{status} in {phase} ({where}): {reason}")
-    found += [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
-    return list(dict.fromkeys(found))
+    return [
+        f"{row['model']} {row['precision']}: other inputs move the reference by {row['reference_spread']:.1e} "
+        "only, so errors of that size prove little; trained weights would say more"
+        for row in table[errors * 3 > spreads].drop_duplicates(["model", "precision"]).to_dict("records")
+    ]
 
 
-def _quantized(table: pd.DataFrame) -> list[str]:
-    """Whose accuracy means little, and whether the method or the engine is to blame for what is wrong."""
-    found = []
+def _random_calibration(table: pd.DataFrame) -> list[str]:
+    """Tell which quantization methods were calibrated with random inputs, so that their accuracy means little."""
     random = table[table["calibration"] == RANDOM]
-    if len(random):
-        methods = ", ".join(random["quantization_method"].unique())
-        found.append(
-            f"accuracy from random calibration: {methods} chose scales for random inputs; "
-            "quantization.calibration names data of your own"
-        )
+    if random.empty:
+        return []
+    methods = ", ".join(random["quantization_method"].unique())
+    return [
+        f"accuracy from random calibration: {methods} chose scales for random inputs; "
+        "quantization.calibration names data of your own"
+    ]
+
+
+def _wrong_when_quantized(table: pd.DataFrame) -> list[str]:
+    """Tell whether the quantization method or the engine is to blame for wrong output."""
+    found = []
     overflown = table[table["fake_quant_finite"].eq(False)]
     for row in overflown.drop_duplicates(["model", "quantization_method"]).to_dict("records"):
         found.append(
@@ -116,101 +253,51 @@ def _quantized(table: pd.DataFrame) -> list[str]:
     return found
 
 
-def _merged(table: pd.DataFrame) -> list[str]:
-    """Which jobs led to one point, since its backend does not use what they differ in."""
-    found = []
-    shared = table[table["jobs"].map(len) > 1]
-    for backend, rows in shared.groupby("backend", sort=False):
-        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
-        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
-        why = f": {', '.join(axes)} made no difference to it" if axes else ", which ask for the same"
-        found.append(f"{backend} ran once for jobs {jobs}{why}")
-    return found
-
-
-def _inside(table: pd.DataFrame) -> list[str]:
-    """What the looks into the engines say of the host's part, and of layers that ran in another precision."""
+def _profiles(table: pd.DataFrame) -> list[str]:
+    """Tell what the profiles of launch-bound points show, and which layers ran in a wider type than asked for."""
     found = []
     profiled = table[table["profile_engine_id"].notna()]
-    always = ("model", "backend", "precision")
-    differ = [axis for axis in AXES if axis not in always and profiled[axis].nunique(dropna=False) > 1]
+    differ = [axis for axis in AXES if axis not in NAMES and profiled[axis].nunique(dropna=False) > 1]
     for row in profiled.to_dict("records"):
-        label = " ".join(str(row[axis]) for axis in always)
+        label = " ".join(str(row[axis]) for axis in NAMES)
         label += "".join(f" {axis}={row[axis]}" for axis in differ if not pd.isna(row[axis]))
         if row["launch_bound"] is True and not pd.isna(row["gpu_ms"]):
-            engines = f"{row['engines']} engine" + "s" * (row["engines"] != 1)
-            others = f" and {row['fallback_ops']} operators in PyTorch" if row["fallback_ops"] else ""
-            found.append(
-                f"{label}: {engines}{others} cost {row['gpu_ms']:.2g} ms of GPU work and "
-                f"{max(row['latency_ms'] - row['gpu_ms'], 0):.2g} ms of launching"
-            )
-        precisions = row["layer_precisions"]
-        ran = dict(item.split(":") for item in precisions.split()) if isinstance(precisions, str) else {}
-        asked = WIDER.get(row["precision"])
-        wider = {name: number for name, number in ran.items() if asked is not None and asked in name}
-        if wider:
-            shown = ", ".join(f"{number} in {name}" for name, number in wider.items())
-            found.append(f"{label}: of {row['layers']} layers, {shown} (layer_precisions)")
-    timed = table["status"].isin(("ok", "inaccurate"))  # what was not says why anyway
-    for reason, rows in table[table["profile_reason"].notna() & timed].groupby("profile_reason", sort=False):
-        found.append(f"no profile of {', '.join(rows['folder'][:2])}{' and more' * (len(rows) > 2)}: {reason}")
+            found.append(f"{label}: {_cost_of_launching(row)}")
+        if wider := _wider_layers(row):
+            found.append(f"{label}: of {row['layers']} layers, {wider} (layer_precisions)")
     return found
 
 
-GAINS = 4  # of CUDA graphs that a note names
+def _cost_of_launching(row: Mapping[Hashable, Any]) -> str:
+    """Return how much of a profiled point's latency is work of the GPU, and how much the host adds."""
+    engines = f"{row['engines']} engine" + "s" * (row["engines"] != 1)
+    others = f" and {row['fallback_ops']} operators in PyTorch" if row["fallback_ops"] else ""
+    launching = max(row["latency_ms"] - row["gpu_ms"], 0)
+    return f"{engines}{others} cost {row['gpu_ms']:.2g} ms of GPU work and {launching:.2g} ms of launching"
 
 
-def _launch_bound(table: pd.DataFrame) -> list[str]:
-    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
-    if bound.empty:
-        return []
-    found = [
-        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
-        "GPU's time for it, so latency times the host; "
+def _wider_layers(row: Mapping[Hashable, Any]) -> str:
+    """Return how many layers ran in which type that is wider than the point's precision; empty where none did."""
+    precisions, asked = row["layer_precisions"], WIDER.get(row["precision"])
+    if not isinstance(precisions, str) or asked is None:
+        return ""
+    ran = dict(item.split(":") for item in precisions.split())
+    return ", ".join(f"{number} in {name}" for name, number in ran.items() if asked in name)
+
+
+def _without_profile(table: pd.DataFrame) -> list[str]:
+    """Tell why points have no profile though one was asked for; a point that was not timed has a reason already."""
+    timed = table["status"].isin(("ok", "inaccurate"))
+    missing = table[table["profile_reason"].notna() & timed].groupby("profile_reason", sort=False)
+    return [
+        f"no profile of {', '.join(rows['folder'][:2])}{' and more' * (len(rows) > 2)}: {reason}"
+        for reason, rows in missing
     ]
-    gains = []
-    # Not by the engine, which another build of the same may write in other bytes, nor by inductor's mode, which changes
-    # with cuda_graphs.
-    keys = [*COMPARABLE, *(axis for axis in RUNNING if axis not in ("cuda_graphs", "mode")), *BUILDING]
-    graphs = table["cuda_graphs"].fillna(False).astype(bool)
-    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
-    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
-    both = bound[~graphs[bound.index]][[*keys, "model", *figures]].merge(
-        with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after")
-    )
-    for row in both.to_dict("records"):
-        before, after = row["latency_ms"], row["latency_ms_after"]
-        low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
-        apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
-        gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
-        shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
-        gains.append(f"{row['model']} {row['backend']} {row['precision']} {shown}")
-    advice = "cuda_graphs=true or a larger batch_size may help"
-    gains = list(dict.fromkeys(gains))
-    more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
-    found[0] += f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}" if gains else advice
-    return found
 
 
-def clock_notes(table: pd.DataFrame) -> list[str]:
-    """What the ranks and clocks mean for a reader of the table."""
-    found = []
-    if table["latency_rank"].notna().any():
-        found.append(
-            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
-            "point is expected"
-        )
-    methods = sorted(table["gpu_ms_method"].dropna().unique())
-    if len(methods) > 1:
-        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
-    missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
-    for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
-        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
-    found += _launch_bound(table)
-    bad = table[table["health"].notna() & (table["health"] != "ok")]
-    for (verdict, why), rows in bad.groupby(["health", "health_reason"], sort=False, dropna=False):
-        found.append(f"{verdict}: {len(rows)} of {len(table)} points ({why})")
-    unknown = table[table["gpu_ms"].notna() & table["health"].isna()]
-    for reason, rows in unknown.groupby("health_reason", sort=False):
-        found.append(f"health of {len(rows)} of {len(table)} points is not known: {reason}")
-    return found
+def _failures(table: pd.DataFrame) -> list[str]:
+    """Tell which points failed, where and why, and which files are no records."""
+    failed = table[~table["status"].isin(("ok", "dryrun"))]
+    by_reason = failed.groupby(["status", "phase", "reason"], sort=False)
+    found = [f"{status} in {phase} ({_some(rows['folder'])}): {why}" for (status, phase, why), rows in by_reason]
+    return found + [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]

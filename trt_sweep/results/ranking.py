@@ -1,4 +1,4 @@
-"""Which rows are faster than which, as far as the data carry it, and what bounds them."""
+"""Rank the rows of a table as far as the data carry it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
 def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
-    """The figure of a row that was timed more than once, with what the record says of its scatter."""
+    """Return the time of a row that was timed more than once, with what the record says of its scatter.
+
+    `clock` is the column of the time, `latency_ms` or `gpu_ms`.
+    """
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
     rounds_alone = math.nan if pd.isna(between_rounds) else float(between_rounds)
@@ -29,7 +32,7 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
 
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
-    """`unseen` and `drift` of `stats.estimate` for a row: what its rounds cannot show."""
+    """Return `unseen` and `drift` of `stats.estimates.of_rounds` for a row: what its rounds cannot show."""
     choice = unseen.choice(choices(row))
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
@@ -39,20 +42,20 @@ def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str,
 
 
 def choices(row: pd.Series | Mapping[Hashable, Any]) -> int:
-    """For how many kinds of convolutions cuDNN chose algorithms in this row's process alone; 1 where it is unknown."""
+    """Return for how many kinds of convolutions cuDNN chose algorithms in this row's process; 1 where it is unknown."""
     if pd.isna(row["cudnn_benchmark"]) or not row["cudnn_benchmark"]:
         return 0
     return 1 if pd.isna(row["cudnn_choices"]) else int(row["cudnn_choices"])
 
 
 def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
-    """How far the host may have moved a row's latency within its sweep: relative, as a standard deviation."""
+    """Return how far the host may have moved a row's latency within its sweep, as a relative standard deviation."""
     bound = None if pd.isna(row["launch_bound"]) else bool(row["launch_bound"])
     return unseen.host_drift(bound, row["clock"] == "cuda_events")
 
 
 def _estimate(row: Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
-    """The figure of any row: that of one window has its interval to go by, and where there is none nothing."""
+    """Return the time of any row with its scatter: one window has its interval to go by, if there is one."""
     scatter = row[f"{clock}_between_rounds"], row[f"{clock}_between_builds"]
     if not all(map(pd.isna, scatter)) and not pd.isna(row["rounds"]) and not pd.isna(row["builds"]):
         return estimate(row, clock)
@@ -64,7 +67,7 @@ def _estimate(row: Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
 
 
 def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], list[object]]:
-    """The estimates of rows by `latency_ms` or `gpu_ms`, and what each runs: equal for one engine run in one way."""
+    """Return the times of rows by `latency_ms` or `gpu_ms`, and what each runs: equal for one engine run in one way."""
     scatter = [f"{clock}_{name}" for name in ("between_rounds", "between_builds", *(f"ci_{end}" for end in ENDS))]
     if clock == "gpu_ms":
         scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
@@ -79,7 +82,10 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], 
 
 
 def renewed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the intervals of what cuDNN chose for as they are judged now; older records hold narrower ones."""
+    """Return the table with the intervals of what cuDNN chose algorithms for as they are judged now.
+
+    Older records hold narrower ones.
+    """
     table = table.copy()
     rows = table[(table["status"] == "ok") & table["cudnn_benchmark"].fillna(False).astype(bool)]
     for clock, _ in CLOCKS.values():
@@ -90,7 +96,7 @@ def renewed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the best and the worst rank that each `ok` row can have, by latency and by the GPU's work.
+    """Return the table with the best and the worst rank that each `ok` row can have, by latency and by the GPU's work.
 
     `latency_rank` and `latency_rank_worst` are 1 and 1 for a proved winner, 1 and 3 for one of three that nothing tells
     apart; `gpu_rank` likewise, between rows of one `gpu_ms_method`. Rows that run one and the same engine in the same

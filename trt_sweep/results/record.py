@@ -1,4 +1,4 @@
-"""What a point leaves behind: frozen result types, the flat record made of them, JSON in and out."""
+"""Put the columns together to the record that a point leaves behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
+from trt_sweep.results.axes import Axes
 from trt_sweep.results.columns import (
     Accuracy,
-    Axes,
     Build,
     Environment,
     Health,
@@ -30,24 +30,20 @@ CLOCK_RANGE = 0.03  # of the SM clock, above which times belong to no one clock
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Profile, Health, Memory, Accuracy, Timing, Build, Quantization, Partition, Environment, Axes, Identity):
-    """One row of the table: every field above, flat."""
+    """Hold all that is known of one point, flat: one field is one column of the table."""
 
 
 def columns(part: type = Record) -> list[str]:
-    """Names of the columns of a result type, in their order."""
+    """Return the names of a record's columns, or of a part of it, in their order."""
     return [item.name for item in dataclasses.fields(part)]
 
 
-def integer_columns() -> list[str]:
-    """The columns that hold whole numbers, or null."""
-    return list(_columns_of("int"))
-
-
 @functools.cache
-def _names() -> tuple[str, ...]:
-    return tuple(columns())
-
-
-@functools.cache
-def _columns_of(kind: str) -> tuple[str, ...]:
+def columns_of(kind: str) -> tuple[str, ...]:
+    """Return the columns that hold this type ("int", "float", …), or null."""
     return tuple(item.name for item in dataclasses.fields(Record) if item.type in (kind, f"{kind} | None"))
+
+
+def integer_columns() -> list[str]:
+    """Return the columns that hold whole numbers, or null."""
+    return list(columns_of("int"))

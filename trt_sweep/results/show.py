@@ -1,4 +1,4 @@
-"""TODO."""
+"""Print the table that a sweep ends with, and the notes below it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from trt_sweep.results.axes import varied
+from trt_sweep.results.axes import TABLE, varied
 from trt_sweep.results.notes import notes
 
-HEADERS = {"dynamic_shapes_kernel_specialization_strategy": "specialization"}
+Cell = Callable[[pd.Series], str]
+# Columns that are left out where no row has a value, by the column of the record that they show.
+OPTIONAL = {
+    "load s": "load_s",
+    "gpu ms [95 %]": "gpu_ms",
+    "gpu rank": "gpu_ms",
+    "enqueue ms": "gpu_ms",
+    "memory MiB": "peak_gpu_bytes",
+    "fake-quant error": "fake_quant_rel_l2_error",
+    "evaluation": "evaluation",
+}
 
 
 def _number(value: object, spec: str, unit: str = "") -> str:
+    """Return a number in this format, or a dash for null."""
     return "–" if value is None or pd.isna(value) else f"{value:{spec}}{unit}"  # type: ignore[call-overload]
 
 
 def _axis(value: object) -> str:
+    """Return a value of an axis as the command line writes it, or a dash for null."""
     return str(value).lower() if isinstance(value, bool) else _number(value, "")
 
 
 def _time(row: pd.Series, clock: str) -> str:
+    """Return a time in ms with its interval, or a dash."""
     if pd.isna(row[clock]):
         return "–"
     low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
@@ -32,60 +45,57 @@ def _time(row: pd.Series, clock: str) -> str:
 
 
 def _rank(row: pd.Series, clock: str) -> str:
+    """Return the rank, or the best and the worst where it is not proved, or a dash."""
     best, worst = row[f"{clock}_rank"], row[f"{clock}_rank_worst"]
     return "–" if pd.isna(best) else f"{best}" if best == worst else f"{best}–{worst}"
 
 
+COLUMNS: dict[str, Cell] = {
+    "engines": lambda row: _number(row["engines"], "d"),
+    "engine": lambda row: _number(row["engine_id"], ".6"),
+    "build s": lambda row: _number(row["build_s"], ".1f"),
+    "load s": lambda row: _number(row["load_s"], ".2f"),
+    "first call ms": lambda row: _number(row["first_call_ms"], ".4g"),
+    "latency ms [95 %]": lambda row: _time(row, "latency_ms"),
+    "rank": lambda row: _rank(row, "latency"),
+    "gpu ms [95 %]": lambda row: _time(row, "gpu_ms"),
+    "gpu rank": lambda row: _rank(row, "gpu"),
+    "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
+    "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
+    "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
+    "memory MiB": lambda row: _number(row["peak_gpu_bytes"] / 2**20, ".4g"),
+    "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
+    "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
+    "evaluation": lambda row: _number(row["evaluation"], ".4g"),
+    "health": lambda row: _number(row["health"], ""),
+}
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Cell]:
+    """Return the columns that tell something of this table, each with the way to its text."""
+    left_out = {name for name, column in OPTIONAL.items() if not table[column].notna().any()}
+    if table["health"].fillna("ok").eq("ok").all():
+        left_out.add("health")
+    return {name: cell for name, cell in COLUMNS.items() if name not in left_out}
+
+
 def render(table: pd.DataFrame) -> Table:
-    """The compact table that a sweep ends with: one line a point, baselines first."""
-    axes = varied(table)
+    """Return the compact table that a sweep ends with: one line a point, its axes first, its status last."""
+    axes, columns = varied(table), _columns(table)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for axis in axes:
-        shown.add_column(HEADERS.get(axis, axis), overflow="fold")
-    columns: dict[str, Callable[[pd.Series], str]] = {
-        "engines": lambda row: _number(row["engines"], "d"),
-        "engine": lambda row: _number(row["engine_id"], ".6"),
-        "build s": lambda row: _number(row["build_s"], ".1f"),
-        "load s": lambda row: _number(row["load_s"], ".2f"),
-        "first call ms": lambda row: _number(row["first_call_ms"], ".4g"),
-        "latency ms [95 %]": lambda row: _time(row, "latency_ms"),
-        "rank": lambda row: _rank(row, "latency"),
-        "gpu ms [95 %]": lambda row: _time(row, "gpu_ms"),
-        "gpu rank": lambda row: _rank(row, "gpu"),
-        "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
-        "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
-        "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
-        "memory MiB": lambda row: _number(row["peak_gpu_bytes"] / 2**20, ".4g"),
-        "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
-        "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
-        "evaluation": lambda row: _number(row["evaluation"], ".4g"),
-        "health": lambda row: _number(row["health"], ""),
-    }
-    optional = {
-        "load s": "load_s",
-        "memory MiB": "peak_gpu_bytes",
-        "fake-quant error": "fake_quant_rel_l2_error",
-        "evaluation": "evaluation",
-    }
-    for name, column in optional.items():
-        if not table[column].notna().any():
-            del columns[name]
-    if not table["gpu_ms"].notna().any():
-        for name in ("gpu ms [95 %]", "gpu rank", "enqueue ms"):
-            del columns[name]
-    if table["health"].fillna("ok").eq("ok").all():
-        del columns["health"]
+        shown.add_column(TABLE[axis].header or axis, overflow="fold")
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("status", no_wrap=True)
     for _, row in table.iterrows():
-        values = [_axis(row[axis]) for axis in axes] + [show(row) for show in columns.values()]
+        values = [_axis(row[axis]) for axis in axes] + [cell(row) for cell in columns.values()]
         shown.add_row(*values, str(row["status"]))
     return shown
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the table and its notes; wider than the terminal rather than cut where there is none."""
+    """Print the table and its notes; where the output is no terminal, long lines are not cut."""
     console = console or Console()
     if not console.is_terminal:
         console.width = 500

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Write a record to its file and read it back, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from typing import Any
 
 from trt_sweep.errors import SweepError
 from trt_sweep.results.columns import SCHEMA_VERSION
-from trt_sweep.results.record import RECORD, Record, _columns_of, _names
+from trt_sweep.results.record import RECORD, Record, columns, columns_of
+
+_NAMES = tuple(columns())
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)}
 
 
 def now() -> str:
-    """The time, as `created_utc` has it."""
+    """Return the time as `created_utc` has it: UTC, ISO 8601, in milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write through a temporary file and a rename, so that a reader sees all of it or nothing."""
+    """Write JSON through a temporary file and a rename, so that a reader sees all of it or nothing.
+
+    Raises ValueError for numbers that are not finite and TypeError for what JSON cannot hold; the old file then stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -31,7 +37,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write(folder: Path, record: Record) -> Path:
-    """Write the record of a point into its folder; numbers that are not finite become null."""
+    """Write the record of a point into its folder and return the file; numbers that are not finite become null."""
     row = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in vars(record).items()
@@ -42,7 +48,7 @@ def write(folder: Path, record: Record) -> Path:
 
 
 def read(path: Path) -> Record:
-    """Read one record.
+    """Read one record; columns that this version does not know are left out.
 
     Raises SweepError for a record of a newer schema, ValueError for a file that is not a record at all.
     """
@@ -57,9 +63,9 @@ def read(path: Path) -> Record:
             f"{path}: schema_version={version} is newer than the {SCHEMA_VERSION} that this trt_sweep reads: "
             "update trt_sweep, or point it at another folder"
         )
-    row = {name: content[name] for name in _names() if name in content}
-    for kind, allowed in (("int", int), ("float", (int, float))):
-        for name in _columns_of(kind):
+    row = {name: content[name] for name in _NAMES if name in content}
+    for kind, allowed in _TYPES.items():
+        for name in columns_of(kind):
             if row.get(name) is not None and not isinstance(row[name], allowed):
                 raise ValueError(f"{name} is {row[name]!r}")
     return Record(**row)

@@ -1,8 +1,9 @@
-"""All records below a folder as one DataFrame; `trt-sweep table FOLDER` prints it and writes it."""
+"""Read all records below some folders into one DataFrame, and write it as CSV and Parquet."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -12,24 +13,23 @@ from trt_sweep.results import ranking, record, store
 from trt_sweep.results.record import BASELINE
 
 
-def load(folder: str | Path) -> pd.DataFrame:
-    """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
+def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
-    `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device;
-    for quantized models in the precision beside their quantized parts),
-    `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `latency_rank`, `gpu_rank` and their
-    `_worst` are of `ranking.ranked`. `DataFrame.attrs["unreadable"]` names files that are no records, with the reason.
-    Raises SweepError for a folder that is not there and for a record of a newer schema.
+    - `folder`: the folder of the point, relative to the folder given, or to `common_folder` of several
+    - `speedup`: the eager baseline's latency over the row's, of the same sweep, model, inputs, batch, device and
+      precision (for quantized models in the precision beside their quantized parts)
+    - `speedup_fp32`: likewise over eager in FP32. Both are null unless both rows are `ok`
+    - `latency_rank`, `gpu_rank` and their `_worst`: of `trt_sweep.results.ranking.ranked`
+
+    A record that lies below two of the folders is read once. `DataFrame.attrs["unreadable"]` names files that are no
+    records, with the reason. Raises SweepError for a folder that is not there and for a record of a newer schema.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SweepError(
-            f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
-        )
+    root = common_folder(folder, *more)
     rows, unreadable = [], {}
-    for path in sorted(folder.rglob(f"points/*/{record.RECORD}"), key=str):
+    for path in _files(list(map(Path, (folder, *more)))):
         try:
-            rows.append(vars(store.read(path)) | {"folder": str(path.parent.relative_to(folder))})
+            rows.append(vars(store.read(path)) | {"folder": os.path.relpath(path.parent, root)})
         except (OSError, ValueError, TypeError) as error:
             unreadable[str(path)] = f"{type(error).__name__}: {error}"
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
@@ -42,8 +42,26 @@ def load(folder: str | Path) -> pd.DataFrame:
     return table
 
 
+def common_folder(folder: str | Path, *more: str | Path) -> Path:
+    """Return what the `folder` column of `load` is relative to: the folder given, or the innermost around several."""
+    return Path(os.path.commonpath([Path(one).absolute() for one in (folder, *more)])) if more else Path(folder)
+
+
+def _files(folders: list[Path]) -> list[Path]:
+    """Return the files that may be records below these folders, each once, sorted by their path."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise SweepError(
+                f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
+            )
+        for path in folder.rglob(f"points/*/{record.RECORD}"):
+            found.setdefault(path.resolve() if len(folders) > 1 else path, path)
+    return sorted(found.values(), key=str)
+
+
 def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
-    """Against the eager row of the same precision, or of the one named."""
+    """Return how many times faster each row is than the eager row of its own precision, or of the one named."""
     keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
@@ -60,7 +78,7 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `results.csv` and `results.parquet` into the folder; lists stand as JSON in the CSV."""
+    """Write `results.csv` and `results.parquet` into the folder and return both; lists stand as JSON in the CSV."""
     csv, parquet = folder / "results.csv", folder / "results.parquet"
     flat = table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
     flat.to_csv(csv, index=False)

@@ -10,7 +10,8 @@ from typing import Any
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Point, Report
 from trt_sweep.results import columns, store
-from trt_sweep.results.columns import Axes, Environment
+from trt_sweep.results.axes import Axes
+from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.workers.protocol import WorkerLost
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
-from trt_sweep.results.axes import AXES, varied
+from trt_sweep.results.axes import AXES, NAMES, varied
 from trt_sweep.results.record import CLOCK_RANGE
 
 Row = dict[Hashable, Any]
@@ -113,12 +113,11 @@ def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
 
 def labels(rows: pd.DataFrame) -> list[str]:
     """A name for each row that tells it from the others by the axes that differ."""
-    first = ("model", "backend", "precision")
-    axes = [axis for axis in varied(rows) if axis not in (*first, "device")]
+    axes = [axis for axis in varied(rows) if axis not in (*NAMES, "device")]
     names = []
     for row in rows.to_dict("records"):
         more = [f"{axis}={str(row[axis]).lower()}" for axis in axes if known(row[axis])]
-        names.append(" ".join([*(str(row[axis]) for axis in first), *more]))
+        names.append(" ".join([*(str(row[axis]) for axis in NAMES), *more]))
     return [
         name if names.count(name) == 1 else f"{name} ({point[:6]})"
         for name, point in zip(names, rows["point_id"], strict=True)

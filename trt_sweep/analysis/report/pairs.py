@@ -12,10 +12,9 @@ from scipy import special
 
 from trt_sweep.analysis.report import text
 from trt_sweep.results import axes, ranking
-from trt_sweep.results.axes import AXES, FIRST, FOLLOW, OF_METHOD, OFF, UNUSED
+from trt_sweep.results.axes import AXES, TABLE, going_with, null_is_false
 from trt_sweep.results.stats import differences, ranks, samples, shrinkage
 
-FIRST["optimization_level"] = "3"  # of TensorRT's builder
 TIMES = ("gpu_ms", "latency_ms")
 
 
@@ -85,7 +84,7 @@ class Pairs:
 
 def levels(rows: pd.DataFrame, axis: str) -> pd.Series:
     """The values of an axis as text."""
-    column = rows[axis].fillna(False) if axis in OFF else rows[axis]
+    column = rows[axis].fillna(False) if null_is_false(axis) else rows[axis]
     numbers, found = pd.factorize(column.astype(object))
     names = np.array([*(text.level(value) for value in found), text.NONE], dtype=object)  # -1, the last, is null
     return pd.Series(names[numbers], index=rows.index, dtype=object)
@@ -102,7 +101,7 @@ def follows(rows: pd.DataFrame, axis: str) -> bool:
     Two precisions of eager baselines, or of points without a method, make precision an axis of its own; a method is
     then set against the points in the precision that stands beside its quantized parts.
     """
-    if axis not in OF_METHOD or rows["quantization_method"].isna().all():
+    if axis not in going_with("quantization_method") or rows["quantization_method"].isna().all():
         return False
     values = rows.groupby(["sweep_id", "backend", "quantization_method"], dropna=False)[axis]
     return bool((values.nunique(dropna=False) <= 1).all())
@@ -111,10 +110,12 @@ def follows(rows: pd.DataFrame, axis: str) -> bool:
 def bases(rows: pd.DataFrame, axis: str) -> list[str]:
     """The values that others may be set against, the best first: the default where it is known, null, the least."""
     found = list(dict.fromkeys(levels(rows, axis)))
-    defaults = Counter(rows["default_min_block_size"].dropna())
-    first = text.level(defaults.most_common(1)[0][0]) if axis == "min_block_size" and defaults else FIRST.get(axis)
+    row = TABLE[axis]
+    first = row.default if row.base is None else row.base
+    if row.default_column and (defaults := Counter(rows[row.default_column].dropna())):
+        first = defaults.most_common(1)[0][0]
     least = sorted(found, key=lambda value: (value == text.NONE, order(value)))[:1]
-    return [value for value in dict.fromkeys((first, text.NONE, *least)) if value in found]
+    return [value for value in dict.fromkeys((text.level(first), text.NONE, *least)) if value in found]
 
 
 def order(value: str) -> tuple[float, str]:
@@ -140,7 +141,9 @@ def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) ->
     that stands beside its quantized parts (`base_precision`). `numbers` are `codes(rows)`, where they are at hand.
     """
     numbers = codes(rows) if numbers is None else numbers
-    good = rows[["status", "backend", axis, "default_min_block_size"]].loc[:, lambda t: ~t.columns.duplicated()]
+    row = TABLE[axis]
+    needed = ("status", "backend", axis, *([row.default_column] if row.default_column else []))
+    good = rows[list(dict.fromkeys(needed))]
     good = good.reset_index(drop=True)
     good = using(good[good["status"].isin(("ok", "dryrun"))], axis)
     if good.empty:
@@ -160,9 +163,7 @@ def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) ->
 
 def _pairs(axis: str, ends: tuple[str, str], left: pd.DataFrame, right: pd.DataFrame) -> Pairs:
     """Those of rows with the one value and rows with the other, given as the numbers of all that must be alike."""
-    unused = {
-        key for key in UNUSED.get(axis, ()) for side in (left, right) if key in side and (side[key] == _NULL).all()
-    }
+    unused = {key for key in going_with(axis) for side in (left, right) if key in side and (side[key] == _NULL).all()}
     on = [key for key in left if key not in unused]
     both = left[on].reset_index().merge(right[on].reset_index(), on=on, suffixes=("_a", "_b"))
     return Pairs(axis, *ends, *(both[f"index_{side}"].to_numpy(dtype=int) for side in "ab"))
@@ -179,9 +180,11 @@ def contexts(rows: pd.DataFrame, axis: str) -> list[np.ndarray]:
 
 def _others(numbers: pd.DataFrame, backends: pd.Series, axis: str) -> pd.DataFrame:
     """What of `codes` must be alike in rows that differ in this axis only."""
-    alike = numbers.drop(columns=[axis, *FOLLOW.get(axis, ())])
-    if axis == "cuda_graphs":  # inductor's mode follows from it
-        alike["mode"] = np.where(backends == "inductor", _NULL, alike["mode"])
+    row = TABLE[axis]
+    alike = numbers.drop(columns=[axis, *row.moves])
+    if row.moves_on:
+        backend, column = row.moves_on
+        alike[column] = np.where(backends == backend, _NULL, alike[column])
     return alike
 
 
@@ -190,5 +193,5 @@ _NULL = -1
 
 def _codes(rows: pd.DataFrame, key: str) -> np.ndarray:
     """A number for each value, -1 for null."""
-    column = rows[key].fillna(False) if key in OFF else rows[key]
+    column = rows[key].fillna(False) if key in TABLE and null_is_false(key) else rows[key]
     return np.asarray(pd.factorize(column.astype(object))[0])

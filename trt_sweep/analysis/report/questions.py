@@ -15,7 +15,7 @@ from trt_sweep.analysis.report.pairs import TIMES, Scatter, bases, contexts, lev
 from trt_sweep.analysis.report.pareto import measurements
 from trt_sweep.analysis.report.sections import Section
 from trt_sweep.analysis.report.verdicts import FLAVORS
-from trt_sweep.results.axes import AXES, FIRST
+from trt_sweep.results.axes import AXES, TABLE
 
 QUESTIONS = {
     "min_block_size": "How does the recommended min_block_size differ from the default, and what does it do to speed?",
@@ -230,7 +230,7 @@ def _marks(row: dict[Any, Any], axis: str, start: str) -> dict[str, str]:
 
     Where the default is not among the values, others are set against `start`.
     """
-    advised: dict[str, Any] = {"default": FIRST[axis]} if axis == "optimization_level" else {}
+    advised: dict[str, Any] = {"default": TABLE[axis].default} if axis == "optimization_level" else {}
     if start == text.NONE:
         advised = {"default": text.NONE}
     if axis == "min_block_size":

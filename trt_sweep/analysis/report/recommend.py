@@ -13,7 +13,7 @@ from trt_sweep.analysis.report import pareto, text
 from trt_sweep.config import options
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, ranking
-from trt_sweep.results.axes import DEFAULT_LEVEL, SET, UNSET
+from trt_sweep.results.axes import SETTINGS, SIZES, TABLE
 from trt_sweep.results.stats import differences
 from trt_sweep.results.stats.estimates import Estimate
 from trt_sweep.results.stats.ranks import rank_sets
@@ -142,7 +142,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
 
 def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
     """The rows by what may be set against each other: one sweep, model and device; for throughput any batch size."""
-    free = ("batch_size", "input_shapes") if objective == "throughput" else ()
+    free = SIZES if objective == "throughput" else ()
     keys = [key for key in axes.COMPARABLE if key not in free]
     groups = rows.groupby(keys, dropna=False, sort=False)
     return [group for _, group in groups if (group["status"] == "ok").any()]
@@ -277,12 +277,13 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
 
 def _departures(rows: pd.DataFrame) -> pd.DataFrame:
     """Which axes of each row are not at what a user gets who sets nothing."""
-    least, level = rows["min_block_size"], rows["optimization_level"]
-    found = {axis: rows[axis].notna() for axis in UNSET}
-    found |= {axis: rows[axis].notna() & rows[axis].ne(value).fillna(True) for axis, value in SET.items()}
-    found["min_block_size"] = least.notna() & least.ne(rows["default_min_block_size"]).fillna(True)
-    found["optimization_level"] = level.notna() & level.ne(DEFAULT_LEVEL).fillna(True)
-    found["cuda_graphs"] = rows["cuda_graphs"].fillna(False).astype(bool)
+    found = {}
+    for axis in SETTINGS:
+        row, values = TABLE[axis], rows[axis]
+        own = values.isin([value for value in (row.default, *row.unasked) if value is not None])
+        if row.default_column:
+            own = own | values.eq(rows[row.default_column]).fillna(False)
+        found[axis] = values.notna() & ~own
     return pd.DataFrame(found, index=rows.index).astype(bool)
 
 

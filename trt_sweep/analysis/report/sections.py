@@ -11,7 +11,7 @@ from trt_sweep.analysis.report import effects, text
 from trt_sweep.analysis.report import verdicts as report_verdicts
 from trt_sweep.analysis.report.pairs import TIMES, Scatter, follows
 from trt_sweep.analysis.report.verdicts import FLAVORS, Verdict
-from trt_sweep.results.axes import varied
+from trt_sweep.results.axes import moving_with, varied
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -48,7 +48,7 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
 def _axes(rows: pd.DataFrame) -> list[str]:
     """The axes that vary, but for what only repeats another."""
     found = varied(rows)
-    return [axis for axis in found if not ("batch_size" in found and axis in ("time_at", "input_shapes"))]
+    return [axis for axis in found if not ("batch_size" in found and axis in moving_with("batch_size"))]
 
 
 def _places(rows: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ import pandas as pd
 from trt_sweep.analysis.report import pareto, recommend, text
 from trt_sweep.analysis.report.pairs import follows, levels, using
 from trt_sweep.analysis.report.sections import Section
-from trt_sweep.results.axes import AXES
+from trt_sweep.results.axes import AXES, SIZES
 from trt_sweep.results.notes import notes
 
 NAMES = {"gpu": "GPU time"}
@@ -165,7 +165,7 @@ def figure(row: recommend.Row, objective: str) -> str:
 
 def differing(objective: str) -> list[str]:
     """The axes that tell the points of one piece of work apart."""
-    of_the_task = {"model", "time_at", "input_shapes"} | ({"batch_size"} if objective != "throughput" else set())
+    of_the_task = {"model", *SIZES} - ({"batch_size"} if objective == "throughput" else set())
     return [axis for axis in AXES if axis not in of_the_task]
 
 

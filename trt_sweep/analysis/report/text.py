@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from trt_sweep.results.axes import TABLE
+
 VAST = 100  # an interval whose ends lie further apart than this factor says nothing
 FACTOR = 10  # from where on a change is told as a factor
 LARGEST = 50.0  # of a logarithm: beyond, nobody reads the digits
@@ -72,10 +74,8 @@ def _percent(value: float) -> str:
 
 def label(row: Mapping[Any, Any], axes: Iterable[str]) -> str:
     """What a point is called: its values of the axes that differ, null ones left out."""
-    plain = {"model", "backend", "precision", "mode"}
-    said = [
-        level(row[axis]) if axis in plain else f"{axis}={level(row[axis])}" for axis in axes if not missing(row[axis])
-    ]
+    known = [axis for axis in axes if not missing(row[axis])]
+    said = [level(row[axis]) if TABLE[axis].plain else f"{axis}={level(row[axis])}" for axis in known]
     return " ".join(said) or level(row["model"])
 
 

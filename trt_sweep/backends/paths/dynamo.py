@@ -18,7 +18,7 @@ from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 from trt_sweep.results.store import write_json
 
-AXES = building.AXES | {"quantization"}
+AXES = installed.AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True

@@ -26,7 +26,7 @@ from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
 
-AXES = building.AXES
+AXES = installed.AXES
 TENSORRT = True
 DYNAMIC = True
 STORED = True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from trt_sweep.config.point import SPECIALIZATION
-
-# Compilation arguments that belong to trt_sweep, and what to set instead.
+# Compilation arguments that belong to trt_sweep, and what to set instead; null for a setting of the same name.
+# Those that are axes by their own names are `installed.AXES`.
 OURS = {
     **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),
     **dict.fromkeys(("min_block_size", "min_acc_module_size"), "min_block_size"),
     **dict.fromkeys(("disable_tf32", "enabled_precisions", "lower_precision"), "precision"),
-    **dict.fromkeys(("device", "dryrun", "optimization_level", SPECIALIZATION)),
+    **dict.fromkeys(("device", "dryrun")),
     "use_python_runtime": "runtime",
     "runtime_cache_path": "runtime_cache",
     "dynamic_batch": "batch_size=[1,8,32]",

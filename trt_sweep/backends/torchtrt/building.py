@@ -18,18 +18,11 @@ from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
 from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
-from trt_sweep.config import point
 from trt_sweep.config.point import NAMES
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.results.store import write_json
 
-AXES = frozenset(
-    {
-        *("min_block_size", "optimization_level", "runtime", "runtime_cache", point.SPECIALIZATION),
-        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
-    }
-)
 T = TypeVar("T")
 
 

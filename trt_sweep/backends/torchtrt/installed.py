@@ -23,6 +23,14 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.machine import versions
 
+# The axes that the frontends dynamo and torch_compile use.
+AXES = frozenset(
+    {
+        *("min_block_size", "optimization_level", "runtime", "runtime_cache", SPECIALIZATION),
+        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
+    }
+)
+
 # Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
 FRONTENDS = {
     "dynamo": ("dynamo/_compiler.py", "compile"),
@@ -222,10 +230,11 @@ class InstalledTorchTensorRT:
         known = self.parameters(frontend)
         if name in FIXED:
             raise SweepError(f"compile.{name} is not a setting here: {FIXED[name]}; leave it out")
-        if name in OURS:
-            raise SweepError(f"compile.{name} is set by trt_sweep: use {OURS[name] or name} instead")
+        ours = dict.fromkeys(AXES) | OURS
+        if name in ours:
+            raise SweepError(f"compile.{name} is set by trt_sweep: use {ours[name] or name} instead")
         if name not in known:
-            free = sorted(set(known) - set(OURS) - set(FIXED))
+            free = sorted(set(known) - set(ours) - set(FIXED))
             near = get_close_matches(name, free, 3, 0.5)
             raise SweepError(
                 f"compile.{name} is not known to {self.name} ({frontend}): "

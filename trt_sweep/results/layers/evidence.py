@@ -1,4 +1,4 @@
-"""What TensorRT's names tell of a layer: the nodes and PyTorch modules behind it, what it does, in which precision.
+"""Read from TensorRT's names what a layer is: its nodes and PyTorch modules, what it does, in which precision.
 
 Torch-TensorRT calls a layer of its network `[KIND]-[op]-[module.path/node]`; what becomes of that in an engine:
 
@@ -50,7 +50,7 @@ PRECISIONS = {
 
 
 def module(node: str) -> str | None:
-    """The module path of a node `module.path/node`; null for a node of the model's own forward, or without a path.
+    """Return the module path of a node `module.path/node`; null for one of the model's own forward, or without a path.
 
     Older versions of Torch-TensorRT wrote `/module/path/node`; torch.compile begins paths with `L['self']`.
     """
@@ -59,7 +59,7 @@ def module(node: str) -> str | None:
 
 
 def nodes(layers: Sequence[Mapping[str, Any]], onnx_modules: Mapping[str, str]) -> list[dict[str, str | None]]:
-    """For each layer of one engine, in execution order: the nodes known to be behind it, with their modules."""
+    """Return the nodes known to be behind each layer of one engine, with their modules; layers in execution order."""
     found: list[dict[str, str | None]] = [{} for _ in layers]
     read = set()
     for layer, behind in zip(layers, found, strict=True):
@@ -81,13 +81,13 @@ def nodes(layers: Sequence[Mapping[str, Any]], onnx_modules: Mapping[str, str]) 
 
 
 def operations(name: str) -> list[str]:
-    """The operations that Myelin writes into the name of a layer: `__myl_MoveConc_myl0_0` does Move and Conc."""
+    """Return the operations that Myelin writes into the name of a layer: `__myl_MoveConc_myl0_0` does Move and Conc."""
     found = re.match(r"__myl_([A-Za-z0-9]+)_myl\d+", name)
     return re.findall(r"[A-Z][a-z0-9]*", found[1]) if found else []
 
 
 def moves(name: str, layer_type: str) -> bool:
-    """Whether a layer only moves or converts data; an operation that is not known counts as arithmetic."""
+    """Tell whether a layer only moves or converts data; an operation that is not known counts as arithmetic."""
     if done := operations(name):
         return MOVING_OPERATIONS.issuperset(done)
     kinds = KIND.findall(name)
@@ -95,7 +95,7 @@ def moves(name: str, layer_type: str) -> bool:
 
 
 def precision(inputs: Sequence[str], outputs: Sequence[str]) -> str | None:
-    """What a layer computes in, as far as the formats of its tensors tell: `fp16`, or `fp16→fp32` where they differ.
+    """Return the type that a layer computes in, as its tensors' formats tell: `fp16`, or `fp16→fp32` where they differ.
 
     Integers that are indices or masks do not count; null where nothing else is known. A fused layer may compute parts
     of its work more precisely than what it reads and writes, and RTX says Float for TF32 as well.
@@ -108,12 +108,12 @@ def precision(inputs: Sequence[str], outputs: Sequence[str]) -> str | None:
 
 
 def printable(text: str) -> str:
-    """The text with a mark for each character that a terminal or XML would not take as text."""
+    """Return the text with a mark for each character that a terminal or XML would not take as text."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def shown(name: str, width: int) -> str:
-    """A name for people: nodes without their kind, no control characters, shortened in the middle to `width`."""
+    """Return a name for people: nodes without their kind, no control characters, shortened in the middle to `width`."""
     text = MYELIN.sub("", NODE.sub(lambda found: found[1], name)).removeprefix("__myl_")
     text = printable(text) or "–"
     if len(text) <= width:

@@ -1,4 +1,4 @@
-"""The layers inside a point's engines: `load(folder)` reads what `profile=true` left there, one row a layer."""
+"""Read what `profile=true` left in a point's folder: the layers of its engines, one row each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def load(folder: str | Path) -> pd.DataFrame:
-    """Every layer of the engines of the point in `folder`, one row each, in execution order.
+    """Return every layer of the engines of the point in `folder`, one row each, in execution order.
 
     - `engine`, `index`: number of the engine in the call, and of the layer in the engine
     - `name`, `type`, `tactic`: as TensorRT calls them; types `signal` and `wait` hold no work
@@ -68,7 +68,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def time_of_call(folder: str | Path) -> dict[str, Any] | None:
-    """What time.json says of the point in `folder` (`trace.where_time_goes`), None without one; times in ms.
+    """Return what time.json says of where a call's time goes (`trace.where_time_goes`), in ms; None without the file.
 
     `parts` is empty in files of earlier versions. Raises SweepError for a damaged file.
     """
@@ -91,13 +91,16 @@ def time_of_call(folder: str | Path) -> dict[str, Any] | None:
 
 
 def precisions(table: pd.DataFrame) -> dict[str, int]:
-    """How many layers that do arithmetic ran in which precision, the most frequent first; empty where it is unknown."""
+    """Return how many layers that do arithmetic ran in each precision, the most frequent first; empty where unknown."""
     working = table[table["moves"].eq(False).fillna(False) & ~table["type"].isin(evidence.SYNC)]
     return dict(Counter(working["precision"].dropna()).most_common())
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """What a file of the profile holds. Raises SweepError where that is not whole, or not of this kind."""
+    """Return what a JSON file of the profile holds.
+
+    Raises SweepError where it cannot be read, is not whole, or is not of this kind.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -110,6 +113,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def _profile(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return profile.json of a point; raises SweepError with the reason where there is none, or a wrong one."""
     path = folder / ENGINES / PROFILE
     if not path.exists():
         if record.get("profile_from"):
@@ -134,7 +138,7 @@ def _profile(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _elsewhere(folder: Path) -> str | None:
-    """Which folder to give where this one is around profiled points, or inside one; null where there is none."""
+    """Return which folder to give instead, where this one is around profiled points or inside one; else None."""
     for parent in folder.resolve().parents:
         if (parent / ENGINES / PROFILE).exists():
             return f"{folder} is inside of a point's folder: give {parent}"
@@ -146,7 +150,7 @@ def _elsewhere(folder: Path) -> str | None:
 
 
 def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of one engine, without their share, and whether its inspector tells of any layer."""
+    """Return the rows of one engine, without their share, and whether its inspector tells of any layer."""
     latencies = read_json(folder / LATENCY)
     for name, samples in latencies.items():
         if not isinstance(samples, list) or not samples or not all(map(_is_time, samples)):
@@ -173,7 +177,7 @@ def _is_time(sample: object) -> bool:
 
 
 def _layers(path: Path, names: list[str]) -> list[Any]:
-    """The inspector's layers in execution order; empty where the engine tells nothing, texts where it tells names."""
+    """Return the inspector's layers in execution order: dicts, or texts where it tells names only, or none."""
     layers = read_json(path).get("Layers", []) if path.exists() else []
     if not isinstance(layers, list) or not all(map(_is_layer, layers)) or len(set(map(type, layers))) > 1:
         raise SweepError(f"{path} is damaged (its Layers are none): {AGAIN}")
@@ -191,7 +195,7 @@ def _layers(path: Path, names: list[str]) -> list[Any]:
 
 
 def _is_layer(layer: object) -> bool:
-    """A name, or a dict with a name and with tensors that have names."""
+    """Tell whether this is a layer: a name, or a dict with a name and with tensors that have names."""
     if not isinstance(layer, dict):
         return isinstance(layer, str)
     tensors = [layer.get("Inputs", []), layer.get("Outputs", [])]
@@ -202,7 +206,7 @@ def _is_layer(layer: object) -> bool:
 
 
 def _told(layer: dict[str, Any], nodes: dict[str, str | None]) -> dict[str, Any]:
-    """What the inspector tells of a layer."""
+    """Return the columns of a layer that the inspector tells."""
     inputs, outputs = layer.get("Inputs", []), layer.get("Outputs", [])
     layer_type = str(layer.get("LayerType", ""))
     return {

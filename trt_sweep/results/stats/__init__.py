@@ -1,1 +1,1 @@
-"""TODO."""
+"""Judge measured times: intervals, differences that are more than chance, and ranks."""

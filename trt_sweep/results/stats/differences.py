@@ -1,4 +1,4 @@
-"""TODO."""
+"""Compare times: how much they differ, and whether that is more than chance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from trt_sweep.results.stats.samples import LEVEL
 
 @dataclass(frozen=True)
 class Difference:
-    """A weighted sum of the logarithms of times, 0 where they are alike; the rest as in `Estimate`."""
+    """Hold a weighted sum of the logarithms of times, 0 where they are alike.
+
+    `variance`, `freedom` and `placement` are as in `Estimate`.
+    """
 
     value: float
     variance: float
@@ -22,14 +25,14 @@ class Difference:
     placement: float
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Both ends, as logarithms; (nan, nan) where nothing is known of the scatter."""
+        """Return both ends of the interval, as logarithms; (nan, nan) where nothing is known of the scatter."""
         if not math.isfinite(self.variance):
             return math.nan, math.nan
         reach = _reach(self.variance, self.freedom, self.placement, (1 + level) / 2)
         return self.value - reach, self.value + reach
 
     def within(self, delta: float, level: float = LEVEL) -> bool:
-        """Whether the times are proved to be alike to within a relative `delta`, either way.
+        """Tell whether the times are proved to be alike to within a relative `delta`, either way.
 
         Two one-sided tests (D. J. Schuirmann, A comparison of the two one-sided tests procedure and the power approach
         for assessing the equivalence of average bioavailability, 1987). Without a known scatter nothing is alike.
@@ -39,7 +42,7 @@ class Difference:
 
 
 def difference(weights: Sequence[float], estimates: Sequence[Estimate]) -> Difference:
-    """The sum of the logarithms of independent times, each with its weight: 1 and -1 for the difference of two.
+    """Return the sum of the logarithms of independent times, each with its weight: 1 and -1 for the difference of two.
 
     The degrees of freedom are Welch's.
     """
@@ -50,7 +53,7 @@ def difference(weights: Sequence[float], estimates: Sequence[Estimate]) -> Diffe
 def combined(
     weights: np.ndarray, logs: np.ndarray, variances: np.ndarray, freedom: np.ndarray, placements: np.ndarray
 ) -> Difference:
-    """`difference` of what is at hand as arrays."""
+    """Return the same as `difference`, from arrays: one entry a time."""
     scaled = weights**2 * variances
     variance = float(scaled.sum())
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,7 +63,7 @@ def combined(
 
 
 def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> bool:
-    """Whether two times differ by more than chance, one of `comparisons` such questions (Bonferroni).
+    """Tell whether two times differ by more than chance, where `comparisons` such questions are asked (Bonferroni).
 
     Welch's test on the logarithms, with the allowance for placement on top. Without a known scatter nothing differs.
     """
@@ -69,13 +72,13 @@ def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> 
 
 
 def ratio_interval(a: Estimate, b: Estimate, level: float = LEVEL) -> tuple[float, float]:
-    """Confidence interval of the time of b over that of a, by the same test; (0, inf) without a known scatter."""
+    """Return the confidence interval of the time of b over that of a; (0, inf) without a known scatter."""
     low, high = difference((-1, 1), (a, b)).interval(level)
     return (0.0, math.inf) if math.isnan(low) else (math.exp(low), math.exp(high))
 
 
 def step_down(pairs: Sequence[tuple[Estimate, Estimate]], level: float = LEVEL) -> list[bool]:
-    """Which of these pairs differ, such that with a chance of `level` not one is claimed wrongly.
+    """Tell for each of these pairs whether it differs, such that with a chance of `level` not one is claimed wrongly.
 
     S. Holm, A simple sequentially rejective multiple test procedure (1979): what is proved no longer counts among the
     questions asked. It holds however the pairs depend on each other.

@@ -1,4 +1,4 @@
-"""What samples can say: medians with intervals that hold, and which of many points differ.
+"""Estimate the time of a point from its samples, with what is known of its scatter.
 
 All of it works on logarithms, so that noise is relative and an interval never reaches zero.
 """
@@ -19,7 +19,7 @@ from trt_sweep.results.stats.unseen import PLACEMENT
 
 @dataclass(frozen=True)
 class Estimate:
-    """A time with what is known of its scatter.
+    """Hold a time with what is known of its scatter.
 
     `value` in ms; `spread` is the relative standard deviation of one of the `units` (rounds, or builds where there is
     more than one) behind it, with `freedom` degrees of freedom; `placement` the relative standard deviation of a run
@@ -34,11 +34,11 @@ class Estimate:
 
     @property
     def variance(self) -> float:
-        """Relative variance, as far as the units show it, of this time against the one that another run would find."""
+        """Return the relative variance, as far as the units show it, of this time and the one of another run."""
         return self.spread**2 * (1 + 1 / self.units)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Where another run of the same point is expected, (nan, nan) where nothing is known of its scatter.
+        """Return where another run of the same point is expected; (nan, nan) where nothing is known of its scatter.
 
         A prediction interval of Student's t (G. J. Hahn and W. Q. Meeker, Statistical Intervals, 1991, section 4.7):
         unlike an interval of the mean it does not shrink to nothing when a drift slower than the rounds moves them
@@ -57,7 +57,7 @@ def _reach(variance: float, freedom: float, placement: float, quantile: float) -
 
 
 def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0, drift: float = 0.0) -> Estimate:
-    """The time behind the samples of a point: `windows[build][round]` is one series, in ms.
+    """Return the time behind the samples of a point: `windows[build][round]` is one series, in ms.
 
     It is the geometric mean of the series' medians. A single window has only its own interval to go by; see `of_rounds`
     for more, and for `unseen` and `drift`.
@@ -76,7 +76,10 @@ def estimate(windows: Sequence[Sequence[np.ndarray]], unseen: float = 0.0, drift
 
 
 def of_window(value: float, low: float, high: float, *, unseen: float = 0.0, drift: float = 0.0) -> Estimate:
-    """The estimate behind the only window of a point, which has no more than its median's interval to go by."""
+    """Return the estimate of a point with one window, from the confidence interval of that window's median.
+
+    `value`, `low` and `high` are in ms; `unseen` and `drift` as in `of_rounds`.
+    """
     if not 0 < low <= high < math.inf:
         return Estimate(value, math.nan, 1, math.inf, math.hypot(PLACEMENT, unseen, drift))
     spread = (math.log(high) - math.log(low)) / 2 / _t(math.inf, (1 + LEVEL) / 2)
@@ -84,7 +87,7 @@ def of_window(value: float, low: float, high: float, *, unseen: float = 0.0, dri
 
 
 def of_interval(value: float, low: float, high: float, *, unseen: float = 0.0, drift: float = 0.0) -> Estimate:
-    """The estimate whose interval this is: of the only window of a point, whose median's is no longer at hand."""
+    """Return the estimate of a point with one window, from the interval that `Estimate.interval` once gave it."""
     found = of_window(value, low, high, unseen=unseen, drift=drift)
     if math.isnan(found.spread):
         return found
@@ -101,7 +104,7 @@ def of_rounds(
     unseen: float = 0.0,
     drift: float = 0.0,
 ) -> Estimate:
-    """The estimate behind a time with this scatter between its rounds (nan for one round), and between its builds.
+    """Return the estimate of a time with this scatter between its rounds (nan for one round) and its builds.
 
     `unseen` is what the rounds of one build cannot show, on top of placement; the scatter of builds replaces both.
     `drift` is what no run shows. What moved a whole round moved all builds in it, so their scatter does not count for

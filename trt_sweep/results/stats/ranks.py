@@ -1,4 +1,4 @@
-"""TODO."""
+"""Rank times as far as the data prove that they differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trt_sweep.results.stats.shrinkage import moderated
 
 
 def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[tuple[int, int]]:
-    """The best and the worst rank that each time can have, given what is proved: (1, 1) is a proved winner.
+    """Return the best and the worst rank that each time can have, given what is proved: (1, 1) is a proved winner.
 
     Best is one more than the number of times that are proved to be less, worst likewise from the other side (M. Mogstad
     and others, Inference for Ranks, 2024). Members of one group (one engine, say) are taken together and never apart.
@@ -34,13 +34,13 @@ def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[t
 
 
 def proved(estimates: Sequence[Estimate]) -> list[list[bool]]:
-    """`[i][j]`: whether two of these times differ, corrected for the number of pairs."""
+    """Return a matrix: `[i][j]` is true where times i and j are proved to differ, corrected for the number of pairs."""
     found: list[list[bool]] = _apart(moderated(estimates)).tolist()
     return found
 
 
 def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
-    """`differ` for every pair of many, as a matrix.
+    """Return the answer of `differences.differ` for every pair, as a matrix.
 
     Welch's degrees of freedom lie between the smaller of the two and infinity: most pairs are decided by one of these,
     and only the others need a quantile of their own.
@@ -67,7 +67,7 @@ def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
 
 
 def pooled(members: list[Estimate]) -> Estimate:
-    """One estimate for several of the same thing: their geometric mean, with the scatter of the widest of them."""
+    """Return one estimate for several of the same thing: their geometric mean, with the widest scatter among them."""
     value = math.exp(float(np.mean([math.log(item.value) for item in members])))
     widest = max(members, key=lambda item: item.variance if math.isfinite(item.variance) else math.inf)
     return Estimate(value, widest.spread, widest.units, widest.freedom, widest.placement)

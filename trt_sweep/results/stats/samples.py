@@ -1,4 +1,4 @@
-"""TODO."""
+"""Turn the samples of one series into a median with an interval that holds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 
 
 def effective_size(samples: np.ndarray) -> float:
-    """How many independent samples a series is worth for its median, between 1 and its length.
+    """Return how many independent samples a series is worth for its median, from 1 to its length.
 
-    n over the integrated autocorrelation time of the indicator "above the median", summed as C. J. Geyer does
+    It is n over the integrated autocorrelation time of the indicator "above the median", summed as C. J. Geyer does
     (Practical Markov Chain Monte Carlo, 1992, section 3.3: pairs of lags while their sum stays positive).
     """
     count = len(samples)
@@ -32,15 +32,14 @@ def effective_size(samples: np.ndarray) -> float:
 
 
 def median_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Confidence interval of the median of one series from order statistics, whatever the distribution.
+    """Return the confidence interval of the median of one series, in the unit of the samples.
 
-    The ranks are those of W. J. Conover, Practical Nonparametric Statistics (1999), section 3.2, for as many
-    independent samples as the series is worth (`effective_size`). Fewer than six such give (nan, nan).
+    It is made of order statistics, so it holds for any distribution. The ranks are those of W. J. Conover, Practical
+    Nonparametric Statistics (1999), section 3.2, for as many independent samples as the series is worth
+    (`effective_size`). Where that is fewer than six, the interval is (nan, nan).
     """
     worth = math.floor(effective_size(samples))
-    below = int(stats.binom.ppf((1 - level) / 2, worth, 0.5)) - 1  # independent samples left out on either side
-    if stats.binom.cdf(below + 1, worth, 0.5) <= (1 - level) / 2:
-        below += 1
+    below = _left_out(worth, (1 - level) / 2)
     if below < 0:
         return math.nan, math.nan
     ordered = np.sort(samples)
@@ -48,8 +47,25 @@ def median_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, f
     return float(ordered[skip]), float(ordered[-1 - skip])
 
 
+def _left_out(count: int, tail: float) -> int:
+    """Return how many of `count` independent samples an interval of the median may leave out on either side.
+
+    It is the largest k for which a binomial(count, 1/2) is at most k with a chance of at most `tail`; -1 for none.
+    """
+    found = float(special.bdtrik(tail, count, 0.5))
+    below = 0 if math.isnan(found) else math.floor(found)
+    while special.bdtr(below + 1, count, 0.5) <= tail:
+        below += 1
+    while below >= 0 and special.bdtr(below, count, 0.5) > tail:
+        below -= 1
+    return below
+
+
 def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:
-    """Relative standard deviation of a round within its build, pooled over the builds; nan with one round each."""
+    """Return the relative standard deviation of a round within its build, pooled over the builds.
+
+    `windows[build][round]` is one series, in ms. The answer is nan where each build has one round.
+    """
     medians = [np.log([float(np.median(series)) for series in build]) for build in windows]
     variances = [build.var(ddof=1) for build in medians if len(build) > 1]
     return math.sqrt(float(np.mean(variances))) if variances else math.nan

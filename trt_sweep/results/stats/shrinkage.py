@@ -1,4 +1,4 @@
-"""TODO."""
+"""Make spreads that a few rounds tell better known, by what the spreads of all points have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trt_sweep.results.stats.unseen import HOST_DRIFT
 
 
 def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """The estimates with their spreads drawn towards what they have in common, and the freedom that this adds.
+    """Return the estimates with their spreads drawn towards what they have in common, and the freedom that this adds.
 
     Three rounds say little about a spread; those of all points together say more, the more alike they are. Times that
     the host bounds scatter a hundred times as much as others, and are taken by themselves. Empirical Bayes after G. K.
@@ -29,7 +29,7 @@ def moderated(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def _drawn(estimates: Iterable[Estimate]) -> dict[Estimate, Estimate]:
-    """What becomes of the estimates whose spread is known, where there are enough of them."""
+    """Return what becomes of each estimate whose spread is known; nothing where there are fewer than three."""
     known = [item for item in estimates if item.spread > 0 and 0 < item.freedom < math.inf]
     if len(known) < 3:
         return {}
@@ -52,7 +52,7 @@ def _drawn(estimates: Iterable[Estimate]) -> dict[Estimate, Estimate]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Newton's method as in the appendix of Smyth (2004)."""
+    """Return x with trigamma(x) = value, by Newton's method as in the appendix of Smyth (2004)."""
     x = 0.5 + 1 / value
     for _ in range(50):
         trigamma = special.polygamma(1, x)

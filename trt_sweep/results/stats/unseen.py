@@ -1,10 +1,10 @@
-"""TODO."""
+"""Allow for what the rounds of one run cannot show, as relative standard deviations found on an H200."""
 
 from __future__ import annotations
 
 import math
 
-# What rounds within one run cannot show, as relative standard deviations found on an H200. Where weights and buffers
+# Where weights and buffers
 # come to lie in memory moves the GPU's time of one and the same engine, for as long as they lie there: between builds
 # 0.2 to 0.5 %. `measure.rebuilds` replaces it by the spread of the point's own builds.
 PLACEMENT = 0.004
@@ -32,7 +32,7 @@ ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one o
 
 
 def unseen_gpu(between_captures: float | None, captures: int | None) -> float:
-    """How far a run's middle capture may lie from the middle of all: relative, as a standard deviation.
+    """Return how far a run's middle capture may lie from the middle of all, as a relative standard deviation.
 
     The median of n has 1.25 / sqrt(n) of the standard deviation of one. `between_captures` is null where no graph was
     captured, which needs no allowance, or only one.
@@ -43,13 +43,16 @@ def unseen_gpu(between_captures: float | None, captures: int | None) -> float:
 
 
 def host_drift(launch_bound: bool | None, on_gpu: bool) -> float:
-    """That of a latency that the host bounds, or may bound, with the host: relative, as a standard deviation."""
+    """Return how far the host may move a latency, as a relative standard deviation; 0 where the host does not bound it.
+
+    Where `launch_bound` is not known, the host may bound a call that ran on a GPU.
+    """
     return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
 
 
 def choice(cudnn_choices: int | None) -> float:
-    """How far a process's choice of algorithms may move its times: relative, as a standard deviation.
+    """Return how far a process's choice of algorithms may move its times, as a relative standard deviation.
 
-    For each kind of convolution it is another one, so that of many the mean moves less; they are taken as alike.
+    Each kind of convolution has a choice of its own. The mean of many moves less; they are taken as alike.
     """
     return CUDNN_CHOICE / math.sqrt(cudnn_choices) if cudnn_choices else 0.0

@@ -1,4 +1,4 @@
-"""Records on disk: what comes back, and what is refused."""
+"""The file of a record: what comes back, what is refused, and that a reader never sees half of one."""
 
 from __future__ import annotations
 
