@@ -386,13 +386,13 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
 
 def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
     """Until then the GPU is not free for others, and another sweep of this process has it."""
-    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
     monkeypatch.setattr(standby, "KEPT_S", 3.0)
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
 
     def free() -> str:
-        with free_gpu.a_free_gpu() as found:
+        with free_gpu.claim_free_gpu() as found:
             return found[free_gpu.VISIBLE]
 
     try:

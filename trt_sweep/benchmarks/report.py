@@ -16,7 +16,7 @@ import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import without_collection
+from trt_sweep.measure.timer import gc_disabled
 from trt_sweep.results import columns, record, store, table
 
 BATCHES = (1, 8, 16, 32)
@@ -61,7 +61,7 @@ def _measured(folder: Path, templates: list[dict[str, Any]], number: int) -> dic
     table.load(folder)
     load_s = time.perf_counter() - start
     start, processor = time.perf_counter(), time.process_time()
-    with without_collection():
+    with gc_disabled():
         blocks = assembly.document(table.load(folder), folder, None, recommend.Wanted("latency"), assembly.DELTA)
         page = html.render(blocks)
         markdown.render(blocks)

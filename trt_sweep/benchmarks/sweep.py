@@ -169,7 +169,7 @@ def _one_gpu(bench: Bench) -> Found:
 
 def _two_gpus(bench: Bench) -> Found:
     """twelve builds by joblib, two at a time"""
-    if len(free_gpu.gpus()) < 2:
+    if len(free_gpu.visible_gpus()) < 2:
         raise SweepError("--part=two_gpus needs two GPUs: leave it out here")
     return {"costs": [_jobs(bench, "two_gpus", 2)]}
 

@@ -19,7 +19,7 @@ import torch
 from trt_sweep.config import compose, groups
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, locks, nvml, versions
-from trt_sweep.machine.output import LOG, captured
+from trt_sweep.machine.output import LOG, redirect_output
 from trt_sweep.measure import clocks, measurement
 from trt_sweep.measure import timer as measure_timer
 from trt_sweep.points.plan import effective, point_of
@@ -92,7 +92,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, s
     print(f"building {' '.join(axes)}, {builds} times", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
-    with captured(place / LOG):
+    with redirect_output(place / LOG):
         line = stack.enter_context(BuildGroup([point], "bench", lambda _: place)).lines[0]
         record = line.start()
     if record.status not in ("ok", "inaccurate"):
@@ -211,7 +211,7 @@ def _trace(subjects: list[PointRun], calls: int = 20) -> Table:
     for line in subjects:
         alone = float(np.median(line.window().gpu_ms.get(columns.GRAPH, np.array([np.nan]))))
         with line.running(), line.timers[0].on_stream():
-            replay = line.timers[0].captured(alone / 1e3)
+            replay = line.timers[0].capture_graph(alone / 1e3)
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             inside = []
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -271,7 +271,7 @@ def _judged(line: PointRun) -> list[_Judged]:
     for number in range(settings.rounds):
         print(f"judgement, round {number + 1}/{settings.rounds} of {len(points)} points", flush=True)
         for point in points:
-            with line.running(point.build), locks.exclusive(device):
+            with line.running(point.build), locks.device_lock(device):
                 point.windows.append(point.timer.window(monitor))
     return points
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import pynvml
 from filelock import Timeout
 
-from trt_sweep.machine.locks import lock
+from trt_sweep.machine.locks import file_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
 
 
-def gpus() -> list[str]:
+def visible_gpus() -> list[str]:
     """UUIDs of the GPUs that a process may use; empty without NVML, and where a slice of one (MIG) was chosen."""
     try:
         pynvml.nvmlInit()
@@ -35,17 +35,17 @@ def gpus() -> list[str]:
 
 
 @contextlib.contextmanager
-def a_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+def claim_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """The environment that shows a process one GPU which no other sweep has claimed, for as long as the context lasts.
 
     Those of `preferred`, by UUID, are tried first.
 
     Empty where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns by the window.
     """
-    choice = sorted(gpus(), key=lambda uuid: uuid not in preferred)
+    choice = sorted(visible_gpus(), key=lambda uuid: uuid not in preferred)
     with contextlib.ExitStack() as held:
         for uuid in choice if len(choice) > 1 else []:
-            claim = lock(f"{uuid}.claim")
+            claim = file_lock(f"{uuid}.claim")
             try:
                 held.enter_context(claim.acquire(blocking=False))
             except Timeout:

@@ -18,7 +18,7 @@ from trt_sweep.machine.versions import flavor
 LOCKS = (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())) / "trt_sweep"
 
 
-def lock(name: str) -> FileLock:
+def file_lock(name: str) -> FileLock:
     """The lock of this name; raises OSError where its folder cannot be made."""
     if not LOCKS.is_dir():
         LOCKS.mkdir(exist_ok=True)
@@ -27,7 +27,7 @@ def lock(name: str) -> FileLock:
 
 
 @contextlib.contextmanager
-def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+def device_lock(device: torch.device, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     """Hold the lock of a device, so that no two sweeps on this machine time over each other.
 
     It is a lock of the operating system on a file that all users share, named after the GPU's UUID: it ends with the
@@ -38,7 +38,7 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
     if device.type == "cuda":
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     try:
-        held = lock(name)
+        held = file_lock(name)
         try:
             held.acquire(blocking=False)
         except Timeout:
@@ -54,7 +54,7 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
 
 
 @contextlib.contextmanager
-def building(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
+def build_lock(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
     """Hold the lock of a device where builds time kernels on it, as standard TensorRT's do and RTX's do not.
 
     For a build, and for other work that could disturb one; `hear` is told of the phase once it may go on.
@@ -62,6 +62,6 @@ def building(device: torch.device, hear: Callable[[str], None], phase: str = "bu
     if device.type != "cuda" or flavor() != "standard":
         yield
         return
-    with exclusive(device, hear):
+    with device_lock(device, hear):
         hear(phase)
         yield

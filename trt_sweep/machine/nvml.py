@@ -11,7 +11,7 @@ from typing import Any
 import pynvml
 import torch
 
-OURS: set[int] = set()  # processes that build for the same sweep
+BUILDER_PIDS: set[int] = set()  # processes that build for the same sweep
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Monitor:
         """Compute processes on the GPU that are not this one.
 
         Inside a container the list may name processes by numbers that are not known there; one is then taken as it, and
-        as many as there are for `OURS`.
+        as many as there are for `BUILDER_PIDS`.
         """
         found = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses)
         if not found:
             return None  # not even this process: the list is hidden
-        seen, own = {process.pid for process in found}, {os.getpid(), *OURS}
+        seen, own = {process.pid for process in found}, {os.getpid(), *BUILDER_PIDS}
         return max(len(seen) - len(own), 0) if os.getpid() not in seen else len(seen - own)
 
     def process_bytes(self) -> int | None:

@@ -12,7 +12,7 @@ LOG = "log.txt"
 
 
 @contextlib.contextmanager
-def captured(path: Path) -> Iterator[None]:
+def redirect_output(path: Path) -> Iterator[None]:
     """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -31,7 +31,7 @@ def captured(path: Path) -> Iterator[None]:
             os.close(kept)
 
 
-def _write_to(folder: Path) -> None:
+def redirect_to_log(folder: Path) -> None:
     with (folder / LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())

@@ -39,15 +39,15 @@ def require_variance(reference: Any) -> None:
             )
 
 
-def spread(reference: Any, other: Any) -> float:
+def relative_distance(reference: Any, other: Any) -> float:
     """How far outputs for other inputs lie from the reference: ||other - reference|| / ||reference||, the least one."""
     pairs = zip(tensors(reference), tensors(other), strict=True)
     return min(float((b.double() - a.double()).norm() / a.double().norm()) for a, b in pairs)
 
 
-def require_dependence(spread: float) -> None:
+def require_dependence(distance: float) -> None:
     """Raise SweepError where other inputs leave an output as it is: an error against it would prove nothing."""
-    if not spread > 1e-9:
+    if not distance > 1e-9:
         raise SweepError(
             "an output of the FP32 reference does not depend on the inputs, so an error against it means nothing: load "
             "trained weights (model.weights=…) or initialise the model otherwise"

@@ -21,7 +21,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def events(call: Call, size: int, flush: Call | None) -> np.ndarray:
+def time_by_events(call: Call, size: int, flush: Call | None) -> np.ndarray:
     """Milliseconds of `size` calls, each between two CUDA events, back to back; `flush` runs before each."""
     starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(size)] for _ in range(2))
     for start, end in zip(starts, ends, strict=True):
@@ -34,7 +34,7 @@ def events(call: Call, size: int, flush: Call | None) -> np.ndarray:
     return np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
 
 
-def wall(call: Call, size: int) -> np.ndarray:
+def time_by_wall_clock(call: Call, size: int) -> np.ndarray:
     """Milliseconds of `size` calls by the host's clock."""
     marks = np.empty(size + 1)
     marks[0] = time.perf_counter()
@@ -44,7 +44,7 @@ def wall(call: Call, size: int) -> np.ndarray:
     return np.diff(marks) * 1e3
 
 
-def flush(device: torch.device) -> Call:
+def l2_flush(device: torch.device) -> Call:
     """Overwrite twice the L2 cache."""
     buffer = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.int8, device=device)
     return buffer.zero_
@@ -72,7 +72,7 @@ class NotQueuedError(Exception):
     """The GPU began a batch before the host had issued all of it."""
 
 
-class Blocked:
+class QueuedBatches:
     """Batches of calls that are wholly issued while a blocking kernel holds the GPU up; it then runs them at one go.
 
     The size of a batch follows from the time that one call takes to issue and to run. Whether the last call was issued

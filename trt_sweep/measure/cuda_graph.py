@@ -16,7 +16,7 @@ class CaptureError(Exception):
     """CUDA cannot capture a call; its text is CUDA's reason."""
 
 
-def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cuda.CUDAGraph, Any]:
+def record_graph(function: Callable[[], Any], device: torch.device) -> tuple[torch.cuda.CUDAGraph, Any]:
     """`function()` as a graph, with the outputs that a replay overwrites; raises CaptureError where that fails.
 
     Warm-up and capture follow the notes on CUDA graphs of PyTorch's documentation.

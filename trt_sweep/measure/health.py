@@ -27,7 +27,7 @@ ENERGY_S = 1.0  # the counter moves every 0.1 s: a shorter time says little
 
 
 @dataclass
-class Watch:
+class WindowHealth:
     """What was read over one timed window, and the verdict on it."""
 
     readings: list[Reading] = field(default_factory=list)
@@ -58,45 +58,47 @@ class Watch:
         return OK, self.problem
 
 
-def _values(watches: Iterable[Watch], name: str) -> list[float]:
-    found = (getattr(reading, name) for watch in watches for reading in watch.readings)
+def _values(windows: Iterable[WindowHealth], name: str) -> list[float]:
+    found = (getattr(reading, name) for window in windows for reading in window.readings)
     return [value for value in found if value is not None]
 
 
-def throttle_reasons(watches: Iterable[Watch]) -> list[str]:
+def throttle_reasons(windows: Iterable[WindowHealth]) -> list[str]:
     """The names of `REASONS` that were seen."""
     seen = 0
-    for value in _values(watches, "reasons"):
+    for value in _values(windows, "reasons"):
         seen |= int(value)
     return [name for name, bit in REASONS.items() if seen & bit]
 
 
-def summary(watches: Sequence[Watch], remeasured: int) -> Health:
+def summary(windows: Sequence[WindowHealth], remeasured: int) -> Health:
     """The columns for the windows of a point."""
-    if not watches:
+    if not windows:
         return Health()
-    verdicts = [watch.verdict() for watch in watches]
+    verdicts = [window.verdict() for window in windows]
     known = [verdict for verdict in verdicts if verdict[0] is not None] or verdicts
     worst = max(known, key=lambda item: VERDICTS.index(item[0]) if item[0] else -1)
 
     def middle(name: str) -> float | None:
-        values = _values(watches, name)
+        values = _values(windows, name)
         return float(np.median(values)) if values else None
 
-    used = [watch for watch in watches if watch.energy_mj is not None]
-    enough = sum(watch.energy_s for watch in used) >= ENERGY_S
-    energy = sum(watch.energy_mj or 0 for watch in used) / sum(watch.energy_calls for watch in used) if enough else None
-    foreign = [watch.foreign for watch in watches if watch.foreign is not None]
-    read = bool(_values(watches, "reasons"))
+    used = [window for window in windows if window.energy_mj is not None]
+    enough = sum(window.energy_s for window in used) >= ENERGY_S
+    energy = (
+        sum(window.energy_mj or 0 for window in used) / sum(window.energy_calls for window in used) if enough else None
+    )
+    foreign = [window.foreign for window in windows if window.foreign is not None]
+    read = bool(_values(windows, "reasons"))
     return Health(
         health=worst[0],
         health_reason=worst[1],
         remeasured=remeasured,
         sm_clock_mhz=middle("sm_clock_mhz"),
         memory_clock_mhz=middle("memory_clock_mhz"),
-        temperature_c=max(_values(watches, "temperature_c"), default=None),
+        temperature_c=max(_values(windows, "temperature_c"), default=None),
         power_w=middle("power_w"),
-        throttle_reasons=throttle_reasons(watches) if read else None,
+        throttle_reasons=throttle_reasons(windows) if read else None,
         energy_mj_per_call=energy,
         foreign_processes=max(foreign, default=None),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.results.columns import GRAPH, METHODS, Timing
 from trt_sweep.results.stats import estimates, unseen
 from trt_sweep.results.stats.samples import spread_of_rounds
@@ -32,7 +32,7 @@ class Window:
     clock: str
     stopped_by: str
     warmup_s: float
-    watch: Watch
+    health: WindowHealth
 
 
 @dataclass

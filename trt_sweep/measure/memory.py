@@ -22,7 +22,7 @@ from trt_sweep.measure.timer import Timer
 CALLS = 2  # after the first one, which tunes and captures: the last of them is the one that counts
 
 
-class Build:
+class BuildMemory:
     """The bytes that one build holds, beside what its calls take; null on a CPU and where they cannot be told."""
 
     def __init__(self, device: torch.device) -> None:
@@ -30,7 +30,7 @@ class Build:
         self._outside: int | None = 0 if device.type == "cuda" else None
 
     @contextlib.contextmanager
-    def charged(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Charge it with what this process takes meanwhile, and keeps, outside of torch's allocator.
 
         That is where TensorRT keeps its weights and execution contexts.
@@ -54,7 +54,7 @@ class Build:
         return None if self._outside is None else max(self._outside, 0) + weight_bytes(module, self._device)
 
 
-class Calls:
+class CallMemory:
     """The bytes of torch's allocator that a call takes on top of its build: inputs, activations, outputs, graphs."""
 
     def __init__(self, device: torch.device) -> None:
@@ -64,7 +64,7 @@ class Calls:
         self._before = {item["segment_pool_id"] for item in self._private()}
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Count what is allocated meanwhile and kept, less what is let go: inputs, the first call, its outputs."""
         before = self._allocated()
         yield

@@ -17,7 +17,7 @@ from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Window
 from trt_sweep.results.columns import GRAPH, QUEUED
 from trt_sweep.results.stats import unseen
@@ -28,7 +28,7 @@ LEAST_BATCHES = 10
 
 
 @contextlib.contextmanager
-def without_collection() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
     gc.collect()
     enabled = gc.isenabled()
@@ -50,7 +50,7 @@ class Timer:
         self.call, self._device, self._settings, self._replays = call, device, settings, replays
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
-        self._flush = clocks.flush(device) if self._cuda and settings.cold_cache else None
+        self._flush = clocks.l2_flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
         self._captures_ms: list[float] = []
 
@@ -81,24 +81,26 @@ class Timer:
         such batches; the graph is the middle one of several captures, made at the first window. `phase` hears "warmup"
         and "timing". Errors of the call pass through.
         """
-        settings, watch = self._settings, Watch(problem=monitor.problem)
+        settings, health = self._settings, WindowHealth(problem=monitor.problem)
         limit_s = settings.max_s / settings.rounds
-        with self.on_stream(), without_collection():
+        with self.on_stream(), gc_disabled():
             phase("warmup")
             before = monitor.foreign_processes()
             energy, start = monitor.energy_mj(), time.perf_counter()
-            calls, per_call_s, watch.steady = _warm_up(self.call, self._device, settings)
+            calls, per_call_s, health.steady = _warm_up(self.call, self._device, settings)
             warmup_s = time.perf_counter() - start
 
             phase("timing")
             size = int(min(max(BATCH_S / per_call_s, 1), 1000))
-            timed = functools.partial(clocks.events, flush=self._flush) if self._cuda else clocks.wall
+            timed = (
+                functools.partial(clocks.time_by_events, flush=self._flush) if self._cuda else clocks.time_by_wall_clock
+            )
             batch = functools.partial(timed, self.call, size)
-            latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, watch)
+            latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, health)
             used = monitor.energy_mj()
             if energy is not None and used is not None:
-                watch.energy_mj, watch.energy_s = used - energy, time.perf_counter() - start
-                watch.energy_calls = calls + len(latency)
+                health.energy_mj, health.energy_s = used - energy, time.perf_counter() - start
+                health.energy_calls = calls + len(latency)
 
             by_method: dict[str, np.ndarray] = {}
             enqueue: list[np.ndarray] = []
@@ -109,23 +111,23 @@ class Timer:
                 reasons = {}
                 for method in (QUEUED, GRAPH):
                     try:
-                        issued = self.call if method == QUEUED else self.captured(per_call_s)
-                        blocked = clocks.Blocked(issued, self._device, per_call_s, self._flush)
-                        by_method[method], _ = self._collect(blocked.batch, LEAST_BATCHES, limit_s, monitor, watch)
+                        issued = self.call if method == QUEUED else self.capture_graph(per_call_s)
+                        queued = clocks.QueuedBatches(issued, self._device, per_call_s, self._flush)
+                        by_method[method], _ = self._collect(queued.batch, LEAST_BATCHES, limit_s, monitor, health)
                         if method == QUEUED:
-                            enqueue = blocked.host
+                            enqueue = queued.host
                     except (clocks.NotQueuedError, cuda_graph.CaptureError) as error:
                         by_method.pop(method, None)
                         reasons[method] = f"{method}: {error}"
                 reason = "; ".join(reasons.values()) or None
             seen = [count for count in (before, monitor.foreign_processes()) if count is not None]
-            watch.foreign = max(seen, default=None)
-            watch.problem = watch.problem or monitor.problem
+            health.foreign = max(seen, default=None)
+            health.problem = health.problem or monitor.problem
         host = np.concatenate(enqueue) if enqueue else None
         clock = "cuda_events" if self._cuda else "wall"
-        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, watch)
+        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, health)
 
-    def captured(self, per_call_s: float) -> Call:
+    def capture_graph(self, per_call_s: float) -> Call:
         """Replays of the call as one CUDA graph; raises CaptureError where CUDA does not capture it.
 
         Where a graph's buffers come to lie moves its time, by up to some percent. So several are captured, as far as
@@ -139,19 +141,19 @@ class Timer:
             while not timed or (
                 len(timed) < unseen.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
             ):
-                replay = _replay(*cuda_graph.record(self.call, self._device))
-                blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
-                timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))
+                replay = _replay(*cuda_graph.record_graph(self.call, self._device))
+                queued = clocks.QueuedBatches(replay, self._device, per_call_s, self._flush)
+                timed.append((float(np.median([queued.batch() for _ in range(3)])), replay))
             self._captures_ms = [took for took, _ in timed]
             self._replay = sorted(timed, key=lambda item: item[0])[(len(timed) - 1) // 2][1]
         return self._replay
 
     def _collect(
-        self, batch: Callable[[], np.ndarray], least: int, limit_s: float, monitor: Monitor, watch: Watch
+        self, batch: Callable[[], np.ndarray], least: int, limit_s: float, monitor: Monitor, health: WindowHealth
     ) -> tuple[np.ndarray, str]:
         settings, parts, start = self._settings, [batch()], time.perf_counter()
         while True:
-            watch.readings.append(monitor.read())
+            health.readings.append(monitor.read())
             samples, took = np.concatenate(parts), time.perf_counter() - start
             enough = len(samples) >= least and took >= settings.min_s
             if enough and _half_width(samples) <= settings.target:

@@ -14,7 +14,7 @@ class ProcessCache:
     def __init__(self) -> None:
         self._made: dict[Hashable, Any] = {}
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave at the first call with this key."""
         if key not in self._made:
             self._made[key] = make()

@@ -22,9 +22,9 @@ from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Model
 
 TORCHVISION = "torchvision.models.get_model"
-HELD = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
-_held: dict[str, torch.nn.Module] = {}
-FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
+IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
+_in_memory: dict[str, torch.nn.Module] = {}
+MIN_OUTPUT_CHANGE = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
 
 
 def check(model: ModelConfig) -> None:
@@ -63,7 +63,7 @@ def build(config: SweepConfig, device: torch.device, shared: ProcessCache | None
     work.
     """
     of_module = ("module", config.unsized.source_key, str(device))
-    module = (shared or ProcessCache()).once(of_module, lambda: _seeded(config).to(device))
+    module = (shared or ProcessCache()).get_or_make(of_module, lambda: _seeded(config).to(device))
     dynamic: dict[int | str, dict[int, Range]] = {}
     positions = itertools.count()
     for spec in config.model.inputs:
@@ -82,19 +82,19 @@ def _seeded(config: SweepConfig) -> torch.nn.Module:
         torch.manual_seed(model.seed)
         module = _module(model).float().eval().requires_grad_(False)
         if model.factory.get("_target_") == TORCHVISION and model.weights is None:
-            _wake_faded_signal(module, config)
+            _redraw_faded_convolutions(module, config)
     return module
 
 
-def hold(key: str, module: torch.nn.Module) -> None:
-    """Keep a module that is in memory, for configurations whose factory is `HELD` with this key."""
-    _held[key] = module
+def keep_in_memory(key: str, module: torch.nn.Module) -> None:
+    """Keep a module that is in memory, for configurations whose factory is `IN_MEMORY` with this key."""
+    _in_memory[key] = module
 
 
 def _module(model: ModelConfig) -> torch.nn.Module:
     factory, file = dict(model.factory), None
-    if factory.get("_target_") == HELD:
-        return copy.deepcopy(_held[factory["key"]])
+    if factory.get("_target_") == IN_MEMORY:
+        return copy.deepcopy(_in_memory[factory["key"]])
     if model.weights is not None:
         if Path(model.weights).is_file():
             file = Path(model.weights)
@@ -111,7 +111,7 @@ def _module(model: ModelConfig) -> torch.nn.Module:
     if file is not None:
         _load(module, file)
     elif model.weights is None:
-        _wake_zero_heads(module)
+        _redraw_zero_layers(module)
     return module
 
 
@@ -128,7 +128,7 @@ def _load(module: torch.nn.Module, file: Path) -> None:
         ) from error
 
 
-def _wake_zero_heads(module: torch.nn.Module) -> None:
+def _redraw_zero_layers(module: torch.nn.Module) -> None:
     """Re-draw layers initialised to zero (torchvision's vit heads): a constant output checks nothing."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
@@ -140,7 +140,7 @@ def _wake_zero_heads(module: torch.nn.Module) -> None:
             layer.reset_parameters()
 
 
-def _wake_faded_signal(module: torch.nn.Module, config: SweepConfig) -> None:
+def _redraw_faded_convolutions(module: torch.nn.Module, config: SweepConfig) -> None:
     """Re-draw the convolutions where the input hardly reaches the output, which then checks nothing.
 
     The output of torchvision's googlenet is constant, that of its mobilenet_v2 too small for FP16. He et al., Delving
@@ -151,7 +151,7 @@ def _wake_faded_signal(module: torch.nn.Module, config: SweepConfig) -> None:
         one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
         output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
         loud = all(bool(tensor.abs().max() > torch.finfo(torch.float16).tiny) for tensor in accuracy.tensors(output))
-        if loud and accuracy.spread(output, other) > FADED:
+        if loud and accuracy.relative_distance(output, other) > MIN_OUTPUT_CHANGE:
             return
         for layer in module.modules():
             if isinstance(layer, torch.nn.Conv2d):

@@ -14,7 +14,7 @@ from trt_sweep.models.model import Inputs
 
 # Inputs have seeds of their own: from the seed of the weights torch would draw the same numbers, and the first layer's
 # first weights would follow the input. Its generators take 32 bits of a seed.
-OF_INPUTS = 1 << 31
+INPUT_SEED_BIT = 1 << 31
 
 
 def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
@@ -22,7 +22,7 @@ def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) ->
 
     Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
     """
-    generator = torch.Generator().manual_seed((config.model.seed + other) ^ OF_INPUTS)
+    generator = torch.Generator().manual_seed((config.model.seed + other) ^ INPUT_SEED_BIT)
     args, kwargs = [], {}
     for spec in config.model.inputs:
         tensor = _input(spec, config.batch_size, generator).to(device)
@@ -38,26 +38,26 @@ def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]
     return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
 
 
-def samples(inputs: Inputs, config: SweepConfig) -> int:
+def sample_count(inputs: Inputs, config: SweepConfig) -> int:
     """How many samples these inputs hold; 1 where none has a batch dimension."""
-    return next((len(tensor) for _, tensor, batched in _by_spec(inputs, config) if batched), 1)
+    return next((len(tensor) for _, tensor, batched in _tensors_with_batched(inputs, config) if batched), 1)
 
 
-def joined(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
+def concatenate(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
     """All of these samples in one; what has no batch dimension is the first's."""
     made: dict[int | str, torch.Tensor] = {}
-    for rows in zip(*(_by_spec(inputs, config) for inputs in several), strict=True):
+    for rows in zip(*(_tensors_with_batched(inputs, config) for inputs in several), strict=True):
         key, tensor, batched = rows[0]
         made[key] = torch.cat([row[1] for row in rows]) if batched else tensor
-    return _keyed(made)
+    return _from_dict(made)
 
 
-def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
+def split_batches(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
     """The first `most` samples as inputs of the size that the point is timed at, each with the samples that count.
 
     The last one is filled up with its own first sample.
     """
-    number, size = min(samples(inputs, config), most or sys.maxsize), config.timed.batch_size
+    number, size = min(sample_count(inputs, config), most or sys.maxsize), config.timed.batch_size
     for start in range(0, number, size):
         keep = min(size, number - start)
         cut = {
@@ -66,18 +66,18 @@ def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iter
             )
             if batched
             else tensor
-            for key, tensor, batched in _by_spec(inputs, config)
+            for key, tensor, batched in _tensors_with_batched(inputs, config)
         }
-        yield _keyed(cut), keep
+        yield _from_dict(cut), keep
 
 
-def _keyed(tensors: dict[int | str, torch.Tensor]) -> Inputs:
+def _from_dict(tensors: dict[int | str, torch.Tensor]) -> Inputs:
     """Inputs of tensors by their position or name."""
     args = tuple(tensor for key, tensor in tensors.items() if isinstance(key, int))
     return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
 
 
-def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
+def _tensors_with_batched(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
     """Each tensor, by its position or name, with whether it has a batch dimension."""
     positions = itertools.count()
     for spec in config.model.inputs:

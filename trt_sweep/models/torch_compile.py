@@ -62,7 +62,7 @@ def _counts() -> tuple[int, int]:
     return counters["stats"]["unique_graphs"], counters["inductor"]["cudagraph_skips"]
 
 
-def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> CompiledGraphs:
+def compile_model(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> CompiledGraphs:
     """`torch.compile(module, **how)`, compiled by its first `calls` calls, in use until `stack` ends."""
     global _alive  # noqa: PLW0603
     _alive += 1
@@ -81,7 +81,7 @@ def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: A
     return CompiledGraphs(module, graphs, max(graphs - 1, 0), skipped)
 
 
-def first_checked(call: Callable[[], Any]) -> Callable[[], Any]:
+def check_first_call(call: Callable[[], Any]) -> Callable[[], Any]:
     """The call, whose first time raises Unsupported where it asks torch.compile for another graph."""
     checked: list[bool] = []
 

@@ -84,7 +84,7 @@ class PointRun:
         self.accuracy = columns.Accuracy()
         self.memory = columns.Memory()
         self.quantization = columns.Quantization()
-        self._watches: list[health.Watch] = []
+        self._watches: list[health.WindowHealth] = []
         self._remeasured = 0
         self._created: str | None = None
         self._inside: columns.Profile | None = None
@@ -274,7 +274,7 @@ class PointRun:
             model = self._quantize(source)
         self.phase = "partition" if config.dryrun else "build"  # until the backend says more
         if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
-            with locks.building(device, self._enter, self.phase):
+            with locks.build_lock(device, self._enter, self.phase):
                 engine.set_up(device)
         error: Exception | None = None
         try:
@@ -292,11 +292,13 @@ class PointRun:
             shared.put(key, self)
 
     def _compile(self, model: Model, settings: base.BuildContext) -> base.Compiled:
-        held = memory.Build(settings.device)
-        with held.charged():
+        build_memory = memory.BuildMemory(settings.device)
+        with build_memory.measure():
             compiled = backends.get(self.config.backend).compile(model, settings)
         # One that was built for another point brings what it holds along.
-        return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
+        if compiled.build_memory is None:
+            compiled = dataclasses.replace(compiled, build_memory=build_memory)
+        return compiled
 
     def _built_before(self, planned: base.Compiled) -> base.Compiled | None:
         key = engine_key(self.config, planned)
@@ -385,9 +387,9 @@ class PointRun:
         """A timed window of a build; one with a bad verdict is timed again once, and then taken as it is."""
         assert self.device is not None
         monitor, timer = nvml.monitor(self.device), self.timers[index]
-        with self.running(index), locks.exclusive(self.device, self._job.hear):
+        with self.running(index), locks.device_lock(self.device, self._job.hear):
             window = timer.window(monitor, self._enter)
-            if window.watch.verdict()[0] not in (health.OK, None):
+            if window.health.verdict()[0] not in (health.OK, None):
                 self._remeasured += 1
                 window = timer.window(monitor, self._enter)
         return window
@@ -402,7 +404,7 @@ class PointRun:
         else:
             for index, windows in enumerate(measurement.windows):
                 windows.append(self.window(index))
-                self._watches.append(windows[-1].watch)
+                self._watches.append(windows[-1].health)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{SAMPLES}"
         np.savez_compressed(temporary.open("wb"), allow_pickle=False, **measurement.samples())

@@ -116,7 +116,7 @@ class Sweep:
             return kept.child.environment
         if kept is not None:
             kept.end()
-        return self._held.enter_context(free_gpu.a_free_gpu(before)) if anywhere else {}
+        return self._held.enter_context(free_gpu.claim_free_gpu(before)) if anywhere else {}
 
     def _planned(self, configs: dict[int, SweepConfig]) -> Plan:
         """What the process makes of the jobs. One that was taken over may be lost to an earlier sweep's doing."""

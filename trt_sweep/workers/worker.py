@@ -18,7 +18,7 @@ from trt_sweep.backends.torchtrt import loading
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices, nvml
-from trt_sweep.machine.output import LOG, _write_to, captured
+from trt_sweep.machine.output import LOG, redirect_output, redirect_to_log
 from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
@@ -47,7 +47,7 @@ class Worker:
 
     def plan(self, configs: dict[int, SweepConfig]) -> Plan:
         """See `plan.plan`; raises SweepError."""
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             found = plan.plan(configs)
         self.prepare(found.builds)
         return found
@@ -55,7 +55,7 @@ class Worker:
     def prepare(self, builds: list[list[Point]]) -> None:
         """Import what these need and make the CUDA context, so that the first of them does not wait for it."""
         configs = [build[0].config for build in builds]
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             if any(backends.get(config.backend).TENSORRT for config in configs):
                 with contextlib.suppress(SweepError):  # the point will say so
                     loading.load()
@@ -67,7 +67,7 @@ class Worker:
     def open(self, build: list[Point]) -> None:
         """Take the points of a build in hand."""
         device = torch.device(build[0].config.device)
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             self._note_free(device)
             store = self._store_of(build[0].config)
             job = BuildGroup(build, self._folder.name, self._points, self._hear, shared=self._shared, store=store)
@@ -83,8 +83,8 @@ class Worker:
     def move(self, folder: Path) -> None:
         """Work for another sweep, once the last one's points are closed."""
         self._folder, self._store = folder, None
-        nvml.OURS.clear()
-        _write_to(folder)
+        nvml.BUILDER_PIDS.clear()
+        redirect_to_log(folder)
 
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
@@ -122,44 +122,44 @@ class Worker:
         self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
-            stack.enter_context(captured(folder / LOG))
+            stack.enter_context(redirect_output(folder / LOG))
             store = dataclasses.replace(self._store_of(config), paused=self._folder / PRIVATE / PAUSED)
             settings = base.BuildContext(
                 config, device, folder, self._hear, lambda _: None, stack, self._shared, store=store
             )
             model = PreparedModel(config, device, self._shared).model()
-            model, _ = quantization.prepared(model, config, device, self._shared)
+            model, _ = quantization.quantize_cached(model, config, device, self._shared)
             with torch.no_grad(), float32_mode(config.precision):
                 yield model, settings
 
     def beside(self, pids: list[int]) -> None:
         """These processes build for the same sweep: they are none of others'."""
-        nvml.OURS.clear()
-        nvml.OURS.update(pids)
+        nvml.BUILDER_PIDS.clear()
+        nvml.BUILDER_PIDS.update(pids)
 
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
         line = self._last = self._lines[point_id]
-        with captured(line.folder / LOG):
+        with redirect_output(line.folder / LOG):
             return self._report(line, line.start())
 
     def again(self, point_id: str) -> Report:
         """Time a point for another round."""
         line = self._lines[point_id]
         line.interleaved, self._last = self._last is not line, line
-        with captured(line.folder / LOG):
+        with redirect_output(line.folder / LOG):
             return self._report(line, line.again())
 
     def profile(self, point_id: str) -> Report:
         """Look into the engines of a point that has been timed for the last time."""
         line = self._lines[point_id]
-        with captured(line.folder / LOG):
+        with redirect_output(line.folder / LOG):
             return self._report(line, line.profile())
 
     def look(self, point_id: str, record: Record) -> Report:
         """Look into the engines of a point that another process has timed."""
         line = self._lines[point_id]
-        with captured(line.folder / LOG):
+        with redirect_output(line.folder / LOG):
             return self._report(line, line.look(record))
 
     def has_room(self, device: str) -> bool:
@@ -176,11 +176,11 @@ class Worker:
             self._store.taken.clear()
         self._last = None
         try:
-            with captured(self._folder / LOG):  # the libraries may have something to say
+            with redirect_output(self._folder / LOG):  # the libraries may have something to say
                 self._held.close()
                 gc.collect()
                 # What others take for their builds cannot be told from what stays behind.
-                for device, free in self._free.items() if not nvml.OURS else ():
+                for device, free in self._free.items() if not nvml.BUILDER_PIDS else ():
                     torch.cuda.synchronize(device)
                     torch.cuda.empty_cache()
                     kept = free - torch.cuda.mem_get_info(device)[0]

@@ -62,16 +62,16 @@ class Method(Protocol):
         """
 
 
-def names() -> list[str]:
+def method_names() -> list[str]:
     """The methods there are."""
     return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.name.startswith("_"))
 
 
-def get(name: str) -> Method:
+def get_method(name: str) -> Method:
     """The method of that name; raises SweepError where there is none, or its package is missing."""
-    if name not in names():
-        near = get_close_matches(name, names(), 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names())}"
+    if name not in method_names():
+        near = get_close_matches(name, method_names(), 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(method_names())}"
         raise SweepError(f"quantization.method={name} is not known: {hint}")
     method = cast(Method, importlib.import_module(f"{methods.__name__}.{name}"))
     missing = [package for package in method.PACKAGES if importlib.util.find_spec(package) is None]
@@ -83,18 +83,18 @@ def get(name: str) -> Method:
     return method
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def resolve(config: SweepConfig) -> SweepConfig:
     """Resolve `precision=auto` and unset what is not used; raises SweepError where method and precision do not fit."""
     own, precision = config.quantization, config.precision
     if precision == AUTO:
-        precision = get(own.method).PRECISION if own.method is not None else "fp16"
+        precision = get_method(own.method).PRECISION if own.method is not None else "fp16"
         config = dataclasses.replace(config, precision=precision)
     if not config.quantized:
         return dataclasses.replace(config, quantization=QuantizationConfig())
     if own.method is None:
-        able = [name for name in names() if name.split("_", 1)[1].startswith(precision)]
+        able = [name for name in method_names() if name.split("_", 1)[1].startswith(precision)]
         raise SweepError(f"precision={precision} needs quantization.method: use one of {', '.join(able)}")
-    method = get(own.method)
+    method = get_method(own.method)
     if precision != method.PRECISION:
         raise SweepError(
             f"quantization.method={own.method} goes with precision={method.PRECISION}, not {precision}: "
@@ -106,7 +106,7 @@ def effective(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, quantization=own)
 
 
-def prepared(
+def quantize_cached(
     model: Model, config: SweepConfig, device: torch.device, shared: ProcessCache
 ) -> tuple[Model, Quantization]:
     """The model as the backends are to see it: quantized where the precision asks for it, made once for all points.
@@ -116,13 +116,15 @@ def prepared(
     """
     if not config.quantized:
         return model, Quantization()
-    one_size = config.quantization.method is not None and getattr(get(config.quantization.method), "ONE_SIZE", False)
+    one_size = config.quantization.method is not None and getattr(
+        get_method(config.quantization.method), "ONE_SIZE", False
+    )
     key = ("quantized", (config if one_size else config.unsized).quantized_key, str(device))
-    made, facts = shared.once(key, lambda: apply(model, config, device))
+    made, facts = shared.get_or_make(key, lambda: quantize(model, config, device))
     return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
-def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:
+def quantize(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:
     """Likewise, made anew."""
     name = config.quantization.method
     if name is None:  # the backend does not use it
@@ -130,7 +132,7 @@ def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Mode
             f"precision={config.precision}: backend={config.backend} is given no quantized models here; use "
             "backend=dynamo, or backend=eager for the fake-quantized model in PyTorch"
         )
-    method, skipped = get(name), _skipped(model.module, config.quantization.skip)
+    method, skipped = get_method(name), _skipped(model.module, config.quantization.skip)
     data = calibration.batches(config, device) if method.CALIBRATES else []
     start = time.perf_counter()
     with torch.no_grad(), float32_mode("fp32"):

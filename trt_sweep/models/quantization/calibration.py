@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.inputs import example_inputs, joined, pieces
+from trt_sweep.models.inputs import concatenate, example_inputs, split_batches
 from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
 
@@ -36,11 +36,11 @@ def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
         drawn = [example_inputs(alone, device, other=2 + index) for index in range(left)]  # 0, 1: its own
         if not any(spec.batched for spec in timed.model.inputs):
             return drawn
-        return [piece for piece, _ in pieces(joined(drawn, timed), timed)]
+        return [piece for piece, _ in split_batches(concatenate(drawn, timed), timed)]
     found: list[Inputs] = []
     for number, batch in enumerate(_iterable(config.quantization.calibration)):
         inputs = _checked(batch, timed, f"quantization.calibration={name(config)} batch {number}", device)
-        for piece, keep in pieces(inputs, timed, left):
+        for piece, keep in split_batches(inputs, timed, left):
             found.append(piece)
             left -= keep
         if left <= 0:
