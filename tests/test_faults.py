@@ -28,7 +28,8 @@ from trt_sweep.sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.workers import child, limits, postmortem, standby
 
-pytestmark = without_gpu
+# One at a time: they kill processes and tell what is timed by the host's clock.
+pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
 BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, rounds=1)
 

@@ -18,6 +18,7 @@ from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.results.stats import samples
 
+pytestmark = pytest.mark.xdist_group("timing")
 CPU = torch.device("cpu")
 FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0, rounds=1)
 
@@ -118,6 +119,13 @@ def test_a_call_slower_than_the_time_gives_two_samples_after_one():
     assert math.isnan(row.latency_ms_ci_low)
 
 
+@pytest.fixture
+def processor_time(monkeypatch):
+    """Measure by the processor's time, which other work on this machine does not change."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+
+
+@pytest.mark.usefixtures("processor_time")
 def test_the_warm_up_lasts_until_calls_have_stopped_changing():
     """Calls that get faster and faster from 100 to 4 ms, then stay."""
     calls, warm = [], []
@@ -131,6 +139,7 @@ def test_the_warm_up_lasts_until_calls_have_stopped_changing():
     assert 4 <= np.median(found.latency_ms) < 6
 
 
+@pytest.mark.usefixtures("processor_time")
 def test_a_warm_up_that_does_not_end_is_unsteady():
     """A call that takes four times as long every tenth of a second."""
     began: list[float] = []
