@@ -179,7 +179,7 @@ def test_a_killed_parent_leaves_nothing_running(tmp_path):
     assert gone(run.folder)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
     chance = random.Random(kills)
     folder = tmp_path / "sweep"
