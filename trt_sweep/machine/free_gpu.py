@@ -1,4 +1,7 @@
-"""Which GPU a sweep takes where there are several; imports no torch, so that the choice can still be made."""
+"""Choose a GPU for a sweep where there are several.
+
+Imports no torch: once torch is imported, CUDA_VISIBLE_DEVICES comes too late.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ ORDER = "CUDA_DEVICE_ORDER"
 
 
 def visible_gpus() -> list[str]:
-    """UUIDs of the GPUs that a process may use; empty without NVML, and where a slice of one (MIG) was chosen."""
+    """Return the UUIDs of the GPUs that a process may use.
+
+    Empty without NVML, and where a slice of a GPU (MIG) was chosen.
+    """
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
@@ -29,18 +35,17 @@ def visible_gpus() -> list[str]:
         return found
     names = [name.strip() for name in visible.split(",") if name.strip()]
     if any(name.isdecimal() for name in names) and len(kinds) > 1 and os.environ.get(ORDER) != "PCI_BUS_ID":
-        return []  # CUDA counts the fastest first
+        return []  # CUDA numbers the fastest GPU first, NVML does not
     chosen = [found[int(name)] if name.isdecimal() and int(name) < len(found) else name for name in names]
     return chosen if all(name in found for name in chosen) else []
 
 
 @contextlib.contextmanager
 def claim_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """The environment that shows a process one GPU which no other sweep has claimed, for as long as the context lasts.
+    """Claim a GPU that no other sweep has claimed, and give the environment variables that select it.
 
-    Those of `preferred`, by UUID, are tried first.
-
-    Empty where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns by the window.
+    The claim lasts as long as the context. The GPUs in `preferred`, by UUID, are tried first. The environment is empty
+    where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns, window by window.
     """
     choice = sorted(visible_gpus(), key=lambda uuid: uuid not in preferred)
     with contextlib.ExitStack() as held:

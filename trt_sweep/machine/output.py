@@ -1,4 +1,4 @@
-"""TODO."""
+"""Send what a process writes to stdout and stderr into a log file, native libraries' output included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG = "log.txt"
 
 @contextlib.contextmanager
 def redirect_output(path: Path) -> Iterator[None]:
-    """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
+    """Append all that this process writes to stdout and stderr to a file, as long as the context lasts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -32,6 +32,7 @@ def redirect_output(path: Path) -> Iterator[None]:
 
 
 def redirect_to_log(folder: Path) -> None:
+    """Append all that this process writes from now on to the log in a folder."""
     with (folder / LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())

@@ -1,4 +1,4 @@
-"""How the GPU felt while a window was timed, read through NVML; changes nothing on the card."""
+"""Judge whether the GPU was undisturbed while a window was timed; changes nothing on the GPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trt_sweep.results.columns import Health
 from trt_sweep.results.record import CLOCK_RANGE
 
 OK, UNSTABLE, SHARED, THROTTLED = VERDICTS = ("ok", "unstable", "shared", "throttled")  # from good to bad
-# Why clocks are lower than they could be. The other bits are no harm to a measurement: an idle GPU, or clocks that
-# somebody has set, which hold for all points alike.
+# Why clocks are lower than they could be. NVML's other reasons do no harm to a measurement: an idle GPU, or clocks that
+# somebody has set, which are the same for all points.
 REASONS = {
     "sw_power_cap": pynvml.nvmlClocksEventReasonSwPowerCap,
     "hw_slowdown": pynvml.nvmlClocksThrottleReasonHwSlowdown,
@@ -23,12 +23,12 @@ REASONS = {
     "hw_thermal_slowdown": pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
     "hw_power_brake": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
 }
-ENERGY_S = 1.0  # the counter moves every 0.1 s: a shorter time says little
+ENERGY_S = 1.0  # the least time to derive energy from, since the counter moves every 0.1 s
 
 
 @dataclass
 class WindowHealth:
-    """What was read over one timed window, and the verdict on it."""
+    """Hold what was read from the GPU over one timed window."""
 
     readings: list[Reading] = field(default_factory=list)
     foreign: int | None = None
@@ -39,7 +39,10 @@ class WindowHealth:
     steady: bool = True
 
     def verdict(self) -> tuple[str | None, str | None]:
-        """The verdict, and the numbers behind one that is not ok; (None, why) where NVML says nothing."""
+        """Return the verdict on the window, and the numbers behind it where it is not ok.
+
+        Returns (None, why) where NVML says nothing.
+        """
         reasons, clocks = throttle_reasons([self]), _values([self], "sm_clock_mhz")
         found: list[tuple[str, str]] = []
         if not self.steady:
@@ -54,7 +57,7 @@ class WindowHealth:
             worst = max(found, key=lambda item: VERDICTS.index(item[0]))[0]
             return worst, "; ".join(text for _, text in found)
         if self.problem and not _values([self], "reasons"):
-            return None, self.problem  # whether it was throttled cannot be told
+            return None, self.problem  # nothing tells whether the GPU was throttled
         return OK, self.problem
 
 
@@ -64,7 +67,7 @@ def _values(windows: Iterable[WindowHealth], name: str) -> list[float]:
 
 
 def throttle_reasons(windows: Iterable[WindowHealth]) -> list[str]:
-    """The names of `REASONS` that were seen."""
+    """Return the names of `REASONS` that were seen in these windows."""
     seen = 0
     for value in _values(windows, "reasons"):
         seen |= int(value)
@@ -72,7 +75,7 @@ def throttle_reasons(windows: Iterable[WindowHealth]) -> list[str]:
 
 
 def summary(windows: Sequence[WindowHealth], remeasured: int) -> Health:
-    """The columns for the windows of a point."""
+    """Return the health columns of a point from all its windows: the worst verdict, and median readings."""
     if not windows:
         return Health()
     verdicts = [window.verdict() for window in windows]

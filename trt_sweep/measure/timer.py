@@ -1,4 +1,4 @@
-"""Time a callable by three clocks. Knows no backend; keeps the raw samples and derives the figures from them."""
+"""Time a call window by window, by three clocks: latency, GPU time and enqueue time. Keeps all samples."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from trt_sweep.results.columns import GRAPH, QUEUED
 from trt_sweep.results.stats import unseen
 from trt_sweep.results.stats.samples import median_interval
 
-BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
+BATCH_S = 0.05  # seconds of timed work between two synchronizations and looks at the interval
 LEAST_BATCHES = 10
 
 
 @contextlib.contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
+    """Turn Python's garbage collector off, as the standard library's timeit does."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -41,9 +41,10 @@ def gc_disabled() -> Iterator[None]:
 
 
 class Timer:
-    """Times one call, window after window, on a stream of its own: TensorRT synchronizes more on the default one.
+    """Time one call, window after window.
 
-    `replays` says that the call launches CUDA graphs itself, which cannot be captured again.
+    It has a CUDA stream of its own, since TensorRT synchronizes more on the default one. `replays` says that the call
+    launches CUDA graphs itself, which cannot be captured again.
     """
 
     def __init__(self, call: Call, device: torch.device, settings: MeasureConfig, replays: bool = False) -> None:
@@ -56,6 +57,7 @@ class Timer:
 
     @contextlib.contextmanager
     def on_stream(self) -> Iterator[None]:
+        """Run what is inside on the timer's stream; synchronize before and after."""
         if self._stream is None:
             yield
             return
@@ -65,7 +67,7 @@ class Timer:
         synchronize(self._device)
 
     def first(self) -> tuple[Any, float]:
-        """Result and wall time in ms of one call with everything that it compiles on the way."""
+        """Make the first call; return its result and its wall time in ms, with all that it compiles."""
         with self.on_stream():
             start = time.perf_counter()
             result = self.call()
@@ -75,11 +77,12 @@ class Timer:
     def window(self, monitor: Monitor, phase: Callable[[str], None] = lambda name: None) -> Window:
         """Warm up, then time calls by each clock until its interval is tight enough or its time is used up.
 
-        `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock. `enqueue_ms` and the
-        method "queued" of `gpu_ms`: batches issued behind a blocking kernel, as NVIDIA's nvbench does, so that the host
-        never waits for the GPU nor the GPU for the host. The method "graph": replays of the call as one CUDA graph, in
-        such batches; the graph is the middle one of several captures, made at the first window. `phase` hears "warmup"
-        and "timing". Errors of the call pass through.
+        - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
+        - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as NVIDIA's nvbench
+          does, so that neither host nor GPU waits for the other
+        - `gpu_ms` by the method "graph": such batches, of replays of the call as one CUDA graph
+
+        `phase` is called with "warmup" and "timing". Errors of the call pass through.
         """
         settings, health = self._settings, WindowHealth(problem=monitor.problem)
         limit_s = settings.max_s / settings.rounds
@@ -128,10 +131,11 @@ class Timer:
         return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, health)
 
     def capture_graph(self, per_call_s: float) -> Call:
-        """Replays of the call as one CUDA graph; raises CaptureError where CUDA does not capture it.
+        """Return a function that replays the call as a CUDA graph, captured at the first use.
 
-        Where a graph's buffers come to lie moves its time, by up to some percent. So several are captured, as far as
-        memory and a window's time allow, and the one with the middle time is kept.
+        The addresses of a graph's buffers change its time by up to some percent. So several graphs are captured, as far
+        as memory and a window's time allow, and the one with the median time is kept. Raises CaptureError where CUDA
+        does not capture the call.
         """
         if self._replays:
             raise cuda_graph.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
@@ -166,7 +170,7 @@ class Timer:
 def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
     def call() -> Any:
         graph.replay()
-        return outputs  # they live as long as the graph may write them
+        return outputs  # to be kept as long as the graph may write them
 
     return call
 
@@ -177,10 +181,10 @@ def _half_width(samples: np.ndarray) -> float:
 
 
 def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple[int, float, bool]:
-    """Call until the time of a call has stopped changing: number of calls, seconds a call, and whether it has.
+    """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
-    Judged by blocks of calls of some 20 ms: it has stopped once the last four neither rise nor fall one after the
-    other, or lie within the target. A call that takes longer than `max_s` is made once.
+    Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
+    fall one after the other, or lie within the target. A call that takes longer than `max_s` is made once.
     """
     blocks: list[float] = []
     calls, size, start = 0, 1, time.perf_counter()
