@@ -1,8 +1,8 @@
 """Measure the GPU memory that a point needs, apart from all else that its process holds.
 
-A process also keeps the FP32 model, references, and other points' builds, so its total says little. A point's memory is
-the sum of its weights, of what appears outside of torch's allocator while it is built and called, and of what its inputs
-and a call take in torch's allocator.
+A process also keeps the FP32 model, references, and other points' builds, so its total says little. A point's memory
+is the sum of its weights, of what appears outside of torch's allocator while it is built and called, and of what its
+inputs and a call take in torch's allocator.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class CallMemory:
                 torch.cuda.reset_peak_memory_stats(self._device)
                 before = self._allocated()
                 timer.call()
-        # What CUDA graphs keep for their next replay does not count as allocated. Graphs of earlier points have pools of
-        # their own and are left out.
+        # What CUDA graphs keep for their next replay does not count as allocated. Graphs of earlier points have their
+        # own pools and are left out.
         own = [item for item in self._private() if item["segment_pool_id"] not in self._before]
         idle: int = sum(item["total_size"] - item["allocated_size"] for item in own)
         return self._kept + torch.cuda.max_memory_allocated(self._device) - before + idle

@@ -78,8 +78,8 @@ class Timer:
         """Warm up, then time calls by each clock until its interval is tight enough or its time is used up.
 
         - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
-        - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as NVIDIA's nvbench
-          does, so that neither host nor GPU waits for the other
+        - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as in NVIDIA's
+          nvbench, so that neither host nor GPU waits for the other
         - `gpu_ms` by the method "graph": such batches, of replays of the call as one CUDA graph
 
         `phase` is called with "warmup" and "timing". Errors of the call pass through.
