@@ -114,7 +114,7 @@ def rows(**changes) -> pd.DataFrame:
 
 def test_points_of_two_sweeps_are_compared_by_their_intervals():
     slower = {"latency_ms": [2.1, 3.0], "latency_ms_ci_low": [2.05, 2.9], "latency_ms_ci_high": [2.2, 3.1]}
-    found = pd.DataFrame(sweep.compared(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
+    found = pd.DataFrame(sweep.compare_points(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
     assert found["ratio"].tolist() == [1.0, 1.05, 1.0, 1.5]
     assert found["overlap"].tolist() == [True, True, True, False]
 
