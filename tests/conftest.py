@@ -1,7 +1,8 @@
-"""What the tests share: a multirun in a subprocess, as a user starts one, and the reason why a test is skipped."""
+"""Run sweeps in a subprocess, as a user starts them; spread tests over processes and skip those that cannot run."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,16 @@ from trt_sweep.points.point import Point
 from trt_sweep.points.state import GroupContext
 from trt_sweep.results import store, table
 
+# One thread for each process that tests start: threads on a busy core mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
 EXAMPLE = Path(__file__).parent / "example"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` starts: none where there is a GPU, which tests would share."""
+    return 0 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -132,14 +132,14 @@ def test_dicts_are_matched_by_key_and_booleans_compared():
 
 def test_spread_is_the_least_over_the_outputs():
     one, two = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5])
-    assert accuracy.spread(one, two) == pytest.approx(0.1)
-    assert accuracy.spread((one, one), (two, torch.zeros(2))) == pytest.approx(0.1)
+    assert accuracy.relative_distance(one, two) == pytest.approx(0.1)
+    assert accuracy.relative_distance((one, one), (two, torch.zeros(2))) == pytest.approx(0.1)
 
 
 def test_an_output_that_ignores_the_inputs_is_refused():
     one = torch.tensor([3.0, 4.0])
     with pytest.raises(SweepError, match="does not depend on the inputs"):
-        accuracy.require_dependence(accuracy.spread(one, one.clone()))
+        accuracy.require_dependence(accuracy.relative_distance(one, one.clone()))
     with pytest.raises(SweepError, match="does not depend on the inputs"):
         accuracy.require_dependence(float("nan"))
     accuracy.require_dependence(1e-3)

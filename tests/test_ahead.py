@@ -25,7 +25,7 @@ from trt_sweep.points.point import Point
 from trt_sweep.workers.ahead import BuildAheadPool
 from trt_sweep.workers.worker import Worker
 
-pytestmark = without_gpu
+pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]  # they count and stop processes
 needs_builder = pytest.mark.skipif(
     versions.flavor() != "rtx" or importlib.util.find_spec("onnxscript") is None,
     reason="TensorRT-RTX's builder is needed",

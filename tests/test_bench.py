@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -10,24 +11,39 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from conftest import needs_tensorrt, without_gpu
 from test_report import sweep as made_up
 
 from trt_sweep.app import bench
-from trt_sweep.benchmarks import profile, sweep
+from trt_sweep.benchmarks import profile, sweep, timing
+from trt_sweep.config import compose, groups
+from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.results import table
 from trt_sweep.results.layers import profiles
 
 
 @without_gpu
-def test_timing_on_a_cpu(tmp_path):
+def test_timing_on_a_cpu(tmp_path, monkeypatch):
+    """With a smaller model, smaller images and shorter windows than the benchmark's own, which take minutes."""
+    models = [(model, backend) for model, _, backend in timing._subjects(torch.device("cpu"))]
+    assert models == [("resnet18", "eager"), ("resnet18", "inductor")]
+    subjects = [("squeezenet1_1", 1, "eager"), ("squeezenet1_1", 1, "jit")]
+    monkeypatch.setattr(timing, "_subjects", lambda device: subjects)
+    brief = {"max_s": 0.3, "warmup_s": 0.0, "warmup_max_s": 0.3}
+    composed = compose.composed
+    overrides = ["model.inputs=[{shape:[3,64,64]}]", *(f"measure.{name}={value}" for name, value in brief.items())]
+    monkeypatch.setattr(compose, "composed", lambda given: composed([*given, *overrides]))
+    monkeypatch.setattr(groups, "MeasureConfig", lambda **given: MeasureConfig(**given | brief))
     arguments = ["--folder", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
-    command = [sys.executable, "-m", "trt_sweep", "bench", "timing", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    gc.freeze()  # each window collects garbage, which takes long among all that tests have imported
+    try:
+        assert bench.main(["timing", *arguments]) == 0
+    finally:
+        gc.unfreeze()
     tables = json.loads((tmp_path / "bench" / "timing.json").read_text())
     clocks = pd.DataFrame(tables["clocks"])
-    assert set(clocks["subject"]) == {"resnet18 b1 eager", "resnet18 b1 inductor"}
+    assert set(clocks["subject"]) == {"squeezenet1_1 b1 eager", "squeezenet1_1 b1 jit"}
     assert set(clocks["clock"]) == {"latency_ms", "wall clock + synchronize, 100 calls", "torch.utils.benchmark"}
     assert clocks["repeats"].tolist() == [12, 2, 2] * 2
     assert (clocks["median_ms"] > 0.1).all() and (clocks["spread_percent"] >= 0).all()
@@ -98,7 +114,7 @@ def rows(**changes) -> pd.DataFrame:
 
 def test_points_of_two_sweeps_are_compared_by_their_intervals():
     slower = {"latency_ms": [2.1, 3.0], "latency_ms_ci_low": [2.05, 2.9], "latency_ms_ci_high": [2.2, 3.1]}
-    found = pd.DataFrame(sweep.compared(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
+    found = pd.DataFrame(sweep.compare_points(rows(), rows(**slower).iloc[::-1], "way")).set_index(["point", "clock"])
     assert found["ratio"].tolist() == [1.0, 1.05, 1.0, 1.5]
     assert found["overlap"].tolist() == [True, True, True, False]
 

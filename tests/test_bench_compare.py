@@ -53,7 +53,7 @@ def test_nights_on_a_gpu_find_three_percent(tmp_path):
 def test_nights_of_two_gpus_of_one_kind():
     """Eight nights with nothing changed and one in which a model does 3 % more, on two H200s."""
     folder = Path(__file__).parents[1] / "outputs" / "reference" / "h200" / "nights"
-    rows = pd.DataFrame(compare.judged(sorted(folder.iterdir()), "tower2"))
+    rows = pd.DataFrame(compare.compare_nights(sorted(folder.iterdir()), "tower2"))
     comparable = rows["exit_code"] != 2
     same, slower = (rows[comparable & ((rows["new"] == "slower") == last)] for last in (False, True))
     assert (len(rows), len(same), len(slower)) == (36, 12, 4)

@@ -28,7 +28,8 @@ from trt_sweep.sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.workers import child, limits, postmortem, standby
 
-pytestmark = without_gpu
+# One at a time: they kill processes and tell what is timed by the host's clock.
+pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
 BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, rounds=1)
 
@@ -178,7 +179,7 @@ def test_a_killed_parent_leaves_nothing_running(tmp_path):
     assert gone(run.folder)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
     chance = random.Random(kills)
     folder = tmp_path / "sweep"
@@ -387,13 +388,13 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
 
 def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
     """Until then the GPU is not free for others, and another sweep of this process has it."""
-    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
     monkeypatch.setattr(standby, "KEPT_S", 3.0)
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
 
     def free() -> str:
-        with free_gpu.a_free_gpu() as found:
+        with free_gpu.claim_free_gpu() as found:
             return found[free_gpu.VISIBLE]
 
     try:

@@ -34,7 +34,7 @@ def made(function) -> tuple[check.FirstCalls, list[str]]:
         yield
         done.append("out")
 
-    compiled = base.Compiled(bind, held=memory.Build(CPU))
+    compiled = base.Compiled(bind, build_memory=memory.BuildMemory(CPU))
     return check.make(compiled, source.config, CPU, source.reference("x")[0], running=running, enter=done.append), done
 
 
@@ -60,7 +60,7 @@ def test_the_evaluation_is_of_the_build(monkeypatch):
     monkeypatch.setattr(evaluation, "name", lambda config: "top1")
     source = PreparedModel(dataclasses.replace(eager(), accuracy=how), CPU, ProcessCache())
     module = source.model().module
-    compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), held=memory.Build(CPU))
+    compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), build_memory=memory.BuildMemory(CPU))
     reference, _ = source.reference("x")
     found = check.make(compiled, source.config, CPU, reference, running=contextlib.nullcontext, enter=print)
     assert (found.accuracy.evaluation, found.accuracy.evaluation_name) == (0.5, "top1")

@@ -203,7 +203,7 @@ def test_a_cold_cache_is_slower():
 def test_health_is_read():
     a = torch.randn(4096, 4096, device="cuda")
     found, _ = window(lambda: a @ a, min_s=1.5, max_s=6.0)  # 2 s for each of three rounds
-    row = health.summary([found.watch], 0)
+    row = health.summary([found.health], 0)
     assert row.health in health.VERDICTS and row.sm_clock_mhz > 100 and row.temperature_c > 0 and row.power_w > 1
     assert row.throttle_reasons is not None and row.foreign_processes is not None and row.energy_mj_per_call > 0
 

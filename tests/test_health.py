@@ -12,7 +12,7 @@ import torch
 from trt_sweep.machine import nvml
 from trt_sweep.machine.nvml import Monitor, Reading
 from trt_sweep.measure import health
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.results import columns
 
 CUDA = torch.device("cuda", 0)
@@ -22,18 +22,22 @@ POWER_CAP = pynvml.nvmlClocksEventReasonSwPowerCap
 @pytest.mark.parametrize(
     ("watch", "verdict", "words"),
     [
-        (Watch([Reading(sm_clock_mhz=1980, reasons=0)], foreign=0), "ok", None),
-        (Watch([Reading(sm_clock_mhz=1980, reasons=pynvml.nvmlClocksEventReasonGpuIdle)]), "ok", None),
-        (Watch([Reading(sm_clock_mhz=1980), Reading(sm_clock_mhz=1800)]), "unstable", "between 1800 and 1980 MHz"),
-        (Watch([Reading(sm_clock_mhz=1980)], steady=False), "unstable", "measure.warmup_max_s"),
-        (Watch([Reading(sm_clock_mhz=1980)], foreign=2), "shared", "2 foreign compute processes"),
-        (Watch([Reading(sm_clock_mhz=1800, reasons=POWER_CAP)]), "throttled", "sw_power_cap at 1800 MHz"),
+        (WindowHealth([Reading(sm_clock_mhz=1980, reasons=0)], foreign=0), "ok", None),
+        (WindowHealth([Reading(sm_clock_mhz=1980, reasons=pynvml.nvmlClocksEventReasonGpuIdle)]), "ok", None),
         (
-            Watch([Reading(sm_clock_mhz=1800, reasons=POWER_CAP)], foreign=1),
+            WindowHealth([Reading(sm_clock_mhz=1980), Reading(sm_clock_mhz=1800)]),
+            "unstable",
+            "between 1800 and 1980 MHz",
+        ),
+        (WindowHealth([Reading(sm_clock_mhz=1980)], steady=False), "unstable", "measure.warmup_max_s"),
+        (WindowHealth([Reading(sm_clock_mhz=1980)], foreign=2), "shared", "2 foreign compute processes"),
+        (WindowHealth([Reading(sm_clock_mhz=1800, reasons=POWER_CAP)]), "throttled", "sw_power_cap at 1800 MHz"),
+        (
+            WindowHealth([Reading(sm_clock_mhz=1800, reasons=POWER_CAP)], foreign=1),
             "throttled",
             "1 foreign compute process on",
         ),
-        (Watch([Reading()], problem="NVML: Driver Not Loaded"), None, "Driver Not Loaded"),
+        (WindowHealth([Reading()], problem="NVML: Driver Not Loaded"), None, "Driver Not Loaded"),
     ],
 )
 def test_verdicts(watch, verdict, words):
@@ -43,8 +47,12 @@ def test_verdicts(watch, verdict, words):
 
 
 def test_summary_takes_the_worst_verdict_and_the_median_readings():
-    good = Watch([Reading(1980, 3201, 40, 300.0, 0)] * 3, foreign=0, energy_mj=600.0, energy_s=0.6, energy_calls=300)
-    bad = Watch([Reading(1800, 3201, 50, 500.0, POWER_CAP)], foreign=0, energy_mj=400.0, energy_s=0.6, energy_calls=100)
+    good = WindowHealth(
+        [Reading(1980, 3201, 40, 300.0, 0)] * 3, foreign=0, energy_mj=600.0, energy_s=0.6, energy_calls=300
+    )
+    bad = WindowHealth(
+        [Reading(1800, 3201, 50, 500.0, POWER_CAP)], foreign=0, energy_mj=400.0, energy_s=0.6, energy_calls=100
+    )
     found = health.summary([good, bad, good], remeasured=1)
     assert (found.health, found.health_reason) == ("throttled", "sw_power_cap at 1800 MHz")
     assert (found.sm_clock_mhz, found.temperature_c, found.power_w) == (1980, 50, 300.0)
@@ -57,7 +65,7 @@ def test_summary_takes_the_worst_verdict_and_the_median_readings():
 def test_without_a_gpu_there_is_no_verdict():
     monitor = Monitor(torch.device("cpu"))
     assert monitor.read() == Reading() and monitor.energy_mj() is None and monitor.foreign_processes() is None
-    found = health.summary([Watch([monitor.read()], problem=monitor.problem)], 0)
+    found = health.summary([WindowHealth([monitor.read()], problem=monitor.problem)], 0)
     assert (found.health, found.health_reason, found.throttle_reasons) == (None, "no GPU", None)
 
 
@@ -67,7 +75,7 @@ def test_without_nvml_the_reason_is_kept(monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", missing)
     monitor = Monitor(CUDA)
-    assert monitor.problem == "NVML: NVML ProcessCache Library Not Found" and monitor.read() == Reading()
+    assert monitor.problem == "NVML: NVML Shared Library Not Found" and monitor.read() == Reading()
 
 
 @pytest.fixture
@@ -95,9 +103,9 @@ def test_an_unreadable_counter_is_null_and_named(card):
     assert (found.power_w, found.temperature_c, found.reasons) == (None, 41, 0) and found.sm_clock_mhz > 1900
     assert monitor.problem == "NVML: nvmlDeviceGetPowerUsage: Not Supported"
     # What a verdict needs could be read; why a column is null is said all the same.
-    assert Watch([found], problem=monitor.problem).verdict() == ("ok", monitor.problem)
+    assert WindowHealth([found], problem=monitor.problem).verdict() == ("ok", monitor.problem)
     blind = Reading(sm_clock_mhz=1980.0)
-    assert Watch([blind], problem="NVML: Not Supported").verdict() == (None, "NVML: Not Supported")
+    assert WindowHealth([blind], problem="NVML: Not Supported").verdict() == (None, "NVML: Not Supported")
 
 
 def test_foreign_processes(card):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trt_sweep.machine.output import captured
+from trt_sweep.machine.output import redirect_output
 from trt_sweep.sweep import progress
 from trt_sweep.sweep.phase_times import clock
 from trt_sweep.sweep.progress import Progress
@@ -35,7 +35,7 @@ def test_captured(tmp_path, capfd):
     log = tmp_path / "log.txt"
     log.write_text("before\n")
     os.write(1, b"outside 1\n")
-    with captured(log):
+    with redirect_output(log):
         os.write(1, b"native out\n")
         os.write(2, b"native err\n")
         subprocess.run([sys.executable, "-c", "print('child')"], check=True)
@@ -50,7 +50,7 @@ def test_captured_gives_the_streams_back_after_an_error(tmp_path, capfd):
         return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
 
     before = open_files()
-    with pytest.raises(KeyboardInterrupt), captured(tmp_path / "log.txt"):
+    with pytest.raises(KeyboardInterrupt), redirect_output(tmp_path / "log.txt"):
         os.write(1, b"inside\n")
         raise KeyboardInterrupt
     assert open_files() == before
@@ -92,7 +92,7 @@ def test_remaining(monkeypatch, capfd):
 def test_lines_go_past_the_capture(monkeypatch, tmp_path, capfd):
     time = Clock(monkeypatch)
     with Progress(["eager"] * 10) as line:
-        with captured(tmp_path / "log.txt"):
+        with redirect_output(tmp_path / "log.txt"):
             line.begin("resnet18 [odd]", "eager")
             time.now += 65
             line.phase("build")

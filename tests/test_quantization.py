@@ -29,7 +29,7 @@ missing = [name for name in ("modelopt", "torchao") if importlib.util.find_spec(
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"no {' and '.join(missing)}: pip install -e '.[quantization]'")
 CPU = torch.device("cpu")
 HERE = __name__
-ABLE = [name for name in quantization.names() if not name.startswith("tensorrt_")]
+ABLE = [name for name in quantization.method_names() if not name.startswith("tensorrt_")]
 
 
 class Net(torch.nn.Module):
@@ -60,10 +60,10 @@ def config(method: str | None, precision="auto", net="Net", backend="eager", ski
 
 
 def applied(point: SweepConfig):
-    point = quantization.effective(point)
+    point = quantization.resolve(point)
     model = factory.build(point, CPU)
     before = copy.deepcopy(model.module.state_dict())
-    made, facts = quantization.apply(model, point, CPU)
+    made, facts = quantization.quantize(model, point, CPU)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.state_dict().items())
     return model, made, facts, point
 
@@ -180,37 +180,37 @@ def test_legacy_calibrator_is_unsupported_with_the_true_reason():
 
 
 def test_auto_is_the_methods_precision():
-    found = {name: quantization.effective(config(name)).precision for name in quantization.names()}
+    found = {name: quantization.resolve(config(name)).precision for name in quantization.method_names()}
     assert set(found.values()) == {"int8", "fp8", "int4"}
     assert all(f"_{precision}" in name for name, precision in found.items())
-    assert quantization.effective(config(None)).precision == "fp16"
+    assert quantization.resolve(config(None)).precision == "fp16"
 
 
 def test_what_is_not_used_is_unset():
-    plain = quantization.effective(config("modelopt_int8_default", "fp16", skip=["head"]))
+    plain = quantization.resolve(config("modelopt_int8_default", "fp16", skip=["head"]))
     assert plain.quantization == QuantizationConfig()
     weights = config("modelopt_int8_weight_only")
     own = dataclasses.replace(weights.quantization, calibration={"_target_": "x.y"})
-    assert quantization.effective(dataclasses.replace(weights, quantization=own)).quantization.calibration == {}
+    assert quantization.resolve(dataclasses.replace(weights, quantization=own)).quantization.calibration == {}
 
 
 def test_methods_that_do_not_fit(monkeypatch):
     with pytest.raises(SweepError, match=r"fp8 needs quantization\.method: use one of modelopt_fp8_default, "):
-        quantization.effective(config(None, "fp8"))
+        quantization.resolve(config(None, "fp8"))
     with pytest.raises(SweepError, match=r"goes with precision=int8, not fp8: precision=auto"):
-        quantization.effective(config("modelopt_int8_default", "fp8"))
+        quantization.resolve(config("modelopt_int8_default", "fp8"))
     with pytest.raises(SweepError, match=r"is not known: did you mean .*modelopt_int8_default"):
-        quantization.effective(config("modelopt_int8_defualt"))
+        quantization.resolve(config("modelopt_int8_defualt"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SweepError, match=r"needs modelopt and requests .*pip install 'trt-sweep\[quantization\]'"):
-        quantization.effective(config("modelopt_int8_default"))
+        quantization.resolve(config("modelopt_int8_default"))
 
 
 def test_a_backend_that_is_given_none():
     (point,) = plan.effective(config("modelopt_int8_default", backend="jit"))
     assert point.quantization.method is None  # so that all methods are one row
     with pytest.raises(Unsupported, match="precision=int8: backend=jit is given no quantized models"):
-        quantization.apply(factory.build(point, CPU), point, CPU)
+        quantization.quantize(factory.build(point, CPU), point, CPU)
 
 
 def test_what_stands_beside_quantized_parts():
@@ -224,37 +224,37 @@ def test_what_stands_beside_quantized_parts():
 
 
 def test_a_quantized_model_is_made_once():
-    point, shared = quantization.effective(config("modelopt_int8_default")), ProcessCache()
+    point, shared = quantization.resolve(config("modelopt_int8_default")), ProcessCache()
     model = factory.build(point, CPU)
-    one, two = (quantization.prepared(model, point, CPU, shared)[0] for _ in range(2))
+    one, two = (quantization.quantize_cached(model, point, CPU, shared)[0] for _ in range(2))
     assert one.module is two.module and one.module is not model.module
     larger = dataclasses.replace(point, batch_size=70)  # more than there are samples
-    assert quantization.prepared(factory.build(larger, CPU), larger, CPU, shared)[0].module is one.module
+    assert quantization.quantize_cached(factory.build(larger, CPU), larger, CPU, shared)[0].module is one.module
     plain = dataclasses.replace(point, precision="fp32")
-    assert quantization.prepared(model, plain, CPU, shared)[0] is model
+    assert quantization.quantize_cached(model, plain, CPU, shared)[0] is model
     assert DTYPE[point.base_precision] == torch.float32
 
 
 @pytest.mark.parametrize("method", sorted(set(ABLE) - {"pt2e_int8_static", "modelopt_int4_awq"}))
 def test_a_method_does_the_same_at_every_batch_size(method):
-    point, shared = quantization.effective(config(method, net="Perceptron", batch_size=1)), ProcessCache()
+    point, shared = quantization.resolve(config(method, net="Perceptron", batch_size=1)), ProcessCache()
     larger = dataclasses.replace(point, batch_size=48)  # not a divisor of the samples
     model = factory.build(larger, CPU, shared)
     assert factory.build(point, CPU, shared).module is model.module
     with torch.no_grad():
-        alone = quantization.apply(model, larger, CPU)[0]()
-        quantization.prepared(factory.build(point, CPU, shared), point, CPU, shared)
-        taken_over, _ = quantization.prepared(model, larger, CPU, shared)
+        alone = quantization.quantize(model, larger, CPU)[0]()
+        quantization.quantize_cached(factory.build(point, CPU, shared), point, CPU, shared)
+        taken_over, _ = quantization.quantize_cached(model, larger, CPU, shared)
         torch.testing.assert_close(taken_over(), alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["pt2e_int8_static", "modelopt_int4_awq"])
 def test_methods_that_quantize_for_one_batch_size(method):
-    point, shared = quantization.effective(config(method, net="Perceptron")), ProcessCache()
+    point, shared = quantization.resolve(config(method, net="Perceptron")), ProcessCache()
     made = []
     for size in (4, 8):
         own = dataclasses.replace(point, batch_size=size)
-        made.append(quantization.prepared(factory.build(own, CPU), own, CPU, shared)[0])
+        made.append(quantization.quantize_cached(factory.build(own, CPU), own, CPU, shared)[0])
     assert [len(model()) for model in made] == [4, 8] and made[0].module is not made[1].module
 
 

@@ -130,8 +130,8 @@ def test_calibration_by_the_users_own_data_is_asked_for(tmp_path):
 
 def test_recipes_are_those_of_the_methods():
     known = quantize_code.MODELOPT | quantize_code.TORCHAO
-    folder = Path(quantization.__file__).parent
-    assert known.keys() == {name for name in quantization.names() if name.startswith(("modelopt_", "torchao_"))}
+    folder = Path(quantization.__file__).parent / "methods"
+    assert known.keys() == {name for name in quantization.method_names() if name.startswith(("modelopt_", "torchao_"))}
     assert all(f'"{recipe}"' in (folder / f"{name}.py").read_text() for name, recipe in known.items())
 
 

@@ -124,11 +124,11 @@ def test_the_gpu_of_the_records_is_taken(tmp_path, monkeypatch, capsys):
     asked = []
 
     @contextlib.contextmanager
-    def a_free_gpu(preferred):
+    def claim_free_gpu(preferred):
         asked.append(preferred)
         yield {}
 
-    monkeypatch.setattr(free_gpu, "a_free_gpu", a_free_gpu)
+    monkeypatch.setattr(free_gpu, "claim_free_gpu", claim_free_gpu)
     monkeypatch.setattr(devices, "resolve", lambda device: torch.device("cuda", 0))
     config = eager()
     config.device = "cuda:0"

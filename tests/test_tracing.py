@@ -88,20 +88,20 @@ def test_a_script_keeps_branches():
 
 def test_graphs_and_breaks_are_counted():
     with contextlib.ExitStack() as stack:
-        one = torch_compile.compiled(linear(), stack, backend="eager")
+        one = torch_compile.compile_model(linear(), stack, backend="eager")
         assert (one.graphs, one.graph_breaks) == (1, 0)
     with contextlib.ExitStack() as stack:
-        two = torch_compile.compiled(Model(Broken(), Inputs((torch.randn(3),), {})), stack, backend="eager")
+        two = torch_compile.compile_model(Model(Broken(), Inputs((torch.randn(3),), {})), stack, backend="eager")
         assert (two.graphs, two.graph_breaks) == (2, 1)
 
 
 def test_another_graph_is_refused_until_the_stack_ends():
     with contextlib.ExitStack() as stack, torch.no_grad():
-        made = torch_compile.compiled(linear({0: RANGE}), stack, backend="eager")
+        made = torch_compile.compile_model(linear({0: RANGE}), stack, backend="eager")
         with torch_compile.without_recompiling():
-            assert torch_compile.first_checked(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
+            assert torch_compile.check_first_call(lambda: made.call(torch.randn(7, 3)))().shape == (7, 2)
             with pytest.raises(Unsupported, match="at this size"):
-                torch_compile.first_checked(lambda: made.call(torch.randn(1, 3)))()
+                torch_compile.check_first_call(lambda: made.call(torch.randn(1, 3)))()
     assert torch.compile(torch.nn.Identity(), backend="eager")(torch.randn(1)).shape == (1,)
 
 
@@ -110,7 +110,7 @@ def test_modules_of_one_class_are_compiled_apart_and_stay_so():
     x = torch.randn(4, 3)
     with contextlib.ExitStack() as stack, torch.no_grad():
         models = [linear({}) for _ in range(12)]
-        made = [torch_compile.compiled(model, stack, backend="eager") for model in models]
+        made = [torch_compile.compile_model(model, stack, backend="eager") for model in models]
         assert [(each.graphs, each.graph_breaks) for each in made] == [(1, 0)] * 12
         with torch_compile.without_recompiling():
             for model, each in zip(models, made, strict=True):
@@ -122,7 +122,7 @@ def test_first_checked_lets_other_errors_through():
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        torch_compile.first_checked(fails)()
+        torch_compile.check_first_call(fails)()
 
 
 @pytest.mark.parametrize(

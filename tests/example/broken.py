@@ -1,38 +1,38 @@
-"""Models that fail, each in its own phase; the tests sweep over them."""
+"""Define small models that fail, each in its own phase, and a few that work; the tests sweep over them."""
 
 import torch
 
 
 class Raises(torch.nn.Module):
-    """Its forward raises."""
+    """Raise an error in forward."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("forward went wrong")
 
 
 class DataDependent(torch.nn.Module):
-    """torch.export cannot follow its branch."""
+    """Branch on a value, which torch.export cannot follow."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * 2 if x.sum().item() > 0 else x - 1
 
 
 class Constant(torch.nn.Module):
-    """Its output says nothing."""
+    """Return zeros whatever the input, so that the output proves nothing."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
 
 
 class Distance(torch.nn.Module):
-    """Its only operator has no FP16 kernel on a CPU."""
+    """Use a single operator, which has no FP16 kernel on a CPU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cdist(x, x + 1)
 
 
 class Scale(torch.nn.Module):
-    """The smallest model that works."""
+    """Multiply by a weight: the smallest model that works."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,28 +43,28 @@ class Scale(torch.nn.Module):
 
 
 class Generator(torch.nn.Module):
-    """TorchScript has no generators."""
+    """Use a generator, which TorchScript has not."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return sum(part * 2 for part in x.unbind(1))
 
 
 class Singular(torch.nn.Module):
-    """ONNX has no operator for its singular values."""
+    """Compute singular values, for which ONNX has no operator."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.svdvals(x)
 
 
 class Synchronizes(torch.nn.Module):
-    """It waits for the GPU, which no CUDA graph can."""
+    """Wait for the GPU, which no CUDA graph can."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * float(x.abs().max())
 
 
 class Mapped(torch.nn.Module):
-    """From Torch-TensorRT 2.12 on its torch.compile backend hands out no module for it."""
+    """Use torch.vmap, for which the torch.compile backend of Torch-TensorRT from 2.12 on returns no module."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.vmap(lambda row: torch.relu(row) * 2)(x)

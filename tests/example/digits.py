@@ -1,4 +1,4 @@
-"""Two small classifiers with trained weights: scikit-learn's handwritten digits, in well under a minute on a CPU.
+"""Train two small classifiers of scikit-learn's handwritten digits, in well under a minute on a CPU.
 
 `python tests/example/digits.py cnn digits_cnn.pt` (or transformer) trains one and writes its state dict. `calibration`
 and `top1` are what quantization.calibration and accuracy.evaluate can name.
@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-TEST = 360  # of 1797 samples, the last ones
+TEST = 360  # samples in the test split, the last ones of 1797
 
 
 class CNN(torch.nn.Module):
-    """Three convolutions with batch normalization, and a linear head."""
+    """Classify by three convolutions with batch normalization, and a linear head."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class CNN(torch.nn.Module):
 
 
 class Block(torch.nn.Module):
-    """A transformer's block, its projections all linear layers of their own, which quantization can find."""
+    """Compute a transformer's block; each projection is a linear layer, which quantization can find."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Block(torch.nn.Module):
 
 
 class Transformer(torch.nn.Module):
-    """The eight rows of an image as tokens, two blocks, the mean of the tokens into a linear head."""
+    """Classify by a transformer: the eight rows of an image are tokens, and their mean goes into a linear head."""
 
     def __init__(self, width: int = 64, heads: int = 4, blocks: int = 2) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Transformer(torch.nn.Module):
 
 @functools.cache
 def data(test: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (samples, 1, 8, 8) from -1 to 1, and what they show: the test split, or what comes before it."""
+    """Return images (samples, 1, 8, 8) from -1 to 1 and their labels: the test split, or the training split."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -84,18 +84,18 @@ def data(test: bool) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def calibration(batch_size: int = 32) -> Iterator[torch.Tensor]:
-    """Batches of the training split."""
+    """Yield batches of the training split."""
     yield from data(test=False)[0].split(batch_size)
 
 
 def top1(model: Callable[..., torch.Tensor], device: torch.device) -> float:
-    """The share of the test split that the model recognizes."""
+    """Return the share of the test split that the model classifies correctly."""
     images, shown = data(test=True)
     return float((model(images.to(device)).argmax(-1).cpu() == shown).double().mean())
 
 
 def train(model: torch.nn.Module, epochs: int) -> None:
-    """Fit a model to the training split, from the seed that the caller has set."""
+    """Train a model on the training split; the caller has set the seed."""
     images, shown = data(test=False)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     steps = epochs * (len(images) // 64 + 1)
@@ -110,6 +110,7 @@ def train(model: torch.nn.Module, epochs: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
+    """Train the model that is named, and write its state dict."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("cnn", "transformer"))
     parser.add_argument("file", help="where the state dict is written")

@@ -1,10 +1,13 @@
-"""An example of one's own model: token ids and an attention mask in, one vector a sentence and its token scores out."""
+"""Define an example of a user's own model, with two inputs and two outputs."""
 
 import torch
 
 
 class Embedder(torch.nn.Module):
-    """A two-layer transformer encoder with mean pooling."""
+    """Encode sentences by a two-layer transformer with mean pooling.
+
+    Takes token ids and an attention mask; returns a vector for each sentence, and scores for its tokens.
+    """
 
     def __init__(self, vocabulary: int = 1000, width: int = 64) -> None:
         super().__init__()

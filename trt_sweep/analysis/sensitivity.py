@@ -86,7 +86,7 @@ def measure(model: Model, config: SweepConfig, found: Groups) -> Iterator[Damage
         points = {"all": config} | {group: alone(config, model.module, found[group]) for group in found}
         for group, point in points.items():
             try:
-                made, facts = quantization.apply(model, point, device)
+                made, facts = quantization.quantize(model, point, device)
             except quantization.NothingQuantized:
                 continue
             own = inputs.to(cast)

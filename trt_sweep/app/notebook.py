@@ -22,7 +22,7 @@ from trt_sweep.config import compose, hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.factory import HELD, hold
+from trt_sweep.models.factory import IN_MEMORY, keep_in_memory
 from trt_sweep.results import table
 from trt_sweep.sweep.sweep import Sweep
 
@@ -121,8 +121,8 @@ def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int
     for item, tensor in module.state_dict().items():
         key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
         key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    hold(key.hexdigest(), module)
-    factory = {"_target_": HELD, "key": key.hexdigest()}
+    keep_in_memory(key.hexdigest(), module)
+    factory = {"_target_": IN_MEMORY, "key": key.hexdigest()}
     return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
 
 

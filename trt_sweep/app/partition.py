@@ -26,7 +26,7 @@ from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
-from trt_sweep.machine.output import LOG, captured
+from trt_sweep.machine.output import LOG, redirect_output
 from trt_sweep.points import plan
 from trt_sweep.results import store
 from trt_sweep.workers.worker import Worker
@@ -84,7 +84,7 @@ def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
         )
     with TemporaryDirectory() as name, _progress(config.model.name) as hear:
         folder = Path(name)
-        with captured(folder / LOG):
+        with redirect_output(folder / LOG):
             (config,) = plan.effective(dataclasses.replace(config, dryrun=True))
         assert config.min_block_size is not None
         try:
@@ -110,7 +110,7 @@ def _heard(dry_run: DryRun, hear: Callable[[str], None]) -> DryRun:
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Callable[[str], None]]:
     """Say on a terminal what is being done; elsewhere nothing."""
-    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:  # `captured` holds the real one
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:  # `redirect_output` holds the real one
         console = Console(file=stream)
         if not console.is_terminal:
             yield lambda _: None

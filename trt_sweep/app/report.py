@@ -11,7 +11,7 @@ import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, readme, recommend
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import without_collection
+from trt_sweep.measure.timer import gc_disabled
 from trt_sweep.results import table
 from trt_sweep.sweep.interrupts import Interrupted
 
@@ -53,7 +53,7 @@ def percent(given: str) -> float:
     return float(given.removesuffix("%"))
 
 
-@without_collection()  # which goes through all that many records become, again and again, and finds nothing to collect
+@gc_disabled()  # which goes through all that many records become, again and again, and finds nothing to collect
 def main(arguments: list[str] | None = None) -> int:
     """Write the report and print where; exit code 1 with one line where that cannot be."""
     try:

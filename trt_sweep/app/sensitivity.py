@@ -20,7 +20,7 @@ from trt_sweep.app.explain import explain
 from trt_sweep.config import compose
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.machine.output import LOG, captured
+from trt_sweep.machine.output import LOG, redirect_output
 from trt_sweep.models import factory
 from trt_sweep.points import plan
 from trt_sweep.results.record import BASELINE, RANDOM
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         composed = compose.composed(["precision=auto", *options.overrides], options.config_dir)
         with TemporaryDirectory() as name:
             folder = Path(name)
-            with captured(folder / LOG):
+            with redirect_output(folder / LOG):
                 (config,) = plan.effective(dataclasses.replace(composed, backend=BASELINE))
                 if not config.quantized:
                     raise SweepError("quantization.method is not set: name the method whose damage is to be told")

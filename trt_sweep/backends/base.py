@@ -60,11 +60,11 @@ class BuildContext:
         config = self.config
         if config.compile:
             return make()
-        return self.shared.once((what, config.backend, config.quantized_key), make)
+        return self.shared.get_or_make((what, config.backend, config.quantized_key), make)
 
     def building(self) -> contextlib.AbstractContextManager[None]:
         """What a build of engines needs around it: the GPU to itself, where it times kernels there."""
-        return locks.building(self.device, self.phase)
+        return locks.build_lock(self.device, self.phase)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -90,7 +90,7 @@ class Compiled:
     running: Running = contextlib.nullcontext
     probes: list[LayerTimer] | None = None
     module: torch.nn.Module | None = None
-    held: memory.Build | None = None
+    build_memory: memory.BuildMemory | None = None
 
 
 class Backend(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trt_sweep.errors import Unsupported
-from trt_sweep.measure.cuda_graph import CaptureError, record
+from trt_sweep.measure.cuda_graph import CaptureError, record_graph
 from trt_sweep.models.model import Inputs
 
 
@@ -29,7 +29,7 @@ def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) 
     def call() -> Any:
         if not captured:
             try:
-                captured.append(record(lambda: function(*own.args, **own.kwargs), device))
+                captured.append(record_graph(lambda: function(*own.args, **own.kwargs), device))
             except CaptureError as error:
                 raise Unsupported(f"cuda_graphs=true: CUDA cannot capture this call ({error})") from error
         if static:

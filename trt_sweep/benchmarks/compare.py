@@ -1,4 +1,4 @@
-"""Check `trt-sweep compare`: alarms where nothing changed, and what it finds. By real nights and simulated ones."""
+"""Count the false alarms of `trt-sweep compare`, and the changes that it finds, in real and simulated nights."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from trt_sweep.benchmarks.nights import Nights
 from trt_sweep.results.stats import estimates, unseen
 
 ROUNDS, POINTS, SEED = 3, 60, 0
-BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, as the README has it
+BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, from the README
 Table = list[dict[str, Any]]
 
 
 def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
-    """Simulate, run `count` nights, print both tables and write them into `folder`. Those that are there are not run.
+    """Simulate nights, run `count` real ones, print both tables and write them into `folder`.
 
-    `slower` is the share by which one model takes longer in the last night; null for 3 %, or 300 % on a CPU.
+    Nights that are already in the folder are not run again. `slower` is the share by which one model takes longer in
+    the last night: by default 3 %, or 300 % on a CPU.
     """
     folder.mkdir(parents=True, exist_ok=True)
     slower = slower if slower is not None else 0.03 if torch.cuda.is_available() else 3.0
     found = {"simulated": simulate(simulated)}
     _keep(folder, found)
     sweeps = Nights(folder)
-    found["nights"] = judged(nights(sweeps, count, slower), sweeps.slowed)
+    found["nights"] = compare_nights(run_nights(sweeps, count, slower), sweeps.slowed)
     _keep(folder, found)
     comparable = [row for row in found["nights"] if row["alarms"] is not None]
     same = [row for row in comparable if row["found"] is None]
@@ -53,18 +54,19 @@ def _keep(folder: Path, found: dict[str, Table]) -> None:
     print(f"\n{name}\n{pd.DataFrame(rows).to_string(index=False)}", flush=True)
 
 
-def nights(sweeps: Nights, count: int, slower: float) -> list[Path]:
-    """The folders of `count` nights and of a last one in which one model takes longer."""
+def run_nights(sweeps: Nights, count: int, slower: float) -> list[Path]:
+    """Run `count` nights, and a last one in which one model takes longer; return their folders."""
     folders = [_night(sweeps, f"night{number:02}") for number in range(count)]
     return [*folders, _night(sweeps, "slower", {sweeps.slowed: slower})]
 
 
-def judged(folders: list[Path], slowed: str) -> Table:
-    """Each night beside each earlier one, as a nightly job compares two; the last has its model `slowed` made slower.
+def compare_nights(folders: list[Path], slowed: str) -> Table:
+    """Compare each night with each later one, as a nightly job does; in the last the model `slowed` is slower.
 
-    `found` is whether that was noticed, `false` how many other points were claimed; null where nothing was made slower.
-    How far the deciding clocks moved at most, and from what on all of them show a change, is of the points that can
-    show something (`compare.steady`); null where the nights cannot be compared.
+    `found` says whether that was noticed. `false` is the number of other points that were claimed. Both are null where
+    nothing was made slower. `moved_percent` is how far the deciding clocks moved at most, and `seen_from_percent` the
+    least change that all of them would show: over the points that can show one (`compare.steady`), and null where the
+    nights cannot be compared.
     """
     rows: Table = []
     for before, after in itertools.combinations(folders, 2):
@@ -87,7 +89,7 @@ def judged(folders: list[Path], slowed: str) -> Table:
 
 
 def _most(shares: Iterable[float]) -> float | None:
-    """In percent; null without any."""
+    """Return the largest of these shares in percent; None without any."""
     return max((round(100 * share, 2) for share in shares), default=None)
 
 
@@ -100,10 +102,10 @@ def _night(sweeps: Nights, name: str, slower: dict[str, float] | None = None) ->
 
 
 def simulate(pairs: int, seed: int = SEED) -> Table:
-    """Pairs of nights of 60 points with the spreads that the README tells: how often what is claimed, by added work.
+    """Simulate pairs of nights of 60 points with the README's spreads; count what is claimed, by added work.
 
-    In each pair one point takes that much longer. `false_percent` is the share of pairs in which another point is
-    claimed to have changed, or, where nothing was added, any; `found_percent` that in which the slower one is.
+    In each pair one point takes that much longer. `found_percent` is the share of pairs in which this point is claimed
+    to have changed. `false_percent` is the share in which another point is, or any where nothing was added.
     """
     rows: Table = []
     for added in (0.0, 0.02, 0.03, 0.05):

@@ -1,4 +1,4 @@
-"""Nights to compare: one sweep after the other, each a process of its own, and one in which a model takes longer."""
+"""Run the same sweep night after night, each in a process of its own, with a model made slower if asked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 
 MODELS = 4
-BLOCKS = 33  # in each model: one more is 3 % of its work
+BLOCKS = 33  # in each model, so that one more adds 3 % of work
 SLOWER = "slower.json"
-# A shared CPU: threads that wait for each other are at the mercy of whatever else runs, and a warm-up never settles.
+# On a shared CPU threads wait for each other and for other processes, and a warm-up never settles.
 ON_CPU = {"OMP_NUM_THREADS": "1"}, ["measure.max_s=1", "measure.warmup_max_s=1"]
 MODULE = f'''
 import json
@@ -48,11 +48,9 @@ class Tower(torch.nn.Module):
 
 
 class Nights:
-    """The same sweep as often as asked for, in folders `night<n>` below `folder`: four models.
+    """Run the same sweep of four models as often as asked for, each time into a folder below `folder`.
 
-    On a GPU each is run by one backend, and by eager in two precisions.
-
-    Raises SweepError where a sweep fails.
+    On a GPU each model is run by one backend, and by eager in two precisions. Raises SweepError where a sweep fails.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +73,7 @@ class Nights:
             (self._config / "model" / f"{name}.yaml").write_text(f"name: {name}\n{factory}\n{inputs}\n")
 
     def run(self, name: str, slower: dict[str, float] | None = None) -> Path:
-        """One night's sweep in a process of its own; `slower` adds that share of its work to a model."""
+        """Run one sweep into the folder `name`; `slower` gives the share of work that is added, by model."""
         more = {model: round(share * BLOCKS) for model, share in (slower or {}).items()}
         (self._config / SLOWER).write_text(json.dumps(more))
         place = self.folder / name

@@ -1,4 +1,4 @@
-"""What the harness itself costs, without a GPU: a sweep of trivial plans by their number, a table by its records."""
+"""Measure what the harness itself costs, without a GPU: to plan trivial points, and to load many records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ inputs: [{shape: [8]}]
 
 
 def run(folder: Path, points: list[int], rows: list[int]) -> None:
-    """Measure, print both tables and write them into `folder`, whose sweeps and records are removed."""
+    """Measure for these numbers of points and records, print both tables and write them into `folder`.
+
+    The sweeps and records made on the way are removed. Raises SweepError where the folder is not empty.
+    """
     if any(folder.glob("*")):
         raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
     folder.mkdir(parents=True, exist_ok=True)

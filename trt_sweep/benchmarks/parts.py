@@ -1,4 +1,4 @@
-"""A benchmark in parts, each of which ends within minutes and leaves a file: what is there is put together."""
+"""Run a benchmark in parts, each of which takes minutes and leaves a file; load the files that are there."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pandas as pd
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, versions
 
-REPORT = "report"  # what --part is called where no part is to be run
-Found = dict[str, Any]  # what a part leaves: plain data, lists of rows among them
+REPORT = "report"  # the value of --part that runs no part
+Found = dict[str, Any]  # the results of a part as plain data, with lists of rows
 T = TypeVar("T")
 
 
 def run(
-    folder: Path, asked: str | None, parts: Mapping[str, Callable[[T], Found]], told: T, extra: Collection[str] = ()
+    folder: Path, asked: str | None, parts: Mapping[str, Callable[[T], Found]], settings: T, extra: Collection[str] = ()
 ) -> None:
-    """Run the parts that are `asked` for, such as "with,large", and keep what each finds in `<part>.json` in `folder`.
+    """Run the parts that are `asked` for, such as "with,large", and write the results of each to `<part>.json`.
 
-    None asks for all but the `extra` ones, and `REPORT` for none. Each part is `told` the same, has a folder of its
-    name to itself, and a docstring that says what it shows. Beside what it finds stand `took_s` (seconds) and
-    `environment`. Raises SweepError for a part that is not known or is there already, without a GPU, and where a part
-    lacks what it needs.
+    None asks for all but the `extra` ones, and `REPORT` for none. Each part is called with the same `settings`, has a
+    folder of its name in `folder`, and a docstring that says what it shows. `took_s` (seconds) and `environment` are
+    added to its results. Raises SweepError for a part that is unknown or was run before, without a GPU, and where a
+    part lacks something.
     """
     if asked == REPORT:
         return
@@ -44,13 +44,13 @@ def run(
         print(f"{name}: {parts[name].__doc__}", flush=True)
         (folder / name).mkdir(parents=True)
         start = time.perf_counter()
-        found = parts[name](told)
+        found = parts[name](settings)
         found |= {"took_s": round(time.perf_counter() - start, 1), "environment": vars(versions.environment(device))}
         (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def found(folder: Path, parts: Collection[str]) -> dict[str, Found]:
-    """What the parts in a folder have found, by name; raises SweepError where there is none."""
+def load(folder: Path, parts: Collection[str]) -> dict[str, Found]:
+    """Return the results of the parts in a folder, by name; raise SweepError where there are none."""
     paths = {name: folder / f"{name}.json" for name in parts}
     there = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
     if not there:
@@ -59,7 +59,7 @@ def found(folder: Path, parts: Collection[str]) -> dict[str, Found]:
 
 
 def differences(found: Mapping[str, Found]) -> list[str]:
-    """A line for the GPU, and for trt_sweep's code, where the parts are not all of one."""
+    """Return a line each where the parts were run on different GPUs, or by different code of trt_sweep."""
     lines = []
     for name in ("gpu_uuid", "code_id"):
         different = sorted({str(part["environment"].get(name)) for part in found.values()})
@@ -68,6 +68,6 @@ def differences(found: Mapping[str, Found]) -> list[str]:
     return lines
 
 
-def shown(name: str, rows: list[Found] | pd.DataFrame) -> str:
-    """A table under its name."""
+def format_table(name: str, rows: list[Found] | pd.DataFrame) -> str:
+    """Return a table as text, under its name."""
     return f"{name}\n{pd.DataFrame(rows).to_string(index=False)}"

@@ -1,6 +1,6 @@
-"""Whether looking inside disturbs what was timed, whether the runtimes agree, and what detailed verbosity costs.
+"""Measure what profiling costs: whether it changes times, whether runtimes agree, and the price of verbosity.
 
-In parts, each of which ends within minutes and leaves a file: `report` puts together those that are there.
+It runs in parts, each of which takes minutes and leaves a file. `report` combines those that are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from trt_sweep.analysis.layers import compare
 from trt_sweep.benchmarks import parts
 from trt_sweep.benchmarks.parts import Found
-from trt_sweep.benchmarks.sweep import BRIEF, CLOCKS, compared, timed
+from trt_sweep.benchmarks.sweep import BRIEF, CLOCKS, compare_points, time_sweep
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
 from trt_sweep.results.layers import evidence, profiles
@@ -23,8 +23,8 @@ from trt_sweep.results.store import write_json
 
 ONE_RUNTIME = ("model=resnet18,googlenet,vit_b_16", "precision=fp16", "runtime=cpp")
 POINTS = (*ONE_RUNTIME[:-1], "runtime=cpp,python")
-# What is timed is looked into itself, and not another build: one build less, and the sum is of the engine that
-# `gpu_ms` is of. Of its time a median is wanted that is good to a percent, no interval.
+# The timed engine itself is profiled, and not another build of it. That saves a build, and the layers' sum and `gpu_ms`
+# are of one engine. Brief windows are enough for a median that is good to a percent.
 ITSELF = ("profiling_verbosity=detailed", "profile=true", *BRIEF)
 TIMES = ("point_id", "model", "backend", "precision", "runtime")
 TABLES = ("disturbance", "inside", "shares", "agreement", "verbosity")
@@ -42,18 +42,18 @@ def run(folder: Path, asked: str | None) -> None:
 
 
 def report(folder: Path) -> str:
-    """The tables of all parts in a folder, which are written into its `profile.json` as well.
+    """Return the tables of all parts in a folder as text, and write them into its `profile.json`.
 
     Raises SweepError where there is no part.
     """
-    found = parts.found(folder, PARTS)
+    found = parts.load(folder, PARTS)
     tables = {name: [row for part in found.values() for row in part.get(name, [])] for name in TABLES}
     if {"without", "with"} <= found.keys():
         before, after = (pd.DataFrame(found[name]["times"]) for name in ("without", "with"))
-        tables["disturbance"] = compared(before, after, "profile=true")
+        tables["disturbance"] = compare_points(before, after, "profile=true")
     tables = {name: rows for name, rows in tables.items() if rows}
     write_json(folder / "profile.json", tables | {"parts": {name: _about(part) for name, part in found.items()}})
-    return "\n\n".join([*(parts.shown(*each) for each in tables.items()), *parts.differences(found)])
+    return "\n\n".join([*(parts.format_table(*each) for each in tables.items()), *parts.differences(found)])
 
 
 def _about(part: Found) -> Found:
@@ -110,12 +110,12 @@ PARTS: dict[str, Callable[[Path], Found]] = {
 
 
 def _engines(folder: Path) -> str:
-    """Either runtime, with and without a look inside, has the same engines: differences are not theirs."""
+    """Return the argument that makes all sweeps use the same engines, so that these explain no difference."""
     return f"cache_dir={(folder / 'engines').absolute()}"
 
 
 def _swept(folder: Path, name: str, *arguments: str) -> pd.DataFrame:
-    timed([*arguments, "baselines=false", f"hydra.sweep.dir={folder / name}"])
+    time_sweep([*arguments, "baselines=false", f"hydra.sweep.dir={folder / name}"])
     return table.load(folder / name)
 
 
@@ -125,7 +125,7 @@ def _plain(rows: pd.DataFrame, names: list[str], digits: int) -> list[Found]:
 
 
 def _times(rows: pd.DataFrame) -> list[Found]:
-    """What `compared` takes."""
+    """Return the columns that `compare_points` takes."""
     return _plain(rows, [*TIMES, *(f"{clock}{end}" for clock in CLOCKS for end in ("", "_ci_low", "_ci_high"))], 6)
 
 
@@ -138,9 +138,9 @@ def _looked_into(folder: Path, rows: pd.DataFrame) -> Found:
 
 
 def inside(rows: pd.DataFrame) -> list[Found]:
-    """What the profile of each point says, in ms: the layers' sum beside the GPU's time, and who takes it.
+    """Return the profile of each point, in ms: the layers' sum beside the GPU's time, and where the time went.
 
-    Where one failed, the reason.
+    Where profiling failed, the reason.
     """
     names = ["model", "backend", "batch_size", "runtime", "engines", "layers", "layers_ms", "gpu_ms", "layers_over_gpu"]
     names += ["moves_ms", "engines_gpu_ms", "fallback_gpu_ms", "traced_idle_ms", "latency_ms", "layer_precisions"]
@@ -149,29 +149,29 @@ def inside(rows: pd.DataFrame) -> list[Found]:
 
 
 def shares(folder: Path, rows: pd.DataFrame) -> list[Found]:
-    """The layers of each point that take most: their times in ms, and their shares of the sum of all."""
+    """Return the slowest layers of each point: their times in ms, and their shares of the sum of all."""
     found = []
     for point in rows.to_dict("records"):
         top = profiles.load(folder / point["folder"]).nlargest(LARGEST, "share")
         top["layer"] = [f"{row['engine']}.{row['index']}" for row in top.to_dict("records")]
         top["name"] = [evidence.shown(name, 40) for name in top["name"]]
-        of_point = {name: point[name] for name in ("model", "backend", "runtime")}
+        labels = {name: point[name] for name in ("model", "backend", "runtime")}
         columns = ["layer", "name", "median_ms", "ci_low", "ci_high", "share"]
-        found += [of_point | row for row in _plain(top, columns, 5)]
+        found += [labels | row for row in _plain(top, columns, 5)]
     return found
 
 
 def by_model(folder: Path, rows: pd.DataFrame, runtime: str) -> dict[str, Path]:
-    """The folders of the points of a runtime that were looked into."""
+    """Return the folders of the points of a runtime that were profiled, by model."""
     found = rows[(rows["runtime"] == runtime) & rows["profile_engine_id"].notna()]
     return {model: folder / name for model, name in zip(found["model"], found["folder"], strict=True)}
 
 
 def agreement(runs: str, here: Mapping[str, Path], there: Mapping[str, Path]) -> list[Found]:
-    """Layer by layer, how far two `runs` of the same engines differ, whose points are given by model.
+    """Compare two `runs` of the same engines layer by layer; `here` and `there` give their points' folders by model.
 
-    `layers_differ_percent` is how far one run's time of a layer lies from the other's, as a standard deviation. A run's
-    interval knows nothing of the spread between runs: how many overlap is told as well.
+    `layers_differ_percent` is the standard deviation between a layer's times in the two runs.
+    `intervals_that_overlap` counts the layers whose intervals do, although these leave out the spread between runs.
     """
     found = []
     for model in (model for model in here if model in there):
@@ -182,7 +182,7 @@ def agreement(runs: str, here: Mapping[str, Path], there: Mapping[str, Path]) ->
 
 
 def _agree(one: pd.DataFrame, other: pd.DataFrame) -> Found:
-    """Over the layers that both have; nothing where there are none."""
+    """Compare the layers that both runs have; return nothing where there are none."""
     there = {(row["engine"], row["name"]): row for row in other.to_dict("records")}
     pairs = [(row, there[key]) for row in one.to_dict("records") if (key := (row["engine"], row["name"])) in there]
     if not pairs:
@@ -198,7 +198,7 @@ def _agree(one: pd.DataFrame, other: pd.DataFrame) -> Found:
 
 
 def verbosity(rows: pd.DataFrame) -> list[Found]:
-    """Size, build and time of each engine by what it tells."""
+    """Return size, build time and GPU time of each engine, by its profiling verbosity."""
     names = ["model", "profiling_verbosity", "engine_id", "engine_bytes", "build_s", "gpu_ms", "gpu_ms_ci_low"]
     names += ["gpu_ms_ci_high", "gpu_rank", "gpu_rank_worst"]
     return _plain(rows[rows["profiling_verbosity"].notna()], names, 6)

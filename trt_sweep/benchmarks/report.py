@@ -1,4 +1,4 @@
-"""What a report of many records costs, without a GPU: made up from real ones, with other values in them."""
+"""Measure what a report of many records costs, without a GPU; the records are made up from real ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import without_collection
+from trt_sweep.measure.timer import gc_disabled
 from trt_sweep.results import columns, record, store, table
 from trt_sweep.results.axes import SETTINGS
 
@@ -35,7 +35,11 @@ SPREAD = 0.002  # relative standard deviation between the rounds of a made-up po
 
 
 def run(folder: Path, templates: Path, numbers: list[int]) -> None:
-    """Measure, print the result and write it into `folder`; the made-up records are removed."""
+    """Measure for these numbers of records, print the table and write it into `folder`.
+
+    `templates` is a folder with real records. The made-up ones are removed. Raises SweepError where `folder` is not
+    empty, or `templates` holds no record of a timed engine.
+    """
     if any(folder.glob("*")):
         raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
     found = [_real(path) for path in sorted(templates.rglob(f"points/*/{record.RECORD}"))]
@@ -61,7 +65,7 @@ def _measured(folder: Path, templates: list[dict[str, Any]], number: int) -> dic
     table.load(folder)
     load_s = time.perf_counter() - start
     start, processor = time.perf_counter(), time.process_time()
-    with without_collection():
+    with gc_disabled():
         blocks = assembly.document(table.load(folder), folder, None, recommend.Wanted("latency"), assembly.DELTA)
         page = html.render(blocks)
         markdown.render(blocks)
@@ -72,18 +76,18 @@ def _measured(folder: Path, templates: list[dict[str, Any]], number: int) -> dic
         "records": number,
         "load_s": round(load_s, 2),
         "report_s": round(report_s, 2),
-        "report_cpu_s": round(processor_s, 2),  # what is left of it where others hold the machine up
+        "report_cpu_s": round(processor_s, 2),  # which other work on the machine does not change
         "html_mb": round(size / 1e6, 1),
     }
 
 
 def _made_up(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Endless rows of one sweep: every combination of the axes, then the same for further models."""
+    """Yield rows of one sweep without end: every combination of the axes, for one model after the other."""
     draw = random.Random(0)
-    of_a_model = list(itertools.product(BATCHES, *AXES.values()))
+    combinations = list(itertools.product(BATCHES, *AXES.values()))
     for number in itertools.count():
-        model, index = divmod(number, len(of_a_model))
-        batch_size, *values = of_a_model[index]
+        model, index = divmod(number, len(combinations))
+        batch_size, *values = combinations[index]
         axes = dict(zip(AXES, values, strict=True))
         gpu_ms = batch_size * (1 + axes["min_block_size"] / 50) * (0.4 if axes["precision"] == "fp16" else 0.7)
         gpu_ms *= math.exp(draw.gauss(0, SPREAD))

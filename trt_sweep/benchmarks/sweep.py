@@ -1,6 +1,6 @@
-"""What a sweep costs beside a shell loop over Torch-TensorRT's own perf_run.py, and what its short cuts save.
+"""Measure what a sweep costs beside a shell loop over Torch-TensorRT's perf_run.py, and what its short cuts save.
 
-In parts, each of which ends within minutes and leaves a file: `report` puts together those that are there.
+It runs in parts, each of which takes minutes and leaves a file. `report` combines those that are there.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ BUILDS = ("model=resnet18,resnet50", "precision=fp16,fp32")
 PARTITIONS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20, 22, 24, 25, 26, 30, 40, 45, 46, 100, 300)
 BRIEF = ("measure.max_s=0.3", "measure.rounds=1")
 CLOCKS = ("gpu_ms", "latency_ms")
-# What a point needs whoever does it, or waits for: engines built ahead, the GPU while another sweep has it. The
-# rest is the harness's own.
+# Phases that any way to measure a point needs, or waits for. The rest of the time is the harness's own.
 WORK = ("reference", "export", "partition", "build", "waiting", "accuracy", "warmup", "timing")
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Where results go, and what the parts are told: the path of perf_run.py, and how many processes build ahead."""
+    """Hold the settings of all parts: where results go, the path of perf_run.py, and how many processes build ahead."""
 
     folder: Path
     perf_run: Path | None
@@ -49,6 +48,7 @@ class Bench:
 
     @property
     def engines(self) -> str:
+        """Return the argument that keeps engines for later sweeps."""
         return f"cache_dir={(self.folder / 'engines').absolute()}"
 
 
@@ -62,8 +62,8 @@ def run(folder: Path, asked: str | None, perf_run: Path | None, build_workers: i
 
 
 def report(folder: Path) -> str:
-    """The tables of all parts in a folder: what each way cost, and what else was found."""
-    found = parts.found(folder, PARTS)
+    """Return the tables of all parts in a folder as text: the cost of each way, and what else was found."""
+    found = parts.load(folder, PARTS)
     costs = pd.DataFrame([row for part in found.values() for row in part.get("costs", [])])
     loop = next((row["seconds_per_point"] for row in found.get("perf_run", {}).get("costs", [])), None)
     if loop is not None:
@@ -71,9 +71,9 @@ def report(folder: Path) -> str:
             round(row["seconds_per_point"] / loop, 3) if row["what"] == _what(POINTS) else None
             for row in costs.to_dict("records")
         ]
-    texts = [parts.shown("costs", costs), *parts.differences(found)]
+    texts = [parts.format_table("costs", costs), *parts.differences(found)]
     for part in found.values():
-        texts += [parts.shown(name, part[name]) for name in part if name in OTHERS]
+        texts += [parts.format_table(name, part[name]) for name in part if name in OTHERS]
     return "\n\n".join(texts)
 
 
@@ -116,7 +116,7 @@ def _perf_run(bench: Bench) -> Found:
 
 
 def _expected(repeats: list[float]) -> float:
-    """Relative half-width of the interval in which the next repeat is expected (95 %), from their own spread."""
+    """Return the relative half-width of the interval in which the next repeat is expected (95 %)."""
     spread = float(np.std(np.log(repeats), ddof=1))
     number = len(repeats)
     return float(special.stdtrit(number - 1, 0.975)) * spread * math.sqrt(1 + 1 / number)
@@ -150,7 +150,7 @@ def _ahead(bench: Bench) -> Found:
     ways = {"alone": "build_workers=0", "ahead": f"build_workers={bench.build_workers}"}
     costs = [_swept(bench, f"ahead/{name}", argument, BUILDS, argument) for name, argument in ways.items()]
     before, after = (table.load(bench.folder / "ahead" / name) for name in ways)
-    return {"costs": costs, "disturbance": compared(before, after, ways["ahead"])}
+    return {"costs": costs, "disturbance": compare_points(before, after, ways["ahead"])}
 
 
 def _partitions(bench: Bench) -> Found:
@@ -169,7 +169,7 @@ def _one_gpu(bench: Bench) -> Found:
 
 def _two_gpus(bench: Bench) -> Found:
     """twelve builds by joblib, two at a time"""
-    if len(free_gpu.gpus()) < 2:
+    if len(free_gpu.visible_gpus()) < 2:
         raise SweepError("--part=two_gpus needs two GPUs: leave it out here")
     return {"costs": [_jobs(bench, "two_gpus", 2)]}
 
@@ -194,8 +194,8 @@ PARTS: dict[str, Callable[[Bench], Found]] = {
 JOBLIB = ("one_gpu", "two_gpus")  # not run unless asked for: they need the extra [joblib], and the second two GPUs
 
 
-def timed(arguments: list[str]) -> float:
-    """Seconds that a sweep with these arguments takes, from the outside; raises SweepError where it fails."""
+def time_sweep(arguments: list[str]) -> float:
+    """Run a sweep with these arguments; return its wall time in seconds, and raise SweepError where it fails."""
     return _timed([sys.executable, "-m", "trt_sweep", "-m", *arguments])
 
 
@@ -211,7 +211,7 @@ def _timed(command: list[str], where: Path | None = None) -> float:
 
 def _swept(bench: Bench, name: str, way: str, what: tuple[str, ...], *more: str) -> dict[str, Any]:
     folder = bench.folder / name
-    took_s = timed([*what, *more, f"hydra.sweep.dir={folder}"])
+    took_s = time_sweep([*what, *more, f"hydra.sweep.dir={folder}"])
     rows = table.load(folder)
     points = rows[rows["jobs"].map(bool)]
     built = points[points["build_s"].notna()]
@@ -244,13 +244,13 @@ def _half_width(rows: pd.DataFrame, clock: str) -> float:
 
 
 def overhead(took_s: float, spent: dict[str, float]) -> float:
-    """Percent of a sweep's wall time, after its process had started, that was no `WORK` on a point."""
+    """Return the percentage of a sweep's wall time that was no `WORK` on a point, without its process's start."""
     after_start = took_s - spent.get(START, 0.0)
     return 100 * (1 - sum(spent.get(name, 0.0) for name in WORK) / after_start)
 
 
-def compared(before: pd.DataFrame, after: pd.DataFrame, way: str) -> list[dict[str, Any]]:
-    """Each point's figure in two sweeps: the ratio, and whether the intervals overlap."""
+def compare_points(before: pd.DataFrame, after: pd.DataFrame, way: str) -> list[dict[str, Any]]:
+    """Compare each point's times in two sweeps: the ratio, and whether the intervals overlap."""
     found = []
     labels = [name for name in ("model", "backend", "precision", "runtime") if name in before]
     for row in before.merge(after, on="point_id", suffixes=("", "_after")).to_dict("records"):

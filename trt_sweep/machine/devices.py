@@ -1,4 +1,4 @@
-"""TODO."""
+"""Choose the device that a point runs on, and tell whether its memory has room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trt_sweep.errors import SweepError
 
 
 def resolve(device: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for here; raises SweepError where there is none."""
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; raise SweepError where there is none."""
     available = torch.cuda.is_available()
     if device == "auto":
         device = "cuda" if available else "cpu"
@@ -26,10 +26,10 @@ def resolve(device: str) -> torch.device:
 
 
 def has_room(device: torch.device) -> bool:
-    """Whether less than half of the memory is in use, the GPU's and the machine's, so that more may be kept there."""
+    """Return whether less than half of the memory is in use, both the GPU's and the machine's."""
     if _half_free(device):
         return True
-    gc.collect()  # what earlier points left in reference cycles may hold memory
+    gc.collect()  # reference cycles of earlier points may hold memory
     return _half_free(device)
 
 

@@ -1,4 +1,7 @@
-"""Which GPU a sweep takes where there are several; imports no torch, so that the choice can still be made."""
+"""Choose a GPU for a sweep where there are several.
+
+Imports no torch: once torch is imported, CUDA_VISIBLE_DEVICES comes too late.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from collections.abc import Iterator, Sequence
 import pynvml
 from filelock import Timeout
 
-from trt_sweep.machine.locks import lock
+from trt_sweep.machine.locks import file_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
 
 
-def gpus() -> list[str]:
-    """UUIDs of the GPUs that a process may use; empty without NVML, and where a slice of one (MIG) was chosen."""
+def visible_gpus() -> list[str]:
+    """Return the UUIDs of the GPUs that a process may use.
+
+    Empty without NVML, and where a slice of a GPU (MIG) was chosen.
+    """
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
@@ -29,23 +35,22 @@ def gpus() -> list[str]:
         return found
     names = [name.strip() for name in visible.split(",") if name.strip()]
     if any(name.isdecimal() for name in names) and len(kinds) > 1 and os.environ.get(ORDER) != "PCI_BUS_ID":
-        return []  # CUDA counts the fastest first
+        return []  # CUDA numbers the fastest GPU first, NVML does not
     chosen = [found[int(name)] if name.isdecimal() and int(name) < len(found) else name for name in names]
     return chosen if all(name in found for name in chosen) else []
 
 
 @contextlib.contextmanager
-def a_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """The environment that shows a process one GPU which no other sweep has claimed, for as long as the context lasts.
+def claim_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Claim a GPU that no other sweep has claimed, and give the environment variables that select it.
 
-    Those of `preferred`, by UUID, are tried first.
-
-    Empty where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns by the window.
+    The claim lasts as long as the context. The GPUs in `preferred`, by UUID, are tried first. The environment is empty
+    where there is one GPU at most, or where all are claimed: sweeps on one GPU take turns, window by window.
     """
-    choice = sorted(gpus(), key=lambda uuid: uuid not in preferred)
+    choice = sorted(visible_gpus(), key=lambda uuid: uuid not in preferred)
     with contextlib.ExitStack() as held:
         for uuid in choice if len(choice) > 1 else []:
-            claim = lock(f"{uuid}.claim")
+            claim = file_lock(f"{uuid}.claim")
             try:
                 held.enter_context(claim.acquire(blocking=False))
             except Timeout:

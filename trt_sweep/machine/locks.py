@@ -1,4 +1,4 @@
-"""Locks that all users of a machine share; each ends with the process that holds it."""
+"""Hold locks that all users of a machine share; each ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from filelock import FileLock, Timeout
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.versions import flavor
 
-# The same for all users, whatever their TMPDIR. In a folder of its own, since filelock refuses another user's file in
-# one with the sticky bit.
+# One folder for all users, whatever their TMPDIR. It is not /tmp itself, since filelock refuses another user's file in
+# a folder with the sticky bit.
 LOCKS = (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())) / "trt_sweep"
 
 
-def lock(name: str) -> FileLock:
-    """The lock of this name; raises OSError where its folder cannot be made."""
+def file_lock(name: str) -> FileLock:
+    """Return the lock of this name; raise OSError where its folder cannot be made."""
     if not LOCKS.is_dir():
         LOCKS.mkdir(exist_ok=True)
         LOCKS.chmod(0o777)
@@ -27,18 +27,18 @@ def lock(name: str) -> FileLock:
 
 
 @contextlib.contextmanager
-def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-    """Hold the lock of a device, so that no two sweeps on this machine time over each other.
+def device_lock(device: torch.device, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Hold the lock of a device, so that no two sweeps on this machine use it at a time.
 
-    It is a lock of the operating system on a file that all users share, named after the GPU's UUID: it ends with the
-    process that holds it. Containers with a /tmp of their own do not see it. `tell` hears of a wait. Raises SweepError
-    where the file cannot be opened.
+    The operating system locks a file that all users share, named after the GPU's UUID. The lock ends with the process
+    that holds it. Containers with a /tmp of their own do not see it. `tell` is called with a line where there is a
+    wait. Raises SweepError where the file cannot be opened.
     """
     name = "cpu"
     if device.type == "cuda":
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     try:
-        held = lock(name)
+        held = file_lock(name)
         try:
             held.acquire(blocking=False)
         except Timeout:
@@ -54,14 +54,15 @@ def exclusive(device: torch.device, tell: Callable[[str], None] = lambda text: N
 
 
 @contextlib.contextmanager
-def building(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
-    """Hold the lock of a device where builds time kernels on it, as standard TensorRT's do and RTX's do not.
+def build_lock(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
+    """Hold the lock of a device during a build that times kernels on it.
 
-    For a build, and for other work that could disturb one; `hear` is told of the phase once it may go on.
+    Builds of standard TensorRT do so, those of TensorRT-RTX do not: there nothing is locked. Work that could disturb a
+    build takes the lock too. `hear` is called with `phase` once the lock is held.
     """
     if device.type != "cuda" or flavor() != "standard":
         yield
         return
-    with exclusive(device, hear):
+    with device_lock(device, hear):
         hear(phase)
         yield

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Read a GPU's clocks, temperature, power, energy and processes through NVML, NVIDIA's management library."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import pynvml
 import torch
 
-OURS: set[int] = set()  # processes that build for the same sweep
+BUILDER_PIDS: set[int] = set()  # processes that build engines for the same sweep
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the GPU; None where a counter cannot be read."""
+    """Hold what one look at the GPU found; None where a counter cannot be read."""
 
     sm_clock_mhz: float | None = None
     memory_clock_mhz: float | None = None
@@ -26,7 +26,10 @@ class Reading:
 
 
 class Monitor:
-    """Reads one GPU. Without NVML, or for a counter that cannot be read (MIG, a vGPU), it reads None."""
+    """Read the counters of one GPU.
+
+    A counter is None without NVML, or where it cannot be read (MIG, a vGPU). `problem` says why.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.problem: str | None = None
@@ -41,7 +44,7 @@ class Monitor:
             self.problem = f"NVML: {error}"
 
     def read(self) -> Reading:
-        """A few microseconds: the driver answers from what it knows."""
+        """Read clocks, temperature, power and the reasons for low clocks; takes a few microseconds."""
         if self._handle is None:
             return Reading()
         milliwatts = self._ask(pynvml.nvmlDeviceGetPowerUsage)
@@ -54,26 +57,27 @@ class Monitor:
         )
 
     def energy_mj(self) -> float | None:
-        """The card's counter of energy; some milliseconds."""
+        """Read the GPU's energy counter, in millijoules; takes some milliseconds."""
         found: float | None = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption)
         return found
 
     def foreign_processes(self) -> int | None:
-        """Compute processes on the GPU that are not this one.
+        """Count the compute processes on the GPU that are not this sweep's.
 
-        Inside a container the list may name processes by numbers that are not known there; one is then taken as it, and
-        as many as there are for `OURS`.
+        Inside a container the list may name processes by numbers that are unknown there. One of them is then taken for
+        this process, and one for each of `BUILDER_PIDS`.
         """
         found = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses)
         if not found:
             return None  # not even this process: the list is hidden
-        seen, own = {process.pid for process in found}, {os.getpid(), *OURS}
+        seen, own = {process.pid for process in found}, {os.getpid(), *BUILDER_PIDS}
         return max(len(seen) - len(own), 0) if os.getpid() not in seen else len(seen - own)
 
     def process_bytes(self) -> int | None:
-        """The GPU's memory that this process has, CUDA's context included; None where it is not told from others'.
+        """Return the bytes of GPU memory that this process uses, CUDA's context included.
 
-        Inside a container, where the list may name processes by other numbers, the only one is taken as this one.
+        None where they cannot be told from those of others. Inside a container the list may name processes by other
+        numbers: a process that is alone there is taken for this one.
         """
         found = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
         own = [process for process in found if process.pid == os.getpid()] or (found if len(found) == 1 else [])
@@ -91,7 +95,7 @@ class Monitor:
 
 
 def _handle(device: torch.device) -> Any:
-    """By UUID, since CUDA may number the GPUs otherwise; a MIG instance has a UUID of its own."""
+    """Find the GPU by its UUID, since CUDA may number GPUs otherwise. A MIG instance has a UUID of its own."""
     uuid = torch.cuda.get_device_properties(device).uuid
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
@@ -101,5 +105,5 @@ def _handle(device: torch.device) -> Any:
 
 @functools.cache
 def monitor(device: torch.device) -> Monitor:
-    """The monitor of a device, made once."""
+    """Return the monitor of a device, which is made once."""
     return Monitor(device)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Send what a process writes to stdout and stderr into a log file, native libraries' output included."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LOG = "log.txt"
 
 
 @contextlib.contextmanager
-def captured(path: Path) -> Iterator[None]:
-    """Append all that the process writes to stdout and stderr to a file, native libraries' output included."""
+def redirect_output(path: Path) -> Iterator[None]:
+    """Append all that this process writes to stdout and stderr to a file, as long as the context lasts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -31,8 +31,8 @@ def captured(path: Path) -> Iterator[None]:
             os.close(kept)
 
 
-def write_to(path: Path) -> None:
-    """Append all that this process writes from now on to a file, native libraries' output included."""
-    with path.open("ab") as log:
+def redirect_to_log(folder: Path) -> None:
+    """Append all that this process writes from now on to the log in a folder."""
+    with (folder / LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())

@@ -1,4 +1,4 @@
-"""What the machine is: the device a point runs on, and the versions behind its numbers."""
+"""Look up the versions of libraries, driver and code, and the GPU, that stand beside a point's numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trt_sweep.results.columns import Environment
 
 
 def version(*distributions: str) -> str | None:
-    """Version of the first of these distributions that is installed, None without one."""
+    """Return the version of the first of these distributions that is installed, or None."""
     for name in distributions:
         try:
             return metadata.version(name)
@@ -26,9 +26,9 @@ def version(*distributions: str) -> str | None:
 
 
 def flavor() -> str | None:
-    """`rtx` or `standard`, by which Torch-TensorRT is installed; None without one.
+    """Return which Torch-TensorRT is installed, `rtx` or `standard`; None where there is none.
 
-    PyPI has a placeholder of either name at version 0.0.1, which is none.
+    The placeholders on PyPI, version 0.0.1 of either name, do not count.
     """
     for name, flavor in (("torch-tensorrt-rtx", "rtx"), ("torch-tensorrt", "standard")):
         if (version(name) or "0.").split(".")[0] != "0":
@@ -37,7 +37,7 @@ def flavor() -> str | None:
 
 
 def tensorrt_version() -> str | None:
-    """Version of TensorRT or TensorRT-RTX, whichever the installed Torch-TensorRT is for."""
+    """Return the version of TensorRT or TensorRT-RTX, whichever the installed Torch-TensorRT is for."""
     if flavor() == "rtx":
         return version("tensorrt-rtx", "tensorrt-rtx-cu13")
     return version("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
@@ -76,7 +76,10 @@ def _code_id() -> str:
 
 @functools.cache
 def environment(device: torch.device | None) -> Environment:
-    """Versions, and the GPU where `device` is one; its fields are null for a CPU or a plan."""
+    """Return the versions, and the GPU where `device` is one.
+
+    The GPU's fields are null for a CPU, and where `device` is None because a point is only planned.
+    """
     gpu: dict[str, str | None] = {}
     if device is not None and device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

@@ -1,4 +1,4 @@
-"""A point's outputs against the FP32 eager reference."""
+"""Compare a point's outputs with the reference: those of the model in FP32, run eagerly by PyTorch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from trt_sweep.results.columns import Accuracy
 
 
 def tensors(outputs: Any) -> list[torch.Tensor]:
-    """The tensors of an output (a tensor, or any nesting of tuples, lists and dicts), in the order of their keys."""
+    """Return the tensors of an output in the order of their keys.
+
+    An output is a tensor, or any nesting of tuples, lists and dicts.
+    """
     leaves = sorted(pytree.tree_leaves_with_path(outputs), key=lambda item: pytree.keystr(item[0]))
     return [leaf for _, leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
 def require_variance(reference: Any) -> None:
-    """Raise SweepError for a reference against which an error would prove nothing."""
+    """Raise SweepError for a reference that can prove nothing: without tensors, not finite, or constant."""
     found = tensors(reference)
     if not found:
         raise SweepError(
@@ -39,15 +42,18 @@ def require_variance(reference: Any) -> None:
             )
 
 
-def spread(reference: Any, other: Any) -> float:
-    """How far outputs for other inputs lie from the reference: ||other - reference|| / ||reference||, the least one."""
+def relative_distance(reference: Any, other: Any) -> float:
+    """Return how far other outputs lie from the reference: ||other - reference|| / ||reference||, the least of all."""
     pairs = zip(tensors(reference), tensors(other), strict=True)
     return min(float((b.double() - a.double()).norm() / a.double().norm()) for a, b in pairs)
 
 
-def require_dependence(spread: float) -> None:
-    """Raise SweepError where other inputs leave an output as it is: an error against it would prove nothing."""
-    if not spread > 1e-9:
+def require_dependence(distance: float) -> None:
+    """Raise SweepError where an output does not change with the inputs: it can prove nothing.
+
+    `distance` is the `relative_distance` between outputs for two inputs.
+    """
+    if not distance > 1e-9:
         raise SweepError(
             "an output of the FP32 reference does not depend on the inputs, so an error against it means nothing: load "
             "trained weights (model.weights=…) or initialise the model otherwise"
@@ -55,9 +61,10 @@ def require_dependence(spread: float) -> None:
 
 
 def check(outputs: Any, reference: Any, rel_l2: float) -> Accuracy:
-    """Compare outputs with the reference, leaf by leaf; each metric is the worst over the leaves.
+    """Compare outputs with the reference; each metric is the worst over all output tensors.
 
-    Raises SweepError where number or shapes of the outputs differ.
+    `rel_l2` is the largest relative L2 error that counts as accurate. Raises SweepError where the number or the shapes
+    of the outputs differ.
     """
     got, wanted = tensors(outputs), tensors(reference)
     shapes = [[tuple(tensor.shape) for tensor in side] for side in (got, wanted)]
@@ -85,5 +92,5 @@ def check(outputs: Any, reference: Any, rel_l2: float) -> Accuracy:
 
 
 def _worse(a: float, b: float, pick: Any) -> float:
-    """NaN is worse than any number."""
+    """Return the worse of two metrics by `pick`; NaN is worse than any number."""
     return math.nan if math.isnan(a) or math.isnan(b) else float(pick(a, b))

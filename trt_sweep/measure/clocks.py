@@ -1,4 +1,4 @@
-"""How one batch of calls is timed: by CUDA events, by a wall clock, or issued ahead behind a blocking kernel."""
+"""Time one batch of calls: by CUDA events, by a wall clock, or queued behind a kernel that blocks the GPU."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import numpy as np
 import torch
 
 Call = Callable[[], Any]
-BLOCK_CALLS_S = 5e-3  # GPU work of one batch behind a blocking kernel
+BLOCK_CALLS_S = 5e-3  # GPU time of one queued batch
 BLOCK_HOST_S = 20e-3  # host time to issue it, at most
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the GPU; nothing to do on a CPU."""
+    """Wait until the GPU has done all its work; return at once on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def events(call: Call, size: int, flush: Call | None) -> np.ndarray:
-    """Milliseconds of `size` calls, each between two CUDA events, back to back; `flush` runs before each."""
+def time_by_events(call: Call, size: int, flush: Call | None) -> np.ndarray:
+    """Return the milliseconds of `size` calls, each between two CUDA events, back to back.
+
+    `flush` runs before each call, outside of its time.
+    """
     starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(size)] for _ in range(2))
     for start, end in zip(starts, ends, strict=True):
         if flush is not None:
@@ -34,8 +37,8 @@ def events(call: Call, size: int, flush: Call | None) -> np.ndarray:
     return np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
 
 
-def wall(call: Call, size: int) -> np.ndarray:
-    """Milliseconds of `size` calls by the host's clock."""
+def time_by_wall_clock(call: Call, size: int) -> np.ndarray:
+    """Return the milliseconds of `size` calls by the host's clock."""
     marks = np.empty(size + 1)
     marks[0] = time.perf_counter()
     for index in range(size):
@@ -44,18 +47,18 @@ def wall(call: Call, size: int) -> np.ndarray:
     return np.diff(marks) * 1e3
 
 
-def flush(device: torch.device) -> Call:
-    """Overwrite twice the L2 cache."""
+def l2_flush(device: torch.device) -> Call:
+    """Return a function that evicts all from the L2 cache, by writing a buffer of twice its size."""
     buffer = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.int8, device=device)
     return buffer.zero_
 
 
 @functools.cache
 def _cycles_per_s(device: torch.device) -> float:
-    """The rate of the clock that torch.cuda._sleep counts; the first sleep loads its kernel."""
+    """Measure the rate of the clock that torch.cuda._sleep counts, in Hz."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     cycles = 10_000_000
-    for _ in range(2):
+    for _ in range(2):  # the first sleep loads its kernel
         start.record()
         torch.cuda._sleep(cycles)
         end.record()
@@ -64,46 +67,47 @@ def _cycles_per_s(device: torch.device) -> float:
 
 
 def spin(device: torch.device, seconds: float) -> None:
-    """Issue a kernel that keeps the GPU busy for about so long and does nothing."""
+    """Issue a kernel that does nothing and keeps the GPU busy for about `seconds`."""
     torch.cuda._sleep(int(seconds * _cycles_per_s(device)))
 
 
 class NotQueuedError(Exception):
-    """The GPU began a batch before the host had issued all of it."""
+    """Report that the GPU began a batch before the host had issued all of it."""
 
 
-class Blocked:
-    """Batches of calls that are wholly issued while a blocking kernel holds the GPU up; it then runs them at one go.
+class QueuedBatches:
+    """Time batches of calls that the GPU runs without waiting for the host.
 
-    The size of a batch follows from the time that one call takes to issue and to run. Whether the last call was issued
-    before the GPU began is looked up each time: a full launch queue (some thousand kernels) shows there, as a call
-    does that waits for the GPU. `host` collects the time in ms of each call that was issued so.
+    A spinning kernel blocks the GPU until the host has issued a whole batch. The size of a batch follows from the time
+    that one call takes to issue and to run. Each time it is checked that the last call was issued before the GPU began.
+    It was not where the launch queue is full (some thousand kernels), or where a call waits for the GPU. `host`
+    collects the host's time of each queued call, in ms.
     """
 
     def __init__(self, call: Call, device: torch.device, per_call_s: float, flush: Call | None) -> None:
-        """Find the size; raises NotQueuedError where not even one call can be issued ahead."""
+        """Find the size of a batch; raise NotQueuedError where not even one call can be queued."""
         self._call, self._flush, self._device = call, flush, device
         self._size, self._host_s = 1, 2 * per_call_s
         self.host: list[np.ndarray] = []
-        self._attempt()  # whatever it loads at its first time
-        first = self._tries(3)
+        self._attempt()  # the first time may load kernels
+        first = self._retry(3)
         if first is None:
             raise NotQueuedError("a call waits for the GPU, or issues more kernels than the launch queue takes")
         fitting = min(BLOCK_CALLS_S / (first / 1e3), BLOCK_HOST_S / self._host_s)
         self._size = int(min(max(fitting, 1), 200))
         self._host_s *= self._size
-        while self._tries(2) is None and self._size > 1:
+        while self._retry(2) is None and self._size > 1:
             self._size //= 2
         self.host = []
 
     def batch(self) -> np.ndarray:
-        """The mean time of a call in one more batch, ms."""
-        mean_ms = self._tries(5)
+        """Time one more batch; return the mean time of its calls in ms, as an array of one."""
+        mean_ms = self._retry(5)
         if mean_ms is None:
             raise NotQueuedError(f"the GPU began before {self._size} calls were issued, five times on end")
         return np.array([mean_ms])
 
-    def _tries(self, number: int) -> float | None:
+    def _retry(self, number: int) -> float | None:
         for _ in range(number):
             mean_ms = self._attempt()
             if mean_ms is not None:
@@ -132,7 +136,7 @@ class Blocked:
             events[1].record()
         queued = not began.query()
         events[-1].synchronize()
-        # Slowly down, at once up: the host has its moments.
+        # The estimate rises at once and falls slowly, since the host is slow now and then.
         self._host_s = max(float(host.sum()), 0.9 * self._host_s) if queued else 2 * max(host.sum(), self._host_s)
         if not queued:
             self._host_s = min(self._host_s, 1.0)

@@ -1,4 +1,4 @@
-"""A call as a CUDA graph, for whatever brings no CUDA graphs of its own."""
+"""Record a call as a CUDA graph, for backends that make no CUDA graphs themselves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ WARMUP_CALLS = 3
 
 
 class CaptureError(Exception):
-    """CUDA cannot capture a call; its text is CUDA's reason."""
+    """Report that CUDA cannot capture a call; the text is CUDA's reason."""
 
 
-def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """`function()` as a graph, with the outputs that a replay overwrites; raises CaptureError where that fails.
+def record_graph(function: Callable[[], Any], device: torch.device) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """Record `function()` as a CUDA graph; return the graph, and the outputs that each replay overwrites.
 
-    Warm-up and capture follow the notes on CUDA graphs of PyTorch's documentation.
+    Warm-up and capture follow the notes on CUDA graphs in PyTorch's documentation. Raises CaptureError where CUDA
+    refuses.
     """
     graph = torch.cuda.CUDAGraph()
     stream = torch.cuda.Stream(device)
@@ -29,8 +30,8 @@ def record(function: Callable[[], Any], device: torch.device) -> tuple[torch.cud
             function()
     torch.cuda.current_stream(device).wait_stream(stream)
     try:
-        # torch's own capture stream lies on the device that captured first. Background threads, such as RTX's that
-        # compiles kernels, may go on meanwhile.
+        # On our own stream, since torch's capture stream stays on the device that captured first. Background threads
+        # may go on meanwhile, such as the one in which RTX compiles kernels.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             return graph, function()
     except RuntimeError as error:

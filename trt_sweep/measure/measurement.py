@@ -1,4 +1,4 @@
-"""TODO."""
+"""Hold the timed windows of a point, and derive the timing columns of its record from them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.results.columns import GRAPH, METHODS, Timing
 from trt_sweep.results.stats import estimates, unseen
 from trt_sweep.results.stats.samples import spread_of_rounds
 
-LAUNCH_BOUND = 0.8  # of the GPU's time: trtexec warns of a bound by enqueueing from there on
+LAUNCH_BOUND = 0.8  # share of the GPU's time that enqueueing takes; trtexec warns from there on
 
 
 @dataclass(frozen=True)
 class Window:
-    """One timed window: float64 arrays in milliseconds.
+    """Hold the samples of one timed window: float64 arrays in milliseconds.
 
-    `latency_ms` and `enqueue_ms` have one entry a call, the arrays of `gpu_ms` (by method) one a batch, its mean call.
+    `latency_ms` and `enqueue_ms` have one entry for each call. The arrays of `gpu_ms`, by method, have one for each
+    batch: the mean of its calls.
     """
 
     latency_ms: np.ndarray
@@ -32,14 +33,15 @@ class Window:
     clock: str
     stopped_by: str
     warmup_s: float
-    watch: Watch
+    health: WindowHealth
 
 
 @dataclass
 class Measurement:
-    """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's.
+    """Hold the windows of a point as `windows[build][round]`, and derive its figures.
 
-    `cudnn_choices` is for how many kinds of convolutions cuDNN chose an algorithm by timing, if it did.
+    `timed_with` is the point whose calls were timed, where that is another one. `cudnn_choices` is the number of kinds
+    of convolutions for which cuDNN chose an algorithm by timing, None where it did not.
     """
 
     windows: list[list[Window]]
@@ -51,7 +53,7 @@ class Measurement:
 
     @property
     def methods(self) -> list[str]:
-        """The methods by which every window has a `gpu_ms`."""
+        """Return the methods by which every window has a `gpu_ms`."""
         return [name for name in METHODS if all(name in window.gpu_ms for window in self._all())]
 
     def _all(self) -> list[Window]:
@@ -61,17 +63,17 @@ class Measurement:
         return [[get(window) for window in build] for build in self.windows]
 
     def _captures(self) -> tuple[int, float | None]:
-        """How many captures each build had, and the relative standard deviation between them, pooled."""
+        """Return the number of captures of each build, and the relative standard deviation between them, pooled."""
         builds = [np.log(build[0].captures_ms) for build in self.windows]
         number = min(map(len, builds))
         return number, float(np.mean([logs.std(ddof=1) for logs in builds])) if number > 1 else None
 
     def slow(self, max_s: float) -> bool:
-        """Whether one call takes so long that another round would be dear."""
+        """Return whether one call takes longer than `max_s` seconds, so that another round would be too costly."""
         return any(float(np.median(window.latency_ms)) / 1e3 > max_s for window in self._all())
 
     def timing(self, method: str | None = None) -> Timing:
-        """The columns of a row; `gpu_ms` by this method, or by the first there is."""
+        """Return the timing columns of the point; `gpu_ms` is by this method, or by the first there is."""
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
@@ -115,7 +117,7 @@ class Measurement:
         )
 
     def samples(self) -> dict[str, np.ndarray]:
-        """All samples, one array a clock, beside it the build and the round of each."""
+        """Return all samples: an array for each clock, and beside it the build and the round of each sample."""
         parts: dict[str, list[tuple[np.ndarray, int, int]]] = {}
         for build, windows in enumerate(self.windows):
             for number, window in enumerate(windows):

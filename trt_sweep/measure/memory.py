@@ -1,8 +1,8 @@
-"""What a point needs of the GPU's memory, told apart from all else that its process holds.
+"""Measure the GPU memory that a point needs, apart from all else that its process holds.
 
-A process keeps the FP32 model, references, and other points' builds. So nothing is read off as a total: a build is
-charged with its weights, with what appears outside of torch's allocator while it is made and called, and with what its
-inputs and a call take of torch's allocator.
+A process also keeps the FP32 model, references, and other points' builds, so its total says little. A point's memory
+is the sum of its weights, of what appears outside of torch's allocator while it is built and called, and of what its
+inputs and a call take in torch's allocator.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from trt_sweep.machine.nvml import monitor
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.measure.timer import Timer
 
-CALLS = 2  # after the first one, which tunes and captures: the last of them is the one that counts
+CALLS = 2  # after the first one, which tunes and captures; the last of them is measured
 
 
-class Build:
-    """The bytes that one build holds, beside what its calls take; null on a CPU and where they cannot be told."""
+class BuildMemory:
+    """Measure the bytes that one build holds between its calls; None on a CPU and where they cannot be told."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._outside: int | None = 0 if device.type == "cuda" else None
 
     @contextlib.contextmanager
-    def charged(self) -> Iterator[None]:
-        """Charge it with what this process takes meanwhile, and keeps, outside of torch's allocator.
+    def measure(self) -> Iterator[None]:
+        """Add the memory that this process takes meanwhile, and keeps, outside of torch's allocator.
 
-        That is where TensorRT keeps its weights and execution contexts.
+        TensorRT keeps its weights and execution contexts there.
         """
         before = self._reading()
         yield
@@ -50,35 +50,38 @@ class Build:
         return None if used is None else used - torch.cuda.memory_reserved(self._device)
 
     def bytes(self, module: torch.nn.Module | None) -> int | None:
-        """All that the build holds; `module` is what has its weights in torch, if any."""
+        """Return all bytes that the build holds; `module` has its weights in torch, if any."""
         return None if self._outside is None else max(self._outside, 0) + weight_bytes(module, self._device)
 
 
-class Calls:
-    """The bytes of torch's allocator that a call takes on top of its build: inputs, activations, outputs, graphs."""
+class CallMemory:
+    """Measure the bytes of torch's allocator that a call takes: inputs, activations, outputs and CUDA graphs."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._cuda = device, device.type == "cuda"
-        gc.collect()  # what other points have left, and would else go meanwhile
+        gc.collect()  # or memory of other points might be freed while this one is measured
         self._kept = 0
         self._before = {item["segment_pool_id"] for item in self._private()}
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count what is allocated meanwhile and kept, less what is let go: inputs, the first call, its outputs."""
+    def measure(self) -> Iterator[None]:
+        """Add the bytes that are allocated meanwhile and kept, less those that are freed."""
         before = self._allocated()
         yield
         self._kept += self._allocated() - before
 
     def prepare(self, timer: Timer) -> None:
-        """Have cuBLAS make the workspace that it keeps for each stream, which is no point's own."""
+        """Make cuBLAS allocate the workspace that it keeps for each stream, which belongs to no point."""
         if self._cuda:
             with timer.on_stream():
                 one = torch.ones(1, 1, device=self._device)
                 torch.mm(one, one)
 
     def peak(self, timer: Timer) -> int | None:
-        """With what a further call takes at its peak; null on a CPU. Errors of the call pass through."""
+        """Return the bytes that were added, and what a further call takes at its peak; None on a CPU.
+
+        Errors of the call pass through.
+        """
         if not self._cuda:
             return None
         with timer.on_stream():
@@ -87,8 +90,8 @@ class Calls:
                 torch.cuda.reset_peak_memory_stats(self._device)
                 before = self._allocated()
                 timer.call()
-        # What CUDA graphs keep for their next replay is allocated to nobody. Earlier graphs, which may end at any time,
-        # have pools of their own.
+        # What CUDA graphs keep for their next replay does not count as allocated. Graphs of earlier points have their
+        # own pools and are left out.
         own = [item for item in self._private() if item["segment_pool_id"] not in self._before]
         idle: int = sum(item["total_size"] - item["allocated_size"] for item in own)
         return self._kept + torch.cuda.max_memory_allocated(self._device) - before + idle
@@ -97,16 +100,16 @@ class Calls:
         return torch.cuda.memory_allocated(self._device) if self._cuda else 0
 
     def _private(self) -> list[dict[str, Any]]:
-        """The segments of torch's allocator that belong to CUDA graphs."""
+        """Return the segments of torch's allocator that belong to CUDA graphs."""
         segments = torch.cuda.memory_snapshot() if self._cuda else []
         here = [item for item in segments if item["device"] == self._device.index]
         return [item for item in here if item["segment_pool_id"] != (0, 0)]
 
 
 def weight_bytes(module: torch.nn.Module | None, device: torch.device) -> int:
-    """Bytes on a device of a module's parameters and buffers, and of a TorchScript one's constants; 0 without one.
+    """Return the bytes of a module's parameters, buffers and TorchScript constants on a device; 0 without a module.
 
-    What several share counts once.
+    Memory that several tensors share counts once.
     """
     if module is None:
         return 0
@@ -121,7 +124,7 @@ def weight_bytes(module: torch.nn.Module | None, device: torch.device) -> int:
 
 
 def _plain(tensor: Any) -> Iterator[torch.Tensor]:
-    """What a quantized tensor is made of, or the tensor itself."""
+    """Yield the plain tensors that a quantized tensor is made of, or the tensor itself."""
     if not is_traceable_wrapper_subclass(tensor):
         yield tensor
         return

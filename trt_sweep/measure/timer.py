@@ -1,4 +1,4 @@
-"""Time a callable by three clocks. Knows no backend; keeps the raw samples and derives the figures from them."""
+"""Time a call window by window, by three clocks: latency, GPU time and enqueue time. Keeps all samples."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Window
 from trt_sweep.results.columns import GRAPH, QUEUED
 from trt_sweep.results.stats import unseen
 from trt_sweep.results.stats.samples import median_interval
 
-BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
+BATCH_S = 0.05  # seconds of timed work between two synchronizations and looks at the interval
 LEAST_BATCHES = 10
 
 
 @contextlib.contextmanager
-def without_collection() -> Iterator[None]:
-    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
+def gc_disabled() -> Iterator[None]:
+    """Turn Python's garbage collector off, as the standard library's timeit does."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -41,21 +41,23 @@ def without_collection() -> Iterator[None]:
 
 
 class Timer:
-    """Times one call, window after window, on a stream of its own: TensorRT synchronizes more on the default one.
+    """Time one call, window after window.
 
-    `replays` says that the call launches CUDA graphs itself, which cannot be captured again.
+    It has a CUDA stream of its own, since TensorRT synchronizes more on the default one. `replays` says that the call
+    launches CUDA graphs itself, which cannot be captured again.
     """
 
     def __init__(self, call: Call, device: torch.device, settings: MeasureConfig, replays: bool = False) -> None:
         self.call, self._device, self._settings, self._replays = call, device, settings, replays
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
-        self._flush = clocks.flush(device) if self._cuda and settings.cold_cache else None
+        self._flush = clocks.l2_flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
         self._captures_ms: list[float] = []
 
     @contextlib.contextmanager
     def on_stream(self) -> Iterator[None]:
+        """Run what is inside on the timer's stream; synchronize before and after."""
         if self._stream is None:
             yield
             return
@@ -65,7 +67,7 @@ class Timer:
         synchronize(self._device)
 
     def first(self) -> tuple[Any, float]:
-        """Result and wall time in ms of one call with everything that it compiles on the way."""
+        """Make the first call; return its result and its wall time in ms, with all that it compiles."""
         with self.on_stream():
             start = time.perf_counter()
             result = self.call()
@@ -75,30 +77,33 @@ class Timer:
     def window(self, monitor: Monitor, phase: Callable[[str], None] = lambda name: None) -> Window:
         """Warm up, then time calls by each clock until its interval is tight enough or its time is used up.
 
-        `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock. `enqueue_ms` and the
-        method "queued" of `gpu_ms`: batches issued behind a blocking kernel, as NVIDIA's nvbench does, so that the host
-        never waits for the GPU nor the GPU for the host. The method "graph": replays of the call as one CUDA graph, in
-        such batches; the graph is the middle one of several captures, made at the first window. `phase` hears "warmup"
-        and "timing". Errors of the call pass through.
+        - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
+        - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as in NVIDIA's
+          nvbench, so that neither host nor GPU waits for the other
+        - `gpu_ms` by the method "graph": such batches, of replays of the call as one CUDA graph
+
+        `phase` is called with "warmup" and "timing". Errors of the call pass through.
         """
-        settings, watch = self._settings, Watch(problem=monitor.problem)
+        settings, health = self._settings, WindowHealth(problem=monitor.problem)
         limit_s = settings.max_s / settings.rounds
-        with self.on_stream(), without_collection():
+        with self.on_stream(), gc_disabled():
             phase("warmup")
             before = monitor.foreign_processes()
             energy, start = monitor.energy_mj(), time.perf_counter()
-            calls, per_call_s, watch.steady = _warm_up(self.call, self._device, settings)
+            calls, per_call_s, health.steady = _warm_up(self.call, self._device, settings)
             warmup_s = time.perf_counter() - start
 
             phase("timing")
             size = int(min(max(BATCH_S / per_call_s, 1), 1000))
-            timed = functools.partial(clocks.events, flush=self._flush) if self._cuda else clocks.wall
+            timed = (
+                functools.partial(clocks.time_by_events, flush=self._flush) if self._cuda else clocks.time_by_wall_clock
+            )
             batch = functools.partial(timed, self.call, size)
-            latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, watch)
+            latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, health)
             used = monitor.energy_mj()
             if energy is not None and used is not None:
-                watch.energy_mj, watch.energy_s = used - energy, time.perf_counter() - start
-                watch.energy_calls = calls + len(latency)
+                health.energy_mj, health.energy_s = used - energy, time.perf_counter() - start
+                health.energy_calls = calls + len(latency)
 
             by_method: dict[str, np.ndarray] = {}
             enqueue: list[np.ndarray] = []
@@ -109,27 +114,28 @@ class Timer:
                 reasons = {}
                 for method in (QUEUED, GRAPH):
                     try:
-                        issued = self.call if method == QUEUED else self.captured(per_call_s)
-                        blocked = clocks.Blocked(issued, self._device, per_call_s, self._flush)
-                        by_method[method], _ = self._collect(blocked.batch, LEAST_BATCHES, limit_s, monitor, watch)
+                        issued = self.call if method == QUEUED else self.capture_graph(per_call_s)
+                        queued = clocks.QueuedBatches(issued, self._device, per_call_s, self._flush)
+                        by_method[method], _ = self._collect(queued.batch, LEAST_BATCHES, limit_s, monitor, health)
                         if method == QUEUED:
-                            enqueue = blocked.host
+                            enqueue = queued.host
                     except (clocks.NotQueuedError, cuda_graph.CaptureError) as error:
                         by_method.pop(method, None)
                         reasons[method] = f"{method}: {error}"
                 reason = "; ".join(reasons.values()) or None
             seen = [count for count in (before, monitor.foreign_processes()) if count is not None]
-            watch.foreign = max(seen, default=None)
-            watch.problem = watch.problem or monitor.problem
+            health.foreign = max(seen, default=None)
+            health.problem = health.problem or monitor.problem
         host = np.concatenate(enqueue) if enqueue else None
         clock = "cuda_events" if self._cuda else "wall"
-        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, watch)
+        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, health)
 
-    def captured(self, per_call_s: float) -> Call:
-        """Replays of the call as one CUDA graph; raises CaptureError where CUDA does not capture it.
+    def capture_graph(self, per_call_s: float) -> Call:
+        """Return a function that replays the call as a CUDA graph, captured at the first use.
 
-        Where a graph's buffers come to lie moves its time, by up to some percent. So several are captured, as far as
-        memory and a window's time allow, and the one with the middle time is kept.
+        The addresses of a graph's buffers change its time by up to some percent. So several graphs are captured, as far
+        as memory and a window's time allow, and the one with the median time is kept. Raises CaptureError where CUDA
+        does not capture the call.
         """
         if self._replays:
             raise cuda_graph.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
@@ -139,19 +145,19 @@ class Timer:
             while not timed or (
                 len(timed) < unseen.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
             ):
-                replay = _replay(*cuda_graph.record(self.call, self._device))
-                blocked = clocks.Blocked(replay, self._device, per_call_s, self._flush)
-                timed.append((float(np.median([blocked.batch() for _ in range(3)])), replay))
+                replay = _replay(*cuda_graph.record_graph(self.call, self._device))
+                queued = clocks.QueuedBatches(replay, self._device, per_call_s, self._flush)
+                timed.append((float(np.median([queued.batch() for _ in range(3)])), replay))
             self._captures_ms = [took for took, _ in timed]
             self._replay = sorted(timed, key=lambda item: item[0])[(len(timed) - 1) // 2][1]
         return self._replay
 
     def _collect(
-        self, batch: Callable[[], np.ndarray], least: int, limit_s: float, monitor: Monitor, watch: Watch
+        self, batch: Callable[[], np.ndarray], least: int, limit_s: float, monitor: Monitor, health: WindowHealth
     ) -> tuple[np.ndarray, str]:
         settings, parts, start = self._settings, [batch()], time.perf_counter()
         while True:
-            watch.readings.append(monitor.read())
+            health.readings.append(monitor.read())
             samples, took = np.concatenate(parts), time.perf_counter() - start
             enough = len(samples) >= least and took >= settings.min_s
             if enough and _half_width(samples) <= settings.target:
@@ -164,7 +170,7 @@ class Timer:
 def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
     def call() -> Any:
         graph.replay()
-        return outputs  # they live as long as the graph may write them
+        return outputs  # to be kept as long as the graph may write them
 
     return call
 
@@ -175,10 +181,10 @@ def _half_width(samples: np.ndarray) -> float:
 
 
 def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple[int, float, bool]:
-    """Call until the time of a call has stopped changing: number of calls, seconds a call, and whether it has.
+    """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
-    Judged by blocks of calls of some 20 ms: it has stopped once the last four neither rise nor fall one after the
-    other, or lie within the target. A call that takes longer than `max_s` is made once.
+    Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
+    fall one after the other, or lie within the target. A call that takes longer than `max_s` is made once.
     """
     blocks: list[float] = []
     calls, size, start = 0, 1, time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the points of one process have in common, made once."""
+"""Cache what several points of one process use, so that it is made once."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ T = TypeVar("T")
 
 
 class ProcessCache:
-    """Things by what they depend on; kept until `clear`. What fails to be made is not kept."""
+    """Keep objects by a key that names all that they depend on, until `clear`.
+
+    Where making one fails, nothing is kept.
+    """
 
     def __init__(self) -> None:
         self._made: dict[Hashable, Any] = {}
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gave at the first call with this key."""
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gave at the first call with this key."""
         if key not in self._made:
             self._made[key] = make()
         found: T = self._made[key]
         return found
 
     def get(self, key: Hashable) -> Any:
-        """What is there under this key, None without."""
+        """Return what is kept under this key, or None."""
         return self._made.get(key)
 
     def put(self, key: Hashable, made: Any) -> None:
-        """Keep something under a key."""
+        """Keep an object under a key."""
         self._made[key] = made
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self._made.clear()

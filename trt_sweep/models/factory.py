@@ -1,4 +1,4 @@
-"""From the configuration to a module and the inputs it is called with."""
+"""Build the module and the inputs that a configuration describes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Model
 
 TORCHVISION = "torchvision.models.get_model"
-HELD = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
-_held: dict[str, torch.nn.Module] = {}
-FADED = 1e-3  # relative change of an output with the input; FP16 alone rounds by half of it
+IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
+_in_memory: dict[str, torch.nn.Module] = {}
+MIN_OUTPUT_CHANGE = 1e-3  # relative, between two inputs; rounding to FP16 changes an output by half of it
 
 
 def check(model: ModelConfig) -> None:
-    """Raise SweepError for what can be known to be wrong before anything is built."""
+    """Raise SweepError for a model's name or weights that are wrong, before anything is built."""
     if model.factory.get("_target_") == TORCHVISION:
         from torchvision.models import get_model_weights, list_models
 
@@ -57,13 +57,13 @@ def check(model: ModelConfig) -> None:
 
 
 def build(config: SweepConfig, device: torch.device, shared: ProcessCache | None = None) -> Model:
-    """The module in FP32 and eval mode with its inputs on `device`, the same for the same seed on any device.
+    """Return the module in FP32 and eval mode, with its inputs, on `device`.
 
-    In `shared` one module serves all batch sizes. Raises SweepError where the factory, the weights or the inputs do not
-    work.
+    The same seed gives the same weights and inputs on any device. In `shared` one module serves all batch sizes. Raises
+    SweepError where the factory, the weights or the inputs do not work.
     """
-    of_module = ("module", config.unsized.source_key, str(device))
-    module = (shared or ProcessCache()).once(of_module, lambda: _seeded(config).to(device))
+    key_of_module = ("module", config.unsized.source_key, str(device))
+    module = (shared or ProcessCache()).get_or_make(key_of_module, lambda: _seeded(config).to(device))
     dynamic: dict[int | str, dict[int, Range]] = {}
     positions = itertools.count()
     for spec in config.model.inputs:
@@ -82,19 +82,19 @@ def _seeded(config: SweepConfig) -> torch.nn.Module:
         torch.manual_seed(model.seed)
         module = _module(model).float().eval().requires_grad_(False)
         if model.factory.get("_target_") == TORCHVISION and model.weights is None:
-            _wake_faded_signal(module, config)
+            _redraw_faded_convolutions(module, config)
     return module
 
 
-def hold(key: str, module: torch.nn.Module) -> None:
-    """Keep a module that is in memory, for configurations whose factory is `HELD` with this key."""
-    _held[key] = module
+def keep_in_memory(key: str, module: torch.nn.Module) -> None:
+    """Keep a module for configurations whose factory is `IN_MEMORY` with this key."""
+    _in_memory[key] = module
 
 
 def _module(model: ModelConfig) -> torch.nn.Module:
     factory, file = dict(model.factory), None
-    if factory.get("_target_") == HELD:
-        return copy.deepcopy(_held[factory["key"]])
+    if factory.get("_target_") == IN_MEMORY:
+        return copy.deepcopy(_in_memory[factory["key"]])
     if model.weights is not None:
         if Path(model.weights).is_file():
             file = Path(model.weights)
@@ -111,7 +111,7 @@ def _module(model: ModelConfig) -> torch.nn.Module:
     if file is not None:
         _load(module, file)
     elif model.weights is None:
-        _wake_zero_heads(module)
+        _redraw_zero_layers(module)
     return module
 
 
@@ -128,8 +128,11 @@ def _load(module: torch.nn.Module, file: Path) -> None:
         ) from error
 
 
-def _wake_zero_heads(module: torch.nn.Module) -> None:
-    """Re-draw layers initialised to zero (torchvision's vit heads): a constant output checks nothing."""
+def _redraw_zero_layers(module: torch.nn.Module) -> None:
+    """Draw new weights for layers initialised to zero, such as the head of torchvision's ViT.
+
+    Their output is constant, and a check of it would prove nothing.
+    """
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
         if (
@@ -140,18 +143,19 @@ def _wake_zero_heads(module: torch.nn.Module) -> None:
             layer.reset_parameters()
 
 
-def _wake_faded_signal(module: torch.nn.Module, config: SweepConfig) -> None:
-    """Re-draw the convolutions where the input hardly reaches the output, which then checks nothing.
+def _redraw_faded_convolutions(module: torch.nn.Module, config: SweepConfig) -> None:
+    """Draw new weights for all convolutions where the output hardly depends on the input, or is too small for FP16.
 
-    The output of torchvision's googlenet is constant, that of its mobilenet_v2 too small for FP16. He et al., Delving
-    Deep into Rectifiers (2015), equation 10, keeps the signal's variance from layer to layer.
+    A check of such an output would prove nothing. With random weights that of torchvision's googlenet is constant, and
+    that of its mobilenet_v2 too small. The new weights keep the signal's variance from layer to layer (He et al.,
+    Delving Deep into Rectifiers, 2015, equation 10).
     """
     fixed = dataclasses.replace(config.timed, batch_size=1)
     with torch.no_grad():
         one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
         output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
         loud = all(bool(tensor.abs().max() > torch.finfo(torch.float16).tiny) for tensor in accuracy.tensors(output))
-        if loud and accuracy.spread(output, other) > FADED:
+        if loud and accuracy.relative_distance(output, other) > MIN_OUTPUT_CHANGE:
             return
         for layer in module.modules():
             if isinstance(layer, torch.nn.Conv2d):

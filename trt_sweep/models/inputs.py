@@ -1,4 +1,4 @@
-"""TODO."""
+"""Make a model's inputs, and split and join batches of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trt_sweep.config.model import InputConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.model import Inputs
 
-# Inputs have seeds of their own: from the seed of the weights torch would draw the same numbers, and the first layer's
-# first weights would follow the input. Its generators take 32 bits of a seed.
-OF_INPUTS = 1 << 31
+# Flips one bit of the seed for inputs. With the seed of the weights torch would draw the same numbers for both. Its
+# generators use 32 bits of a seed.
+INPUT_SEED_BIT = 1 << 31
 
 
 def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
-    """The inputs of a point whose sizes are all fixed, on `device`, which the model's seed decides.
+    """Return random inputs for a point whose sizes are all fixed, on `device`; the model's seed decides them.
 
-    Each number `other`, below 2^31, gives other ones, and none has to do with the model's weights.
+    Each number `other`, below 2^31, gives other inputs.
     """
-    generator = torch.Generator().manual_seed((config.model.seed + other) ^ OF_INPUTS)
+    generator = torch.Generator().manual_seed((config.model.seed + other) ^ INPUT_SEED_BIT)
     args, kwargs = [], {}
     for spec in config.model.inputs:
         tensor = _input(spec, config.batch_size, generator).to(device)
@@ -34,30 +34,30 @@ def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) ->
 
 
 def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
-    """The inputs at min, opt and max of the dynamic dimension; those of the point where it has none."""
+    """Return inputs at min, opt and max of the dynamic dimension; without one, the point's only."""
     return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
 
 
-def samples(inputs: Inputs, config: SweepConfig) -> int:
-    """How many samples these inputs hold; 1 where none has a batch dimension."""
-    return next((len(tensor) for _, tensor, batched in _by_spec(inputs, config) if batched), 1)
+def sample_count(inputs: Inputs, config: SweepConfig) -> int:
+    """Return the number of samples in these inputs; 1 where none has a batch dimension."""
+    return next((len(tensor) for _, tensor, batched in _tensors_with_batched(inputs, config) if batched), 1)
 
 
-def joined(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
-    """All of these samples in one; what has no batch dimension is the first's."""
+def concatenate(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
+    """Concatenate inputs along the batch dimension; a tensor without one is taken from the first."""
     made: dict[int | str, torch.Tensor] = {}
-    for rows in zip(*(_by_spec(inputs, config) for inputs in several), strict=True):
+    for rows in zip(*(_tensors_with_batched(inputs, config) for inputs in several), strict=True):
         key, tensor, batched = rows[0]
         made[key] = torch.cat([row[1] for row in rows]) if batched else tensor
-    return _keyed(made)
+    return _from_dict(made)
 
 
-def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
-    """The first `most` samples as inputs of the size that the point is timed at, each with the samples that count.
+def split_batches(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
+    """Split inputs into batches of the size that the point is timed at; yield each with its number of real samples.
 
-    The last one is filled up with its own first sample.
+    Only the first `most` samples are taken. The last batch is filled up with copies of its first sample.
     """
-    number, size = min(samples(inputs, config), most or sys.maxsize), config.timed.batch_size
+    number, size = min(sample_count(inputs, config), most or sys.maxsize), config.timed.batch_size
     for start in range(0, number, size):
         keep = min(size, number - start)
         cut = {
@@ -66,19 +66,19 @@ def pieces(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iter
             )
             if batched
             else tensor
-            for key, tensor, batched in _by_spec(inputs, config)
+            for key, tensor, batched in _tensors_with_batched(inputs, config)
         }
-        yield _keyed(cut), keep
+        yield _from_dict(cut), keep
 
 
-def _keyed(tensors: dict[int | str, torch.Tensor]) -> Inputs:
-    """Inputs of tensors by their position or name."""
+def _from_dict(tensors: dict[int | str, torch.Tensor]) -> Inputs:
+    """Return inputs made of tensors by their position or name."""
     args = tuple(tensor for key, tensor in tensors.items() if isinstance(key, int))
     return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
 
 
-def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
-    """Each tensor, by its position or name, with whether it has a batch dimension."""
+def _tensors_with_batched(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
+    """Yield the position or name of each tensor, the tensor, and whether it has a batch dimension."""
     positions = itertools.count()
     for spec in config.model.inputs:
         key: int | str = next(positions) if spec.name is None else spec.name
@@ -86,7 +86,7 @@ def _by_spec(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, t
 
 
 def _input(spec: InputConfig, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """A tensor on the CPU; drawn there so that every device sees the same values."""
+    """Draw a tensor on the CPU, so that every device gets the same values."""
     shape = [batch_size, *spec.shape] if spec.batched else spec.shape
     dtype = torch.float32 if spec.dtype == "float" else getattr(torch, spec.dtype)
     if dtype == torch.bool:

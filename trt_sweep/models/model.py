@@ -1,4 +1,4 @@
-"""TODO."""
+"""Hold a model: a PyTorch module with inputs for it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "b
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arguments of a module's forward, on one device."""
+    """Hold the arguments of a module's forward, on one device."""
 
     args: tuple[torch.Tensor, ...]
     kwargs: dict[str, torch.Tensor]
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Inputs:
-        """FP32 tensors in `dtype`, others as they are; 4-d ones laid out channels-last if asked."""
+        """Return a copy whose FP32 tensors have `dtype`; 4-d tensors are channels-last if asked."""
 
         def cast(tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
@@ -36,17 +36,17 @@ class Inputs:
         return Inputs(tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
 
     def by_position(self) -> Inputs:
-        """All of them by position, those by keyword behind the others."""
+        """Return all inputs by position, those by keyword behind the others."""
         return Inputs((*self.args, *self.kwargs.values()), {})
 
 
 @dataclass(frozen=True)
 class Model:
-    """A module in eval mode with inputs for it.
+    """Hold a module in eval mode, and inputs for it.
 
-    `dynamic` says which dimensions of which inputs have a range: the number of a positional input or the name of a
-    keyword, then the dimension, then (min, opt, max). The inputs have the size opt there. A `typed` module has the
-    types that it is to have, and is not cast. `lowering` gives what torch.export and Torch-TensorRT need around them.
+    `dynamic` gives the dimensions that have a range: by position or name of the input, then by dimension,
+    (min, opt, max). The inputs have the size opt there. A `typed` module keeps its types and is not cast. torch.export
+    and Torch-TensorRT must run inside the context that `lowering` makes.
     """
 
     module: torch.nn.Module
@@ -57,7 +57,7 @@ class Model:
 
     @property
     def convolutions(self) -> int:
-        """How many kinds of convolutions cuDNN has an algorithm to choose for; 1 where they cannot be looked into."""
+        """Return for how many kinds of convolutions cuDNN chooses an algorithm; 1 where they cannot be counted."""
         modules = list(self.module.modules())
         settings = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         kinds = {
@@ -75,7 +75,7 @@ class Model:
         return self.module(*self.inputs.args, **self.inputs.kwargs)
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
-        """A copy whose FP32 weights and inputs have `dtype`; channels-last for 4-d tensors if asked."""
+        """Return a copy whose FP32 weights and inputs have `dtype`; 4-d tensors are channels-last if asked."""
         module = self.module
         if not self.typed:
             module = copy.deepcopy(module).to(dtype)
@@ -85,13 +85,13 @@ class Model:
 
 
 def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:
-    """A shape at min, opt and max of those dimensions that have a range."""
+    """Return a shape three times: with all dimensions that have a range at min, at opt and at max."""
     return [tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(shape)) for end in range(3)]
 
 
 @contextlib.contextmanager
 def float32_mode(precision: str, cudnn_benchmark: bool = False) -> Iterator[None]:
-    """Allow TF32 in torch's own kernels for `tf32`, forbid it otherwise; put the settings back afterwards."""
+    """Allow TF32 in torch's kernels if `precision` is tf32, forbid it otherwise; restore the settings afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"

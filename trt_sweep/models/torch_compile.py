@@ -1,4 +1,4 @@
-"""TODO."""
+"""Compile modules by torch.compile so that several can be in use at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trt_sweep.models.model import Model
 
 @dataclass(frozen=True)
 class CompiledGraphs:
-    """What torch.compile made of a module: its callable, the number of graphs, and of breaks between them.
+    """Hold what torch.compile made of a module: a callable, and the numbers of graphs and of breaks between them.
 
     `skipped` counts the graphs that inductor did not put into CUDA graphs.
     """
@@ -38,17 +38,16 @@ def _release() -> None:
 
 
 def without_recompiling() -> contextlib.AbstractContextManager[Any]:
-    """Inside, a call that torch.compile would have to compile anew fails, since its time would not be a call's."""
+    """Make calls fail that torch.compile would have to compile again, since their times would be wrong."""
     stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("fail_on_recompile")
     return stance
 
 
 def _in_own_frame(module: torch.nn.Module) -> Callable[..., Any]:
-    """The module behind a function whose code object is its own.
+    """Wrap the module in a function with a code object of its own.
 
-    torch.compile keeps what it compiled with the code object of the outermost frame, which all modules of a class
-    share: with several of them alive, one would find another's graphs, or meet the limit of how often one code is
-    compiled.
+    torch.compile keeps its results by the code object of the outermost frame, which all modules of a class share.
+    Several of them would find each other's graphs, or reach the limit of compilations of one code object.
     """
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -62,8 +61,8 @@ def _counts() -> tuple[int, int]:
     return counters["stats"]["unique_graphs"], counters["inductor"]["cudagraph_skips"]
 
 
-def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> CompiledGraphs:
-    """`torch.compile(module, **how)`, compiled by its first `calls` calls, in use until `stack` ends."""
+def compile_model(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: Any) -> CompiledGraphs:
+    """Return `torch.compile(module, **how)` after the `calls` calls that compile it; usable until `stack` ends."""
     global _alive  # noqa: PLW0603
     _alive += 1
     stack.callback(_release)
@@ -73,7 +72,7 @@ def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: A
         for axis, (least, _, most) in axes.items():
             torch._dynamo.mark_dynamic(tensor, axis, min=least, max=most)
     module = torch.compile(_in_own_frame(model.module), **how)
-    # Behind a graph break it goes on in frames of the module's own, which are shared.
+    # After a graph break the module's own frames go on, and all modules of a class share those.
     with torch._dynamo.config.patch(recompile_limit=2**16, accumulated_recompile_limit=2**20):
         for _ in range(calls):
             module(*model.inputs.args, **model.inputs.kwargs)
@@ -81,8 +80,8 @@ def compiled(model: Model, stack: contextlib.ExitStack, calls: int = 1, **how: A
     return CompiledGraphs(module, graphs, max(graphs - 1, 0), skipped)
 
 
-def first_checked(call: Callable[[], Any]) -> Callable[[], Any]:
-    """The call, whose first time raises Unsupported where it asks torch.compile for another graph."""
+def check_first_call(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Wrap a call so that its first time raises Unsupported if torch.compile needs another graph for it."""
     checked: list[bool] = []
 
     def guarded() -> Any:

@@ -1,4 +1,4 @@
-"""From a module to a graph, in torch's own three ways: torch.export, torch.compile and TorchScript."""
+"""Turn a module into a graph by torch.export or TorchScript."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _by_name(model: Model) -> dict[str, torch.Tensor]:
 
 
 def export(model: Model) -> torch.export.ExportedProgram:
-    """`torch.export.export`, with one `Dim` for the dynamic dimension wherever it occurs.
+    """Export the model by `torch.export.export`, with one `Dim` for the dynamic dimension wherever it occurs.
 
-    Raises what torch.export raises, its advice included, for a module whose sizes cannot vary so.
+    Errors of torch.export pass through, with its advice, for a module whose sizes cannot vary so.
     """
     shapes: dict[str, dict[int, Any] | None] | None = None
     if model.dynamic:
@@ -36,7 +36,7 @@ def export(model: Model) -> torch.export.ExportedProgram:
 
 
 class _ByPosition(torch.nn.Module):
-    """A module whose keyword inputs come last, by position: a trace knows no others."""
+    """Call a module with its keyword inputs by position, behind the others: tracing takes no keywords."""
 
     def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _ByPosition(torch.nn.Module):
 
 
 def by_position(model: Model) -> Model:
-    """The model with its inputs all by position, those by keyword behind the others."""
+    """Return the model with all its inputs by position, those by keyword behind the others."""
     names, first = list(model.inputs.kwargs), len(model.inputs.args)
     dynamic: dict[int | str, Any] = {
         key if isinstance(key, int) else first + names.index(key): axes for key, axes in model.dynamic.items()
@@ -57,7 +57,10 @@ def by_position(model: Model) -> Model:
 
 
 def torchscript(model: Model, mode: str) -> torch.jit.ScriptModule:
-    """The module by `torch.jit.trace`, which takes inputs by position only, or by `torch.jit.script`."""
+    """Return the module by `torch.jit.script` if `mode` is script, else by `torch.jit.trace`.
+
+    A trace takes inputs by position only, see `by_position`. Raises RuntimeError where script fails.
+    """
     if mode == "script":
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(model.module)

@@ -66,7 +66,7 @@ def build(state: PointState, context: BuildContext, source: PreparedModel) -> Bu
         model, state.quantization = source.quantized(state.phase)
     state.phase = "partition" if config.dryrun else "build"  # until the backend says more
     if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
-        with locks.building(device, context.phase, state.phase):
+        with locks.build_lock(device, context.phase, state.phase):
             engine.set_up(device)
     error: Exception | None = None
     try:
@@ -80,11 +80,11 @@ def build(state: PointState, context: BuildContext, source: PreparedModel) -> Bu
 
 
 def _compiled(backend: Backend, model: Model, context: BuildContext) -> Compiled:
-    held = memory.Build(context.device)
-    with held.charged():
+    held = memory.BuildMemory(context.device)
+    with held.measure():
         compiled = backend.compile(model, context)
     # One that was built for another point brings what it holds along.
-    return compiled if compiled.held is not None else dataclasses.replace(compiled, held=held)
+    return compiled if compiled.build_memory is not None else dataclasses.replace(compiled, build_memory=held)
 
 
 def reuse(state: PointState, builds: list[BuildResult]) -> None:

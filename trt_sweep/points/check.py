@@ -50,30 +50,30 @@ def make(
     `enter` is told of the phase where the GPU had to be waited for. Raises what a call raises, and SweepError for
     outputs of another form than the reference's.
     """
-    bind, held = compiled.bind, compiled.held
-    assert bind is not None and held is not None
+    bind, build_memory = compiled.bind, compiled.build_memory
+    assert bind is not None and build_memory is not None
 
     @contextlib.contextmanager
     def calling() -> Iterator[None]:
-        with running(), locks.building(device, enter, PHASE):
+        with running(), locks.build_lock(device, enter, PHASE):
             yield
 
     # Without TensorRT what calls leave outside of torch's allocator is the libraries' own.
-    charged = held.charged() if backends.get(config.backend).TENSORRT else contextlib.nullcontext()
-    calls = memory.Calls(device)
+    charged = build_memory.measure() if backends.get(config.backend).TENSORRT else contextlib.nullcontext()
+    calls = memory.CallMemory(device)
     with calling():
-        with calls.counted():
+        with calls.measure():
             call = bind(inputs.example_inputs(config.timed, device))
         timer = Timer(call, device, config.measure, compiled.build.cuda_graphs_method is not None)
         calls.prepare(timer)
-        with charged, calls.counted():
+        with charged, calls.measure():
             outputs, took_ms = timer.first()
     found = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
-    with calls.counted():
+    with calls.measure():
         del outputs
     with calling():
         taken = calls.peak(timer)
-    keeps = held.bytes(compiled.module)
+    keeps = build_memory.bytes(compiled.module)
     if config.accuracy.evaluate:
         with calling():
             value = evaluation.run(evaluation.Batched(bind, config), config, device)

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.inputs import pieces
+from trt_sweep.models.inputs import split_batches
 from trt_sweep.models.model import Inputs
 
 
@@ -36,7 +36,7 @@ class Batched:
                 f"it takes {positional} and {named}"
             )
         outputs = []
-        for inputs, keep in pieces(Inputs(args, kwargs), self._config):
+        for inputs, keep in split_batches(Inputs(args, kwargs), self._config):
             made = self._bind(inputs)()
             outputs.append(pytree.tree_map_only(torch.Tensor, functools.partial(_kept, keep), made))
         return pytree.tree_map(lambda *parts: torch.cat(parts), outputs[0], *outputs[1:])

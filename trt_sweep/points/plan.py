@@ -80,7 +80,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
     """
     backend = backends.get(config.backend)
     check(config.model)
-    config = quantization.effective(config)
+    config = quantization.resolve(config)
     fields = {item.name: item for item in dataclasses.fields(PointConfig)}
     unset: dict[str, Any] = {}
     for name in OPTIONAL_AXES - backend.AXES:
@@ -105,7 +105,7 @@ def axes(config: PointConfig) -> dict[str, Any]:
     timed = config.timed
     modes = backends.get(config.backend).AXES & set(TABLE["mode"].config)
     how = config.quantization
-    calibrates = how.method is not None and quantization.get(how.method).CALIBRATES
+    calibrates = how.method is not None and quantization.get_method(how.method).CALIBRATES
     shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
     same = {name: getattr(config, name) for name in record.columns(Axes) if hasattr(config, name)}
     return same | {

@@ -34,7 +34,7 @@ class PreparedModel:
     def model(self) -> Model:
         """Return the model in FP32, as nothing has changed it yet; raise SweepError where it cannot be built."""
         key = ("model", self.config.source_key, str(self.device))
-        return self.shared.once(key, lambda: factory.build(self.config, self.device, self.shared))
+        return self.shared.get_or_make(key, lambda: factory.build(self.config, self.device, self.shared))
 
     def reference(self, phase: str) -> tuple[Any, float]:
         """Return the outputs of the FP32 model at the size that is timed, and how far other inputs move them.
@@ -42,26 +42,26 @@ class PreparedModel:
         Raises SweepError for outputs against which an error would mean nothing.
         """
         key = ("reference", self.config.timed.source_key, str(self.device))
-        return self.shared.once(key, lambda: self._reference(phase))
+        return self.shared.get_or_make(key, lambda: self._reference(phase))
 
     def _reference(self, phase: str) -> tuple[Any, float]:
         model = self.model()
         inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (False, True))
-        with float32_mode("fp32"), locks.building(self.device, self.enter, phase):
+        with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             reference = model.module(*inputs.args, **inputs.kwargs)
             accuracy.require_variance(reference)
-            spread = accuracy.spread(reference, model.module(*other.args, **other.kwargs))
+            spread = accuracy.relative_distance(reference, model.module(*other.args, **other.kwargs))
         accuracy.require_dependence(spread)
         return reference, spread
 
     def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
         """Return the quantized model and what its own outputs are worth, so that no engine is blamed for them.
 
-        Raises what `quantization.prepared` raises.
+        Raises what `quantization.quantize_cached` raises.
         """
-        model, facts = quantization.prepared(self.model(), self.config, self.device, self.shared)
+        model, facts = quantization.quantize_cached(self.model(), self.config, self.device, self.shared)
         key = ("fake_quant", self.config.quantized_key, self.config.timed.source_key, str(self.device))
-        found = self.shared.once(key, lambda: self._fake_quantized(model, phase))
+        found = self.shared.get_or_make(key, lambda: self._fake_quantized(model, phase))
         facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
         return model, facts
 
@@ -69,6 +69,6 @@ class PreparedModel:
         config = self.config
         reference, _ = self.reference(phase)
         inputs = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])
-        with float32_mode("fp32"), locks.building(self.device, self.enter, phase):
+        with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             outputs = model.module(*inputs.args, **inputs.kwargs)
         return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])

@@ -63,7 +63,7 @@ def of_point(model: Model, compiled: Compiled, settings: BuildContext, key: str 
         if config.profiling_verbosity != DETAILED or config.cuda_graphs:
             compiled = _detailed(model, settings, stack)
         settings.phase("profile")
-        stack.enter_context(locks.exclusive(device, settings.phase))
+        stack.enter_context(locks.device_lock(device, settings.phase))
         stack.enter_context(compiled.running())
         inside = look_inside(compiled, example_inputs(config.timed, device), device, settings.folder)
     if key is not None:

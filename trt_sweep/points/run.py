@@ -253,9 +253,9 @@ class PointRun:
         """Time a window of a build; one with a bad verdict is timed again once, and then taken as it is."""
         assert self.state.device is not None
         monitor, timer = nvml.monitor(self.state.device), self.timers[index]
-        with self.running(index), locks.exclusive(self.state.device, self._group.on_phase):
+        with self.running(index), locks.device_lock(self.state.device, self._group.on_phase):
             window = timer.window(monitor, self._enter)
-            if window.watch.verdict()[0] not in (health.OK, None):
+            if window.health.verdict()[0] not in (health.OK, None):
                 self.state.remeasured += 1
                 window = timer.window(monitor, self._enter)
         return window
@@ -272,7 +272,7 @@ class PointRun:
         else:
             for index, windows in enumerate(state.measurement.windows):
                 windows.append(self.window(index))
-                state.watches.append(windows[-1].watch)
+                state.watches.append(windows[-1].health)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{SAMPLES}"
         np.savez_compressed(temporary.open("wb"), allow_pickle=False, **state.measurement.samples())

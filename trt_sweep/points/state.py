@@ -12,7 +12,7 @@ from trt_sweep.backends.base import Compiled
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.options import SweepOptions
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Measurement
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
@@ -46,7 +46,7 @@ class PointState:
     accuracy: Accuracy = field(default_factory=Accuracy)
     memory: Memory = field(default_factory=Memory)
     measurement: Measurement | None = None
-    watches: list[Watch] = field(default_factory=list)
+    watches: list[WindowHealth] = field(default_factory=list)
     remeasured: int = 0
     interleaved: bool | None = None
     profile: Profile | None = None

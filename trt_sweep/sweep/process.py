@@ -56,7 +56,7 @@ class SweepWorker:
             return left.child.environment
         if left is not None:
             left.end()
-        return self._claim.enter_context(free_gpu.a_free_gpu(gpus)) if anywhere else {}
+        return self._claim.enter_context(free_gpu.claim_free_gpu(gpus)) if anywhere else {}
 
     def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
         """Return what the worker makes of the jobs; one that was taken over may be lost to an earlier sweep's doing."""

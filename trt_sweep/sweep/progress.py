@@ -25,7 +25,7 @@ class Progress:
     """
 
     def __init__(self, kinds: list[str]) -> None:
-        # A duplicate of stderr, so that it goes on writing to the terminal while `captured` holds the real one.
+        # A duplicate of stderr, so that it goes on writing to the terminal while `redirect_output` holds the real one.
         self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
         self._console = Console(file=self._stream)
         self._live: Live | None = None

@@ -10,7 +10,7 @@ import traceback
 from multiprocessing.connection import Connection
 
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.machine.output import LOG, write_to
+from trt_sweep.machine.output import redirect_to_log
 from trt_sweep.workers.worker import Worker
 
 
@@ -29,7 +29,7 @@ def serve(descriptor: int) -> None:
         return
     os.chdir(place)
     os.environ.update(environment)  # before CUDA looks
-    write_to(folder / LOG)
+    redirect_to_log(folder)
     faulthandler.enable()
 
     def send(kind: str, content: object) -> None:

@@ -19,7 +19,7 @@ from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices, nvml
-from trt_sweep.machine.output import LOG, captured, write_to
+from trt_sweep.machine.output import LOG, redirect_output, redirect_to_log
 from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model, float32_mode
@@ -54,7 +54,7 @@ class Worker:
 
     def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
         """Return the points that these jobs lead to, see `plan.plan`; raises SweepError."""
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             found = plan.plan(configs, self._options)
         self.prepare(found.builds)
         return found
@@ -62,7 +62,7 @@ class Worker:
     def prepare(self, builds: list[list[Point]]) -> None:
         """Import what these need and make the CUDA context, so that the first of them does not wait for it."""
         configs = [build[0].config for build in builds]
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             if any(backends.get(config.backend).TENSORRT for config in configs):
                 with contextlib.suppress(SweepError):  # the point will say so
                     loading.load()
@@ -74,7 +74,7 @@ class Worker:
     def open(self, build: list[Point]) -> None:
         """Take the points of a build in hand."""
         device = torch.device(build[0].config.device)
-        with captured(self._folder / LOG):
+        with redirect_output(self._folder / LOG):
             self._note_free(device)
             context = GroupContext(
                 self._folder.name, self._options, self._on_phase, self._on_record, self._cache, self._engine_store()
@@ -91,8 +91,8 @@ class Worker:
     def move(self, folder: Path, options: SweepOptions) -> None:
         """Work for another sweep, once the last one's points are closed."""
         self._folder, self._options, self._store = folder, options, None
-        nvml.OURS.clear()
-        write_to(folder / LOG)
+        nvml.BUILDER_PIDS.clear()
+        redirect_to_log(folder)
 
     def build_ahead(self, point: Point) -> None:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
@@ -130,44 +130,44 @@ class Worker:
         self._aside_for = of_model, of_size
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
-            stack.enter_context(captured(folder / LOG))
+            stack.enter_context(redirect_output(folder / LOG))
             store = dataclasses.replace(self._engine_store(), paused=self._folder / PRIVATE / PAUSED)
             settings = base.BuildContext(
                 config, device, folder, self._on_phase, lambda _: None, stack, self._cache, store=store
             )
             model = PreparedModel(config, device, self._cache).model()
-            model, _ = quantization.prepared(model, config, device, self._cache)
+            model, _ = quantization.quantize_cached(model, config, device, self._cache)
             with torch.no_grad(), float32_mode(config.precision):
                 yield model, settings
 
     def beside(self, pids: list[int]) -> None:
         """Note which processes build for the same sweep, and so are not of others."""
-        nvml.OURS.clear()
-        nvml.OURS.update(pids)
+        nvml.BUILDER_PIDS.clear()
+        nvml.BUILDER_PIDS.update(pids)
 
     def start(self, point_id: str) -> Report:
         """Build, check and time a point for the first time."""
         run = self._last = self._runs[point_id]
-        with captured(run.folder / LOG):
+        with redirect_output(run.folder / LOG):
             return self._report(run, run.start())
 
     def again(self, point_id: str) -> Report:
         """Time a point for another round."""
         run = self._runs[point_id]
         run.state.interleaved, self._last = self._last is not run, run
-        with captured(run.folder / LOG):
+        with redirect_output(run.folder / LOG):
             return self._report(run, run.again())
 
     def profile(self, point_id: str) -> Report:
         """Look into the engines of a point that has been timed for the last time."""
         run = self._runs[point_id]
-        with captured(run.folder / LOG):
+        with redirect_output(run.folder / LOG):
             return self._report(run, run.profile())
 
     def look(self, point_id: str, record: Record) -> Report:
         """Look into the engines of a point that another process has timed."""
         run = self._runs[point_id]
-        with captured(run.folder / LOG):
+        with redirect_output(run.folder / LOG):
             return self._report(run, run.look(record))
 
     def has_room(self, device: str) -> bool:
@@ -184,11 +184,11 @@ class Worker:
             self._store.taken.clear()
         self._last = None
         try:
-            with captured(self._folder / LOG):  # the libraries may have something to say
+            with redirect_output(self._folder / LOG):  # the libraries may have something to say
                 self._held.close()
                 gc.collect()
                 # What others take for their builds cannot be told from what stays behind.
-                for device, free in self._free.items() if not nvml.OURS else ():
+                for device, free in self._free.items() if not nvml.BUILDER_PIDS else ():
                     torch.cuda.synchronize(device)
                     torch.cuda.empty_cache()
                     kept = free - torch.cuda.mem_get_info(device)[0]

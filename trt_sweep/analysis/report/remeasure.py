@@ -78,7 +78,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:
         raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
-    if found.model.factory.get("_target_") == factory.HELD:
+    if found.model.factory.get("_target_") == factory.IN_MEMORY:
         raise SweepError(
             f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
         )

@@ -33,7 +33,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1
     cast = model.to(settings.dtype)
-    made = torch_compile.compiled(cast, settings.stack, calls, mode=config.inductor.mode)
+    made = torch_compile.compile_model(cast, settings.stack, calls, mode=config.inductor.mode)
     synchronize(settings.device)
     build_s = time.perf_counter() - start
     if config.cuda_graphs and made.skipped:
@@ -41,7 +41,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
 
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(settings.dtype)
-        return torch_compile.first_checked(lambda: made.call(*own.args, **own.kwargs))
+        return torch_compile.check_first_call(lambda: made.call(*own.args, **own.kwargs))
 
     method: Any = "inductor" if config.cuda_graphs else None
     build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)

@@ -70,7 +70,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
 
     # It passes the weights of the module to the engines at each call.
     return dataclasses.replace(
-        compiled, bind=lambda inputs: torch_compile.first_checked(inner(inputs)), running=running, module=cast.module
+        compiled, bind=lambda inputs: torch_compile.check_first_call(inner(inputs)), running=running, module=cast.module
     )
 
 
@@ -97,7 +97,7 @@ def _compiled(
         return module
 
     try:
-        return torch_compile.compiled(model, stack, backend=caught, options=options), found
+        return torch_compile.compile_model(model, stack, backend=caught, options=options), found
     except BackendCompilerFailed as error:
         raise error.inner_exception from error  # the outer one names our function
 

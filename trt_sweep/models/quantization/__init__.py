@@ -1,11 +1,11 @@
-"""The methods that quantize a model, one file each, found by name: to add one, add its file.
+"""Quantize models by a method that is found by its name: one file in `methods` each. To add one, add its file.
 
-A method is a module of this package with
+A method is a module with
 - `PRECISION`: what it quantizes to, int8, fp8 or int4
-- `PACKAGES`: what must be installed for it, by the names that are imported
-- `CALIBRATES`: whether it looks at data
-- `ONE_SIZE`, where that is so: what it makes is for the batch size of its data only
-- `quantize(model, dtype, data, skipped)`: a `Quantized`, or Unsupported with the reason
+- `PACKAGES`: the packages that it needs, by the names that are imported
+- `CALIBRATES`: whether it needs calibration data
+- `ONE_SIZE`: True where its result works at the batch size of its data only; may be left out
+- `quantize(model, dtype, data, skipped)`: returns a `Quantized`, or raises Unsupported with the reason
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from trt_sweep.results.columns import Quantization
 
 
 class NothingQuantized(SweepError):
-    """The method takes no layer of the model, or `quantization.skip` leaves none."""
+    """Report that no layer was quantized: the method takes none, or `quantization.skip` leaves none."""
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A module whose weights have the types that they are to have, and how many of its layers are quantized.
+    """Hold a quantized module, which is not cast any more, and the number of its quantized layers.
 
-    `lowering` gives what torch.export and Torch-TensorRT need around them, see `Model`.
+    torch.export and Torch-TensorRT must run inside the context that `lowering` makes, see `Model`.
     """
 
     module: torch.nn.Module
@@ -52,27 +52,29 @@ class Quantized:
 
 
 class Method(Protocol):
+    """Describe what a module in `methods` must offer."""
+
     PRECISION: str
     PACKAGES: tuple[str, ...]
     CALIBRATES: bool
 
     def quantize(self, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-        """`model` in FP32 stays as it is; `dtype` is the type beside what is quantized.
+        """Return a quantized copy of a model in FP32; what is not quantized has `dtype`.
 
-        `data` are FP32 batches, empty unless CALIBRATES; `skipped` the modules to be left as they are.
+        `data` are FP32 batches, empty unless CALIBRATES. `skipped` names the modules that are not quantized.
         """
 
 
-def names() -> list[str]:
-    """The methods there are."""
+def method_names() -> list[str]:
+    """Return the names of all methods."""
     return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.name.startswith("_"))
 
 
-def get(name: str) -> Method:
-    """The method of that name; raises SweepError where there is none, or its package is missing."""
-    if name not in names():
-        near = get_close_matches(name, names(), 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names())}"
+def get_method(name: str) -> Method:
+    """Return the method of that name; raise SweepError where there is none, or a package that it needs is missing."""
+    if name not in method_names():
+        near = get_close_matches(name, method_names(), 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(method_names())}"
         raise SweepError(f"quantization.method={name} is not known: {hint}")
     method = cast(Method, importlib.import_module(f"{methods.__name__}.{name}"))
     missing = [package for package in method.PACKAGES if importlib.util.find_spec(package) is None]
@@ -84,18 +86,21 @@ def get(name: str) -> Method:
     return method
 
 
-def effective(config: SweepConfig) -> SweepConfig:
-    """Resolve `precision=auto` and unset what is not used; raises SweepError where method and precision do not fit."""
+def resolve(config: SweepConfig) -> SweepConfig:
+    """Resolve `precision=auto`, and reset fields that are not used.
+
+    Raises SweepError where method and precision do not fit.
+    """
     own, precision = config.quantization, config.precision
     if precision == AUTO:
-        precision = get(own.method).PRECISION if own.method is not None else "fp16"
+        precision = get_method(own.method).PRECISION if own.method is not None else "fp16"
         config = dataclasses.replace(config, precision=precision)
     if not config.quantized:
         return dataclasses.replace(config, quantization=QuantizationConfig())
     if own.method is None:
-        able = [name for name in names() if name.split("_", 1)[1].startswith(precision)]
+        able = [name for name in method_names() if name.split("_", 1)[1].startswith(precision)]
         raise SweepError(f"precision={precision} needs quantization.method: use one of {', '.join(able)}")
-    method = get(own.method)
+    method = get_method(own.method)
     if precision != method.PRECISION:
         raise SweepError(
             f"quantization.method={own.method} goes with precision={method.PRECISION}, not {precision}: "
@@ -107,31 +112,36 @@ def effective(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, quantization=own)
 
 
-def prepared(
+def quantize_cached(
     model: Model, config: SweepConfig, device: torch.device, shared: ProcessCache
 ) -> tuple[Model, Quantization]:
-    """The model as the backends are to see it: quantized where the precision asks for it, made once for all points.
+    """Return the model for the backends, quantized if the precision asks for it, and the columns of the record.
 
-    Calibration sees the same samples at every batch size, so that one quantized module serves all, as a rule.
-    Raises SweepError for data and patterns that do not fit the model, Unsupported where the method cannot take it.
+    It is quantized once for all points. Calibration sees the same samples at every batch size, so one quantized module
+    serves all sizes, unless the method has ONE_SIZE. Raises SweepError for data and patterns that do not fit the model,
+    Unsupported where the method cannot take it.
     """
     if not config.quantized:
         return model, Quantization()
-    one_size = config.quantization.method is not None and getattr(get(config.quantization.method), "ONE_SIZE", False)
+    name = config.quantization.method
+    one_size = name is not None and getattr(get_method(name), "ONE_SIZE", False)
     key = ("quantized", (config if one_size else config.unsized).quantized_key, str(device))
-    made, facts = shared.once(key, lambda: apply(model, config, device))
+    made, facts = shared.get_or_make(key, lambda: quantize(model, config, device))
     return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
-def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:
-    """Likewise, made anew."""
+def quantize(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:
+    """Quantize a model in FP32; return it with the columns of the record.
+
+    Raises what `quantize_cached` raises.
+    """
     name = config.quantization.method
     if name is None:  # the backend does not use it
         raise Unsupported(
             f"precision={config.precision}: backend={config.backend} is given no quantized models here; use "
             "backend=dynamo, or backend=eager for the fake-quantized model in PyTorch"
         )
-    method, skipped = get(name), _skipped(model.module, config.quantization.skip)
+    method, skipped = get_method(name), _skipped(model.module, config.quantization.skip)
     data = calibration.batches(config, device) if method.CALIBRATES else []
     start = time.perf_counter()
     with torch.no_grad(), float32_mode("fp32"):
@@ -147,7 +157,10 @@ def apply(model: Model, config: SweepConfig, device: torch.device) -> tuple[Mode
 
 
 def _skipped(module: torch.nn.Module, patterns: list[str]) -> set[str]:
-    """The modules that match a pattern, and those inside them; raises SweepError for a pattern without a match."""
+    """Return the names of the modules that match a pattern, and of those inside them.
+
+    Raises SweepError for a pattern that matches nothing.
+    """
     known = [name for name, _ in module.named_modules() if name]
     found: set[str] = set()
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What a quantization method looks at to choose its scales: batches of the user's, or random ones."""
+"""Make the calibration data of a quantization method: the user's batches, or random ones."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from hydra.utils import instantiate
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.inputs import example_inputs, joined, pieces
+from trt_sweep.models.inputs import concatenate, example_inputs, split_batches
 from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
 
 
 def name(config: SweepConfig) -> str:
-    """The column `calibration`: what the user's data is called, or "random"."""
+    """Return the column `calibration`: the name of the user's data, or "random"."""
     given = config.quantization.calibration
     return str(given["_target_"]) if given else RANDOM
 
 
 def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
-    """`quantization.samples` samples in FP32 on `device`, in batches of the size that the point is timed at.
+    """Return `quantization.samples` samples in FP32 on `device`, in batches of the size that the point is timed at.
 
-    They are the same whatever that size. Random ones are none of the point's inputs. Raises SweepError for data of the
-    user's that the model cannot be called with, that are not finite, or none.
+    The samples are the same at any batch size. Random samples differ from the point's own inputs. Raises SweepError for
+    user's data that the model cannot be called with, that are not finite, or that are empty.
     """
     timed, left = config.timed, config.quantization.samples
     if not config.quantization.calibration:
         alone = dataclasses.replace(timed, batch_size=1)
-        drawn = [example_inputs(alone, device, other=2 + index) for index in range(left)]  # 0, 1: its own
+        drawn = [
+            example_inputs(alone, device, other=2 + index) for index in range(left)
+        ]  # 0 and 1 are the point's inputs
         if not any(spec.batched for spec in timed.model.inputs):
             return drawn
-        return [piece for piece, _ in pieces(joined(drawn, timed), timed)]
+        return [piece for piece, _ in split_batches(concatenate(drawn, timed), timed)]
     found: list[Inputs] = []
     for number, batch in enumerate(_iterable(config.quantization.calibration)):
         inputs = _checked(batch, timed, f"quantization.calibration={name(config)} batch {number}", device)
-        for piece, keep in pieces(inputs, timed, left):
+        for piece, keep in split_batches(inputs, timed, left):
             found.append(piece)
             left -= keep
         if left <= 0:
@@ -62,7 +64,7 @@ def _iterable(calibration: dict[str, Any]) -> Iterable[Any]:
 
 
 def _checked(batch: Any, config: SweepConfig, where: str, device: torch.device) -> Inputs:
-    """A batch as the model's inputs; raises SweepError for one that does not fit them."""
+    """Return a batch as the model's inputs; raise SweepError for one that does not fit."""
     specs = config.model.inputs
     positional = [spec for spec in specs if spec.name is None]
     named = {spec.name: spec for spec in specs if spec.name is not None}

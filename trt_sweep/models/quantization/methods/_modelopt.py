@@ -1,4 +1,4 @@
-"""What the recipes of NVIDIA Model Optimizer have in common. Its quantizers compute in PyTorch what an engine would."""
+"""Quantize by a recipe of NVIDIA Model Optimizer, whose quantizers compute in PyTorch what an engine would."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("modelopt", "requests", "huggingface_hub")
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    """Quantize by one of the library's own recipes, in FP32; then cast what is not quantized."""
+    """Quantize by one of the library's recipes in FP32, then cast what is not quantized."""
     mtq = importlib.import_module("modelopt.torch.quantization")
     _compile_nothing()
     module = copy.deepcopy(model.module)
@@ -41,14 +41,14 @@ def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], 
 
 
 def _compile_nothing() -> None:
-    """Keep the library from compiling CUDA extensions, which takes minutes: PyTorch computes the same without."""
+    """Keep the library from compiling its CUDA extensions, which takes minutes; PyTorch computes the same."""
     extensions: Any = importlib.import_module("modelopt.torch.quantization.extensions")
     for load in (extensions.get_cuda_ext, extensions.get_cuda_ext_fp8):
-        load.extension = getattr(load, "extension", None)  # where it is kept once it was tried
+        load.extension = getattr(load, "extension", None)  # set once tried: it is not tried again
 
 
 def _used(module: torch.nn.Module, inputs: Inputs) -> int:
-    """Layers whose weights are quantized in a call: attention, for one, may take weights past their quantizers."""
+    """Count the layers that quantize their weights in a call; attention, for one, may bypass its quantizers."""
     used: set[str] = set()
     with contextlib.ExitStack() as stack:
         for name, child in module.named_modules():
@@ -60,7 +60,7 @@ def _used(module: torch.nn.Module, inputs: Inputs) -> int:
 
 
 def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """In `dtype`, apart from the ranges that scales are made of: over 448 they would leave FP16's normal numbers."""
+    """Cast to `dtype`, apart from the ranges that scales come from: a range divided by 448 may be subnormal in FP16."""
     ranges = {name: buffer for name, buffer in module.named_buffers() if name.endswith("._amax")}
     module = module.to(dtype)
     for name, buffer in ranges.items():
@@ -71,10 +71,10 @@ def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _lowering() -> Iterator[None]:
-    """Inside, quantizers are exported as the operator that Torch-TensorRT has a converter for.
+    """Make torch.export see each quantizer as the one operator that Torch-TensorRT can convert.
 
-    On a CPU the library would spell INT8 out in PyTorch's operators, and compute the operator, which Torch-TensorRT
-    does while it folds constants, by a CUDA extension. Here both work everywhere, without the extension.
+    On a CPU the library would export INT8 as several PyTorch operators. And when Torch-TensorRT folds constants, it
+    would run the operator by a CUDA extension. Here both work everywhere, without the extension.
     """
     functions: Any = importlib.import_module("modelopt.torch.quantization.tensor_quant")
     utils = importlib.import_module("modelopt.torch.quantization.utils")

@@ -1,4 +1,4 @@
-"""What the recipes of torchao's `quantize_` have in common: linear layers only, by subclasses of their weights."""
+"""Quantize by a recipe of torchao's `quantize_`, which replaces the weights of linear layers by subclasses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torchao",)
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, skipped: set[str]) -> Quantized:
-    """Quantize by one of the library's own recipes; the weights' scales are of `dtype`, so the cast comes first."""
+    """Quantize by one of the library's recipes; the model is cast before, as scales get the type of the weights."""
     library = importlib.import_module("torchao.quantization")
     module = copy.deepcopy(model.module).to(dtype)
     layers: list[str] = []

@@ -1,4 +1,7 @@
-"""Likewise, with the outliers of activations moved into the weights of linear layers first (Xiao et al., 2022)."""
+"""Quantize to INT8 as modelopt_int8_default does, after SmoothQuant (Xiao et al., 2022).
+
+It moves the outliers of activations into the weights of linear layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INT8 weights by channel; activations stay as they are."""
+"""Quantize weights to INT8 by channel, and no activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch's quantization of exported graphs (PT2E) by its x86 quantizer: INT8 weights by channel, and activations."""
+"""Quantize to INT8 by PyTorch's quantization of exported graphs (PT2E), with its x86 quantizer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from trt_sweep.models.quantization import Quantized
 PRECISION = "int8"
 PACKAGES = ("torchao",)
 CALIBRATES = True
-ONE_SIZE = True  # of the exported graph
+ONE_SIZE = True  # the exported graph has a fixed size
 DEQUANTIZED_WEIGHT = "dequantize_per_channel"
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    """Export, observe and convert; what comes of it is a graph, in `dtype` from the start."""
+    """Export the model in `dtype`, calibrate it and convert it; the result is a graph.
+
+    Raises Unsupported where the quantizer does not fit the graph.
+    """
     flow = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
     x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
     cast = model.to(dtype)
@@ -29,9 +32,7 @@ def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[
     exported = tracing.export(cast).module()
     try:
         graph = flow.prepare_pt2e(exported, quantizer)
-    except (
-        ValueError
-    ) as error:  # it looks for patterns such as convolution, sum and activation, and not each graph fits
+    except ValueError as error:  # some graphs do not fit its patterns, such as convolution, sum and activation
         raise Unsupported(f"quantization.method=pt2e_int8_static: torchao's quantizer: {one_line(error)}") from error
     for inputs in data:
         own = inputs.to(dtype)

@@ -1,4 +1,7 @@
-"""TensorRT's own calibrator, which chose INT8 scales while it built: gone from Torch-TensorRT since 2.11 at least."""
+"""Refuse TensorRT's own INT8 calibrator, which Torch-TensorRT has not offered since 2.11 at least.
+
+It chose the scales during a build.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ CALIBRATES = False
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    """Raise Unsupported with what is missing."""
+    """Raise Unsupported with what is missing and what to use instead."""
     rtx = versions.flavor() == "rtx"
     library = f"torch-tensorrt{'-rtx' * rtx} {versions.version('torch-tensorrt-rtx' if rtx else 'torch-tensorrt')}"
     raise Unsupported(

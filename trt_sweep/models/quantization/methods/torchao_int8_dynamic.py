@@ -1,4 +1,4 @@
-"""INT8 weights of linear layers, and activations by scales that each call computes."""
+"""Quantize linear layers to INT8; each call computes the scales of its activations."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ CALIBRATES = False
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
+    """Quantize a copy of the model by torchao's recipe."""
     return _torchao.quantize("Int8DynamicActivationInt8WeightConfig", model, dtype, skipped)

@@ -1,4 +1,4 @@
-"""INT8 weights of linear layers by channel; activations stay as they are."""
+"""Quantize weights of linear layers to INT8 by channel, and no activations."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ CALIBRATES = False
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
+    """Quantize a copy of the model by torchao's recipe."""
     return _torchao.quantize("Int8WeightOnlyConfig", model, dtype, skipped)

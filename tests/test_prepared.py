@@ -54,7 +54,7 @@ def test_what_quantizing_alone_does(monkeypatch):
         halved.register_forward_hook(lambda *_: calls.append("called"))
         return dataclasses.replace(model, module=halved), columns.Quantization(quantized_layers=1)
 
-    monkeypatch.setattr(quantization, "prepared", prepared)
+    monkeypatch.setattr(quantization, "quantize_cached", prepared)
     source = PreparedModel(dataclasses.replace(eager(), precision="int8"), CPU, ProcessCache())
     for _ in range(2):
         _, facts = source.quantized("x")

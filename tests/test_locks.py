@@ -16,7 +16,7 @@ import torch
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine import locks as locks_module
-from trt_sweep.machine.locks import exclusive
+from trt_sweep.machine.locks import device_lock
 
 CPU = torch.device("cpu")
 HOLD = """
@@ -24,7 +24,7 @@ import sys, time, torch
 from pathlib import Path
 from trt_sweep.machine import locks
 locks.LOCKS = Path(sys.argv[1])
-with locks.exclusive(torch.device("cpu"), lambda text: print(text, flush=True)):
+with locks.device_lock(torch.device("cpu"), lambda text: print(text, flush=True)):
     print("held", time.monotonic(), flush=True)
     time.sleep(float(sys.argv[2]))
     print("left", time.monotonic(), flush=True)
@@ -48,7 +48,7 @@ def test_one_after_the_other_and_the_wait_is_told(locks):
     first = holder(locks, 1.0)
     assert first.stdout.readline().startswith("held")
     heard: list[str] = []
-    with exclusive(CPU, heard.append):
+    with device_lock(CPU, heard.append):
         entered = time.monotonic()
     left = float(first.stdout.readline().split()[1])
     assert entered >= left and heard == ["waiting for another sweep to leave cpu"]
@@ -61,14 +61,14 @@ def test_a_dead_holder_never_blocks(locks):
     dead.send_signal(signal.SIGKILL)
     dead.wait()
     start = time.monotonic()
-    with exclusive(CPU):
+    with device_lock(CPU):
         assert time.monotonic() - start < 5
 
 
 def test_all_users_may_take_it(locks):
     before = os.umask(0o077)
     try:
-        with exclusive(CPU):
+        with device_lock(CPU):
             pass
     finally:
         os.umask(before)
@@ -77,16 +77,16 @@ def test_all_users_may_take_it(locks):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="another user can only be tried by root")
 def test_another_user_takes_a_lock_that_is_there(locks):
-    for parent in locks.parents[:3]:
+    for parent in locks.parents[:4]:
         parent.chmod(parent.stat().st_mode | 0o055)
-    with exclusive(CPU):
+    with device_lock(CPU):
         pass
     os.chown(locks / "cpu.lock", 65534, 65534)
     child = os.fork()
     if child == 0:
         os.setuid(12345)
         try:
-            with exclusive(CPU):
+            with device_lock(CPU):
                 os._exit(0)
         finally:
             os._exit(1)
@@ -96,29 +96,29 @@ def test_another_user_takes_a_lock_that_is_there(locks):
 def test_a_file_that_cannot_be_opened_is_named(locks):
     locks.mkdir()
     (locks / "cpu.lock").mkdir()
-    with pytest.raises(SweepError, match=r"cpu\.lock cannot be opened \("), exclusive(CPU):
+    with pytest.raises(SweepError, match=r"cpu\.lock cannot be opened \("), device_lock(CPU):
         pass
 
 
 def test_each_sweep_claims_a_gpu_of_its_own(monkeypatch):
     """Two GPUs as NVML would list them; a third sweep sees both, and takes turns on them."""
-    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
-    with free_gpu.a_free_gpu() as first:
-        with free_gpu.a_free_gpu() as second, free_gpu.a_free_gpu() as third:
+    monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
+    with free_gpu.claim_free_gpu() as first:
+        with free_gpu.claim_free_gpu() as second, free_gpu.claim_free_gpu() as third:
             assert [first, second, third] == [{free_gpu.VISIBLE: "GPU-a"}, {free_gpu.VISIBLE: "GPU-b"}, {}]
-        with free_gpu.a_free_gpu() as again:
+        with free_gpu.claim_free_gpu() as again:
             assert again == second
 
 
 def test_a_sweep_that_goes_on_takes_its_gpu_again(monkeypatch):
-    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a", "GPU-b"])
-    with free_gpu.a_free_gpu(["GPU-b"]) as first:
+    monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
+    with free_gpu.claim_free_gpu(["GPU-b"]) as first:
         assert first == {free_gpu.VISIBLE: "GPU-b"}
 
 
 def test_one_gpu_is_not_claimed(monkeypatch):
-    monkeypatch.setattr(free_gpu, "gpus", lambda: ["GPU-a"])
-    with free_gpu.a_free_gpu() as first:
+    monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a"])
+    with free_gpu.claim_free_gpu() as first:
         assert first == {}
 
 
@@ -136,4 +136,4 @@ def test_what_is_visible(monkeypatch, visible, found):
         monkeypatch.delenv(free_gpu.VISIBLE, raising=False)
     else:
         monkeypatch.setenv(free_gpu.VISIBLE, visible)
-    assert free_gpu.gpus() == found
+    assert free_gpu.visible_gpus() == found

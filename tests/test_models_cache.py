@@ -31,10 +31,10 @@ def config(**values) -> SweepConfig:
 
 def test_once():
     shared, made = ProcessCache(), []
-    assert [shared.once("a", lambda: made.append(1) or 7) for _ in range(2)] == [7, 7] and made == [1]
+    assert [shared.get_or_make("a", lambda: made.append(1) or 7) for _ in range(2)] == [7, 7] and made == [1]
     with pytest.raises(ZeroDivisionError):
-        shared.once("b", lambda: 1 / 0)
-    assert shared.once("b", lambda: 2) == 2
+        shared.get_or_make("b", lambda: 1 / 0)
+    assert shared.get_or_make("b", lambda: 2) == 2
     shared.clear()
     assert shared.get("a") is None
 

@@ -14,10 +14,11 @@ import torch
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import timer
-from trt_sweep.measure.health import Watch
+from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.results.stats import samples
 
+pytestmark = pytest.mark.xdist_group("timing")
 CPU = torch.device("cpu")
 FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0, rounds=1)
 
@@ -34,7 +35,7 @@ def busy(seconds: float):
 
 def windows(*latencies, **values) -> list[Window]:
     plain = {"enqueue_ms": None, "gpu_ms": {}, "captures_ms": [], "gpu_reason": None, "clock": "wall"}
-    plain |= {"stopped_by": "target", "warmup_s": 0.1, "watch": Watch()} | values
+    plain |= {"stopped_by": "target", "warmup_s": 0.1, "health": WindowHealth()} | values
     return [Window(np.array(latency), **plain) for latency in latencies]
 
 
@@ -118,6 +119,13 @@ def test_a_call_slower_than_the_time_gives_two_samples_after_one():
     assert math.isnan(row.latency_ms_ci_low)
 
 
+@pytest.fixture
+def processor_time(monkeypatch):
+    """Measure by the processor's time, which other work on this machine does not change."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+
+
+@pytest.mark.usefixtures("processor_time")
 def test_the_warm_up_lasts_until_calls_have_stopped_changing():
     """Calls that get faster and faster from 100 to 4 ms, then stay."""
     calls, warm = [], []
@@ -127,10 +135,11 @@ def test_the_warm_up_lasts_until_calls_have_stopped_changing():
         busy(max(0.1 * 0.7 ** (len(calls) - 1), 0.004))()
 
     found = window(settling, dataclasses.replace(FAST, target=0.01), lambda name: warm.append(len(calls)))
-    assert found.watch.steady and warm[1] > 9
+    assert found.health.steady and warm[1] > 9
     assert 4 <= np.median(found.latency_ms) < 6
 
 
+@pytest.mark.usefixtures("processor_time")
 def test_a_warm_up_that_does_not_end_is_unsteady():
     """A call that takes four times as long every tenth of a second."""
     began: list[float] = []
@@ -140,7 +149,7 @@ def test_a_warm_up_that_does_not_end_is_unsteady():
         busy(min(1e-3 * 4 ** ((began[-1] - began[0]) / 0.1), 0.1))()
 
     found = window(slower, dataclasses.replace(FAST, target=0.01, warmup_max_s=0.3, max_s=0.01))
-    assert not found.watch.steady and found.watch.verdict()[0] == "unstable"
+    assert not found.health.steady and found.health.verdict()[0] == "unstable"
 
 
 def test_the_warm_up_lasts_at_least_so_long():
