@@ -1,4 +1,4 @@
-"""The sweeper `one_at_a_time`: the defaults, each value of each axis alone, then what helped, together.
+"""Sweep one axis at a time: the defaults, each value of each axis alone, then what helped, together.
 
 trtexec's tuner goes this way by the least time that it saw. Here a value has helped where it is proved to be faster
 than the defaults, by the intervals that a sweep gives.
@@ -44,7 +44,7 @@ class OneAtATime(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        """The first batch: what all jobs have in common, then that with each value."""
+        """Return the first batch: what all jobs have in common, then that with each value."""
         common, alone = [], []
         for override in overrides:
             key = override.get_key_element()
@@ -57,7 +57,7 @@ class OneAtATime(BasicSweeper):
         return [[common, *([*common, value] for value in alone)]]
 
     def is_done(self) -> bool:
-        """After the first batch there is a second, unless fewer than two axes have helped."""
+        """Return whether no batch is left: there is a second, unless fewer than two axes have helped."""
         assert self.overrides is not None
         if self.batch_index == 1 and len(self.overrides) == 1 and self._tolerant.jobs:
             together = self._together()
@@ -90,7 +90,7 @@ class _Tolerant(Launcher):
         self.jobs, self.failed = 0, list[JobReturn]()
 
     def setup(self, **given: Any) -> None:
-        """The launcher was set up before."""
+        """Do nothing: the launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         returns = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
@@ -100,7 +100,9 @@ class _Tolerant(Launcher):
 
 
 def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
-    """Which of the values are proved to be better than the defaults: `rows` has job 0 with these, then one job a value.
+    """Return the values that are proved to be better than the defaults.
+
+    `rows` has job 0 with the defaults, then one job for each of `alone`.
 
     Raises SweepError for an objective without intervals, and where the defaults themselves did not succeed.
     """
@@ -125,7 +127,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
 
 
 def _estimate(row: pd.Series, objective: str) -> estimates.Estimate:
-    """The time of a call, or for throughput that of one item of its batch."""
+    """Return the time of a call, or for throughput that of one item of its batch."""
     found = ranking.estimate(row, CLOCKS[objective])
     items = int(row["batch_size"]) if objective == "throughput" else 1
     return dataclasses.replace(found, value=found.value / items)

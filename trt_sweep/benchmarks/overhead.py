@@ -26,7 +26,7 @@ inputs: [{shape: [8]}]
 def run(folder: Path, points: list[int], rows: list[int]) -> None:
     """Measure, print both tables and write them into `folder`, whose sweeps and records are removed."""
     if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
+        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"sweep": [_sweep(folder / "sweep", number) for number in points]}
     record = next((folder / "sweep" / str(points[-1])).glob(f"points/*/{RECORD}"))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import without_collection
+from trt_sweep.measure.collection import without_collection
 from trt_sweep.results import columns, record, store, table
 
 BATCHES = (1, 8, 16, 32)
@@ -37,7 +37,7 @@ SPREAD = 0.002  # relative standard deviation between the rounds of a made-up po
 def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     """Measure, print the result and write it into `folder`; the made-up records are removed."""
     if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
+        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
     found = [_real(path) for path in sorted(templates.rglob(f"points/*/{record.RECORD}"))]
     usable = [row for row in found if row["status"] == "ok" and row["latency_ms"] and row["engines"]]
     if not usable:

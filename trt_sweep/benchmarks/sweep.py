@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from trt_sweep.benchmarks import parts
 from trt_sweep.benchmarks.parts import Found
@@ -119,7 +119,7 @@ def _expected(repeats: list[float]) -> float:
     """Relative half-width of the interval in which the next repeat is expected (95 %), from their own spread."""
     spread = float(np.std(np.log(repeats), ddof=1))
     number = len(repeats)
-    return float(stats.t.ppf(0.975, number - 1)) * spread * math.sqrt(1 + 1 / number)
+    return float(special.stdtrit(number - 1, 0.975)) * spread * math.sqrt(1 + 1 / number)
 
 
 def _sweep(bench: Bench) -> Found:

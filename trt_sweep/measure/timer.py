@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
+from trt_sweep.measure.collection import without_collection
 from trt_sweep.measure.health import Watch
 from trt_sweep.measure.measurement import Window
 from trt_sweep.results.columns import GRAPH, QUEUED
@@ -25,19 +25,6 @@ from trt_sweep.results.stats.samples import median_interval
 
 BATCH_S = 0.05  # one synchronization and one look at the interval per this much timed work
 LEAST_BATCHES = 10
-
-
-@contextlib.contextmanager
-def without_collection() -> Iterator[None]:
-    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Timer:

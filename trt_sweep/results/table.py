@@ -1,8 +1,10 @@
-"""All records below a folder as one DataFrame; `trt-sweep table FOLDER` prints it and writes it."""
+"""All records below folders as one DataFrame; `trt-sweep table FOLDER` prints it."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,24 +14,22 @@ from trt_sweep.results import ranking, record, store
 from trt_sweep.results.record import BASELINE
 
 
-def load(folder: str | Path) -> pd.DataFrame:
-    """Every record below `folder`, one row each, in order of creation; derived columns behind the record's own.
+def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """Return every record below these folders, one row each, in order of creation; derived columns behind its own.
 
+    `folder` is a point's place below the folder given, or below what several have in common.
     `speedup` is the eager baseline's latency over the row's (same sweep, model, inputs, batch, precision and device;
     for quantized models in the precision beside their quantized parts),
     `speedup_fp32` likewise against eager in FP32; null unless both rows are `ok`. `latency_rank`, `gpu_rank` and their
     `_worst` are of `ranking.ranked`. `DataFrame.attrs["unreadable"]` names files that are no records, with the reason.
     Raises SweepError for a folder that is not there and for a record of a newer schema.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SweepError(
-            f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
-        )
+    folders = (folder, *more)
+    root = common(folders)
     rows, unreadable = [], {}
-    for path in sorted(folder.rglob(f"points/*/{record.RECORD}"), key=str):
+    for path in _records(folders):
         try:
-            rows.append(vars(store.read(path)) | {"folder": str(path.parent.relative_to(folder))})
+            rows.append(vars(store.read(path)) | {"folder": os.path.relpath(path.parent, root)})
         except (OSError, ValueError, TypeError) as error:
             unreadable[str(path)] = f"{type(error).__name__}: {error}"
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
@@ -42,8 +42,28 @@ def load(folder: str | Path) -> pd.DataFrame:
     return table
 
 
+def common(folders: Sequence[str | Path]) -> Path:
+    """Return the folder that the column `folder` starts from: the one that is given, or the one above several."""
+    if len(folders) == 1:
+        return Path(folders[0])
+    return Path(os.path.commonpath([Path(folder).absolute() for folder in folders]))
+
+
+def _records(folders: Sequence[str | Path]) -> list[Path]:
+    """Return the files of records below the folders, each once, though one folder may lie in another."""
+    found: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise SweepError(
+                f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
+            )
+        for path in sorted(folder.rglob(f"points/*/{record.RECORD}"), key=str):
+            found.setdefault(path.absolute(), path)
+    return list(found.values())
+
+
 def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
-    """Against the eager row of the same precision, or of the one named."""
+    """Return the speedup against the eager row of the same precision, or of the one named."""
     keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization

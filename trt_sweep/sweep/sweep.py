@@ -87,8 +87,8 @@ class Sweep:
         self._spent = PhaseTimes(spawn.prepared_since())
         self._plan = Plan([], {})
         try:
-            # A process imports Torch-TensorRT, which takes 10 s or more.
-            print(f"checking {_count(len(configs), 'job')}", file=sys.stderr)
+            wait = "" if self._taken else "; the process for the points imports torch and Torch-TensorRT, some 10 s"
+            print(f"checking {_count(len(configs), 'job')}{wait}", file=sys.stderr)
             try:
                 self._plan = self._planned(configs)
             except WorkerLost as lost:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy import stats as distributions
 
 from trt_sweep.analysis.report import text
 from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
@@ -166,7 +165,7 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
         logs = [mean.value for mean in means.values()]
         if freedom < 1 or np.ptp(logs) <= math.log1p(delta):
             continue
-        if distributions.chi2.sf(spread, freedom) < (1 - samples.LEVEL) / len(others):
+        if special.chdtrc(freedom, spread) < (1 - samples.LEVEL) / len(others):
             found.append((spread / freedom, Interaction(axis, means)))
     return [interaction for _, interaction in sorted(found, key=lambda item: -item[0])]
 

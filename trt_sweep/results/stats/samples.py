@@ -1,4 +1,4 @@
-"""TODO."""
+"""Intervals of the median of one series of samples, and how far rounds lie apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 LEVEL = 0.95
 
@@ -38,14 +38,21 @@ def median_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, f
     independent samples as the series is worth (`effective_size`). Fewer than six such give (nan, nan).
     """
     worth = math.floor(effective_size(samples))
-    below = int(stats.binom.ppf((1 - level) / 2, worth, 0.5)) - 1  # independent samples left out on either side
-    if stats.binom.cdf(below + 1, worth, 0.5) <= (1 - level) / 2:
+    tail = (1 - level) / 2
+    below = _binomial_quantile(tail, worth) - 1  # independent samples left out on either side
+    if special.bdtr(below + 1, worth, 0.5) <= tail:
         below += 1
     if below < 0:
         return math.nan, math.nan
     ordered = np.sort(samples)
     skip = math.floor((below * len(ordered)) / worth)
     return float(ordered[skip]), float(ordered[-1 - skip])
+
+
+def _binomial_quantile(probability: float, trials: int) -> int:
+    """Return the least number of heads that as many throws of a coin stay within with this probability."""
+    heads = int(max(math.ceil(special.bdtrik(probability, trials, 0.5)), 0))  # good to rounding, so one less is tried
+    return heads - 1 if heads > 0 and special.bdtr(heads - 1, trials, 0.5) >= probability else heads
 
 
 def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:
