@@ -211,7 +211,7 @@ def test_notes_about_quantization(tmp_path):
 def test_main(tmp_path, capsys):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
     put(tmp_path, "trt", 5.0, rel_l2_error=1.5e-4)
-    assert app_table.main([str(tmp_path)]) == 0
+    assert app_table.main([str(tmp_path), "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "5 [5, 5]" in out
     assert "2.00×" in out

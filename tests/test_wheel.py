@@ -24,7 +24,7 @@ def test_wheel_runs_away_from_the_checkout(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert (site / "trt_sweep/conf/model/resnet18.yaml").is_file()
-    assert (site / "trt_sweep/report/templates/report.html.j2").is_file()
+    assert (site / "trt_sweep/analysis/report/templates/report.html.j2").is_file()
     folder = tmp_path / "sweep"
     code = "import sys, trt_sweep.__main__ as m; assert m.__file__.startswith(sys.argv.pop(1)); m.main()"
     # With Torch-TensorRT at hand the job that the README promises everywhere, else what runs without it.
