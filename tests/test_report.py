@@ -129,6 +129,17 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
 
 
+def test_one_report_of_several_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sweep(tmp_path / "a")
+    sweep(tmp_path / "b")
+    assert main(["a", "b"]) == 2
+    assert capsys.readouterr().err.startswith("error: --out is not set: name the folder that the report of several")
+    assert main(["a", "b", "--out", "out"]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "a/points/" in text and "b/points/" in text
+
+
 def test_unreadable_records(tmp_path, capsys):
     bad = tmp_path / "points/x/record.json"
     bad.parent.mkdir(parents=True)

@@ -30,11 +30,13 @@ class OneAtATime(BasicSweeper):
     """Two batches: alone, and together. A job that fails stops neither; Hydra hears of it at the end."""
 
     def setup(self, **given: Any) -> None:
+        """Take a launcher whose failed jobs do not stop the sweep."""
         super().setup(**given)
         self._tolerant = _Tolerant(self.launcher)
         self.launcher = self._tolerant
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run both batches; raise SweepError at the end where a job failed."""
         returns = super().sweep(arguments)
         failed = self._tolerant.failed
         if failed:
@@ -93,6 +95,7 @@ class _Tolerant(Launcher):
         """Do nothing: the launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run the jobs and return those that succeeded."""
         returns = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         self.jobs += len(returns)
         self.failed += [job for job in returns if job.status != JobStatus.COMPLETED]
