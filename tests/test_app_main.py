@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.errors import MissingConfigException
 
 import trt_sweep
 from trt_sweep.app import arguments, help, verbs
@@ -149,6 +150,7 @@ def test_a_count_is_a_whole_number():
         (SweepError("so"), 1, "so"),
         (Unsupported("cannot"), 1, "cannot"),
         (UsageError("what?"), 2, "what?"),
+        (MissingConfigException("no", "model/nope", ["resnet18"]), 1, "model=nope is not known: use one of resnet18 "),
         (PermissionError(13, "Permission denied", "a/b"), 1, "a/b cannot be read or written: Permission denied"),
     ],
 )
@@ -158,7 +160,8 @@ def test_a_mistake_is_a_line_and_an_exit_code(error, code, said, capsys):
         raise error
 
     assert work([]) == code
-    assert capsys.readouterr().err == f"error: {said}\n"
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}") and err.count("\n") == 1
 
 
 def test_what_is_no_mistake_of_the_users_is_not_hidden():

@@ -133,11 +133,11 @@ def _line(error: Exception) -> str | None:
     """Return what is said of an error that the user can mend; null for one of the program's own."""
     if isinstance(error, SweepError | Unsupported):
         return str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
-    if "hydra.errors" in sys.modules:  # else Hydra cannot have raised it
+    if "hydra.errors" in sys.modules:  # else Hydra cannot have raised it, some of whose errors are an OSError
         from trt_sweep.app.explain import HYDRA_ERRORS, explain
 
         if isinstance(error, HYDRA_ERRORS):
             return explain(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
     return None
