@@ -35,7 +35,7 @@ def test_timing_on_a_cpu(tmp_path, monkeypatch):
     overrides = ["model.inputs=[{shape:[3,64,64]}]", *(f"measure.{name}={value}" for name, value in brief.items())]
     monkeypatch.setattr(compose, "composed", lambda given: composed([*given, *overrides]))
     monkeypatch.setattr(groups, "MeasureConfig", lambda **given: MeasureConfig(**given | brief))
-    arguments = ["--folder", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
+    arguments = ["--out", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
     gc.freeze()  # each window collects garbage, which takes long among all that tests have imported
     try:
         assert bench.main(["timing", *arguments]) == 0
@@ -56,19 +56,19 @@ def test_timing_on_a_cpu(tmp_path, monkeypatch):
 
 
 def test_more_repeats_than_windows_are_refused(capsys):
-    assert bench.main(["timing", "--repeats=20", "--windows=10"]) == 1
+    assert bench.main(["timing", "--repeats=20", "--windows=10"]) == 2
     assert "error: --repeats=20 is not allowed: use at most --windows=10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argument", ["--repeats=1", "--windows=0", "--points=-3"])
 def test_too_little_is_refused(argument, capsys):
-    assert bench.main(["timing", argument]) == 1
+    assert bench.main(["timing", argument]) == 2
     assert f"error: {argument} is not allowed: use an integer of at least" in capsys.readouterr().err
 
 
 @without_gpu
 def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
-    assert bench.main(["sweep", f"--folder={tmp_path}"]) == 1
+    assert bench.main(["sweep", f"--out={tmp_path}"]) == 1
     assert "error: the benchmark needs a GPU and Torch-TensorRT; there are none here" in capsys.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_a_sweep_is_compared_where_there_is_a_gpu(tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
-    assert bench.main([*arguments, f"--folder={tmp_path}"]) == 1
+    assert bench.main([*arguments, f"--out={tmp_path}"]) == (2 if "at least 1" in words else 1)
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and all(word in said for word in words)
 
@@ -94,7 +94,7 @@ def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
 def test_the_overhead_of_plans_and_tables(tmp_path):
     folder = tmp_path / "bench"
     command = [sys.executable, "-m", "trt_sweep", "bench", "overhead", "--plans", "2", "4", "--records", "50"]
-    done = subprocess.run([*command, f"--folder={folder}"], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([*command, f"--out={folder}"], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((folder / "overhead.json").read_text())
     assert [row["points"] for row in found["sweep"]] == [2, 4] and found["table"][0]["records"] == 50
@@ -147,9 +147,9 @@ def test_parts_are_put_together(tmp_path):
 @pytest.mark.parametrize("asked", [[], ["--part=large,with"]])
 def test_a_part_that_is_there_is_not_run_again(name, asked, tmp_path, capsys):
     (tmp_path / name).mkdir()
-    assert bench.main(["profile", *asked, f"--folder={tmp_path}"]) == 1
+    assert bench.main(["profile", *asked, f"--out={tmp_path}"]) == 1
     said = capsys.readouterr().err
-    assert said == f"error: {tmp_path / name} is there already: give another --folder, or remove it\n"
+    assert said == f"error: {tmp_path / name} is there already: give another --out, or remove it\n"
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -162,7 +162,7 @@ def test_report_of_made_up_records(tmp_path, capsys):
     made_up(tmp_path / "real")
     arguments = [
         "report",
-        "--folder",
+        "--out",
         str(tmp_path / "new"),
         "--records-of",
         str(tmp_path / "real"),
@@ -176,14 +176,14 @@ def test_report_of_made_up_records(tmp_path, capsys):
     capsys.readouterr()
     assert bench.main(arguments) == 1
     assert "is not empty" in capsys.readouterr().err
-    nothing = ["report", "--folder", str(tmp_path / "other"), "--records-of", str(tmp_path / "none")]
+    nothing = ["report", "--out", str(tmp_path / "other"), "--records-of", str(tmp_path / "none")]
     assert bench.main(nothing) == 1
     assert "holds no record of a timed engine" in capsys.readouterr().err
 
 
 @without_gpu
 def test_profiles_are_benchmarked_where_there_is_a_gpu(tmp_path, capsys):
-    assert bench.main(["profile", f"--folder={tmp_path}"]) == 1
+    assert bench.main(["profile", f"--out={tmp_path}"]) == 1
     assert "error: the benchmark needs a GPU and Torch-TensorRT; there are none here" in capsys.readouterr().err
 
 
@@ -269,13 +269,13 @@ def test_profiles_are_put_together_from_the_parts_that_are_there(tmp_path, capsy
     lost = rows(runtime=[None, "cpp"], gpu_ms=[2.0, None])
     here = {"times": profile._times(lost), "took_s": 60.0} | HERE
     (tmp_path / "without.json").write_text(json.dumps(here))
-    assert bench.main(["profile", "--part=report", f"--folder={tmp_path}"]) == 0
+    assert bench.main(["profile", "--part=report", f"--out={tmp_path}"]) == 0
     assert set(json.loads((tmp_path / "profile.json").read_text())) == {"parts"}  # one sweep alone says nothing
     inside = [{"model": "m", "layers_over_gpu": 1.05}]
     there = {"times": profile._times(rows(runtime=[None, "cpp"], gpu_ms=3.0)), "inside": inside, "took_s": 90.0}
     (tmp_path / "with.json").write_text(json.dumps(there | {"environment": {"gpu_uuid": "GPU-2"}}))
     (tmp_path / "large.json").write_text(json.dumps({"inside": inside, "took_s": 30.0} | HERE))
-    assert bench.main(["profile", "--part=report", f"--folder={tmp_path}"]) == 0
+    assert bench.main(["profile", "--part=report", f"--out={tmp_path}"]) == 0
     written = json.loads((tmp_path / "profile.json").read_text())
     assert [(row["point"], row["clock"], row["ratio"]) for row in written["disturbance"]] == [
         ("m eager fp16", "gpu_ms", 1.5),

@@ -433,8 +433,9 @@ def test_files_for_ci(nights, tmp_path, capsys):
         put(night, "c", model=hostile, precision="bf16", scatter=0.03)
     put(nights[0], "d", model=hostile, precision="tf32")
     failed(nights[1], "d")
-    files = {name: tmp_path / "ci" / name for name in ("markdown", "json", "junit")}
-    assert run(*nights, *(f"--{name}={path}" for name, path in files.items())) == 1
+    endings = {"markdown": "md", "json": "json", "junit": "xml"}
+    files = {name: tmp_path / "ci" / f"compare.{ending}" for name, ending in endings.items()}
+    assert run(*nights, f"--out={tmp_path / 'ci'}") == 1
     out = capsys.readouterr().out
     assert out.startswith("alarm: 1 regressed, 1 newly failing, 1 not told apart, 1 unchanged\n") and "\x1b" not in out
 
@@ -459,13 +460,13 @@ def test_files_for_ci(nights, tmp_path, capsys):
 def test_what_stands_in_the_way_is_an_error_in_ci(nights, tmp_path):
     put(nights[0], "a")
     put(nights[1], "a", gpu_uuid="GPU-2")
-    assert run(*nights, f"--junit={tmp_path / 'junit.xml'}") == 2
-    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]
+    assert run(*nights, f"--out={tmp_path / 'ci'}") == 2
+    suite = ET.parse(tmp_path / "ci" / "compare.xml").getroot()[0]
     assert suite.get("errors") == "1" and "GPU-2" in suite.find("testcase/error").get("message")
 
 
 def test_a_file_that_cannot_be_written_is_one_line(nights, capsys):
     for night in nights:
         put(night, "a")
-    assert run(*nights, f"--json={nights[0] / 'points' / 'a' / 'record.json' / 'x'}") == 2
+    assert run(*nights, f"--out={nights[0] / 'points' / 'a' / 'record.json' / 'x'}") == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from trt_sweep.app import wrong_type
+from trt_sweep.app import type_errors
 from trt_sweep.app.explain import explain
 from trt_sweep.config import compose
 from trt_sweep.config.groups import AccuracyConfig, MeasureConfig, QuantizationConfig
@@ -114,7 +114,7 @@ def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(override, line):
 
 
 def test_an_error_of_another_kind_has_no_type_to_name():
-    assert wrong_type.line(ValueError("x"), "") is None
+    assert type_errors.line(ValueError("x"), "") is None
 
 
 @pytest.mark.parametrize(

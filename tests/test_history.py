@@ -112,8 +112,8 @@ def test_the_page_is_one_file_and_names_are_text(tmp_path, capsys):
     hostile = "<script>alert(1)</script>\x1b[31m&"
     for number in range(8):
         night(tmp_path, number, "a", 1.0 if number < 4 else 1.5, model=hostile, driver=f"<b>{number // 4}")
-    target = tmp_path / "out" / "page.html"
-    assert command.main([str(tmp_path), f"--html={target}"]) == 0
+    target = tmp_path / "out" / "history.html"
+    assert command.main([str(tmp_path), f"--out={target.parent}"]) == 0
     out = capsys.readouterr().out
     assert "1 level shifts in 8 nights, 1 series" in out and "driver <b>0 to <b>1" in out and "\x1b" not in out
     text = target.read_text()
@@ -137,17 +137,17 @@ def test_bad_input_is_one_line(tmp_path, capsys, change, words):
     if change is not None:
         night(folder, 0, "a", 1.0)
         night(folder, 0, "b", 1.0, **change)
-    assert command.main([str(folder), f"--html={tmp_path / 'x.html'}"]) == 2
+    assert command.main([str(folder), f"--out={tmp_path / 'x'}"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and words in said
-    assert not (tmp_path / "x.html").exists()
+    assert not (tmp_path / "x").exists()
 
 
 def test_without_ruptures_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     for number in range(4):
         night(tmp_path, number, "a", 1.0)
     monkeypatch.setitem(sys.modules, "ruptures", None)
-    assert command.main([str(tmp_path), f"--html={tmp_path / 'x.html'}"]) == 2
+    assert command.main([str(tmp_path), f"--out={tmp_path / 'x'}"]) == 2
     assert "pip install 'trt-sweep[history]'" in capsys.readouterr().err
 
 

@@ -367,7 +367,7 @@ def test_main_shows_the_longest_layers_and_sums(tmp_path, capsys):
     out = capsys.readouterr().out
     assert sum(line.lstrip()[:2] in ("0.", "1.", "2.") for line in out.splitlines()) == 66
     assert "not shown" not in out
-    assert command.main([str(folder), "--top", "0"]) == 1
+    assert command.main([str(folder), "--top", "0"]) == 2
     assert capsys.readouterr().err.startswith("error: --top=0 is not allowed: use an integer of at least 1")
 
 

@@ -261,7 +261,7 @@ def test_damaged_times(tmp_path, content):
 def test_matplotlib_is_missing(tmp_path, monkeypatch, capsys):
     folder = point(tmp_path, "resnet18-cpp")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert command.main([str(folder), "--pictures"]) == 1
+    assert command.main([str(folder), "--out", str(folder)]) == 1
     assert capsys.readouterr().err == (
         "error: matplotlib draws the pictures and is not installed: pip install 'trt-sweep[plots]'\n"
     )
@@ -271,7 +271,7 @@ def test_main_draws_without_a_display(tmp_path):
     folder = point(tmp_path, "resnet18-cpp")
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     done = subprocess.run(
-        [sys.executable, "-m", "trt_sweep", "layers", str(folder), "--pictures"],
+        [sys.executable, "-m", "trt_sweep", "layers", str(folder), "--out", str(folder)],
         env=environment | {"MPLBACKEND": "tkagg"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -108,13 +108,13 @@ def test_markdown_of_each_block():
     [
         (["nowhere"], "nowhere is not a folder: give the folder of a sweep"),
         (["."], ". holds no record: give the folder of a sweep, which has points/ in it"),
-        (["s", "--delta", "0"], "--delta=0 is not allowed: use a number of percent between 0 and 100"),
+        (["s", "--delta", "0"], "--delta=0 is not allowed: use a share, such as 0.02 or 2%, between 0 and 1"),
         (["s", "--max-memory", "1"], "--max-memory=1.0 cannot be judged: these records have no peak_gpu_bytes"),
         (["s", "--objective", "beauty"], "argument --objective: invalid choice: 'beauty'"),
         (["s", "--out", "file"], "file/report.html cannot be written: File exists"),
         (["s", "--readme", "file"], "file: no section to renew: put <!--"),
         (["s", "--readme", "none"], "--readme=none cannot be read and written: No such file or directory"),
-        ([], "the following arguments are required: folder"),
+        ([], "the following arguments are required: FOLDER"),
     ],
     ids=str,
 )
@@ -123,9 +123,21 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message
     if arguments[:1] == ["s"]:
         sweep(tmp_path / "s")
     (tmp_path / "file").write_text("plain")
-    assert main(arguments) == 1
+    usage = message.startswith(("--delta", "argument", "the following"))
+    assert main(arguments) == (2 if usage else 1)
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_one_report_of_several_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sweep(tmp_path / "a")
+    sweep(tmp_path / "b")
+    assert main(["a", "b"]) == 2
+    assert capsys.readouterr().err.startswith("error: --out is not set: name the folder that the report of several")
+    assert main(["a", "b", "--out", "out"]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "a/points/" in text and "b/points/" in text
 
 
 def test_unreadable_records(tmp_path, capsys):

@@ -150,7 +150,7 @@ def test_quantized_rows_are_set_against_what_stands_beside_their_quantized_parts
 def test_main(tmp_path, capsys):
     put(tmp_path, "eager", 10.0, backend="eager", jobs=[])
     put(tmp_path, "trt", 5.0, rel_l2_error=1.5e-4)
-    assert app_table.main([str(tmp_path)]) == 0
+    assert app_table.main([str(tmp_path), "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "5 [5, 5]" in out
     assert "2.00×" in out
@@ -170,6 +170,21 @@ def test_main_on_folders_that_do_not_work(tmp_path, capsys):
     assert app_table.main([str(tmp_path)]) == 1
     assert "schema_version=99 is newer" in capsys.readouterr().err
     assert not (tmp_path / "results.csv").exists()
+
+
+def test_several_folders_are_one_table(tmp_path, monkeypatch, capsys):
+    put(tmp_path / "a", "x", 1.0)
+    put(tmp_path / "b" / "deep", "y", 2.0)
+    rows = table.load(tmp_path / "a", tmp_path / "b", tmp_path / "b" / "deep")
+    assert sorted(rows["folder"]) == ["a/points/x", "b/deep/points/y"]  # each once, below what they have in common
+    monkeypatch.chdir(tmp_path)
+    assert sorted(table.load("a", tmp_path / "b")["folder"]) == sorted(rows["folder"])
+    assert app_table.main(["a", "b"]) == 0
+    assert not list(tmp_path.rglob("results.*")) and "written" not in capsys.readouterr().out
+    (tmp_path / "c").mkdir()
+    (tmp_path / "d").mkdir()
+    assert app_table.main(["c", "d"]) == 1
+    assert capsys.readouterr().err.startswith("error: c, d hold no record: ")
 
 
 def test_an_empty_folder_gives_an_empty_table(tmp_path):

@@ -1,17 +1,28 @@
-"""Sweep Torch-TensorRT settings and find out what each of them buys."""
+"""Sweep Torch-TensorRT settings and find out what each of them buys.
 
+From Python: `run` sweeps a module that is in memory, `load` reads the records below folders into a table, and what a
+user can mend is a `SweepError`. Importing the package imports nothing else: each comes when it is asked for.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trt_sweep.app.notebook import run
+    from trt_sweep.errors import SweepError
+    from trt_sweep.results.table import load
 
 __version__ = "0.1.0"
-__all__ = ["run"]
+__all__ = ["SweepError", "__version__", "load", "run"]
+
+_MODULES = {"SweepError": "errors", "load": "results.table", "run": "app.notebook"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "run":  # with torch and Hydra behind it, which importing the package does not need
-        from trt_sweep.app.notebook import run
-
-        return run
+    if name in _MODULES:
+        return getattr(import_module(f"trt_sweep.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,1 @@
-"""TODO."""
+"""How trt_sweep is started: the verbs, Hydra's launcher and sweepers, the notebook, and lines for errors."""

@@ -1,66 +1,67 @@
-"""`trt-sweep compare OLD NEW`: what became of each point from one night to another."""
+"""`trt-sweep compare OLD NEW`: say what became of each point from one night to another."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from trt_sweep.app.arguments import Parser, verb, write_text
+from trt_sweep.results.thresholds import MIN_EFFECT
 
-from trt_sweep.analysis.compare import output
-from trt_sweep.analysis.compare.compare import MIN_EFFECT, NOT_COMPARABLE, compare, share
-from trt_sweep.errors import SweepError
-from trt_sweep.results import store
+if TYPE_CHECKING:
+    from trt_sweep.analysis.compare.compare import Comparison
+
+NOT_COMPARABLE = 2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the comparison and write what was asked for.
+@verb(failed=NOT_COMPARABLE)
+def main(arguments: list[str]) -> int:
+    """Print the comparison, write it where asked, and return its exit code.
 
     0: no alarm. 1: a point regressed, or newly fails. 2: the two cannot be compared, or too little could be seen.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="trt-sweep compare",
         description="Compare two runs of a sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
         "2: not comparable, or too noisy to tell.",
     )
     parser.add_argument("old", type=Path, metavar="OLD", help="the folder of the sweep that is compared with")
     parser.add_argument("new", type=Path, metavar="NEW", help="the folder of the sweep that is judged")
-    parser.add_argument(
-        "--min-effect",
-        default=str(MIN_EFFECT),
-        metavar="SHARE",
-        help=f"by which a time must change to matter ({MIN_EFFECT})",
+    parser.add_share("--min-effect", "by which a time must change to matter", MIN_EFFECT)
+    parser.add_out(
+        "write compare.md, compare.json and compare.xml there: Markdown, data, and JUnit with a test case a point"
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as Markdown")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write it as data")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write it as JUnit XML, a test case a point")
     options = parser.parse_args(arguments)
+
+    from trt_sweep.analysis.compare.compare import compare
+
+    found = compare(options.old, options.new, options.min_effect)
+    if options.out is not None:
+        _write(found, options.out)
+    _show(found)
+    return found.exit_code
+
+
+def _write(found: Comparison, folder: Path) -> None:
+    from trt_sweep.analysis.compare import output
+    from trt_sweep.results import store
+
+    write_text(folder / "compare.md", output.markdown(found))
+    write_text(folder / "compare.xml", output.junit(found))
+    store.write_json(folder / "compare.json", output.as_json(found))
+
+
+def _show(found: Comparison) -> None:
+    from rich.console import Console
+
+    from trt_sweep.analysis.compare import output
+
     console = Console()
     if not console.is_terminal:
         console.width = 500
-    try:
-        effect = share(options.min_effect)
-        found = compare(options.old, options.new, effect)
-        for path, text in (
-            (options.markdown, output.markdown),
-            (options.junit, output.junit),
-        ):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text(found), encoding="utf-8")
-        if options.json is not None:
-            store.write_json(options.json, output.as_json(found))
-    except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NOT_COMPARABLE
-    except OSError as error:
-        print(f"error: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
-        return NOT_COMPARABLE
     first, *rest = output.words(found)
     console.print(first, highlight=False, markup=False, soft_wrap=True, style="bold")
     for line in rest:
         console.print(f"· {line}", highlight=False, markup=False, soft_wrap=True)
     if found.points:
         console.print(output.render(found))
-    return found.exit_code

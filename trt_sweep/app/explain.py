@@ -1,4 +1,4 @@
-"""TODO."""
+"""Say in one line what is wrong with a configuration, and how to mend it; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep.app import wrong_type
+from trt_sweep.app import type_errors
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException)  # of a configuration that cannot be composed
+
 
 def explain(error: BaseException) -> str:
-    """One line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
+    """Return one line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
     if isinstance(error, SweepError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options:
@@ -34,7 +37,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
     root = _root(error)
-    return wrong_type.line(root, str(error)) or one_line(root)
+    return type_errors.line(root, str(error)) or one_line(root)
 
 
 def _unknown(name: str, error: BaseException) -> str:

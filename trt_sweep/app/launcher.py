@@ -1,4 +1,4 @@
-"""What our Hydra launcher does. It has all points in hand, so it checks them all before it runs the first."""
+"""Run the jobs of a multirun for Hydra: all are checked before the first runs."""
 
 from __future__ import annotations
 

@@ -1,60 +1,58 @@
-"""`trt-sweep layers POINT`: the layers inside a point's engines, or what differs from another point's."""
+"""`trt-sweep layers FOLDER`: show the layers inside a point's engines, or what differs from another point's."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from trt_sweep.app.arguments import Parser, verb
 
-from trt_sweep.analysis.layers.compare import compare
-from trt_sweep.analysis.layers.show import (
-    PARTS,
-    comparison_notes,
-    notes,
-    parts_notes,
-    render,
-    render_comparison,
-    render_parts,
-    render_sums,
-)
-from trt_sweep.errors import SweepError
-from trt_sweep.results.layers.profiles import load, time_of_call
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`trt-sweep layers POINT`; exit code 1 with one line where that cannot be read."""
-    parser = argparse.ArgumentParser(prog="trt-sweep layers", description="Show the layers inside engines.")
+@verb()
+def main(arguments: list[str]) -> int:
+    """Print the layers; return exit code 1, after one line, where they cannot be read."""
+    parser = Parser(prog="trt-sweep layers", description="Show the layers inside engines.")
     parser.add_argument(
-        "folder", type=Path, help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID"
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID",
     )
-    parser.add_argument("--top", type=int, default=20, help="how many layers, the longest first (20)")
+    parser.add_count("--top", "how many layers, the longest first", 20, instead=", or --all")
     parser.add_argument("--all", action="store_true", help="all layers, and all parts of a call")
     parser.add_argument(
         "--compare", type=Path, metavar="OTHER", help="show what differs in this point's engines instead"
     )
-    parser.add_argument(
-        "--pictures", action="store_true", help="draw layers.svg, time.svg and engines/*/graph.svg as well"
-    )
+    parser.add_out("draw layers.svg, time.svg and engines/*/graph.svg there")
     options = parser.parse_args(arguments)
+
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console.width = 500
-    try:
-        if options.top < 1:
-            raise SweepError(f"--top={options.top} is not allowed: use an integer of at least 1, or --all")
-        _run(options, console)
-    except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.folder} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    _run(options, console)
     return 0
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
+    from trt_sweep.analysis.layers.compare import compare
+    from trt_sweep.analysis.layers.show import (
+        PARTS,
+        comparison_notes,
+        notes,
+        parts_notes,
+        render,
+        render_comparison,
+        render_parts,
+        render_sums,
+    )
+    from trt_sweep.results.layers.profiles import load, time_of_call
+
     top = None if options.all else options.top
     table = load(options.folder)
     time = time_of_call(options.folder)
@@ -74,10 +72,10 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     if time is not None and len(time["parts"]) > 1 and not options.compare:
         console.print(render_parts(time["parts"], None if options.all else PARTS))
         _say(console, parts_notes(time["parts"], int(time["calls"]), None if options.all else PARTS))
-    if options.pictures:
+    if options.out is not None:
         from trt_sweep.analysis.layers import pictures
 
-        written = pictures.write(options.folder, table)
+        written = pictures.write(options.folder, table, options.out)
         console.print("written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
 

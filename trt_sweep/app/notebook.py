@@ -1,4 +1,4 @@
-"""A sweep over a module that is in memory, from Python: `trt_sweep.run`, for notebooks and scripts."""
+"""Sweep a module that is in memory, from Python: `trt_sweep.run`, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from trt_sweep.app.explain import explain
+from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.config import compose, hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -36,7 +34,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Sweep `axes` over a module; the table of its records, as `trt_sweep.results.table.load` gives it.
+    """Sweep `axes` over a module, and return the table of its records as `trt_sweep.load` gives it.
 
     `inputs` are a tensor, several by position, or several by keyword. The points are called with others like them,
     drawn from `model.seed`: of the same shapes and types, with values in the same range. A first dimension that all
@@ -85,7 +83,7 @@ def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> Sw
     overrides = [f"{'+' * name.startswith('compile.')}{name}={_written(value)}" for name, value in values.items()]
     try:
         found = compose.composed(overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except HYDRA_ERRORS as error:
         raise SweepError(explain(error)) from error
     model = dataclasses.replace(model, seed=found.model.seed)
     return dataclasses.replace(
@@ -94,7 +92,7 @@ def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> Sw
 
 
 def _written(value: Any) -> str:
-    """A value as Hydra reads it on a command line."""
+    """Return a value as Hydra reads it on a command line."""
     if isinstance(value, str):
         return hydra.quoted(value)
     if isinstance(value, list | tuple):
@@ -103,7 +101,7 @@ def _written(value: Any) -> str:
 
 
 def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int]:
-    """The module and what it is called with as a configuration, and the size of the batch."""
+    """Return the module and what it is called with as a configuration, and the size of the batch."""
     if not isinstance(module, torch.nn.Module):
         raise SweepError(f"model={type(module).__name__} is not allowed: give a torch.nn.Module")
     if isinstance(inputs, torch.Tensor):

@@ -1,4 +1,4 @@
-"""The sweeper `one_at_a_time`: the defaults, each value of each axis alone, then what helped, together.
+"""Sweep one axis at a time: the defaults, each value of each axis alone, then what helped, together.
 
 trtexec's tuner goes this way by the least time that it saw. Here a value has helped where it is proved to be faster
 than the defaults, by the intervals that a sweep gives.
@@ -30,11 +30,13 @@ class OneAtATime(BasicSweeper):
     """Two batches: alone, and together. A job that fails stops neither; Hydra hears of it at the end."""
 
     def setup(self, **given: Any) -> None:
+        """Take a launcher whose failed jobs do not stop the sweep."""
         super().setup(**given)
         self._tolerant = _Tolerant(self.launcher)
         self.launcher = self._tolerant
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run both batches; raise SweepError at the end where a job failed."""
         returns = super().sweep(arguments)
         failed = self._tolerant.failed
         if failed:
@@ -44,7 +46,7 @@ class OneAtATime(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        """The first batch: what all jobs have in common, then that with each value."""
+        """Return the first batch: what all jobs have in common, then that with each value."""
         common, alone = [], []
         for override in overrides:
             key = override.get_key_element()
@@ -57,7 +59,7 @@ class OneAtATime(BasicSweeper):
         return [[common, *([*common, value] for value in alone)]]
 
     def is_done(self) -> bool:
-        """After the first batch there is a second, unless fewer than two axes have helped."""
+        """Return whether no batch is left: there is a second, unless fewer than two axes have helped."""
         assert self.overrides is not None
         if self.batch_index == 1 and len(self.overrides) == 1 and self._tolerant.jobs:
             together = self._together()
@@ -90,9 +92,10 @@ class _Tolerant(Launcher):
         self.jobs, self.failed = 0, list[JobReturn]()
 
     def setup(self, **given: Any) -> None:
-        """The launcher was set up before."""
+        """Do nothing: the launcher was set up before."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Run the jobs and return those that succeeded."""
         returns = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         self.jobs += len(returns)
         self.failed += [job for job in returns if job.status != JobStatus.COMPLETED]
@@ -100,7 +103,9 @@ class _Tolerant(Launcher):
 
 
 def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
-    """Which of the values are proved to be better than the defaults: `rows` has job 0 with these, then one job a value.
+    """Return the values that are proved to be better than the defaults.
+
+    `rows` has job 0 with the defaults, then one job for each of `alone`.
 
     Raises SweepError for an objective without intervals, and where the defaults themselves did not succeed.
     """
@@ -125,7 +130,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
 
 
 def _estimate(row: pd.Series, objective: str) -> estimates.Estimate:
-    """The time of a call, or for throughput that of one item of its batch."""
+    """Return the time of a call, or for throughput that of one item of its batch."""
     found = ranking.estimate(row, CLOCKS[objective])
     items = int(row["batch_size"]) if objective == "throughput" else 1
     return dataclasses.replace(found, value=found.value / items)

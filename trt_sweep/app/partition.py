@@ -1,4 +1,4 @@
-"""`trt-sweep partition model=NAME`: what would go into engines, what would not, and what crosses."""
+"""`trt-sweep partition model=NAME`: tell what would go into engines, what would not, and what crosses."""
 
 from __future__ import annotations
 
@@ -6,76 +6,69 @@ import argparse
 import contextlib
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
-
-from trt_sweep import backends
-from trt_sweep.analysis.partition import show
-from trt_sweep.analysis.partition.report import Report, report
-from trt_sweep.app.explain import explain
-from trt_sweep.backends.base import DryRun, GraphDryRun
-from trt_sweep.config import compose
-from trt_sweep.config.options import SweepOptions
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.app.arguments import Parser, UsageError, verb
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.machine import versions
-from trt_sweep.machine.output import LOG, redirect_output
-from trt_sweep.points import plan
-from trt_sweep.results import store
-from trt_sweep.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from trt_sweep.analysis.partition.report import Report
+    from trt_sweep.backends.base import DryRun, GraphDryRun
+    from trt_sweep.config.sweep import SweepConfig
+
+FILE = "partition.json"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SweepError(message)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the report of one point, and write it where asked; exit code 1 with one line where that cannot be."""
-    parser = _Parser(
+@verb()
+def main(arguments: list[str]) -> int:
+    """Print the report of one point, and write it where asked; return exit code 1 where that cannot be."""
+    parser = Parser(
         prog="trt-sweep partition",
         description="Print what Torch-TensorRT would put into engines, without building any; needs no GPU.",
     )
-    parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: model=googlenet min_block_size=1")
-    parser.add_argument("--config-dir", type=Path, help="a folder with configurations of your own, as for trt_sweep")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as data, too")
+    parser.add_point("model=googlenet min_block_size=1")
+    parser.add_out(f"write {FILE} there, the report as data")
     parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
-    try:
-        options = parser.parse_intermixed_args(arguments)
-        if options.multirun:
-            raise SweepError("--multirun asks for several points: leave it out, as this is of one point")
-        config, found = _reported(compose.composed(options.overrides, options.config_dir))
-        print(_heading(config, found))
-        show.show(found, Console())
-        for line in _words(config, found):
-            print(f"· {line}")
-        if options.json is not None:
-            _write(options.json, _data(config, found))
-    except KeyboardInterrupt:
-        return 130
-    except (SweepError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
+    options = parser.parse_intermixed_args(arguments)
+    if options.multirun:
+        raise UsageError("--multirun asks for several points: leave it out, as this is of one point")
+
+    from rich.console import Console
+
+    from trt_sweep.analysis.partition import show
+    from trt_sweep.config import compose
+
+    config, found = _reported(compose.composed(options.overrides, options.config_dir))
+    print(_heading(config, found))
+    show.show(found, Console())
+    for line in _words(config, found):
+        print(f"· {line}")
+    if options.out is not None:
+        _write(options.out / FILE, _data(config, found))
     return 0
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
+    from trt_sweep.results import store
+
     try:
         store.write_json(path, data)
     except OSError as error:
-        raise SweepError(f"--json={path} cannot be written: {error.strerror}") from error
+        raise SweepError(f"{path} cannot be written: {error.strerror}") from error
     print("written:", path)
 
 
 def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
-    """The report, and the configuration that took effect; raises SweepError where there is no partition to report."""
+    """Return the report and the configuration that took effect; raise SweepError where there is no partition."""
+    from trt_sweep import backends
+    from trt_sweep.analysis.partition.report import report
+    from trt_sweep.machine.output import LOG, redirect_output
+    from trt_sweep.points import plan
+    from trt_sweep.workers.worker import Worker
+
     able = [name for name in backends.names() if hasattr(backends.get(name), "dry_runs")]
     if config.backend not in able:
         raise SweepError(
@@ -110,6 +103,8 @@ def _heard(dry_run: DryRun, hear: Callable[[str], None]) -> DryRun:
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Callable[[str], None]]:
     """Say on a terminal what is being done; elsewhere nothing."""
+    from rich.console import Console
+
     with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:  # `redirect_output` holds the real one
         console = Console(file=stream)
         if not console.is_terminal:
@@ -120,6 +115,9 @@ def _progress(label: str) -> Iterator[Callable[[str], None]]:
 
 
 def _heading(config: SweepConfig, found: Report) -> str:
+    from trt_sweep.analysis.partition import show
+    from trt_sweep.points import plan
+
     axes, partition = plan.axes(config), found.partition
     point = " ".join(str(axes[name]) for name in ("model", "backend", "precision", "input_shapes"))
     return (
@@ -129,6 +127,8 @@ def _heading(config: SweepConfig, found: Report) -> str:
 
 
 def _words(config: SweepConfig, found: Report) -> list[str]:
+    from trt_sweep.analysis.partition import show
+
     said = show.words(found)
     excluded = [name for name in ("torch_executed_ops", "torch_executed_modules") if config.compile.get(name)]
     if excluded:
@@ -147,6 +147,9 @@ def _words(config: SweepConfig, found: Report) -> list[str]:
 
 
 def _data(config: SweepConfig, found: Report) -> dict[str, Any]:
+    from trt_sweep.machine import versions
+    from trt_sweep.points import plan
+
     return {
         "axes": plan.axes(config),
         "environment": dataclasses.asdict(versions.environment(None)),

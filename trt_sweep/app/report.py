@@ -1,106 +1,91 @@
-"""`trt-sweep report FOLDER`: what the records of a sweep answer, as HTML and Markdown."""
+"""`trt-sweep report FOLDER…`: write what the records of sweeps answer, as HTML and Markdown."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from trt_sweep.analysis.report import assembly, html, markdown, readme, recommend
+from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
+from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import gc_disabled
-from trt_sweep.results import table
-from trt_sweep.sweep.interrupts import Interrupted
+from trt_sweep.results.thresholds import MIN_EFFECT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HTML, MARKDOWN = "report.html", "report.md"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SweepError(message)
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(
         prog="trt-sweep report",
-        description="Write what the records below a folder answer as report.html and report.md.",
+        description=f"Write what the records below folders answer as {HTML} and {MARKDOWN}.",
     )
-    parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write; the folder itself where left out")
+    parser.add_folders()
+    parser.add_out("where to write; the folder itself where left out")
     parser.add_argument(
-        "--objective", choices=sorted(recommend.OBJECTIVES), default="latency", help="what is best (default: latency)"
+        "--objective", choices=sorted(OBJECTIVES), default="latency", help="what is best (default: latency)"
     )
     parser.add_argument("--max-build-s", type=float, metavar="S", help="longest build, in seconds")
     parser.add_argument("--max-error", type=float, metavar="E", help="largest rel_l2_error")
     parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
+    parser.add_share("--delta", "a difference that does not matter: less, if proved, is no effect", MIN_EFFECT)
     parser.add_argument(
-        "--delta", type=percent, default=100 * assembly.DELTA, metavar="PERCENT",
-        help="a difference that does not matter: less, if proved, is no effect (default: 2)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--remeasure", action="store_true",
+        "--remeasure",
+        action="store_true",
         help="measure what is recommended again first, interleaved with its nearest rivals and the defaults",
-    )  # fmt: skip
+    )
     parser.add_argument("--readme", type=Path, metavar="FILE", help="renew the generated section of this file instead")
-    return parser
+    options = parser.parse_args(arguments)
+    if options.remeasure and options.readme is not None:
+        raise UsageError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")
+    if len(options.folders) > 1 and options.out is None and options.readme is None:
+        raise UsageError("--out is not set: name the folder that the report of several folders goes into")
+    return options
 
 
-def percent(given: str) -> float:
-    """A number of percent, with or without the sign."""
-    return float(given.removesuffix("%"))
+@verb()
+def main(arguments: list[str]) -> int:
+    """Write the report and print where; return exit code 1, after one line, where that cannot be."""
+    options = _options(arguments)
 
+    from trt_sweep.analysis.report import readme
+    from trt_sweep.measure.collection import gc_disabled
 
-@gc_disabled()  # which goes through all that many records become, again and again, and finds nothing to collect
-def main(arguments: list[str] | None = None) -> int:
-    """Write the report and print where; exit code 1 with one line where that cannot be."""
-    try:
-        options = _parser().parse_args(arguments)
-        if not 0 < options.delta < 100:
-            raise SweepError(f"--delta={options.delta:g} is not allowed: use a number of percent between 0 and 100")
-        if options.remeasure and options.readme is not None:
-            raise SweepError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")
-        rows = _load(options.folder)
+    # The collector would go through all that many records become, again and again, and find nothing to collect.
+    with gc_disabled():
+        rows = _load(options.folders)
         if options.readme is not None:
-            readme.renew(options.readme, rows, options.delta / 100)
+            readme.renew(options.readme, rows, options.delta)
             print("written:", options.readme)
-            return 0
-        out = options.out or options.folder
-        wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
-        blocks = assembly.document(
-            rows, options.folder, options.out, wanted, options.delta / 100, measure_again=options.remeasure
-        )
-        written = _write(out, {HTML: html.render(blocks), MARKDOWN: markdown.render(blocks)})
-    except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupt:
-        return interrupt.exit_code
-    except KeyboardInterrupt:
-        return 130
-    print("written:", ", ".join(map(str, written)))
+        else:
+            print("written:", ", ".join(map(str, _write(options, rows))))
     return 0
 
 
-def _load(folder: Path) -> pd.DataFrame:
-    rows = table.load(folder)
+def _load(folders: list[Path]) -> pd.DataFrame:
+    from trt_sweep.results import table
+
+    rows = table.load(*folders)
     if rows.empty:
         unreadable = rows.attrs["unreadable"]
         why = f"{len(unreadable)} unreadable ones only, such as {next(iter(unreadable))}" if unreadable else "no record"
-        raise SweepError(f"{folder} holds {why}: give the folder of a sweep, which has points/ in it")
+        hold = ", ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")
+        raise SweepError(f"{hold} {why}: give the folder of a sweep, which has points/ in it")
     return rows
 
 
-def _write(out: Path, content: dict[str, str]) -> list[Path]:
+def _write(options: argparse.Namespace, rows: pd.DataFrame) -> list[Path]:
+    from trt_sweep.analysis.report import assembly, html, markdown, recommend
+    from trt_sweep.results import table
+
+    folder = table.common_folder(*options.folders)
+    wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
+    blocks = assembly.document(rows, folder, options.out, wanted, options.delta, measure_again=options.remeasure)
     written = []
-    for name, text in content.items():
-        path = out / name
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise SweepError(f"{path} cannot be written: {error.strerror}") from error
+    for name, text in ((HTML, html.render(blocks)), (MARKDOWN, markdown.render(blocks))):
+        path = (options.out or folder) / name
+        write_text(path, text)
         written.append(path)
     return written

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Write down how a sweep was called, and read it again for `resume=FOLDER`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from trt_sweep.sweep.resume import COMMAND, _keep
 
 
 class KeepCommand(Callback):
-    """Hydra's callback that writes a multirun's command line down where its launcher is not ours, which does so itself.
+    """Writes down the command line of a multirun, for Hydra, where its launcher is not ours.
 
-    Its jobs go on in the folders that they had, which are below the one that is to be resumed.
+    Ours does so itself. The jobs go on in the folders that they had, which are below the one that is to be resumed.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Before the first job."""
+        """Write it down before the first job."""
         if not str(config.hydra.launcher._target_).endswith(".SweepLauncher") and config.get("resume") is None:
             folder = Path(str(config.hydra.sweep.dir))
             folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ class KeepCommand(Callback):
 
 
 def arguments_of(arguments: list[str]) -> list[str]:
-    """The command line that these arguments stand for: with resume=FOLDER that sweep's own, in its own working folder.
+    """Return the command line that these arguments stand for: with resume=FOLDER that sweep's own, in its own folder.
 
     Raises SweepError where FOLDER holds no sweep, or where beside it stands what would make it another sweep.
     """

@@ -1,33 +1,84 @@
-"""TODO."""
+"""`trt-sweep sensitivity quantization.method=NAME`: rank groups of layers by what quantizing them does."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import torch
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from trt_sweep.app.arguments import Parser, verb
+from trt_sweep.errors import SweepError
 
-from trt_sweep.analysis.sensitivity import Damage, alone, engines, groups, measure, ranked
-from trt_sweep.app.explain import explain
-from trt_sweep.config import compose
-from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.machine.output import LOG, redirect_output
-from trt_sweep.models import factory
-from trt_sweep.points import plan
-from trt_sweep.results.record import BASELINE, RANDOM
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trt_sweep.analysis.sensitivity import Damage
+    from trt_sweep.config.sweep import SweepConfig
 
 
-def show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
+@verb()
+def main(arguments: list[str]) -> int:
+    """Print the ranking of one point's layers; return exit code 1, after one line, where that cannot be."""
+    parser = Parser(
+        prog="trt-sweep sensitivity",
+        description="Quantize one group of layers at a time, and rank the groups by damage, per gain on a GPU.",
+    )
+    parser.add_point("quantization.method=modelopt_int8_default")
+    parser.add_count("--depth", "parts of a layer's name that name its group", 2)
+    parser.add_argument("--groups", default="", metavar="PATTERNS", help="groups by patterns instead: 'layer1.*,fc'")
+    parser.add_out("keep the sweep that times the gains there")
+    options = parser.parse_intermixed_args(arguments)
+
+    from rich.console import Console
+
+    from trt_sweep.config import compose
+
+    composed = compose.composed(["precision=auto", *options.overrides], options.config_dir)
+    measured, config = _measured(composed, options)
+    _show(measured, config, Console())
+    return 0
+
+
+def _measured(composed: SweepConfig, options: argparse.Namespace) -> tuple[list[Damage], SweepConfig]:
+    """Return what quantizing each group does, with its gain where there is a GPU, and the configuration in effect."""
+    import torch
+
+    from trt_sweep.analysis.sensitivity import alone, engines, groups, measure
+    from trt_sweep.machine.output import LOG, redirect_output
+    from trt_sweep.models import factory
+    from trt_sweep.points import plan
+    from trt_sweep.results.record import BASELINE
+
+    patterns = [pattern for pattern in options.groups.split(",") if pattern]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with redirect_output(folder / LOG):
+            (config,) = plan.effective(dataclasses.replace(composed, backend=BASELINE))
+            if not config.quantized:
+                raise SweepError("quantization.method is not set: name the method whose damage is to be told")
+            model = factory.build(config, torch.device(config.device))
+            found = groups(model.module, options.depth, patterns)
+            measured = list(measure(model, config, found))
+        if config.device != "cpu" and composed.backend == "dynamo":
+            points = {group: alone(composed, model.module, layers) for group, layers in found.items()}
+            by_group = engines(composed, {"all": composed, **points}, options.out or folder)
+            for index, item in enumerate(measured):
+                gain_ms, error = by_group.get(item.group, (None, None))
+                measured[index] = dataclasses.replace(item, gain_ms=gain_ms, engine_error=error)
+    return measured, config
+
+
+def _show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
     """Print the table and what it is worth."""
+    from rich import box
+    from rich.table import Table
+
+    from trt_sweep.analysis.sensitivity import ranked
+    from trt_sweep.points import plan
+    from trt_sweep.results.record import RANDOM
+
     if not console.is_terminal:
         console.width = 500
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -53,42 +104,3 @@ def show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
         said.append("accuracy from random calibration: quantization.calibration names data of your own")
     for line in said:
         console.print(f"· {line}", highlight=False, soft_wrap=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the ranking of one point's layers; exit code 1 with one line where that cannot be."""
-    parser = argparse.ArgumentParser(
-        prog="trt-sweep sensitivity",
-        description="Quantize one group of layers at a time, and rank the groups by damage, per gain on a GPU.",
-    )
-    parser.add_argument("overrides", nargs="*", help="the point, as for trt_sweep: quantization.method=…")
-    parser.add_argument("--config-dir", type=Path, help="a folder with configurations of your own, as for trt_sweep")
-    parser.add_argument("--depth", type=int, default=2, help="parts of a layer's name that name its group (2)")
-    parser.add_argument("--groups", default="", metavar="PATTERNS", help="groups by patterns instead: 'layer1.*,fc'")
-    parser.add_argument("--folder", type=Path, help="where the sweep that times the gains is kept")
-    options = parser.parse_intermixed_args(arguments)
-    patterns = [pattern for pattern in options.groups.split(",") if pattern]
-    try:
-        composed = compose.composed(["precision=auto", *options.overrides], options.config_dir)
-        with TemporaryDirectory() as name:
-            folder = Path(name)
-            with redirect_output(folder / LOG):
-                (config,) = plan.effective(dataclasses.replace(composed, backend=BASELINE))
-                if not config.quantized:
-                    raise SweepError("quantization.method is not set: name the method whose damage is to be told")
-                model = factory.build(config, torch.device(config.device))
-                found = groups(model.module, options.depth, patterns)
-                measured = list(measure(model, config, found))
-            if config.device != "cpu" and composed.backend == "dynamo":
-                points = {group: alone(composed, model.module, layers) for group, layers in found.items()}
-                by_group = engines(composed, {"all": composed, **points}, options.folder or folder)
-                for index, item in enumerate(measured):
-                    gain_ms, error = by_group.get(item.group, (None, None))
-                    measured[index] = dataclasses.replace(item, gain_ms=gain_ms, engine_error=error)
-        show(measured, config, Console())
-    except KeyboardInterrupt:
-        return 130
-    except (SweepError, Unsupported, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error) if not isinstance(error, Unsupported) else error}", file=sys.stderr)
-        return 1
-    return 0

@@ -1,32 +1,35 @@
-"""TODO."""
+"""`trt-sweep table FOLDER…`: print the table of one or several sweeps, and write it where asked."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
+from trt_sweep.app.arguments import Parser, verb
 from trt_sweep.errors import SweepError
-from trt_sweep.results.show import show
-from trt_sweep.results.table import load, write
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`trt-sweep table FOLDER`"""
-    parser = argparse.ArgumentParser(prog="trt-sweep table", description="Print and write the table of a sweep.")
-    parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder above several")
+@verb()
+def main(arguments: list[str]) -> int:
+    """Print the table; return exit code 1, after one line, where there is none."""
+    parser = Parser(prog="trt-sweep table", description="Print the table of one or several sweeps.")
+    parser.add_folders()
+    parser.add_out("write results.csv and results.parquet there")
     options = parser.parse_args(arguments)
-    try:
-        table = load(options.folder)
-        if table.empty and not table.attrs["unreadable"]:
-            raise SweepError(f"{options.folder} holds no record: give the folder of a sweep, which has points/ in it")
-        show(table)
-        written = write(table, options.folder)
-    except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {options.folder} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    print("written:", ", ".join(map(str, written)))
+
+    from trt_sweep.results.show import show
+    from trt_sweep.results.table import load, write
+
+    table = load(*options.folders)
+    if table.empty and not table.attrs["unreadable"]:
+        raise SweepError(f"{_named(options.folders)} no record: give the folder of a sweep, which has points/ in it")
+    show(table)
+    if options.out is not None:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+            written = write(table, options.out)
+        except OSError as error:
+            raise SweepError(f"{options.out} cannot be written: {error.strerror}") from error
+        print("written:", ", ".join(map(str, written)))
     return 0
+
+
+def _named(folders: list[object]) -> str:
+    return ", ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from trt_sweep.backends import paths
-from trt_sweep.backends.base import Backend
 from trt_sweep.errors import SweepError
+
+if TYPE_CHECKING:  # it imports torch, which the process of a sweep does without
+    from trt_sweep.backends.base import Backend
 
 
 def names() -> list[str]:
@@ -31,4 +33,4 @@ def get(name: str) -> Backend:
     """The backend of that name; raises SweepError where there is none."""
     if name not in names():
         raise SweepError(f"backend={name} is not known: use one of {', '.join(names())}")
-    return cast(Backend, importlib.import_module(f"{paths.__name__}.{name}"))
+    return cast("Backend", importlib.import_module(f"{paths.__name__}.{name}"))

@@ -16,6 +16,7 @@ import torch
 from trt_sweep.analysis.compare import compare, times
 from trt_sweep.benchmarks.nights import Nights
 from trt_sweep.results.stats import estimates, unseen
+from trt_sweep.results.thresholds import MIN_EFFECT
 
 ROUNDS, POINTS, SEED = 3, 60, 0
 BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, from the README
@@ -115,7 +116,7 @@ def simulate(pairs: int, seed: int = SEED) -> Table:
             questions = [times.Pair(times.GPU, "graph", *pair) for pair in zip(old, new, strict=True)]
             first, *rest = times.judge(questions)[0]
             rest = rest if added else [first, *rest]
-            effect = compare.MIN_EFFECT
+            effect = MIN_EFFECT
             false += any(item.longer(effect) or item.shorter(effect) for item in rest)
             found += bool(added) and first.longer(effect)
         row: dict[str, Any] = {"added_percent": 100 * added, "pairs": pairs, "points": POINTS, "seed": seed}

@@ -29,7 +29,7 @@ def run(folder: Path, points: list[int], rows: list[int]) -> None:
     The sweeps and records made on the way are removed. Raises SweepError where the folder is not empty.
     """
     if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
+        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"sweep": [_sweep(folder / "sweep", number) for number in points]}
     record = next((folder / "sweep" / str(points[-1])).glob(f"points/*/{RECORD}"))

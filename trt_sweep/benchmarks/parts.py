@@ -36,7 +36,7 @@ def run(
             raise SweepError(f"--part={name} is not known: use some of {', '.join(parts)}, or {REPORT}")
         for path in (folder / name, folder / f"{name}.json"):
             if path.exists():
-                raise SweepError(f"{path} is there already: give another --folder, or remove it")
+                raise SweepError(f"{path} is there already: give another --out, or remove it")
     device = devices.resolve("auto")
     if device.type != "cuda" or versions.flavor() is None:
         raise SweepError("the benchmark needs a GPU and Torch-TensorRT; there are none here")
@@ -54,7 +54,7 @@ def load(folder: Path, parts: Collection[str]) -> dict[str, Found]:
     paths = {name: folder / f"{name}.json" for name in parts}
     there = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
     if not there:
-        raise SweepError(f"--folder={folder} holds no part: run one first")
+        raise SweepError(f"--out={folder} holds no part: run one first")
     return there
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
-from trt_sweep.measure.timer import gc_disabled
+from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.results import columns, record, store, table
 from trt_sweep.results.axes import SETTINGS
 
@@ -41,7 +41,7 @@ def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     empty, or `templates` holds no record of a timed engine.
     """
     if any(folder.glob("*")):
-        raise SweepError(f"--folder={folder} is not empty: give a new one, since records are made up there")
+        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
     found = [_real(path) for path in sorted(templates.rglob(f"points/*/{record.RECORD}"))]
     usable = [row for row in found if row["status"] == "ok" and row["latency_ms"] and row["engines"]]
     if not usable:

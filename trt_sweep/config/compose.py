@@ -16,16 +16,13 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
+# A built wheel carries conf/ inside the package, a checkout beside it.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-
-
 _RANDOM = secrets.token_hex(2)
 
 
 def register_resolver() -> None:
-    """Make known to Hydra what conf/config.yaml names the folder of a sweep with."""
+    """Give OmegaConf the random digits that conf/config.yaml names the folder of a sweep with."""
     OmegaConf.register_new_resolver("trt_sweep_random", lambda: _RANDOM, replace=True)
 
 
@@ -36,7 +33,7 @@ def import_from(runtime: Any) -> None:
 
 
 def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
-    """Return one point, outside `python -m trt_sweep`: what these overrides make of the configuration.
+    """Return the configuration that these overrides make, outside a sweep, of one point.
 
     Raises SweepError for a sweep, for a value that is not allowed and where `config_dir` is no folder, and Hydra's
     errors, see `explain`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
+from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Window
 from trt_sweep.results.columns import GRAPH, QUEUED
@@ -25,19 +25,6 @@ from trt_sweep.results.stats.samples import median_interval
 
 BATCH_S = 0.05  # seconds of timed work between two synchronizations and looks at the interval
 LEAST_BATCHES = 10
-
-
-@contextlib.contextmanager
-def gc_disabled() -> Iterator[None]:
-    """Turn Python's garbage collector off, as the standard library's timeit does."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Timer:

@@ -88,6 +88,11 @@ class SweepWorker:
         return self._client
 
     @property
+    def cold(self) -> bool:
+        """Return whether the worker is still to be started."""
+        return self._standby is None and self._client is None
+
+    @property
     def full(self) -> bool:
         """Return whether the worker has been given all the builds that it may have."""
         isolation = self._options.isolation

@@ -88,7 +88,8 @@ class Sweep:
 
     def _check(self, configs: Mapping[int, SweepConfig], like: Sequence[Record]) -> None:
         """Plan all points before the first is built, and find those that are done already."""
-        print(f"checking {count(len(configs), 'job')}", file=sys.stderr)
+        wait = "; the process for the points imports torch and Torch-TensorRT, some 10 s" if self._worker.cold else ""
+        print(f"checking {count(len(configs), 'job')}{wait}", file=sys.stderr, flush=True)
         try:
             plan = self._worker.plan({number: config.point for number, config in configs.items()})
         except WorkerLost as lost:

@@ -13,10 +13,9 @@ import pandas as pd
 from trt_sweep.analysis.compare import matching, times
 from trt_sweep.analysis.compare.matching import Row, known
 from trt_sweep.analysis.compare.times import GPU, Times
-from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking
+from trt_sweep.results.thresholds import MIN_EFFECT
 
-MIN_EFFECT = 0.02
 REGRESSED, FAILING, FIXED, IMPROVED = "regressed", "newly failing", "fixed", "improved"
 UNCHANGED, NOT_APART, STILL_FAILING = "unchanged", "not told apart", "still failing"
 NOT_TIMED, NEW, GONE = "not timed", "new", "gone"
@@ -78,17 +77,6 @@ class Comparison:
         if any(point.verdict in ALARMS for point in self.points):
             return ALARM
         return NOT_COMPARABLE if self.problems else FINE
-
-
-def share(given: str) -> float:
-    """A smallest effect, "0.02" or "2%", as a share; raises SweepError for what is none."""
-    try:
-        value = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise SweepError(f"--min-effect={given} is not allowed: use a share, such as 0.02 for 2 %, or write 2%")
-    return value
 
 
 def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT) -> Comparison:

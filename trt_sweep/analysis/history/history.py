@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep.analysis.compare import matching, times
-from trt_sweep.analysis.compare.compare import MIN_EFFECT
 from trt_sweep.analysis.compare.matching import Row, known
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking, record
 from trt_sweep.results.stats import differences, estimates
+from trt_sweep.results.thresholds import MIN_EFFECT
 
 ALONE = "it stands alone: no new level yet"
 

@@ -24,8 +24,10 @@ ENGINES, FALLBACK, IDLE = ("#0072B2", "#56B4E9"), ("#E69F00", "#F0E442"), "#DDDD
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "trt_sweep", "font.size": 9}
 
 
-def write(folder: Path, table: pd.DataFrame) -> list[Path]:
-    """Draw what `load(folder)` gave as `table`, and time.json where there is one, into the folder; the files' paths.
+def write(folder: Path, table: pd.DataFrame, out: Path | None = None) -> list[Path]:
+    """Draw what `load(folder)` gave as `table`, and time.json where there is one; return the paths of the pictures.
+
+    They go into `out`, or into the folder itself where that is null.
 
     An engine that does not tell its tensors has no graph. Raises SweepError where matplotlib is missing, and for a
     damaged time.json.
@@ -45,8 +47,10 @@ def write(folder: Path, table: pd.DataFrame) -> list[Path]:
             if layers["output_names"].map(bool).any():
                 figures[f"engines/{engine}/graph.svg"] = graph.draw(layers)
         for name, figure in figures.items():
-            figure.savefig(folder / name, metadata={"Date": None}, bbox_inches="tight")
-            written.append(folder / name)
+            path = (out or folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+            written.append(path)
     return written
 
 

@@ -33,8 +33,9 @@ from trt_sweep.analysis.report.tables import (
     second_grid,
     verdict_grid,
 )
+from trt_sweep.results.thresholds import MIN_EFFECT
 
-DELTA = 0.02  # a relative difference that does not matter
+DELTA = MIN_EFFECT  # a relative difference that does not matter
 TASKS = 12  # recommendations in full
 
 

@@ -1,4 +1,4 @@
-"""What is said of a value that the type of its setting does not take; imports no torch."""
+"""Say which values a setting takes, where one is of another type; imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED = {bool: "true or false", int: "an integer", float: "a number", str: "a 
 
 
 def line(error: BaseException, message: str) -> str | None:
-    """The line for OmegaConf's error, None for another one; `message` is Hydra's, which may name the override."""
+    """Return the line for OmegaConf's error, null for another; `message` is Hydra's, which may name the override."""
     if not isinstance(error, ValidationError) or not error.full_key:
         return None
     name = str(error.full_key)
@@ -32,7 +32,7 @@ def line(error: BaseException, message: str) -> str | None:
 
 
 def _hint(owner: Any, name: str) -> Any:
-    """The type of what `name` leads to in a dataclass, by its fields, the items of lists and the keys of dicts."""
+    """Return the type of what `name` leads to in a dataclass: a field, an item of a list, a key of a dict."""
     hint = owner
     for part in re.findall(r"\w+", name):
         hint = _given(hint)
@@ -41,7 +41,7 @@ def _hint(owner: Any, name: str) -> Any:
 
 
 def _given(hint: Any) -> Any:
-    """The type of an optional value that is given."""
+    """Return the type that an optional value has where it is given."""
     arguments = get_args(hint)
     return next(item for item in arguments if item is not type(None)) if type(None) in arguments else hint
 

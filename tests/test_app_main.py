@@ -1,0 +1,188 @@
+"""The command: its verbs, help and version, what it says of a mistake, and what it imports for that."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from hydra.errors import MissingConfigException
+
+import trt_sweep
+from trt_sweep.app import arguments, help, verbs
+from trt_sweep.app.arguments import Parser, UsageError, count, share, verb
+from trt_sweep.app.main import main
+from trt_sweep.benchmarks import startup
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.results import table
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["table", "outputs"], True),
+        (["tbale"], True),
+        (["-m", "table"], False),
+        (["model=resnet18"], False),
+        (["+sweep=nightly"], False),
+        (["~hydra.callbacks"], False),
+        (["--help"], False),
+        ([], False),
+    ],
+)
+def test_a_word_is_a_verb_and_all_else_is_a_sweeps(given, expected):
+    assert verbs.is_verb(given) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("tbale", "did you mean table?"),
+        ("reprot", "did you mean report?"),
+        ("xyz", "use one of report, table, compare"),
+    ],
+)
+def test_the_nearest_verb_is_named(word, said, capsys):
+    assert main([word, "outputs"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {word} is not a verb: {said}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", [["--help"], ["-h"], ["-m", "model=resnet18", "--help"]])
+def test_the_help_is_ours(given, capsys):
+    assert main(given) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80 and "Hydra's own options" in out
+    for each in verbs.VERBS:
+        assert f"  {each.name:<13}{each.meaning}" in lines and f"trt-sweep {each.name} " in out
+    for name, meaning in help.sweeps():
+        assert meaning and f"  {name} " in out
+
+
+def test_the_help_names_every_setting_at_the_root():
+    groups = {"torchscript", "inductor", "quantization", "measure", "accuracy", "limits", "compile"}
+    said = {name.removeprefix("+").partition(".")[0] for name, _ in help.axes() + help.settings()}
+    assert {field.name for field in dataclasses.fields(SweepConfig)} <= said and groups <= said
+
+
+def test_the_help_names_what_is_there():
+    said = help.text()
+    for name in ("dynamo", "onnx", "googlenet", "modelopt_int8_default", "layer_names_only", "worker"):
+        assert name in said
+
+
+def test_the_version_is_ours(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"trt-sweep {trt_sweep.__version__}\n"
+
+
+def test_an_option_that_there_is_none_of_is_one_line(capsys):
+    assert main(["--dryrn"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: unrecognized arguments: --dryrn; see --help") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [each.name for each in verbs.VERBS])
+def test_a_verb_says_what_it_takes_and_refuses_the_rest(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0 and out.startswith(f"usage: trt-sweep {name} ")
+    assert name == "bench" or "--out DIR" in out
+    assert main([name, "--nothing-of-the-kind"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", startup.COMMANDS, ids=" ".join)
+def test_what_measures_nothing_imports_nothing_slow(given, tmp_path):
+    assert startup.imported(given, tmp_path) == []
+
+
+def test_importing_the_package_imports_no_other():
+    code = "import sys; import trt_sweep; print(sorted(name for name in sys.modules if name.startswith('trt_sweep.')), "
+    code += "{'torch', 'pandas', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] set()\n"
+
+
+def test_what_python_is_offered():
+    assert trt_sweep.load is table.load and trt_sweep.SweepError is SweepError
+    assert {"run", "load", "SweepError", "__version__"} <= set(dir(trt_sweep))
+    with pytest.raises(AttributeError, match="no attribute 'runs'"):
+        _ = trt_sweep.runs
+
+
+@pytest.mark.parametrize(("given", "expected"), [("0.02", 0.02), ("2%", 0.02), ("0.5%", 0.005), ("99%", 0.99)])
+def test_a_share_is_a_fraction_or_in_percent(given, expected):
+    assert share("--delta", given) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("given", ["0", "1", "2", "100%", "-1%", "nan", "inf", "inf%", "x", "%", ""])
+def test_what_is_no_share_is_refused(given):
+    with pytest.raises(UsageError) as caught:
+        share("--delta", given)
+    said = str(caught.value)
+    assert said.startswith(f"--delta={given} is not allowed: use a share, such as 0.02 or 2%, between 0 and 1")
+    assert said.endswith("; for 2 percent write 2%") is (given == "2")
+
+
+def test_more_than_all_is_given_in_percent():
+    assert share("--slower", "300%", above_one=True) == 3
+    for given in ("3", "0%", "inf%"):
+        with pytest.raises(UsageError, match=f"--slower={given} is not allowed"):
+            share("--slower", given, above_one=True)
+
+
+def test_a_count_is_a_whole_number():
+    assert count("--top", "3") == 3
+    for given in ("0", "1.5", "x", ""):
+        with pytest.raises(UsageError, match=f"--top={given} is not allowed: use an integer of at least 1, or --all"):
+            count("--top", given, instead=", or --all")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (SweepError("so"), 1, "so"),
+        (Unsupported("cannot"), 1, "cannot"),
+        (UsageError("what?"), 2, "what?"),
+        (MissingConfigException("no", "model/nope", ["resnet18"]), 1, "model=nope is not known: use one of resnet18 "),
+        (PermissionError(13, "Permission denied", "a/b"), 1, "a/b cannot be read or written: Permission denied"),
+    ],
+)
+def test_a_mistake_is_a_line_and_an_exit_code(error, code, said, capsys):
+    @verb()
+    def work(_: list[str]) -> int:
+        raise error
+
+    assert work([]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}") and err.count("\n") == 1
+
+
+def test_what_is_no_mistake_of_the_users_is_not_hidden():
+    @verb()
+    def work(_: list[str]) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work([])
+
+
+def test_an_interrupt_is_an_exit_code():
+    @verb(failed=2)
+    def work(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert work([]) == arguments.INTERRUPTED == 130
+
+
+def test_a_parser_refuses_in_one_line():
+    parser = Parser(prog="x")
+    parser.add_folders()
+    with pytest.raises(UsageError, match="the following arguments are required: FOLDER"):
+        parser.parse_args([])

@@ -1,0 +1,143 @@
+"""What all verbs share: their parser, the types of their arguments, and how they end when something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from trt_sweep.errors import SweepError, Unsupported, not_allowed
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+
+
+class UsageError(SweepError):
+    """A command line that cannot be understood, or asks for what is never allowed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a verb's arguments, and says what is wrong with them in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError, where argparse would print its usage and end the process."""
+        raise UsageError(" ".join(message.split()))
+
+    def add_folders(self, what: str = "a sweep's folder, or any folder above several") -> None:
+        """Add FOLDER…, one or several."""
+        self.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help=f"{what}; one or several")
+
+    def add_point(self, example: str) -> None:
+        """Add the overrides that name one point, and --config-dir, both as for a sweep."""
+        self.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help=f"the point, as for a sweep: {example}")
+        self.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with configurations of your own")
+
+    def add_out(self, what: str, default: Path | None = None) -> None:
+        """Add --out, the folder that output goes into."""
+        self.add_argument("--out", type=Path, metavar="DIR", default=default, help=what)
+
+    def add_share(self, name: str, what: str, default: float | None = None, above_one: bool = False) -> None:
+        """Add an option that takes a share, see `share`."""
+        shown = "" if default is None else f" ({default:g})"
+        read = functools.partial(share, name, above_one=above_one)
+        self.add_argument(name, type=read, default=default, metavar="SHARE", help=f"{what}; 0.02 or 2%%{shown}")
+
+    def add_count(self, name: str, what: str, default: int | list[int], least: int = 1, **more: Any) -> None:
+        """Add an option that takes a whole number, or several, of at least `least`."""
+        numbers = default if isinstance(default, list) else [default]
+        shown = f"{what} ({' '.join(map(str, numbers))})"
+        read = functools.partial(count, name, least=least, **more)
+        several: dict[str, Any] = {"nargs": "+"} if isinstance(default, list) else {}
+        self.add_argument(name, type=read, default=default, metavar="N", help=shown, **several)
+
+
+def share(name: str, given: str, above_one: bool = False) -> float:
+    """Return a share that was given as 0.02 or as 2%; raise UsageError for what is none.
+
+    It lies between 0 and 1. With `above_one` it may be larger where it is given in percent, as in 300%.
+    """
+    text, percent = given.removesuffix("%"), given.endswith("%")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    value = number / 100 if percent else number
+    if value > 0 and (value < 1 or (above_one and percent and value < math.inf)):
+        return value
+    between = "" if above_one else ", between 0 and 1"
+    fix = (
+        f"; for {text} percent write {text}%" if not percent and 1 <= number < (math.inf if above_one else 100) else ""
+    )
+    raise UsageError(not_allowed(name, given, f"a share, such as 0.02 or 2%{between}{fix}"))
+
+
+def count(name: str, given: str, least: int = 1, instead: str = "") -> int:
+    """Return a whole number of at least `least`; raise UsageError for what is none, naming what else could be given."""
+    try:
+        value = int(given)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise UsageError(not_allowed(name, given, f"an integer of at least {least}{instead}"))
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, and the folders above it; raise SweepError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SweepError(f"{path} cannot be written: {error.strerror}") from error
+
+
+class Main(Protocol):
+    """What `verb` makes of a function: its arguments are the process's own where none are given."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
+
+
+def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
+    """Make the entry point of a verb: a mistake becomes one line on stderr and an exit code.
+
+    That is `USAGE` where the command line is to blame, and `failed` where what was asked for cannot be done.
+    """
+
+    def decorate(work: Callable[[list[str]], int]) -> Main:
+        @functools.wraps(work)
+        def main(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return work(list(sys.argv[1:] if arguments is None else arguments))
+            except KeyboardInterrupt as interrupt:
+                return int(getattr(interrupt, "exit_code", INTERRUPTED))
+            except BrokenPipeError:  # whoever reads what is printed has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return FAILED
+            except Exception as error:
+                line = _line(error)
+                if line is None:
+                    raise
+                print(f"error: {line}", file=sys.stderr)
+                return USAGE if isinstance(error, UsageError) else failed
+
+        return main
+
+    return decorate
+
+
+def _line(error: Exception) -> str | None:
+    """Return what is said of an error that the user can mend; null for one of the program's own."""
+    if isinstance(error, SweepError | Unsupported):
+        return str(error)
+    if "hydra.errors" in sys.modules:  # else Hydra cannot have raised it, some of whose errors are an OSError
+        from trt_sweep.app.explain import HYDRA_ERRORS, explain
+
+        if isinstance(error, HYDRA_ERRORS):
+            return explain(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
+    return None

@@ -1,0 +1,140 @@
+"""Write the help of the command as a whole: its verbs, the axes of a sweep, and the sweeps that are ready to run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from trt_sweep import models
+from trt_sweep.app.verbs import VERBS
+from trt_sweep.config.compose import CONF
+from trt_sweep.config.groups import INDUCTOR_MODES, ISOLATIONS, PRECISIONS, TORCHSCRIPT_MODES
+from trt_sweep.config.sweep import (
+    AUTO,
+    CACHES,
+    OBJECTIVES,
+    PROFILING_VERBOSITIES,
+    RUNTIME_CACHES,
+    RUNTIMES,
+    SPECIALIZATION,
+    SPECIALIZATIONS,
+)
+
+WIDTH, FIRST = 80, 22  # columns in all, and of names
+USAGE = """\
+trt-sweep finds out which Torch-TensorRT settings to use for a model on this
+GPU, and what each of them buys. It does the same as `python -m trt_sweep`.
+
+  trt-sweep -m NAME=VALUE,VALUE …    sweep: all combinations of these values
+  trt-sweep NAME=VALUE …             run one point
+  trt-sweep VERB …                   do something else, see below
+
+Start with  trt-sweep -m optimization_level=0,3,5  and add plan=true to see
+first what it would do. Without a GPU it plans: which engines there would be.
+"""
+MORE = (
+    ("--cfg job", "print the configuration that the overrides make"),
+    ("--info", "print where it comes from"),
+    ("--hydra-help", "print Hydra's own options"),
+    ("VERB --help", "print what a verb takes"),
+    ("--version", "print the version of trt_sweep"),
+)
+
+
+def text() -> str:
+    """Return the help, in lines of at most 80 columns."""
+    parts = [
+        USAGE,
+        "Verbs\n" + "".join(f"  {verb.name:<13}{verb.meaning}\n{'':15}trt-sweep {verb.example}\n" for verb in VERBS),
+        "What can be swept; null is the library's default\n" + _entries(axes()),
+        "How a sweep goes\n" + _entries(settings()),
+        "Sweeps that are ready to run, as in  trt-sweep -m +sweep=nightly\n" + _entries(sweeps()),
+        "To see more\n" + _entries(MORE),
+    ]
+    return "\n".join(parts).rstrip()
+
+
+def axes() -> list[tuple[str, str]]:
+    """Return each axis with its meaning and values."""
+    return [
+        ("model", f"what is compiled: {_one_of(names('model'))}; any other of torchvision's by model.name=NAME"),
+        ("backend", f"the way to an engine: {_one_of(names('backend'))}"),
+        ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need the next"),
+        ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),
+        ("batch_size", "a size, or [min,opt,max] for a dynamic dimension"),
+        ("time_at", "the sizes of that range that are timed: [1,8]"),
+        ("min_block_size", "the fewest operators that make an engine: 1 or more"),
+        ("optimization_level", "how long the builder searches: 0 to 5"),
+        ("runtime", f"what runs an engine: {_one_of(RUNTIMES)}"),
+        ("cuda_graphs", "whether calls are replayed as CUDA graphs: true or false"),
+        ("device", "where points run: auto, cpu, cuda or cuda:N"),
+        ("torchscript.mode", f"for backend=torchscript and jit: {_one_of(TORCHSCRIPT_MODES)}"),
+        ("inductor.mode", f"for backend=inductor and aot_inductor: {_one_of(INDUCTOR_MODES)}"),
+        ("profiling_verbosity", f"what an engine tells of its layers: {_one_of(PROFILING_VERBOSITIES)}"),
+        ("runtime_cache", f"of TensorRT-RTX, for kernels: {_one_of(RUNTIME_CACHES)}"),
+        (SPECIALIZATION, f"of TensorRT-RTX: {_one_of(SPECIALIZATIONS)}"),
+        ("cache", f"the timing cache when a build begins: {_one_of(CACHES)}"),
+        ("cache_snapshot", "the file that cache=frozen starts from"),
+        ("+compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
+    ]
+
+
+def settings() -> list[tuple[str, str]]:
+    """Return each setting at the root that is not swept as a rule, with its meaning and values."""
+    return [
+        ("dryrun", "only plan engines, build and time nothing: true or false"),
+        ("plan", "show what the sweep would do, and do nothing: true or false"),
+        ("profile", "look into the engines of each point: true or false"),
+        ("baselines", "add points in plain PyTorch to compare with: true or false"),
+        ("resume", "the folder of a sweep: do what is left of it"),
+        ("retry", "with resume, statuses to try again: [crashed,timeout]"),
+        ("allow_changed", "with resume, mix with records of other versions or GPUs: true or false"),
+        ("reuse", "build an engine that several points need once: true or false"),
+        ("cache_dir", "a folder that built engines are kept in and taken from"),
+        ("build_workers", "how many processes build ahead: 0 or more"),
+        ("objective", f"what a sweeper such as Optuna makes best: {_one_of(OBJECTIVES)}"),
+        ("isolation", f"where points run, in a process apart or not: {_one_of(ISOLATIONS)}"),
+        ("measure.NAME", "how points are timed, such as measure.rounds=5; see --cfg job"),
+        ("accuracy.NAME", "what counts as accurate; see --cfg job"),
+        ("limits.NAME", "seconds that a point may take; see --cfg job"),
+        ("--config-dir DIR", "a folder with models and sweeps of your own"),
+    ]
+
+
+def sweeps() -> list[tuple[str, str]]:
+    """Return each sweep of conf/sweep with the first line of its comment."""
+    found = []
+    for path in sorted((CONF / "sweep").glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        said = (line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line)
+        found.append((path.stem, next(said, "")))
+    return found
+
+
+def names(group: str) -> list[str]:
+    """Return the names that a group of configurations has in conf/."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "torchvision")
+
+
+def methods() -> list[str]:
+    """Return the names of the ways to quantize, each a file, without importing one."""
+    folder = Path(models.__file__).parent / "quantization" / "methods"
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def _one_of(values: Iterable[str]) -> str:
+    return ", ".join(values)
+
+
+def _entries(entries: Iterable[tuple[str, str]]) -> str:
+    """Return a line for each entry, wrapped beside its name, or below a name that is too long."""
+    indent = " " * (FIRST + 2)
+    lines = []
+    for name, meaning in entries:
+        fits = len(name) < FIRST
+        lines += [] if fits else [f"  {name}"]
+        first = f"  {name:<{FIRST}}" if fits else indent
+        wrapped = textwrap.wrap(meaning, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+        lines += wrapped
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,84 @@
+"""Run a sweep, or a single point, through Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from trt_sweep.app.arguments import FAILED, UsageError
+from trt_sweep.app.explain import HYDRA_ERRORS, explain
+from trt_sweep.app.resume import arguments_of
+from trt_sweep.config.compose import CONF, import_from, register_resolver
+from trt_sweep.config.hydra import from_hydra, register
+from trt_sweep.errors import SweepError
+from trt_sweep.sweep import resume
+from trt_sweep.workers import spawn, standby
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _run(composed: DictConfig) -> float | None:
+    """Run one point outside our launcher: without --multirun, or as a job under another launcher."""
+    from trt_sweep.sweep.sweep import Sweep
+
+    runtime = HydraConfig.get().runtime
+    import_from(runtime)
+    alone = HydraConfig.get().mode is RunMode.RUN
+    if not alone:
+        resume.called_with = None  # a job of another launcher's: the command line is not this job's own
+    job = HydraConfig.get().job
+    number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
+    checked = {number: from_hydra(composed)}
+    with Sweep(checked, Path(runtime.output_dir), one_of_many=not alone) as sweep:
+        sweep.run()
+        if sweep.only_shown:
+            return None
+        return sweep.objective(number)
+
+
+def main(arguments: list[str]) -> int:
+    """Run Hydra with these arguments; return exit code 1, after one line, where the user has something to mend."""
+    _check_options(arguments)
+    # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
+    debug = "HYDRA_FULL_ERROR" in os.environ
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    register()
+    register_resolver()
+    try:
+        sys.argv[1:] = resume.called_with = arguments_of(arguments)  # Hydra reads them there
+        if _runs_points(sys.argv[1:]):
+            spawn.prepare()
+        _run()
+    except (SweepError, *HYDRA_ERRORS, OSError) as error:
+        if debug:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return FAILED
+    finally:
+        standby.end_idle()
+    return 0
+
+
+def _check_options(arguments: list[str]) -> None:
+    """Raise UsageError for options that Hydra does not have, which it would answer with a page of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help and --hydra-help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
+def _runs_points(arguments: list[str]) -> bool:
+    """Return whether this process is about to need another for points, as far as a glance tells."""
+    options = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    elsewhere = any(argument.startswith(("hydra/launcher=", "isolation")) for argument in arguments)
+    return options <= {"-m", "--multirun", "-cd", "--config-dir"} and not elsewhere
