@@ -9,17 +9,20 @@ A backend is a module of this package with
 - `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
 - `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
 - `dry_runs(model, settings)`: Torch-TensorRT's partition by `min_block_size`; only where it can be asked for
+- `REPRODUCTION`: the lines of Python that do the same without trt_sweep, see `reproduction`; it may be left out
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from trt_sweep.backends import paths
-from trt_sweep.backends.base import Backend
 from trt_sweep.errors import SweepError
+
+if TYPE_CHECKING:  # which imports torch, and a report needs the templates alone
+    from trt_sweep.backends.base import Backend
 
 
 def names() -> list[str]:
@@ -31,4 +34,4 @@ def get(name: str) -> Backend:
     """The backend of that name; raises SweepError where there is none."""
     if name not in names():
         raise SweepError(f"backend={name} is not known: use one of {', '.join(names())}")
-    return cast(Backend, importlib.import_module(f"{paths.__name__}.{name}"))
+    return cast("Backend", importlib.import_module(f"{paths.__name__}.{name}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep.analysis.report import code, questions, recommend, sections
+from trt_sweep.analysis.report import questions, recommend, sections
 from trt_sweep.analysis.report import sentences as report_sentences
 from trt_sweep.analysis.report.document import Block, Bullets, Code, Heading, Text
 from trt_sweep.analysis.report.plots import effect_plot, front_plot, time_plot
@@ -33,6 +33,7 @@ from trt_sweep.analysis.report.tables import (
     second_grid,
     verdict_grid,
 )
+from trt_sweep.backends import reproduction
 
 DELTA = 0.02  # a relative difference that does not matter
 TASKS = 12  # recommendations in full
@@ -153,5 +154,5 @@ def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Pa
     found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
     found += second_grid(place, advice, objective)
     if advice.use is not None:
-        found.append(Code(code.source(advice.use, folder / str(advice.use["folder"]))))
+        found.append(Code(reproduction.source(advice.use, folder / str(advice.use["folder"]))))
     return found

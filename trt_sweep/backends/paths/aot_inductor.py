@@ -21,6 +21,12 @@ AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+$export
+package = torch._inductor.aoti_compile_and_package(program)
+compiled = torch._inductor.aoti_load_package(package)
+output = compiled(*args, **kwargs)
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -22,6 +22,17 @@ AXES = building.AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True
+REPRODUCTION = """
+import torch_tensorrt
+$export
+compiled = torch_tensorrt.dynamo.compile(
+    program,
+    arg_inputs=args,
+    kwarg_inputs=kwargs,
+    $arguments
+)
+$call
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

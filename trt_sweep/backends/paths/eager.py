@@ -11,6 +11,13 @@ AXES = frozenset({"quantization"})
 TENSORRT = False
 DYNAMIC = False
 STORED = False
+REPRODUCTION = """
+torch.backends.cudnn.benchmark = True
+$channels_last
+$capture
+with torch.inference_mode():
+    output = model(*args, **kwargs)
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -18,6 +18,11 @@ AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+compiled = torch.compile(model$mode$dynamic)
+with torch.inference_mode():
+    output = compiled(*args, **kwargs)
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -16,6 +16,13 @@ AXES = frozenset({"torchscript"})
 TENSORRT = False
 DYNAMIC = False
 STORED = False
+REPRODUCTION = """
+$channels_last
+compiled = torch.jit.freeze($torchscript)
+$capture
+with torch.inference_mode():
+    output = compiled(*args, **kwargs)
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -43,6 +43,12 @@ TENSORRT = True
 DYNAMIC = True
 STORED = True
 FOLDED = ("Conv", "ConvTranspose", "Gemm")  # operators of ONNX that torch.onnx folds batch normalizations into
+REPRODUCTION = """
+$export
+torch.onnx.export(program, dynamo=True).save('model.onnx', external_data=True)
+# then, without PyTorch: $tool --onnx=model.onnx --saveEngine=model.engine$flags
+# or tensorrt.OnnxParser and Builder.build_serialized_network, as trt_sweep/backends/tensorrt/network.py does
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -30,6 +30,12 @@ AXES = building.AXES
 TENSORRT = True
 DYNAMIC = True
 STORED = True
+REPRODUCTION = """
+import torch_tensorrt
+options = {$options}
+compiled = torch.compile(model, backend='torch_tensorrt', options=options$dynamic)
+$call
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

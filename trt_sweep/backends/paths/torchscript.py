@@ -25,6 +25,15 @@ AXES = frozenset({"min_block_size", "compile", "torchscript"})
 TENSORRT = True
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+import torch_tensorrt
+compiled = torch_tensorrt.ts.compile($torchscript,
+    inputs=[torch_tensorrt.Input(tuple(a.shape), dtype=a.dtype) for a in args],
+    enabled_precisions={torch.$dtype},
+    $legacy_arguments
+)
+$call
+"""
 
 
 def effective(config: SweepConfig) -> SweepConfig:

@@ -16,6 +16,31 @@ from trt_sweep.models.quantization import Quantized
 
 # modelopt 0.47 imports the other two without asking for them.
 PACKAGES = ("modelopt", "requests", "huggingface_hub")
+QUANTIZES_IN = "float32"
+LOWERING = "with mtq.utils.export_torch_mode():"
+FORWARD_LOOP = """
+$data
+
+def forward_loop(model):
+    for args, kwargs in calibration:
+        model(*args, **kwargs)
+
+"""
+REPRODUCTION = """
+import copy
+import modelopt.torch.quantization as mtq
+$forward_loop
+recipe = copy.deepcopy(mtq.$recipe)
+recipe['quant_cfg'] += [{'quantizer_name': f'{pattern}.*', 'enable': False} for pattern in $skip]
+with torch.no_grad():
+    mtq.quantize(model, recipe$forward_loop_argument)
+# ranges stay in FP32: scales made of them would leave FP16's normal numbers
+ranges = {name: buffer for name, buffer in model.named_buffers() if name.endswith('._amax')}
+model = model.to(torch.$dtype)
+for name, buffer in ranges.items():
+    owner, _, own = name.rpartition('.')
+    setattr(model.get_submodule(owner), own, buffer.float())
+"""
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:

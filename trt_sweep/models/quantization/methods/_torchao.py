@@ -12,6 +12,15 @@ from trt_sweep.models.model import Model
 from trt_sweep.models.quantization import Quantized
 
 PACKAGES = ("torchao",)
+REPRODUCTION = """
+import fnmatch
+import torchao.quantization
+def chosen(module, name):
+    if any(fnmatch.fnmatchcase(f'{name}.', f'{pattern}.*') for pattern in $skip): return False
+    return type(module) is torch.nn.Linear
+
+torchao.quantization.quantize_(model, torchao.quantization.$recipe(), filter_fn=chosen)
+"""
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, skipped: set[str]) -> Quantized:

@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "fp8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-quantize = functools.partial(_modelopt.quantize, "FP8_DEFAULT_CFG")
+RECIPE = "FP8_DEFAULT_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

@@ -10,4 +10,5 @@ PRECISION = "int4"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
 ONE_SIZE = True  # its search averages over batches
-quantize = functools.partial(_modelopt.quantize, "INT4_AWQ_CFG")
+RECIPE = "INT4_AWQ_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

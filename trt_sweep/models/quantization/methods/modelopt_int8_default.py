@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-quantize = functools.partial(_modelopt.quantize, "INT8_DEFAULT_CFG")
+RECIPE = "INT8_DEFAULT_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

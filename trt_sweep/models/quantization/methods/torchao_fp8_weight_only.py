@@ -11,7 +11,8 @@ from trt_sweep.models.quantization.methods import _torchao
 PRECISION = "fp8"
 PACKAGES = _torchao.PACKAGES
 CALIBRATES = False
+RECIPE = "Float8WeightOnlyConfig"
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    return _torchao.quantize("Float8WeightOnlyConfig", model, dtype, skipped)
+    return _torchao.quantize(RECIPE, model, dtype, skipped)

@@ -11,7 +11,8 @@ from trt_sweep.models.quantization.methods import _torchao
 PRECISION = "int8"
 PACKAGES = _torchao.PACKAGES
 CALIBRATES = False
+RECIPE = "Int8DynamicActivationInt8WeightConfig"
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    return _torchao.quantize("Int8DynamicActivationInt8WeightConfig", model, dtype, skipped)
+    return _torchao.quantize(RECIPE, model, dtype, skipped)
