@@ -39,7 +39,7 @@ class Window:
 class Measurement:
     """The windows of a point, `windows[build][round]`; `timed_with` is the point whose calls they are, if another's.
 
-    `cudnn_choices` is for how many kinds of convolutions cuDNN chose an algorithm by timing, if it did.
+    `cudnn_benchmark` says whether cuDNN chose its convolution algorithms by timing them.
     """
 
     windows: list[list[Window]]
@@ -47,7 +47,7 @@ class Measurement:
     first_call_ms: float | None
     distinct_engines: int | None = None
     timed_with: str | None = None
-    cudnn_choices: int | None = None
+    cudnn_benchmark: bool = False
 
     @property
     def methods(self) -> list[str]:
@@ -75,7 +75,7 @@ class Measurement:
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = unseen.choice(self.cudnn_choices)
+        choice = unseen.choice(self.cudnn_benchmark)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])

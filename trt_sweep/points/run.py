@@ -351,7 +351,7 @@ class PointRun:
             config.timed.batch_size,
             first_call_ms,
             len(engines) or None,
-            cudnn_choices=self.compiled.build.cudnn_choices,
+            cudnn_benchmark=bool(self.compiled.build.cudnn_benchmark),
         )
         if self.accuracy.accurate:
             return "ok"

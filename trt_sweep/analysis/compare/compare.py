@@ -212,7 +212,7 @@ def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple
 
 
 def _chosen(*rows: Row | None) -> bool:
-    return any(ranking.choices(row) for row in rows if row is not None)
+    return any(ranking.cudnn_chose(row) for row in rows if row is not None)
 
 
 def steady(points: list[Judged]) -> list[Judged]:

@@ -28,11 +28,9 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
     channels_last = not model.typed  # a quantized module stays as its method left it
     module = model.to(settings.dtype, channels_last=channels_last).module
-    choices = model.convolutions if settings.device.type == "cuda" else 0
     build = Build(
         channels_last=channels_last,
-        cudnn_benchmark=choices > 0,
-        cudnn_choices=choices,
+        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
         cuda_graphs_method=captured(settings),
     )
     return Compiled(binding(module, settings, channels_last=channels_last), build, module=module)

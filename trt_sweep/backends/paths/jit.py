@@ -41,13 +41,11 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     settings.phase("build")
     start = time.perf_counter()
     frozen = torch.jit.freeze(module)
-    choices = model.convolutions if settings.device.type == "cuda" else 0
     build = Build(
         export_s=export_s,
         build_s=time.perf_counter() - start,
         channels_last=True,
-        cudnn_benchmark=choices > 0,
-        cudnn_choices=choices,
+        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
         cuda_graphs_method=captured(settings),
     )
     bind = binding(frozen, settings, channels_last=True)

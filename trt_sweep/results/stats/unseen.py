@@ -47,9 +47,9 @@ def host_drift(launch_bound: bool | None, on_gpu: bool) -> float:
     return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
 
 
-def choice(cudnn_choices: int | None) -> float:
-    """How far a process's choice of algorithms may move its times: relative, as a standard deviation.
+def choice(cudnn_benchmark: bool) -> float:
+    """Return how far cuDNN's choice of algorithms may move a process's times: relative, as a standard deviation.
 
-    For each kind of convolution it is another one, so that of many the mean moves less; they are taken as alike.
+    A model with several kinds of convolutions moves less, since each is chosen for on its own. It is allowed as much.
     """
-    return CUDNN_CHOICE / math.sqrt(cudnn_choices) if cudnn_choices else 0.0
+    return CUDNN_CHOICE if cudnn_benchmark else 0.0
