@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from trt_sweep.results.layers import evidence
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from trt_sweep.analysis.layers import graph
 from trt_sweep.errors import SweepError
