@@ -17,6 +17,7 @@ from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Store, digest
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, partitioner, stored_engines
+from trt_sweep.backends.torchtrt.arguments import compile_arguments
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
@@ -132,7 +133,7 @@ def test_the_timing_cache_of_either_flavour(monkeypatch, tmp_path, flavor):
     for config in found:
         if flavor == "rtx" and config.cache is not None:
             with pytest.raises(Exception, match=f"^cache={config.cache}: TensorRT-RTX has no timing cache"):
-                installed.torch_tensorrt().arguments(config, "dynamo")
+                compile_arguments(installed.torch_tensorrt(), config, "dynamo")
         else:
             timing_cache.require(config)
 

@@ -13,6 +13,7 @@ import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.backends.torchtrt import building, installed, loading
+from trt_sweep.backends.torchtrt.arguments import compile_arguments
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
@@ -55,7 +56,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
             list(cast.inputs.args),
             lower_precision=lower.FP16 if config.precision == "fp16" else lower.FP32,
             dynamic_batch=False,
-            **installed.torch_tensorrt().arguments(config, "fx"),
+            **compile_arguments(installed.torch_tensorrt(), config, "fx"),
         )
         synchronize(settings.device)
         build_s = time.perf_counter() - start

@@ -24,6 +24,7 @@ from trt_sweep.backends.tensorrt.engine import Engine
 from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
 from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.backends.torchtrt import installed, loading
+from trt_sweep.backends.torchtrt.arguments import ignored_axes
 from trt_sweep.backends.torchtrt.building import describe
 from trt_sweep.config.sweep import NAMES, SweepConfig
 from trt_sweep.errors import SweepError, one_line
@@ -113,7 +114,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
         if config.cache == "warm":
             make()
         cache_id = timing_cache.content_id(cache) if cache else None
-        ignored = installed.torch_tensorrt().ignored(config, "onnx")
+        ignored = ignored_axes(installed.torch_tensorrt(), config, "onnx")
 
         def depends_on() -> dict[str, Any]:
             return {
@@ -152,7 +153,8 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
     )
-    planned = Compiled(None, build, partition, ignored_axes=installed.torch_tensorrt().ignored(settings.config, "onnx"))
+    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "onnx")
+    planned = Compiled(None, build, partition, ignored_axes=ignored)
     settings.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None

@@ -19,6 +19,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
+from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import torch_compile
@@ -82,7 +83,8 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
 
 def _arguments(config: SweepConfig) -> dict[str, Any]:
     # By default a graph whose build fails runs in PyTorch, and nobody is told.
-    return installed.torch_tensorrt().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
+    arguments = compile_arguments(installed.torch_tensorrt(), config, "torch_compile")
+    return arguments | {"pass_through_build_failures": True}
 
 
 def _compiled(
@@ -120,7 +122,7 @@ def _plan(model: Model, settings: BuildContext, arguments: dict[str, Any]) -> Co
     # No other axis reaches the partitioner.
     planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
     write_json(settings.folder / partitioner.FILE, details)
-    ignored = installed.torch_tensorrt().ignored(settings.config, "torch_compile")
+    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     settings.keep(compiled)
     return compiled

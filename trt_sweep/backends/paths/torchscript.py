@@ -12,6 +12,7 @@ import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, runtime
+from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.backends.torchtrt.partitioner import FILE
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
@@ -60,7 +61,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     settings.phase("build")
     torch_tensorrt = loading.load()
     config, device = settings.config, settings.device
-    arguments = installed.torch_tensorrt().arguments(config, "torchscript")
+    arguments = compile_arguments(installed.torch_tensorrt(), config, "torchscript")
     with settings.building():
         start = time.perf_counter()
         built = torch_tensorrt.ts.compile(
@@ -99,7 +100,7 @@ def _plan(model: Model, settings: BuildContext) -> tuple[Model, torch.jit.Script
     module = tracing.torchscript(cast, mode)
     partition = Partition(default_min_block_size=library.parameters("torchscript")["min_block_size"].default)
     export_s = time.perf_counter() - start
-    ignored = library.ignored(settings.config, "torchscript")
+    ignored = ignored_axes(library, settings.config, "torchscript")
     planned = Compiled(None, Build(export_s=export_s), partition, runtime="cpp", ignored_axes=ignored)
     settings.keep(planned)
     return cast, module, planned

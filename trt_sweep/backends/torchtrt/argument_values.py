@@ -12,7 +12,7 @@ import torch
 from trt_sweep.errors import SweepError, require
 
 
-def _constant(node: ast.expr) -> Any:
+def constant(node: ast.expr) -> Any:
     """The value of a literal, or of an expression of literals such as `1 << 25`; raises ValueError for others."""
     plain = (ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
     if all(isinstance(part, plain) for part in ast.walk(node)):
@@ -20,7 +20,7 @@ def _constant(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _converted(name: str, value: Any, annotation: str) -> Any:
+def converted(name: str, value: Any, annotation: str) -> Any:
     """A value of the command line as the annotation asks for it; raises SweepError where it does not fit."""
     optional = re.fullmatch(r"Optional\[(.*)\]", annotation)
     if optional and value is None:

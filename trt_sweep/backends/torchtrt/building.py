@@ -17,6 +17,7 @@ from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
+from trt_sweep.backends.torchtrt.arguments import with_defaults
 from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
 from trt_sweep.config import sweep
 from trt_sweep.config.sweep import NAMES, SweepConfig
@@ -37,7 +38,7 @@ def effective(config: SweepConfig, frontend: str) -> SweepConfig:
     loading.require_installed(config.backend)
     if not installed.torch_tensorrt().has(frontend):
         return config  # the row will say so
-    config = timing_cache.effective(installed.torch_tensorrt().effective(config, frontend))
+    config = timing_cache.effective(with_defaults(installed.torch_tensorrt(), config, frontend))
     if frontend not in ("dynamo", "torch_compile"):
         return config
     level = config.optimization_level

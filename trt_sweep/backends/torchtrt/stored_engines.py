@@ -25,6 +25,7 @@ from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Tally
 from trt_sweep.backends.tensorrt import library
 from trt_sweep.backends.torchtrt import installed
+from trt_sweep.backends.torchtrt.arguments import ignored_axes
 from trt_sweep.machine import versions
 
 # Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.
@@ -53,7 +54,7 @@ def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
     """
     conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
     convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
-    ignored = frozenset(installed.torch_tensorrt().ignored(settings.config, settings.config.backend))
+    ignored = frozenset(ignored_axes(installed.torch_tensorrt(), settings.config, settings.config.backend))
     tally = Tally()
 
     def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:
