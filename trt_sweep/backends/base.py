@@ -77,7 +77,7 @@ class Compiled:
     """What a backend gives back: how inputs become a call, and what is known of how it came about.
 
     `bind` takes FP32 inputs of a size that was built for; null where the point was planned only. `running` gives a
-    context in which the bound calls are made: what they need set up, and others must not see. `probes` look into the
+    context in which the bound calls are made: what they need set up, and others must not see. `layer_timers` look into the
     engines, in the order of the graph; null where a backend has none, or keeps them to itself. `module` is what holds
     weights in torch, null where nothing does; `held` what the build holds on the GPU, once it is made.
     """
@@ -88,7 +88,7 @@ class Compiled:
     runtime: str | None = None
     ignored_axes: list[str] = field(default_factory=list)
     running: Running = contextlib.nullcontext
-    probes: list[LayerTimer] | None = None
+    layer_timers: list[LayerTimer] | None = None
     module: torch.nn.Module | None = None
     held: memory.Build | None = None
 

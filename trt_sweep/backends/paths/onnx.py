@@ -21,7 +21,7 @@ from trt_sweep.backends.base import BuildContext, Compiled, binding
 from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.tensorrt.engine import Engine
-from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
+from trt_sweep.backends.tensorrt.layer_timers import EngineLayerTimer
 from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.backends.torchtrt.arguments import ignored_axes
@@ -95,7 +95,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
     bind = binding(run, dataclasses.replace(settings, config=plain))
-    return dataclasses.replace(planned, bind=bind, build=build, probes=[EngineProbe(runner, modules)])
+    return dataclasses.replace(planned, bind=bind, build=build, layer_timers=[EngineLayerTimer(runner, modules)])
 
 
 def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, Any]]:

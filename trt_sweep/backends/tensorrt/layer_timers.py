@@ -50,10 +50,10 @@ def runtime_of(module: Any) -> str:
 
 def of_module(module: torch.nn.Module) -> LayerTimer:
     """The probe for a module of Torch-TensorRT's."""
-    return PythonProbe(module) if runtime_of(module) == "python" else CppProbe(module)
+    return PythonLayerTimer(module) if runtime_of(module) == "python" else CppLayerTimer(module)
 
 
-class CppProbe:
+class CppLayerTimer:
     """Through `enable_profiling`, which writes a file after each call with the sums over all calls so far."""
 
     runtime = "cpp"
@@ -114,7 +114,7 @@ class _Recorded:
         return list(times)
 
 
-class PythonProbe(_Recorded):
+class PythonLayerTimer(_Recorded):
     """Through a `tensorrt.IProfiler` of ours on the execution context, which `enable_profiling` then leaves alone."""
 
     runtime = "python"
@@ -137,7 +137,7 @@ class PythonProbe(_Recorded):
         self.module.disable_profiling()
 
 
-class EngineProbe(_Recorded):
+class EngineLayerTimer(_Recorded):
     """TensorRT's own Python API."""
 
     runtime = "tensorrt"

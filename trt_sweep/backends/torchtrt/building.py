@@ -117,7 +117,13 @@ def finish(
     inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None
     return dataclasses.replace(
-        planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside, module=holds
+        planned,
+        bind=bind,
+        running=running,
+        build=build,
+        runtime=runtime_of(modules),
+        layer_timers=inside,
+        module=holds,
     )
 
 
