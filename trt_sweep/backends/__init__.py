@@ -1,4 +1,4 @@
-"""The compile paths, one file each, found by name: to add one, add its file and conf/backend/<name>.yaml.
+"""Find the compile paths by name; each is one file. To add one, add its file and conf/backend/<name>.yaml.
 
 A backend is a module of this package with
 - `AXES`: the axes that it uses; the others are unset in its rows, and points that differ in them alone are one
@@ -26,12 +26,12 @@ if TYPE_CHECKING:  # which imports torch, and a report needs the templates alone
 
 
 def names() -> list[str]:
-    """The backends there are."""
+    """Return the names of all backends."""
     return sorted(module.name for module in pkgutil.iter_modules(paths.__path__) if not module.name.startswith("_"))
 
 
 def get(name: str) -> Backend:
-    """The backend of that name; raises SweepError where there is none."""
+    """Return the backend of that name; raise SweepError where there is none."""
     if name not in names():
         raise SweepError(f"backend={name} is not known: use one of {', '.join(names())}")
     return cast("Backend", importlib.import_module(f"{paths.__name__}.{name}"))

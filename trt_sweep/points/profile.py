@@ -91,11 +91,12 @@ def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder
     """
     assert compiled.bind is not None and compiled.layer_timers is not None
     stream = torch.cuda.Stream(device)
+    whole = _whole(compiled.layer_timers)
     with torch.cuda.stream(stream), _marked(compiled.layer_timers):
         plain = compiled.bind(inputs)
 
         def call() -> None:
-            with record_function(f"{trace.ENGINE} 0") if _whole(compiled.layer_timers) else contextlib.nullcontext():
+            with record_function(f"{trace.ENGINE} 0") if whole else contextlib.nullcontext():
                 plain()
 
         spent = _trace(call, device, folder)

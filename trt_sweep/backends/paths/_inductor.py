@@ -1,4 +1,4 @@
-"""TODO."""
+"""Check and complete the settings that both backends on Inductor share."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def require_cpp_compiler(what: str) -> None:
 
 
 def effective_inductor(config: SweepConfig) -> SweepConfig:
-    """The mode and `cuda_graphs` that say the same: "reduce-overhead" is "default" with CUDA graphs, for instance.
+    """Return the configuration with `inductor.mode` and `cuda_graphs` that agree.
 
-    A mode that implies CUDA graphs loses them on a CPU, which has none.
+    "reduce-overhead", for instance, is "default" with CUDA graphs. A mode that implies CUDA graphs loses them on a CPU,
+    which has none.
     """
     autotune = config.inductor.mode.startswith("max-autotune")
     graphs = config.cuda_graphs

@@ -1,4 +1,4 @@
-"""torch.export, then AOTInductor: a packaged .pt2 of generated code, loaded and run without Python's compiler."""
+"""Compile by torch.export and AOTInductor into a .pt2 package, then load and run that."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ output = compiled(*args, **kwargs)
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with mode and CUDA graphs that agree; raise SweepError without a C++ compiler."""
     _inductor.require_cpp_compiler("backend=aot_inductor")
     return _inductor.effective_inductor(config)
 

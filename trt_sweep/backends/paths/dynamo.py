@@ -1,4 +1,4 @@
-"""Torch-TensorRT ahead of time: torch.export, then torch_tensorrt.dynamo.compile, which gives access to the engines."""
+"""Compile ahead of time: torch.export, then torch_tensorrt.dynamo.compile."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ $call
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "dynamo")
 
 
@@ -59,7 +60,7 @@ def plan(model: Model, settings: BuildContext) -> Compiled:
 
 
 def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
-    """Export; what is given back partitions, as often as it is called, and builds nothing."""
+    """Export, and return a function that partitions by `min_block_size` and builds nothing."""
     arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, _ = _exported(cast, settings)

@@ -1,7 +1,7 @@
-"""Torch-TensorRT's legacy FX frontend, which only the standard flavour has.
+"""Compile by Torch-TensorRT's legacy FX frontend, which only the standard flavour has.
 
-As read, it calls what TensorRT 10 took away (`Builder.build_engine`, `ICudaEngine.get_binding_index`), in every
-version from 2.11 to 2.14; where that is so, the row says it.
+In every version from 2.11 to 2.14 it calls what TensorRT 10 took away (`Builder.build_engine`,
+`ICudaEngine.get_binding_index`). Where that fails, the row says so.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ STORED = False
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "fx")
 
 

@@ -1,4 +1,4 @@
-"""torch.compile with its default backend."""
+"""Compile by torch.compile with its default backend, Inductor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ with torch.inference_mode():
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with mode and CUDA graphs that agree; raise SweepError where g++ is missing for a CPU."""
     if config.device == "cpu":  # on a GPU it generates Triton
         _inductor.require_cpp_compiler("backend=inductor")
     return _inductor.effective_inductor(config)

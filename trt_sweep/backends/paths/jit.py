@@ -1,4 +1,4 @@
-"""TorchScript without TensorRT, traced or scripted, then frozen; laid out as eager is."""
+"""Run TorchScript without TensorRT: traced or scripted, then frozen. The layout is that of eager."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ with torch.inference_mode():
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration as it is."""
     return config
 
 

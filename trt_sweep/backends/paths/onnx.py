@@ -1,6 +1,6 @@
-"""Without Torch-TensorRT: torch.onnx.export, TensorRT's own ONNX parser and builder, its engine run by its Python API.
+"""Build one engine without Torch-TensorRT: torch.onnx.export, then TensorRT's own parser, builder and runtime.
 
-It is what a user of trtexec gets: one engine or none, no operator left in PyTorch.
+A user of trtexec gets the same: one engine or none, no operator left in PyTorch.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ torch.onnx.export(program, dynamo=True).save('model.onnx', external_data=True)
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with its defaults filled in; raise SweepError where a package is missing."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise SweepError(
@@ -99,7 +100,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
 
 
 def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, Any]]:
-    """The engine, and the columns that its build decides."""
+    """Return the engine and the columns that its build decides."""
     config, cache = settings.config, None
     if config.cache is not None:
         cache = timing_cache.prepare(config, settings.folder)
@@ -132,7 +133,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
 
 
 def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
-    """The network, what is known of the point by now, how its outputs are put together, and `_modules`."""
+    """Return the network, what is known of the point by now, the structure of its outputs, and `_modules`."""
     settings.phase("export")
     cast = model.to(settings.dtype)
     start = time.perf_counter()
@@ -162,7 +163,7 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
 
 
 def _modules(graph: Any) -> dict[str, str]:
-    """The path of the PyTorch module behind each ONNX node, by the node's name."""
+    """Return the path of the PyTorch module behind each ONNX node, by the node's name."""
     found = {}
     for node in graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
@@ -172,10 +173,10 @@ def _modules(graph: Any) -> dict[str, str]:
 
 
 def _owner(graph: Any, node: Any) -> str | None:
-    """The module whose weight a node has that the exporter may have folded a batch normalization into.
+    """Return the module whose weight a node has, where the exporter may have folded a batch normalization into it.
 
-    It gives such a node the scopes of the normalization. Of other nodes they are right, and their weights tell nothing:
-    equal ones are made one, as those of untrained layer normalizations are.
+    The exporter gives such a node the scopes of the normalization. The scopes of other nodes are right. Their weights
+    tell nothing: equal ones are made one, as those of untrained layer normalizations are.
     """
     weight = node.inputs[1] if node.op_type in FOLDED else None
     if weight is None or weight.name not in graph.initializers or len(weight.uses()) > 1:

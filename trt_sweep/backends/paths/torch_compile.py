@@ -1,7 +1,7 @@
-"""Torch-TensorRT just in time: torch.compile(model, backend="torch_tensorrt").
+"""Compile just in time: torch.compile(model, backend="torch_tensorrt").
 
-torch.compile hands out a callable and keeps what is behind it. What Torch-TensorRT returned for each graph is caught on
-its way there: it holds the same modules with the same engines as the ahead-of-time path's.
+torch.compile returns a callable and hides what is behind it. So what Torch-TensorRT returns for each graph is caught on
+its way there. It holds the same modules with the same engines as the ahead-of-time path's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ $call
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "torch_compile")
 
 
@@ -50,7 +51,7 @@ def plan(model: Model, settings: BuildContext) -> Compiled:
 
 
 def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
-    """What traces and partitions, as often as it is called, and builds nothing."""
+    """Return a function that traces and partitions by `min_block_size` and builds nothing."""
     return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
 
 

@@ -1,4 +1,4 @@
-"""Torch-TensorRT's legacy TorchScript frontend: a traced or scripted module, then torch_tensorrt.ts.compile."""
+"""Compile by Torch-TensorRT's legacy TorchScript frontend: trace or script, then torch_tensorrt.ts.compile."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ $call
 
 
 def effective(config: SweepConfig) -> SweepConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "torchscript")
 
 
@@ -115,7 +116,7 @@ def _input(kind: Any, model: Model, index: int) -> Any:
 
 
 def _engines(module: torch.jit.ScriptModule) -> list[bytes]:
-    """The engines that a compiled TorchScript module holds as attributes, as they would be saved."""
+    """Return the engines that a compiled TorchScript module holds as attributes, as they would be saved."""
     index = torch.ops.tensorrt.ENGINE_IDX()
     found = []
     graph: Any = module.graph

@@ -1,6 +1,6 @@
-"""TensorRT's timing cache, what its builder knows of kernels' times: each point begins with a file of its own.
+"""Give each point its own timing cache, the file in which TensorRT's builder keeps how long kernels take.
 
-ProcessCache by default, it would show the order of the points in their build times, and in their engines.
+A shared cache would make build times, and engines, depend on the order of the points.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ FILE = "timing_cache.bin"
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    """`cache` as it takes effect: cold unless asked otherwise, none on TensorRT-RTX, which times no kernels.
+    """Return the configuration with `cache` as it takes effect: cold by default, none on TensorRT-RTX.
 
-    Raises SweepError where there is no such snapshot.
+    TensorRT-RTX times no kernels. Raise SweepError where there is no such snapshot.
     """
     if config.cache_snapshot is not None and not Path(config.cache_snapshot).is_file():
         raise SweepError(f"cache_snapshot={config.cache_snapshot} is not a file: name a timing cache that was saved")
@@ -36,7 +36,7 @@ def require(config: SweepConfig) -> None:
 
 
 def prepare(config: SweepConfig, folder: Path) -> Path:
-    """The file in the point's folder that its builds are to use: there only where it is a snapshot's copy."""
+    """Return the cache file in the point's folder. It exists only where it is the copy of a snapshot."""
     path = folder / FILE
     path.unlink(missing_ok=True)
     if config.cache_snapshot is not None:
@@ -45,6 +45,6 @@ def prepare(config: SweepConfig, folder: Path) -> Path:
 
 
 def content_id(path: Path) -> str | None:
-    """16 hexadecimal digits that name what a timing cache holds; None for an empty one."""
+    """Return 16 hexadecimal digits that name what a timing cache holds; None for an empty one."""
     content = path.read_bytes() if path.is_file() else b""
     return hashlib.sha256(content).hexdigest()[:16] if content else None

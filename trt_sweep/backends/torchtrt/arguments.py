@@ -40,7 +40,7 @@ FIXED = {
 
 
 def with_defaults(library: InstalledTorchTensorRT, config: SweepConfig, frontend: str) -> SweepConfig:
-    """Fill in the defaults; raises SweepError for a `compile.NAME` that this version does not take."""
+    """Fill in the defaults; raise SweepError for a `compile.NAME` that this version does not take."""
     for name, value in config.compile.items():
         _further(library, frontend, name, value)
     size = config.min_block_size
@@ -56,7 +56,7 @@ def with_defaults(library: InstalledTorchTensorRT, config: SweepConfig, frontend
 
 
 def compile_arguments(library: InstalledTorchTensorRT, config: SweepConfig, frontend: str) -> dict[str, Any]:
-    """Keyword arguments for a point; raises Unsupported where this version cannot do what it asks for."""
+    """Return the keyword arguments for a point; raise Unsupported where this version cannot do what it asks for."""
     further = {name: _further(library, frontend, name, value) for name, value in config.compile.items()}
     if frontend == "torchscript":
         return {"min_block_size": config.min_block_size, "disable_tf32": config.precision != "tf32", **further}
@@ -86,7 +86,10 @@ def _runtime(library: InstalledTorchTensorRT, config: SweepConfig) -> dict[str, 
 
 
 def _rtx_runtime(library: InstalledTorchTensorRT, config: SweepConfig, frontend: str) -> dict[str, Any]:
-    """2.12's arguments for RTX's runtime, which its Python runtime alone obeys; 2.13 has `runtime_settings`."""
+    """Return the arguments for RTX's runtime that 2.12 takes; later versions have `runtime_settings` instead.
+
+    Only the Python runtime of 2.12 obeys them. Raise Unsupported for settings that would have no effect.
+    """
     for name in ("runtime_cache", SPECIALIZATION):
         value = getattr(config, name)
         if value is None or library.runtime_settings:
@@ -109,12 +112,12 @@ def _rtx_runtime(library: InstalledTorchTensorRT, config: SweepConfig, frontend:
 
 
 def ignored_axes(library: InstalledTorchTensorRT, config: SweepConfig, frontend: str) -> list[str]:
-    """What is accepted without effect, as far as that was measured or read.
+    """Return the axes and arguments that this version accepts without effect, as far as that was measured or read.
 
     TensorRT-RTX builds byte-identical engines at every optimization level. Its release 1.4 computes FP32 in TF32
-    whether `disable_tf32` is set or not: on an H200 the outputs of resnet18, of one convolution and of one linear
-    layer were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. The rest
-    was read: arguments that a frontend takes and reads nowhere, or resets.
+    whether `disable_tf32` is set or not. On an H200 the outputs of resnet18, of one convolution and of one linear layer
+    were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. The rest was read:
+    arguments that a frontend takes and reads nowhere, or resets.
     """
     found = []
     if library.rtx and config.optimization_level is not None:

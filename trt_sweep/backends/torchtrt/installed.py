@@ -1,6 +1,6 @@
-"""All that is known of Torch-TensorRT's versions: what each accepts, what it ignores, what it cannot do.
+"""Read what a version of Torch-TensorRT accepts, from the files of its package.
 
-Read from the package's files, so that any version can be looked at without being installed or imported.
+So any version can be looked at without being installed or imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FRONTENDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A compilation argument: its annotation as written ("" without one), and its default.
+    """Hold a compilation argument: its annotation as written ("" without one), and its default.
 
     A default that is no literal is its source text.
     """
@@ -39,7 +39,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class InstalledTorchTensorRT:
-    """One Torch-TensorRT: the folder of its package, its flavour, and the version of the TensorRT beside it."""
+    """Hold one Torch-TensorRT: its package's folder, its flavour, and the version of the TensorRT beside it."""
 
     package: Path
     rtx: bool
@@ -47,16 +47,18 @@ class InstalledTorchTensorRT:
 
     @functools.cached_property
     def version(self) -> tuple[int, ...]:
+        """Return major and minor version."""
         found = re.search(r'__version__ = "(\d+)\.(\d+)', (self.package / "_version.py").read_text(encoding="utf-8"))
         assert found is not None
         return int(found[1]), int(found[2])
 
     @property
     def name(self) -> str:
+        """Return the package's name with its version, for messages."""
         return "torch-tensorrt" + "-rtx" * self.rtx + " " + ".".join(map(str, self.version))
 
     def has(self, frontend: str) -> bool:
-        """Whether a frontend is there: RTX has no FX, and TorchScript needs the C++ library."""
+        """Return whether a frontend is there: RTX has no FX, and TorchScript needs the C++ library."""
         if frontend == "fx" and self.rtx:
             return False
         if frontend == "torchscript" and not (self.package / "lib/libtorchtrt.so").is_file():
@@ -65,7 +67,7 @@ class InstalledTorchTensorRT:
 
     @functools.cache  # noqa: B019  (one InstalledTorchTensorRT a process)
     def parameters(self, frontend: str) -> dict[str, Parameter]:
-        """The compilation arguments of a frontend, by name."""
+        """Return the compilation arguments of a frontend, by name; raise SweepError where they are not found."""
         file, name = FRONTENDS[frontend]
         tree = ast.parse((self.package / file).read_text(encoding="utf-8"))
         for node in tree.body:
@@ -103,7 +105,7 @@ class InstalledTorchTensorRT:
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """The runtimes that can be asked for, the default first.
+        """Return the runtimes that can be asked for, the default first.
 
         Up to 2.12 there are two modules, and `use_python_runtime` chooses. From 2.13 on they are one, which runs
         engines through the C++ library where that is there and in Python where it is not.
@@ -117,17 +119,17 @@ class InstalledTorchTensorRT:
 
     @property
     def runtime_settings(self) -> bool:
-        """Whether RTX's runtime cache, specialization strategy and CUDA graphs are set on the module (2.13 on)."""
+        """Return whether RTX's cache, specialization strategy and CUDA graphs are set on the module (2.13 on)."""
         return self.rtx and (self.package / "runtime/_runtime_config.py").is_file()
 
     def cache_paths(self, frontend: str) -> list[str]:
-        """The arguments that name a cache file which builds share by default."""
+        """Return the arguments that name a cache file which builds share by default."""
         return [name for name in ("timing_cache_path", "runtime_cache_path") if name in self.parameters(frontend)]
 
 
 @functools.cache
 def torch_tensorrt() -> InstalledTorchTensorRT:
-    """The Torch-TensorRT that is installed; its package is found, not imported."""
+    """Return the installed Torch-TensorRT; raise SweepError where its package is not found. It is not imported."""
     spec = importlib.util.find_spec("torch_tensorrt")
     if spec is None or not spec.submodule_search_locations:
         raise SweepError("torch_tensorrt is installed but not found: reinstall it, pip install --force-reinstall")
