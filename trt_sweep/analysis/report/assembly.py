@@ -1,4 +1,4 @@
-"""Answers from records: `document(table.load(folder), …)` is the report as blocks, which html and markdown write."""
+"""Put the report together as blocks, which html and markdown write: `document(table.load(folder), …)`."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def document(
     *,
     measure_again: bool = False,
 ) -> list[Block]:
-    """The report of `table.load(folder)`, as it is written into `out`, or into that folder where it is null.
+    """Return the report of `table.load(folder)`, as it is written into `out`, or into that folder where it is None.
 
-    Raises SweepError for constraints that these records cannot be asked about, and where `measure_again` cannot be, see
-    `remeasure.again`.
+    Raise SweepError for constraints that these records cannot be asked about. Raise it too where `measure_again` cannot
+    be done, see `remeasure.again`.
     """
     recommend.check(wanted, rows)
     places = list(sections.split(rows, delta))
@@ -83,7 +83,7 @@ def document(
 
 
 def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
-    """The open questions alone, in brief, as headings below one of the third level."""
+    """Return the open questions alone, in brief, as headings below one of the third level."""
     return questions.answers(list(sections.split(rows, delta)), level=4, brief=True)
 
 

@@ -26,7 +26,10 @@ with torch.inference_mode():
 
 
 def effective(config: SweepConfig) -> SweepConfig:
-    """Return the configuration with mode and CUDA graphs that agree; raise SweepError where g++ is missing for a CPU."""
+    """Return the configuration with mode and CUDA graphs that agree.
+
+    On a CPU it needs a C++ compiler: raise SweepError without one.
+    """
     if config.device == "cpu":  # on a GPU it generates Triton
         _inductor.require_cpp_compiler("backend=inductor")
     return _inductor.effective_inductor(config)
