@@ -59,7 +59,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Axis:
-    """Hold an axis with its pairs, by value, and its effects; `precision` where its values bring their own precisions."""
+    """Hold an axis with its pairs, by value, and its effects; `precision` where values bring their own precisions."""
 
     name: str
     pairs: list[Pairs]

@@ -94,7 +94,7 @@ class Advice:
 
     @property
     def use(self) -> Row | None:
-        """Return the row to use: the winner, or where it is not confirmed the first of the second measurement's group."""
+        """Return the row to use: the winner, or where it is not confirmed the first of the second's group."""
         if self.confirmed or self.second is None:
             return self.winner
         best = self.rows[self.rows["point_id"].isin(self.second.group["point_id"].head(1))]

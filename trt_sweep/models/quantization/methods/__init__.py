@@ -1,1 +1,1 @@
-"""TODO."""
+"""Hold the quantization methods, one module each."""

@@ -20,6 +20,6 @@ def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[
     library = f"torch-tensorrt{'-rtx' * rtx} {versions.version('torch-tensorrt-rtx' if rtx else 'torch-tensorrt')}"
     raise Unsupported(
         f"quantization.method=tensorrt_int8_calibrator: {library} has no DataLoaderCalibrator (torch_tensorrt.ts.ptq), "
-        f"and TensorRT {versions.tensorrt_version()} builds strongly typed networks, in which a calibrator has no part; "
-        "use quantize nodes, quantization.method=modelopt_int8_default"
+        f"and TensorRT {versions.tensorrt_version()} builds strongly typed networks, in which a calibrator has no "
+        "part; use quantize nodes, quantization.method=modelopt_int8_default"
     )
