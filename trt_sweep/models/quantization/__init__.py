@@ -5,6 +5,7 @@ A method is a module of this package with
 - `PACKAGES`: what must be installed for it, by the names that are imported
 - `CALIBRATES`: whether it looks at data
 - `ONE_SIZE`, where that is so: what it makes is for the batch size of its data only
+- `RECIPE`, the library's name for it, where the file of that library (`_modelopt`, `_torchao`) has a REPRODUCTION
 - `quantize(model, dtype, data, skipped)`: a `Quantized`, or Unsupported with the reason
 """
 

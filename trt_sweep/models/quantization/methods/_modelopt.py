@@ -1,4 +1,4 @@
-"""What the recipes of NVIDIA Model Optimizer have in common. Its quantizers compute in PyTorch what an engine would."""
+"""Quantize by a recipe of NVIDIA Model Optimizer, whose quantizers compute in PyTorch what an engine would."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from trt_sweep.models.quantization import Quantized
 
 # modelopt 0.47 imports the other two without asking for them.
 PACKAGES = ("modelopt", "requests", "huggingface_hub")
+# `models.reproduction` reads these four without importing this file: they repeat `quantize` and `_lowering` below.
 QUANTIZES_IN = "float32"
 LOWERING = "with mtq.utils.export_torch_mode():"
 FORWARD_LOOP = """
@@ -73,7 +74,7 @@ def _compile_nothing() -> None:
 
 
 def _used(module: torch.nn.Module, inputs: Inputs) -> int:
-    """Layers whose weights are quantized in a call: attention, for one, may take weights past their quantizers."""
+    """Count layers whose weights are quantized in a call; attention may take weights past their quantizers."""
     used: set[str] = set()
     with contextlib.ExitStack() as stack:
         for name, child in module.named_modules():
@@ -85,7 +86,7 @@ def _used(module: torch.nn.Module, inputs: Inputs) -> int:
 
 
 def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """In `dtype`, apart from the ranges that scales are made of: over 448 they would leave FP16's normal numbers."""
+    """Cast to `dtype` all but the ranges that scales are made of: over 448 they would leave FP16's normal numbers."""
     ranges = {name: buffer for name, buffer in module.named_buffers() if name.endswith("._amax")}
     module = module.to(dtype)
     for name, buffer in ranges.items():
@@ -96,7 +97,7 @@ def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _lowering() -> Iterator[None]:
-    """Inside, quantizers are exported as the operator that Torch-TensorRT has a converter for.
+    """Export quantizers as the operator that Torch-TensorRT has a converter for.
 
     On a CPU the library would spell INT8 out in PyTorch's operators, and compute the operator, which Torch-TensorRT
     does while it folds constants, by a CUDA extension. Here both work everywhere, without the extension.

@@ -1,4 +1,4 @@
-"""What the recipes of torchao's `quantize_` have in common: linear layers only, by subclasses of their weights."""
+"""Quantize by a recipe of torchao's `quantize_`: linear layers only, by subclasses of their weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trt_sweep.models.model import Model
 from trt_sweep.models.quantization import Quantized
 
 PACKAGES = ("torchao",)
+# `models.reproduction` reads this without importing this file: it repeats `quantize` below.
 REPRODUCTION = """
 import fnmatch
 import torchao.quantization

@@ -1,4 +1,4 @@
-"""FP8 (E4M3) weights and activations, both by tensor."""
+"""Quantize weights and activations to FP8 (E4M3), both by tensor."""
 
 from __future__ import annotations
 

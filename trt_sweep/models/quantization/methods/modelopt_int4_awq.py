@@ -1,4 +1,4 @@
-"""Likewise, with weights scaled by what activations make of them first (Lin et al., AWQ, 2023)."""
+"""Quantize weights to INT4 in blocks, scaled first by what activations make of them (Lin et al., AWQ, 2023)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INT4 weights in blocks of 128; activations stay as they are."""
+"""Quantize weights to INT4 in blocks of 128; activations stay as they are."""
 
 from __future__ import annotations
 

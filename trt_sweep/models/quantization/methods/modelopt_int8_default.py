@@ -1,4 +1,4 @@
-"""INT8 weights by channel and activations by tensor, their largest value as the range."""
+"""Quantize weights to INT8 by channel and activations by tensor, their largest value as the range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likewise, with the outliers of activations moved into the weights of linear layers first (Xiao et al., 2022)."""
+"""Quantize to INT8 after moving activations' outliers into the weights of linear layers (Xiao et al., 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INT8 weights by channel; activations stay as they are."""
+"""Quantize weights to INT8 by channel; activations stay as they are."""
 
 from __future__ import annotations
 

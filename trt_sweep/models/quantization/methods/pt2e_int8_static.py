@@ -1,4 +1,4 @@
-"""PyTorch's quantization of exported graphs (PT2E) by its x86 quantizer: INT8 weights by channel, and activations."""
+"""Quantize an exported graph by PyTorch's PT2E and its x86 quantizer: INT8 weights by channel, and activations."""
 
 from __future__ import annotations
 

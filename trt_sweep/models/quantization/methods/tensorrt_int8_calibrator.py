@@ -1,4 +1,4 @@
-"""TensorRT's own calibrator, which chose INT8 scales while it built: gone from Torch-TensorRT since 2.11 at least."""
+"""Refuse TensorRT's own calibrator, which chose INT8 scales during the build: gone in Torch-TensorRT 2.11 and later."""
 
 from __future__ import annotations
 

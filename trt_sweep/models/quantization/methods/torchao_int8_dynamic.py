@@ -1,4 +1,4 @@
-"""INT8 weights of linear layers, and activations by scales that each call computes."""
+"""Quantize the weights of linear layers to INT8, and activations by scales that each call computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INT8 weights of linear layers by channel; activations stay as they are."""
+"""Quantize the weights of linear layers to INT8 by channel; activations stay as they are."""
 
 from __future__ import annotations
 

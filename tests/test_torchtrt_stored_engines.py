@@ -59,7 +59,7 @@ def test_what_is_another_engine_is_described_otherwise():
 
 
 def test_another_process_describes_it_alike():
-    code = "from test_conversion import *; print(digest(stored_engines._graph(part())))"
+    code = "from test_torchtrt_stored_engines import *; print(digest(stored_engines._graph(part())))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
