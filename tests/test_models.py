@@ -135,20 +135,20 @@ def test_inputs_have_nothing_to_do_with_weights(seed):
 
 
 @pytest.mark.parametrize(
-    ("module", "kinds"),
+    ("module", "chosen"),
     [
-        (torch.nn.Linear(2, 2), 0),
-        (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Conv1d(2, 2, 1)), 1),
-        (torch.nn.Sequential(*(torch.nn.Conv2d(2, 2, size) for size in (1, 3, 3))), 2),
-        (torch.nn.ConvTranspose2d(1, 1, 1), 1),
-        (torch.nn.LayerNorm([3, 4, 5]), 0),
-        (torch.nn.LazyConv2d(1, 1), 1),
-        (torch.nn.LazyLinear(1), 0),
-        (torch.jit.script(torch.nn.Linear(2, 2)), 1),  # it may be frozen, with its weights inside
+        (torch.nn.Linear(2, 2), False),
+        (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Conv1d(2, 2, 1)), True),
+        (torch.nn.Sequential(*(torch.nn.Conv2d(2, 2, size) for size in (1, 3, 3))), True),
+        (torch.nn.ConvTranspose2d(1, 1, 1), True),
+        (torch.nn.LayerNorm([3, 4, 5]), False),
+        (torch.nn.LazyConv2d(1, 1), True),
+        (torch.nn.LazyLinear(1), False),
+        (torch.jit.script(torch.nn.Linear(2, 2)), True),  # it may be frozen, with its weights inside
     ],
 )
-def test_only_convolutions_leave_cudnn_a_choice(module, kinds):
-    assert Model(module, Inputs((), {})).convolutions == kinds
+def test_only_convolutions_leave_cudnn_a_choice(module, chosen):
+    assert Model(module, Inputs((), {})).may_convolve is chosen
 
 
 def test_channels_last():

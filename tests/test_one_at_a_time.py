@@ -40,7 +40,7 @@ def test_a_failed_value_stops_nothing(sweep):
 def row(job: int, latency_ms: float, status: str = "ok", **values) -> dict:
     spread = {"latency_ms_between_rounds": 0.001, "latency_ms_between_builds": None, "rounds": 3, "builds": 1}
     base = {"jobs": [job], "status": status, "latency_ms": latency_ms, "launch_bound": False, "reason": None}
-    base |= {"cudnn_benchmark": None, "cudnn_choices": None}
+    base |= {"cudnn_benchmark": None}
     return base | spread | {"clock": "cuda_events", "batch_size": 1} | values
 
 

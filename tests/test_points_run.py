@@ -190,7 +190,7 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
 
     def chosen(model: Model, settings: base.BuildContext) -> base.Compiled:
         found = compiled(model, settings)
-        return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True, cudnn_choices=1))
+        return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True))
 
     compiled = eager.compile
     monkeypatch.setattr(eager, "compile", chosen)

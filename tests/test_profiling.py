@@ -54,7 +54,7 @@ def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[LayerTimer]
     net, held, run = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)), [], []
     net.register_forward_hook(lambda *_: run.append(1))
     probes = [LayerTimer(None, {"node_a": "0"})] if whole else [LayerTimer(net[0]), LayerTimer(net[2])]
-    compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), probes=probes)
+    compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), layer_timers=probes)
     with (
         mock.patch.object(torch.cuda, "Stream", lambda device: None),
         mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
@@ -144,7 +144,7 @@ def of_point(
     tmp_path: Path, monkeypatch, how: BuildContext, key: str | None = None
 ) -> tuple[Profile, list[BuildContext]]:
     """Look into a point whose backend is stood in for; also the settings of the builds made for that."""
-    timed = Compiled(lambda inputs: lambda: None, build=Build(engine_id="timed"), probes=[LayerTimer(None)])
+    timed = Compiled(lambda inputs: lambda: None, build=Build(engine_id="timed"), layer_timers=[LayerTimer(None)])
     other = dataclasses.replace(timed, build=Build(engine_id="other"))
     built: list[BuildContext] = []
     backend = mock.Mock(compile=lambda model, settings: built.append(settings) or other)
@@ -187,7 +187,7 @@ def test_engines_that_are_kept_back_are_unsupported(tmp_path):
 
 
 def test_a_point_without_engines_is_traced_only(tmp_path):
-    compiled = Compiled(lambda inputs: lambda: inputs.args[0] * 2, probes=[])
+    compiled = Compiled(lambda inputs: lambda: inputs.args[0] * 2, layer_timers=[])
     with (
         mock.patch.object(torch.cuda, "Stream", lambda device: None),
         mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),

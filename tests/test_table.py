@@ -213,7 +213,7 @@ def test_too_few_samples_for_an_interval(tmp_path, capsys):
     assert "4000" in capsys.readouterr().out
 
 
-def test_several_folders_are_one_table(tmp_path):
+def test_rows_of_several_folders_are_told_apart(tmp_path):
     for name, latency in (("one", 10.0), ("two", 30.0)):
         put(tmp_path / name, f"eager-{name}", latency, backend="eager", sweep_id=name)
         put(tmp_path / name, "same", 5.0, sweep_id=name)

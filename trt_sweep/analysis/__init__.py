@@ -1,1 +1,1 @@
-"""TODO."""
+"""Say what records tell: reports, comparisons, histories, layers, partitions."""

@@ -1,6 +1,6 @@
-"""`trt-sweep sensitivity model=NAME quantization.method=NAME`: which layers quantizing hurts, and which pay.
+"""Find which layers quantizing hurts, and which pay: `trt-sweep sensitivity model=… quantization.method=…`.
 
-It quantizes one group of layers at a time and leaves the others as they are. Without a GPU it knows the damage alone.
+It quantizes one group of layers at a time and leaves the others as they are. Without a GPU it tells the damage alone.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
@@ -26,17 +27,18 @@ from trt_sweep.points import evaluation
 from trt_sweep.sweep.sweep import Sweep
 
 LAYERS = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+C = TypeVar("C", bound=PointConfig)
 Groups = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A group of layers, quantized alone: how many they are, and what that does to the model.
+    """Hold a group of layers that was quantized alone: how many they are, and what that does to the model.
 
-    `rel_l2_error` is of the fake-quantized model against FP32, `evaluation` what the user's function says of it, null
-    without one. `gain_ms` is what it takes off the engines' `gpu_ms` in FP16, null where that was not timed, and
-    `engine_error` the relative L2 error of the engines against FP32: NaN where their outputs are not finite, null where
-    none ran.
+    `rel_l2_error` is of the fake-quantized model against FP32. `evaluation` is what the user's function says of it,
+    None without one. `gain_ms` is what it takes off the engines' `gpu_ms` in FP16, None where that was not timed.
+    `engine_error` is the relative L2 error of the engines against FP32: NaN where their outputs are not finite, None
+    where none ran.
     """
 
     group: str
@@ -48,9 +50,9 @@ class Damage:
 
 
 def groups(module: torch.nn.Module, depth: int, patterns: list[str]) -> Groups:
-    """The layers with weights by the first of `patterns` that they match, or by the first `depth` parts of their names.
+    """Group the layers with weights by the first of `patterns` that matches, or by the first `depth` parts of names.
 
-    Raises SweepError where that tells nothing apart.
+    Raise SweepError where that tells nothing apart.
     """
     found: Groups = {}
     for name, child in module.named_modules():
@@ -64,17 +66,17 @@ def groups(module: torch.nn.Module, depth: int, patterns: list[str]) -> Groups:
     return found
 
 
-def alone(config: SweepConfig, module: torch.nn.Module, layers: list[str]) -> SweepConfig:
-    """The point in which these layers are quantized and nothing else: a method may quantize norms and poolings too."""
+def alone(config: C, module: torch.nn.Module, layers: list[str]) -> C:
+    """Return the point in which only these layers are quantized: a method may quantize norms and poolings too."""
     leaves = [name for name, child in module.named_modules() if name and not any(True for _ in child.children())]
     skip = [*config.quantization.skip, *(name for name in leaves if name not in layers)]
     return dataclasses.replace(config, quantization=dataclasses.replace(config.quantization, skip=skip))
 
 
-def measure(model: Model, config: SweepConfig, found: Groups) -> Iterator[Damage]:
-    """FP32 first, all that the method quantizes, then each group by itself; one without a layer for it is left out.
+def measure(model: Model, config: PointConfig, found: Groups) -> Iterator[Damage]:
+    """Measure FP32, then all that the method quantizes, then each group by itself; leave out a group without a layer.
 
-    `config` is of the backend eager. Raises what quantizing raises.
+    `config` is of the backend eager. Raise what quantizing raises.
     """
     device, cast = torch.device(config.device), DTYPE[config.base_precision]
     inputs = example_inputs(config.timed, device)
@@ -96,7 +98,7 @@ def measure(model: Model, config: SweepConfig, found: Groups) -> Iterator[Damage
             yield Damage(group, facts.quantized_layers, checked.rel_l2_error, value)
 
 
-def _evaluated(model: Model, config: SweepConfig, device: torch.device) -> float | None:
+def _evaluated(model: Model, config: PointConfig, device: torch.device) -> float | None:
     def bind(inputs: Inputs) -> Any:
         own = inputs.to(DTYPE[config.base_precision])
         return lambda: model.module(*own.args, **own.kwargs)
@@ -107,7 +109,7 @@ def _evaluated(model: Model, config: SweepConfig, device: torch.device) -> float
 def engines(
     config: SweepConfig, points: dict[str, SweepConfig], folder: Path
 ) -> dict[str, tuple[float | None, float | None]]:
-    """The `gain_ms` and `engine_error` of each point, by a sweep in `folder`; null where there is none."""
+    """Return the `gain_ms` and `engine_error` of each point, by a sweep in `folder`; None where there is none."""
     fp16 = dataclasses.replace(config, precision="fp16", quantization=QuantizationConfig())
     with Sweep(dict(enumerate([fp16, *points.values()])), folder) as sweep:
         sweep.run()
@@ -122,9 +124,9 @@ def engines(
 
 
 def ranked(measured: list[Damage]) -> list[Damage]:
-    """What is quantized not at all or altogether first, then the groups, the worst damage per gain first.
+    """Order what is quantized not at all or altogether first, then the groups, the worst damage per gain first.
 
-    Where gains are not known, the worst damage; a group without a gain is worse than any with one.
+    Where gains are not known, the worst damage is first. A group without a gain is worse than any with one.
     """
     timed = any(damage.gain_ms is not None for damage in measured)
 

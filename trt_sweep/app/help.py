@@ -10,10 +10,10 @@ from trt_sweep import models
 from trt_sweep.app.verbs import VERBS
 from trt_sweep.config.compose import CONF
 from trt_sweep.config.groups import INDUCTOR_MODES, ISOLATIONS, PRECISIONS, TORCHSCRIPT_MODES
-from trt_sweep.config.sweep import (
+from trt_sweep.config.options import OBJECTIVES
+from trt_sweep.config.point import (
     AUTO,
     CACHES,
-    OBJECTIVES,
     PROFILING_VERBOSITIES,
     RUNTIME_CACHES,
     RUNTIMES,

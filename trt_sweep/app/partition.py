@@ -17,7 +17,7 @@ from trt_sweep.errors import SweepError, one_line
 if TYPE_CHECKING:
     from trt_sweep.analysis.partition.report import Report
     from trt_sweep.backends.base import DryRun, GraphDryRun
-    from trt_sweep.config.sweep import SweepConfig
+    from trt_sweep.config.point import PointConfig
 
 FILE = "partition.json"
 
@@ -61,10 +61,11 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     print("written:", path)
 
 
-def _reported(config: SweepConfig) -> tuple[SweepConfig, Report]:
+def _reported(config: PointConfig) -> tuple[PointConfig, Report]:
     """Return the report and the configuration that took effect; raise SweepError where there is no partition."""
     from trt_sweep import backends
     from trt_sweep.analysis.partition.report import report
+    from trt_sweep.config.options import SweepOptions
     from trt_sweep.machine.output import LOG, redirect_output
     from trt_sweep.points import plan
     from trt_sweep.workers.worker import Worker
@@ -114,7 +115,7 @@ def _progress(label: str) -> Iterator[Callable[[str], None]]:
             yield lambda phase: status.update(f"{label}: {phase}")
 
 
-def _heading(config: SweepConfig, found: Report) -> str:
+def _heading(config: PointConfig, found: Report) -> str:
     from trt_sweep.analysis.partition import show
     from trt_sweep.points import plan
 
@@ -126,7 +127,7 @@ def _heading(config: SweepConfig, found: Report) -> str:
     )
 
 
-def _words(config: SweepConfig, found: Report) -> list[str]:
+def _words(config: PointConfig, found: Report) -> list[str]:
     from trt_sweep.analysis.partition import show
 
     said = show.words(found)
@@ -146,7 +147,7 @@ def _words(config: SweepConfig, found: Report) -> list[str]:
     return said
 
 
-def _data(config: SweepConfig, found: Report) -> dict[str, Any]:
+def _data(config: PointConfig, found: Report) -> dict[str, Any]:
     from trt_sweep.machine import versions
     from trt_sweep.points import plan
 

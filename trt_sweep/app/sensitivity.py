@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trt_sweep.analysis.sensitivity import Damage
+    from trt_sweep.config.point import PointConfig
     from trt_sweep.config.sweep import SweepConfig
 
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _measured(composed: SweepConfig, options: argparse.Namespace) -> tuple[list[Damage], SweepConfig]:
+def _measured(composed: SweepConfig, options: argparse.Namespace) -> tuple[list[Damage], PointConfig]:
     """Return what quantizing each group does, with its gain where there is a GPU, and the configuration in effect."""
     import torch
 
@@ -70,7 +71,7 @@ def _measured(composed: SweepConfig, options: argparse.Namespace) -> tuple[list[
     return measured, config
 
 
-def _show(measured: list[Damage], config: SweepConfig, console: Console) -> None:
+def _show(measured: list[Damage], config: PointConfig, console: Console) -> None:
     """Print the table and what it is worth."""
     from rich import box
     from rich.table import Table

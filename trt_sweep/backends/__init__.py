@@ -1,4 +1,4 @@
-"""The compile paths, one file each, found by name: to add one, add its file and conf/backend/<name>.yaml.
+"""Find the compile paths by name; each is one file. To add one, add its file and conf/backend/<name>.yaml.
 
 A backend is a module of this package with
 - `AXES`: the axes that it uses; the others are unset in its rows, and points that differ in them alone are one
@@ -9,6 +9,7 @@ A backend is a module of this package with
 - `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
 - `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
 - `dry_runs(model, settings)`: Torch-TensorRT's partition by `min_block_size`; only where it can be asked for
+- `REPRODUCTION`: the lines of Python that do the same without trt_sweep, see `reproduction`; it may be left out
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ if TYPE_CHECKING:  # it imports torch, which the process of a sweep does without
 
 
 def names() -> list[str]:
-    """The backends there are."""
+    """Return the names of all backends."""
     return sorted(module.name for module in pkgutil.iter_modules(paths.__path__) if not module.name.startswith("_"))
 
 
 def get(name: str) -> Backend:
-    """The backend of that name; raises SweepError where there is none."""
+    """Return the backend of that name; raise SweepError where there is none."""
     if name not in names():
         raise SweepError(f"backend={name} is not known: use one of {', '.join(names())}")
     return cast("Backend", importlib.import_module(f"{paths.__name__}.{name}"))

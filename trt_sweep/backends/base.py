@@ -1,4 +1,4 @@
-"""TODO."""
+"""Say what every backend takes and gives back: BuildContext in, Compiled out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt.layer_timers import LayerTimer
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import memory
 from trt_sweep.models.cache import ProcessCache
@@ -34,15 +34,15 @@ Running = Callable[[], contextlib.AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a backend is given beside the model.
+    """Hold what a backend is given beside the model.
 
-    Files go into `folder`. `phase` hears which phase begins, `keep` what is known already, should the rest fail;
-    `reuse` gives what another point has built of the same partition, if any, once it is planned.
-    What must be undone when the point has been timed for the last time goes onto `stack`. Engines are taken from
-    `store` and put there.
+    Files go into `folder`. Call `phase` with the name of each phase that begins. Call `keep` with what is known
+    already, in case the rest fails. Once it is planned, `reuse` returns what another point has built of the same
+    partition, or None. What must be undone after the point was timed for the last time goes onto `stack`. Engines are
+    taken from `store` and put there.
     """
 
-    config: SweepConfig
+    config: PointConfig
     device: torch.device
     folder: Path
     phase: Callable[[str], None]
@@ -53,7 +53,7 @@ class BuildContext:
     store: Store = field(default_factory=Store)
 
     def once(self, what: str, make: Callable[[], T]) -> T:
-        """Something that the exported model, the backend and the precision decide alone, made once for all points.
+        """Make something once for all points that share model, backend and precision.
 
         Where further compilation arguments are given it is made for this point alone: they may change the program.
         """
@@ -63,23 +63,23 @@ class BuildContext:
         return self.shared.get_or_make((what, config.backend, config.quantized_key), make)
 
     def building(self) -> contextlib.AbstractContextManager[None]:
-        """What a build of engines needs around it: the GPU to itself, where it times kernels there."""
+        """Return the context to build engines in: it holds the GPU alone where the build times kernels there."""
         return locks.build_lock(self.device, self.phase)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type of the precision, or the one beside quantized parts."""
+        """Return the torch type of the precision; for quantized points the type beside the quantized parts."""
         return DTYPE[self.config.base_precision]
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a backend gives back: how inputs become a call, and what is known of how it came about.
+    """Hold what a backend gives back: how inputs become a call, and what is known of how it came about.
 
-    `bind` takes FP32 inputs of a size that was built for; null where the point was planned only. `running` gives a
-    context in which the bound calls are made: what they need set up, and others must not see. `probes` look into the
-    engines, in the order of the graph; null where a backend has none, or keeps them to itself. `module` is what holds
-    weights in torch, null where nothing does; `held` what the build holds on the GPU, once it is made.
+    `bind` takes FP32 inputs of a size that was built for; it is None where the point was only planned. The bound calls
+    are made inside the context `running()`, which sets up what they need and others must not see. `layer_timers` time
+    the layers of the engines, in the order of the graph; None where a backend cannot. `module` holds the weights in
+    torch, or is None; `held` is the GPU memory that the build holds, once it is made.
     """
 
     bind: Bind | None
@@ -88,25 +88,30 @@ class Compiled:
     runtime: str | None = None
     ignored_axes: list[str] = field(default_factory=list)
     running: Running = contextlib.nullcontext
-    probes: list[LayerTimer] | None = None
+    layer_timers: list[LayerTimer] | None = None
     module: torch.nn.Module | None = None
     build_memory: memory.BuildMemory | None = None
 
 
 class Backend(Protocol):
+    """Say what a module in backends/paths must have; `trt_sweep.backends` explains each part."""
+
     AXES: frozenset[str]
     TENSORRT: bool
     DYNAMIC: bool
     STORED: bool
 
-    def effective(self, config: SweepConfig) -> SweepConfig: ...
+    def effective(self, config: PointConfig) -> PointConfig: ...
     def compile(self, model: Model, settings: BuildContext) -> Compiled: ...
     def plan(self, model: Model, settings: BuildContext) -> Compiled: ...
     def dry_runs(self, model: Model, settings: BuildContext) -> DryRun: ...
 
 
 def binding(function: Callable[..., Any], settings: BuildContext, channels_last: bool = False) -> Bind:
-    """How inputs become a call of `function`: cast to the point's precision, and as a CUDA graph where it asks so."""
+    """Return a function that turns inputs into a call of `function`.
+
+    The inputs are cast to the point's precision. The call is a CUDA graph where the point asks for one.
+    """
 
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(settings.dtype, channels_last)
@@ -118,7 +123,7 @@ def binding(function: Callable[..., Any], settings: BuildContext, channels_last:
 
 
 def captured(settings: BuildContext) -> str | None:
-    """The `cuda_graphs_method` of what `binding` made."""
+    """Return the `cuda_graphs_method` of what `binding` made."""
     return "capture" if settings.config.cuda_graphs else None
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Capture a call as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trt_sweep.models.model import Inputs
 
 
 def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) -> Callable[[], Any]:
-    """A callable that replays `function(*args, **kwargs)` as one CUDA graph, captured at its first call.
+    """Return a callable that replays `function(*args, **kwargs)` as one CUDA graph, captured at its first call.
 
     Each call copies the caller's inputs into the graph's own, as a service must; the outputs are the graph's, and the
     next call overwrites them. The first call raises Unsupported, with CUDA's reason, where the function cannot be

@@ -1,4 +1,4 @@
-"""Built engines as files, by everything that an engine depends on: what was built once is not built again."""
+"""Keep built engines as files, named by everything that an engine depends on, so that none is built twice."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Make = Callable[[], tuple[bytes, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Built:
-    """A serialized engine, what else its builder said of it, and the seconds that building it took, back then.
+    """Hold a serialized engine, what else its builder said of it, and how many seconds it took to build.
 
-    `stored` where it was read and not built.
+    `stored` says that it was read from a file and not built.
     """
 
     engine: bytes
@@ -42,28 +42,28 @@ class Built:
 
 
 class Tally:
-    """The engines of one compilation: how many came from a store, and how long building all would have taken."""
+    """Count the engines of one compilation: how many came from a store, and how long all would have taken to build."""
 
     def __init__(self) -> None:
         self.stored = 0
         self._built_s = self._waited_s = 0.0
 
     def add(self, built: Built, took_s: float) -> None:
-        """An engine that was there after so many seconds."""
+        """Count an engine that was there after so many seconds."""
         self.stored += built.stored
         self._built_s += built.build_s
         self._waited_s += took_s
 
     def build_s(self, took_s: float) -> float:
-        """What a compilation that took so many seconds would have taken had it built each engine itself."""
+        """Return what a compilation of so many seconds would have taken had it built each engine itself."""
         return took_s - self._waited_s + self._built_s
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of engines, or none; `read` is whether they are taken from there, beside being put there.
+    """Keep engines in a folder, or in none. `read` says whether they are also taken from there.
 
-    `paused` is a file that says for how many seconds in all this process has been stopped; they are no part of a build.
+    `paused` is a file that says for how many seconds in all this process was stopped; a build does not count these.
     `taken` names the files that were read.
     """
 
@@ -73,10 +73,10 @@ class Store:
     taken: list[Path] = field(default_factory=list)
 
     def build(self, depends_on: Callable[[], dict[str, Any]], make: Make) -> Built:
-        """The engine that depends on this alone, from the folder or as `make` builds it.
+        """Return the engine that depends on this alone, from the folder or as `make` builds it.
 
-        `depends_on` is plain data that JSON takes. A file that cannot be read is replaced, one that cannot be written
-        is left out; where two processes of a machine want one engine, one of them builds it.
+        `depends_on` returns plain data that JSON takes. A file that cannot be read is replaced; one that cannot be
+        written is left out. Where two processes of a machine want one engine, one of them builds it.
         """
         if self.folder is None:
             return self._make(make)
@@ -162,25 +162,25 @@ class Store:
 
 
 def write_paused(path: Path, seconds: float) -> None:
-    """What a `Store` reads as `paused`."""
+    """Write what a `Store` reads as `paused`."""
     with contextlib.suppress(OSError):
         path.write_bytes(struct.pack("d", seconds))
 
 
 def digest(described: Any) -> str:
-    """64 hexadecimal digits that name plain data."""
+    """Return 64 hexadecimal digits that name plain data."""
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def surroundings(environment: Any) -> dict[str, Any]:
-    """What of the machine an engine depends on: the kind of GPU, the versions, variables of the environment."""
+    """Return what an engine depends on in the machine: the GPU's name, the versions, environment variables."""
     names = ("gpu_name", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt")
     found = {name: getattr(environment, name) for name in (*names, "tensorrt_flavor")}
     return found | {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
 
 
 def settings_of(settings: Any, without: frozenset[str]) -> dict[str, str]:
-    """The fields of a dataclass as text, sets in one order, but for those that have no effect on an engine."""
+    """Return the fields of a dataclass as text, sets in one order, without those that do not change an engine."""
     found = {}
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)

@@ -40,8 +40,7 @@ class Window:
 class Measurement:
     """Hold the windows of a point as `windows[build][round]`, and derive its figures.
 
-    `timed_with` is the point whose calls were timed, where that is another one. `cudnn_choices` is the number of kinds
-    of convolutions for which cuDNN chose an algorithm by timing, None where it did not.
+    `cudnn_benchmark` says whether cuDNN chose its convolution algorithms by timing them.
     """
 
     windows: list[list[Window]]
@@ -49,7 +48,7 @@ class Measurement:
     first_call_ms: float | None
     distinct_engines: int | None = None
     timed_with: str | None = None
-    cudnn_choices: int | None = None
+    cudnn_benchmark: bool = False
 
     @property
     def methods(self) -> list[str]:
@@ -77,7 +76,7 @@ class Measurement:
         first = self.windows[0][0]
         method = method or next(iter(self.methods), None)
         captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = unseen.choice(self.cudnn_choices)
+        choice = unseen.choice(self.cudnn_benchmark)
         work: dict[str, Any] = {}
         if method:
             series = self._series(lambda window: window.gpu_ms[method])

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 
 from trt_sweep.config.checks import Range
 from trt_sweep.config.model import ModelConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.measure import accuracy
 from trt_sweep.models.cache import ProcessCache
@@ -56,7 +56,7 @@ def check(model: ModelConfig) -> None:
         )
 
 
-def build(config: SweepConfig, device: torch.device, shared: ProcessCache | None = None) -> Model:
+def build(config: PointConfig, device: torch.device, shared: ProcessCache | None = None) -> Model:
     """Return the module in FP32 and eval mode, with its inputs, on `device`.
 
     The same seed gives the same weights and inputs on any device. In `shared` one module serves all batch sizes. Raises
@@ -76,7 +76,7 @@ def build(config: SweepConfig, device: torch.device, shared: ProcessCache | None
     return Model(module, example_inputs(fixed, device), dynamic)
 
 
-def _seeded(config: SweepConfig) -> torch.nn.Module:
+def _seeded(config: PointConfig) -> torch.nn.Module:
     model = config.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
@@ -143,7 +143,7 @@ def _redraw_zero_layers(module: torch.nn.Module) -> None:
             layer.reset_parameters()
 
 
-def _redraw_faded_convolutions(module: torch.nn.Module, config: SweepConfig) -> None:
+def _redraw_faded_convolutions(module: torch.nn.Module, config: PointConfig) -> None:
     """Draw new weights for all convolutions where the output hardly depends on the input, or is too small for FP16.
 
     A check of such an output would prove nothing. With random weights that of torchvision's googlenet is constant, and

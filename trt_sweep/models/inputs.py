@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from trt_sweep.config.model import InputConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.models.model import Inputs
 
 # Flips one bit of the seed for inputs. With the seed of the weights torch would draw the same numbers for both. Its
@@ -17,7 +17,7 @@ from trt_sweep.models.model import Inputs
 INPUT_SEED_BIT = 1 << 31
 
 
-def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) -> Inputs:
+def example_inputs(config: PointConfig, device: torch.device, other: int = 0) -> Inputs:
     """Return random inputs for a point whose sizes are all fixed, on `device`; the model's seed decides them.
 
     Each number `other`, below 2^31, gives other inputs.
@@ -33,17 +33,17 @@ def example_inputs(config: SweepConfig, device: torch.device, other: int = 0) ->
     return Inputs(tuple(args), kwargs)
 
 
-def inputs_over_range(config: SweepConfig, device: torch.device) -> list[Inputs]:
+def inputs_over_range(config: PointConfig, device: torch.device) -> list[Inputs]:
     """Return inputs at min, opt and max of the dynamic dimension; without one, the point's only."""
     return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
 
 
-def sample_count(inputs: Inputs, config: SweepConfig) -> int:
+def sample_count(inputs: Inputs, config: PointConfig) -> int:
     """Return the number of samples in these inputs; 1 where none has a batch dimension."""
     return next((len(tensor) for _, tensor, batched in _tensors_with_batched(inputs, config) if batched), 1)
 
 
-def concatenate(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
+def concatenate(several: Sequence[Inputs], config: PointConfig) -> Inputs:
     """Concatenate inputs along the batch dimension; a tensor without one is taken from the first."""
     made: dict[int | str, torch.Tensor] = {}
     for rows in zip(*(_tensors_with_batched(inputs, config) for inputs in several), strict=True):
@@ -52,7 +52,7 @@ def concatenate(several: Sequence[Inputs], config: SweepConfig) -> Inputs:
     return _from_dict(made)
 
 
-def split_batches(inputs: Inputs, config: SweepConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
+def split_batches(inputs: Inputs, config: PointConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
     """Split inputs into batches of the size that the point is timed at; yield each with its number of real samples.
 
     Only the first `most` samples are taken. The last batch is filled up with copies of its first sample.
@@ -77,7 +77,7 @@ def _from_dict(tensors: dict[int | str, torch.Tensor]) -> Inputs:
     return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
 
 
-def _tensors_with_batched(inputs: Inputs, config: SweepConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
+def _tensors_with_batched(inputs: Inputs, config: PointConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
     """Yield the position or name of each tensor, the tensor, and whether it has a batch dimension."""
     positions = itertools.count()
     for spec in config.model.inputs:

@@ -56,20 +56,13 @@ class Model:
     lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     @property
-    def convolutions(self) -> int:
-        """Return for how many kinds of convolutions cuDNN chooses an algorithm; 1 where they cannot be counted."""
-        modules = list(self.module.modules())
-        settings = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        kinds = {
-            (type(module), *(getattr(module, name) for name in settings))
-            for module in modules
-            if isinstance(module, torch.nn.modules.conv._ConvNd)
-        }
+    def may_convolve(self) -> bool:
+        """Return whether cuDNN may have an algorithm to choose: for a convolution, or in what cannot be looked into."""
+        kinds = (torch.nn.modules.conv._ConvNd, torch.jit.ScriptModule)
         tensors = [*self.module.parameters(), *self.module.buffers()]
-        hidden = any(isinstance(module, torch.jit.ScriptModule) for module in modules) or any(
+        return any(isinstance(module, kinds) for module in self.module.modules()) or any(
             tensor.dim() > 3 for tensor in tensors if not is_lazy(tensor)
         )
-        return len(kinds) or int(hidden)
 
     def __call__(self) -> Any:
         return self.module(*self.inputs.args, **self.inputs.kwargs)

@@ -52,7 +52,7 @@ def of_point(model: Model, compiled: Compiled, settings: BuildContext, key: str 
     to itself, and whatever goes wrong on the way.
     """
     config, device, shared = settings.config, settings.device, settings.shared
-    if compiled.probes is None:
+    if compiled.layer_timers is None:
         raise Unsupported(f"backend={config.backend} keeps its engines to itself")
     found: tuple[str, Profile] | None = shared.get(("profile", key)) if key is not None else None
     if found is not None:
@@ -87,48 +87,49 @@ def _detailed(model: Model, settings: BuildContext, stack: contextlib.ExitStack)
 def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder: Path) -> Profile:
     """Trace some calls, then have the engines report their layers' times in some more; write both into `folder`.
 
-    The columns of the row; `compiled` must have `probes` and no CUDA graphs.
+    The columns of the row; `compiled` must have `layer_timers` and no CUDA graphs.
     """
-    assert compiled.bind is not None and compiled.probes is not None
+    assert compiled.bind is not None and compiled.layer_timers is not None
     stream = torch.cuda.Stream(device)
-    with torch.cuda.stream(stream), _marked(compiled.probes):
+    whole = _whole(compiled.layer_timers)
+    with torch.cuda.stream(stream), _marked(compiled.layer_timers):
         plain = compiled.bind(inputs)
 
         def call() -> None:
-            with record_function(f"{trace.ENGINE} 0") if _whole(compiled.probes) else contextlib.nullcontext():
+            with record_function(f"{trace.ENGINE} 0") if whole else contextlib.nullcontext():
                 plain()
 
         spent = _trace(call, device, folder)
         shutil.rmtree(folder / profiles.ENGINES, ignore_errors=True)
-        times = _layer_times(call, compiled.probes, device)
-    for number, (probe, samples) in enumerate(zip(compiled.probes, times, strict=True)):
+        times = _layer_times(call, compiled.layer_timers, device)
+    for number, (timer, samples) in enumerate(zip(compiled.layer_timers, times, strict=True)):
         place = folder / profiles.ENGINES / str(number)
         write_json(place / profiles.LATENCY, samples)
-        write_json(place / profiles.INFO, json.loads(probe.information() or "{}"))
-        if probe.modules:
-            write_json(place / profiles.ONNX_MODULES, probe.modules)
+        write_json(place / profiles.INFO, json.loads(timer.information() or "{}"))
+        if timer.modules:
+            write_json(place / profiles.ONNX_MODULES, timer.modules)
     write_json(folder / profiles.TIME, spent)
     if not times:
         return _columns(folder, None, spent)
     engine_id, calls = compiled.build.engine_id, max((len(each) for one in times for each in one.values()), default=0)
     about = {"engine_id": engine_id, "engines": len(times), "calls": calls}
-    about["runtime"] = compiled.probes[0].runtime
+    about["runtime"] = compiled.layer_timers[0].runtime
     write_json(folder / profiles.ENGINES / profiles.PROFILE, about)
     return _columns(folder, engine_id, spent)
 
 
-def _whole(probes: list[LayerTimer] | None) -> bool:
-    """Return whether the whole call is one engine's."""
-    return bool(probes) and probes[0].module is None  # type: ignore[index]
+def _whole(timers: list[LayerTimer] | None) -> bool:
+    """Whether the whole call is one engine's."""
+    return bool(timers) and timers[0].module is None  # type: ignore[index]
 
 
 @contextlib.contextmanager
-def _marked(probes: list[LayerTimer]) -> Iterator[None]:
+def _marked(timers: list[LayerTimer]) -> Iterator[None]:
     """While it lasts, each engine's part of a call bears its number in the profiler's trace."""
     with contextlib.ExitStack() as stack:
-        for number, probe in enumerate(probes):
-            if probe.module is not None:
-                for handle in _hooks(probe.module, f"{trace.ENGINE} {number}"):
+        for number, timer in enumerate(timers):
+            if timer.module is not None:
+                for handle in _hooks(timer.module, f"{trace.ENGINE} {number}"):
                     stack.callback(handle.remove)
         yield
 
@@ -170,21 +171,21 @@ def _trace(call: clocks.Call, device: torch.device, folder: Path) -> dict[str, A
     return trace.where_time_goes(json.loads(content)["traceEvents"])
 
 
-def _layer_times(call: clocks.Call, probes: list[LayerTimer], device: torch.device) -> list[dict[str, list[float]]]:
+def _layer_times(call: clocks.Call, timers: list[LayerTimer], device: torch.device) -> list[dict[str, list[float]]]:
     """By engine: the samples of each layer in ms, in the order of execution."""
-    found: list[dict[str, list[float]]] = [{} for _ in probes]
-    if not probes:
+    found: list[dict[str, list[float]]] = [{} for _ in timers]
+    if not timers:
         return found
     with contextlib.ExitStack() as stack:
         leads = []
-        for probe in probes:
-            probe.attach()
-            stack.callback(probe.detach)
+        for timer in timers:
+            timer.attach()
+            stack.callback(timer.detach)
             leads.append(_Lead(device))
-            if probe.module is not None:
-                stack.callback(probe.module.register_forward_pre_hook(leads[-1].before).remove)
-                stack.callback(probe.module.register_forward_hook(leads[-1].after).remove)
-        whole = leads[0] if _whole(probes) else None
+            if timer.module is not None:
+                stack.callback(timer.module.register_forward_pre_hook(leads[-1].before).remove)
+                stack.callback(timer.module.register_forward_hook(leads[-1].after).remove)
+        whole = leads[0] if _whole(timers) else None
         start = time.monotonic()
         for number in range(DROPPED_CALLS + CALLS):
             took_s = time.monotonic() - start
@@ -200,8 +201,8 @@ def _layer_times(call: clocks.Call, probes: list[LayerTimer], device: torch.devi
             if whole is not None:
                 whole.after()
             clocks.synchronize(device)
-            for samples, probe in zip(found, probes, strict=True):
-                _add(samples, probe.reported() if number >= DROPPED_CALLS else _dropped(probe))
+            for samples, timer in zip(found, timers, strict=True):
+                _add(samples, timer.reported() if number >= DROPPED_CALLS else _dropped(timer))
     return found
 
 
@@ -226,8 +227,8 @@ class _Lead:
             self._host_s = min(self._host_s, time.perf_counter() - self._began)
 
 
-def _dropped(probe: LayerTimer) -> LayerTimes:
-    probe.reported()
+def _dropped(timer: LayerTimer) -> LayerTimes:
+    timer.reported()
     return []
 
 

@@ -223,7 +223,7 @@ class PointRun:
             config.timed.batch_size,
             found[0].took_ms if state.first_call else None,
             len(engines) or None,
-            cudnn_choices=state.compiled.build.cudnn_choices,
+            cudnn_benchmark=bool(state.compiled.build.cudnn_benchmark),
         )
         if state.accuracy.accurate:
             return "ok"

@@ -1,7 +1,7 @@
 """List the axes: every setting that may be swept, the column that holds it, and what code must know of it.
 
 A row of the table is one field of `Axes`. To add an axis, add its field here, its field of the same name in
-`trt_sweep.config.sweep.SweepConfig`, and the argument that a backend makes of it. Everything else asks this table.
+`trt_sweep.config.sweep.PointConfig`, and the argument that a backend makes of it. Everything else asks this table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Axis:
     - `unasked`: further values that a point can have though nobody set them
     - `base`: the value that others are compared with, where that is not the default
     - `optional`: whether a backend may leave it out; it then names in its own `AXES` the ones that it uses
-    - `config`: the fields of `SweepConfig` that decide it, where they are not one field of the same name
+    - `config`: the fields of `PointConfig` that decide it, where they are not one field of the same name
     - `goes_with`: the axis without which this one means nothing
     - `moves`: columns that change along with it, by themselves
     - `moves_on`: likewise, but on one backend only: the backend and the column
@@ -184,7 +184,7 @@ def _table() -> dict[str, Axis]:
 TABLE = _table()
 AXES = tuple(TABLE)
 
-# The fields of SweepConfig that not every backend uses.
+# The fields of PointConfig that not every backend uses.
 OPTIONAL_AXES = frozenset(one for name, row in TABLE.items() if row.optional for one in row.config or (name,))
 
 # A point is called by these, whatever else sets it apart.

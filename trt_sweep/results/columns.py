@@ -118,7 +118,6 @@ class Build:
     )
     channels_last: bool | None = metric("whether weights and 4-d inputs were laid out channels-last")
     cudnn_benchmark: bool | None = metric("whether cuDNN chose its convolution algorithms by timing them")
-    cudnn_choices: int | None = metric("kinds of convolutions that it so chose an algorithm for; null in older records")
 
 
 @dataclass(frozen=True, kw_only=True)

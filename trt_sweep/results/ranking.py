@@ -12,7 +12,6 @@ from trt_sweep.results.axes import COMPARABLE, RUNNING
 from trt_sweep.results.stats import estimates, ranks, unseen
 
 ENDS = ("low", "high")
-CHOSEN = ("cudnn_benchmark", "cudnn_choices")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
@@ -33,7 +32,7 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
     """Return `unseen` and `drift` of `stats.estimates.of_rounds` for a row: what its rounds cannot show."""
-    choice = unseen.choice(choices(row))
+    choice = unseen.choice(cudnn_chose(row))
     if clock == "gpu_ms":
         captures, number = row["gpu_ms_between_captures"], row["gpu_ms_captures"]
         between = None if pd.isna(captures) else float(captures)
@@ -41,11 +40,9 @@ def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str,
     return {"drift": math.hypot(host_drift(row), choice)}
 
 
-def choices(row: pd.Series | Mapping[Hashable, Any]) -> int:
+def cudnn_chose(row: pd.Series | Mapping[Hashable, Any]) -> bool:
     """Return for how many kinds of convolutions cuDNN chose algorithms in this row's process; 1 where it is unknown."""
-    if pd.isna(row["cudnn_benchmark"]) or not row["cudnn_benchmark"]:
-        return 0
-    return 1 if pd.isna(row["cudnn_choices"]) else int(row["cudnn_choices"])
+    return not pd.isna(row["cudnn_benchmark"]) and bool(row["cudnn_benchmark"])
 
 
 def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
@@ -72,7 +69,7 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], 
     if clock == "gpu_ms":
         scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
     # A row of all columns takes ten times as long to make as to judge.
-    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", *CHOSEN]].to_dict("records")
+    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", "cudnn_benchmark"]].to_dict("records")
     alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
     runs: list[object] = [
         ("not known", index) if unknown else ("engine", number)

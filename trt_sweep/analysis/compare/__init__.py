@@ -1,1 +1,1 @@
-"""TODO."""
+"""Compare two nights of one sweep."""

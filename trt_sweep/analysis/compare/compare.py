@@ -1,4 +1,4 @@
-"""What became of a sweep's points from one night to another: proved changes, shown equality, what cannot be told."""
+"""Judge what became of a sweep's points from one night to another: slower, faster, unchanged, or not to be told."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ FINE, ALARM, NOT_COMPARABLE = range(3)  # exit codes
 
 @dataclass(frozen=True)
 class Judged:
-    """A point and what became of it. `times` by clock, the deciding one first; `old` and `new` are its rows.
+    """Hold a point and what became of it.
 
-    `changed` names what else is different (engine, versions, clocks), with both values. `blind` is why its times would
-    not show an effect of the size asked for, `suspect` whether it seems to have moved by that all the same.
+    `times` are by clock, the deciding one first; `old` and `new` are its rows. `changed` names what else is different
+    (engine, versions, clocks), with both values. `blind` says why its times would not show an effect of the size asked
+    for, `suspect` whether it seems to have moved by that all the same.
     """
 
     label: str
@@ -44,7 +45,7 @@ class Judged:
 
     @property
     def row(self) -> Row:
-        """The newer of its rows."""
+        """Return the newer of its rows."""
         found = self.new if self.new is not None else self.old
         assert found is not None
         return found
@@ -52,10 +53,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All points of two nights, the gravest verdict first; `problems` say why the nights cannot be compared.
+    """Hold all points of two nights, the gravest verdict first.
 
-    `min_effect` is the share of a time that matters; `host_drift` the relative standard deviation of a night's host
-    that was allowed for, null where no time depends on it; `common` what changed for every point.
+    `problems` say why the nights cannot be compared. `min_effect` is the share of a time that matters. `host_drift` is
+    the relative standard deviation of a night's host that was allowed for, None where no time depends on it. `common`
+    is what changed for every point.
     """
 
     points: list[Judged]
@@ -67,13 +69,13 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many points have each verdict that any has."""
+        """Return how many points have each verdict that any has."""
         found = Counter(point.verdict for point in self.points)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
     def exit_code(self) -> int:
-        """0; 1 where a point regressed or newly fails, which is proved; else 2 where too little could be seen."""
+        """Return 0; 1 where a point is proved to have regressed or newly fails; 2 where else too little was seen."""
         if any(point.verdict in ALARMS for point in self.points):
             return ALARM
         return NOT_COMPARABLE if self.problems else FINE
@@ -171,7 +173,7 @@ def _clock(row: Row) -> str:
 
 
 def _unhealthy(old: Row, new: Row, changed: dict[str, tuple[object, object]]) -> str | None:
-    """Why the times of these rows are no evidence; null where nothing speaks against them."""
+    """Return why the times of these rows are no evidence; None where nothing speaks against them."""
     found = [
         f"{side} was {row['health']} ({row['health_reason']})"
         for side, row in (("OLD", old), ("NEW", new))
@@ -183,7 +185,7 @@ def _unhealthy(old: Row, new: Row, changed: dict[str, tuple[object, object]]) ->
 
 
 def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple[object, object]]]:
-    """What changed for every point in the same way is said once."""
+    """Split off what changed for every point in the same way, so that it is said once."""
     matched = [point for point in points if point.old is not None and point.new is not None]
     first = matched[0].changed
     common = {
@@ -200,20 +202,20 @@ def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple
 
 
 def _chosen(*rows: Row | None) -> bool:
-    return any(ranking.choices(row) for row in rows if row is not None)
+    return any(ranking.cudnn_chose(row) for row in rows if row is not None)
 
 
 def steady(points: list[Judged]) -> list[Judged]:
-    """The timed points that can show something: not those that cuDNN chooses for, where there are others.
+    """Return the timed points that can show something: without those that cuDNN chooses for, where there are others.
 
-    These are as noisy on any machine.
+    Those are noisy on any machine.
     """
     timed = [point for point in points if point.times or point.blind]
     return [point for point in timed if not _chosen(point.old, point.new)] or timed
 
 
 def _problems(points: list[Judged], effect: float) -> list[str]:
-    """Why nothing found is no good news: most points could not show it, or one seems to have moved and may not have."""
+    """Return why the absence of findings is no good news: most points could not show any, or one may have moved."""
     timed = steady(points)
     blind = [point for point in timed if point.blind]
     found = []

@@ -1,4 +1,4 @@
-"""The points of two sweeps that are the same point, and whether the two may be set against each other at all."""
+"""Match the points of two sweeps, and say whether they may be set against each other at all."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FACTORS = {"rel_l2_error": 2.0, "peak_gpu_bytes": 1.1}
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The records of a sweep, each with the path of its folder (`place`), the newest where a point is there twice.
+    """Return the records of a sweep, each with the path of its folder (`place`), the newest of each point.
 
-    What a sweep did not come to (`interrupted`) is left out, and counted in `attrs["unfinished"]`, older records of a
-    point in `attrs["older"]`. Raises SweepError
-    for a folder that holds no record, for one of a newer schema, and for points of several GPUs.
+    Points that the sweep did not come to (`interrupted`) are left out, and counted in `attrs["unfinished"]`; older
+    records of a point are counted in `attrs["older"]`. Raise SweepError for a folder that holds no record, for a record
+    of a newer schema, and for points of several GPUs.
     """
     rows = table.load(folder)
     if rows.empty:
@@ -49,7 +49,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def machines_of(rows: pd.DataFrame) -> list[str]:
-    """The GPUs that points ran on, or the machines where there was none: nothing more is known of a CPU."""
+    """Return the GPUs that points ran on, or the machines where there was none: nothing more is known of a CPU."""
     found: dict[str, None] = {}
     for row in rows[rows["status"].isin(RAN)].to_dict("records"):
         gpu = f"{row['gpu_name']} {row['gpu_uuid']}" if known(row["gpu_uuid"]) else f"the CPU of {row['hostname']}"
@@ -60,7 +60,10 @@ def machines_of(rows: pd.DataFrame) -> list[str]:
 
 
 def pairs(old: pd.DataFrame, new: pd.DataFrame) -> list[tuple[Row | None, Row | None]]:
-    """Rows of the same point, None where one side lacks it: by `point_id`, and where code changed it by `IDENTITY`."""
+    """Return rows of the same point, None where one side lacks it.
+
+    Points match by `point_id`, and by `IDENTITY` where code changed that.
+    """
     before, after = ({row["point_id"]: row for row in rows.to_dict("records")} for rows in (old, new))
     found: list[tuple[Row | None, Row | None]] = [(before[name], after[name]) for name in before if name in after]
     left, right = (
@@ -75,29 +78,29 @@ def pairs(old: pd.DataFrame, new: pd.DataFrame) -> list[tuple[Row | None, Row | 
 
 
 def key(row: Row) -> tuple[str | None, ...]:
-    """A point's identity by the axes' effective values."""
+    """Return a point's identity by the axes' effective values."""
     return tuple(str(row[axis]) if known(row[axis]) else None for axis in IDENTITY)
 
 
 def known(value: Any) -> bool:
-    """Whether a record has this value."""
+    """Return whether a record has this value."""
     return value is not None and (isinstance(value, list) or not pd.isna(value))
 
 
 def is_time(value: Any) -> bool:
-    """Whether a record's time is one."""
+    """Return whether a record's time is one."""
     return known(value) and 0 < value < math.inf
 
 
 def differs(before: Row, after: Row, column: str) -> bool:
-    """Whether both rows have this value, and it is another one."""
+    """Return whether both rows have this value, and it is another one."""
     return known(before[column]) and known(after[column]) and bool(before[column] != after[column])
 
 
 def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
-    """What else is different, known on both sides, and may be why a time is, or comes with it.
+    """Return what else is different that may explain a time or comes with it, where both sides know it.
 
-    GPU, engine, versions; clocks from `records.CLOCK_RANGE` on; error and memory that grew by more than `FACTORS`.
+    These are GPU, engine, versions; clocks from `CLOCK_RANGE` on; error and memory that grew by more than `FACTORS`.
     """
     columns = ("gpu_name", "gpu_uuid", "engine_id", "partition_id", *VERSIONS, "sm_clock_mhz", *FACTORS)
     found = {name: (before[name], after[name]) for name in columns if differs(before, after, name)}
@@ -112,7 +115,7 @@ def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
 
 
 def labels(rows: pd.DataFrame) -> list[str]:
-    """A name for each row that tells it from the others by the axes that differ."""
+    """Return a name for each row that tells it from the others by the axes that differ."""
     axes = [axis for axis in varied(rows) if axis not in (*NAMES, "device")]
     names = []
     for row in rows.to_dict("records"):

@@ -1,4 +1,4 @@
-"""A comparison in words, as a table, Markdown, JSON and JUnit XML. Names and reasons are untrusted text."""
+"""Write a comparison in words, as a table, Markdown, JSON and JUnit XML. Names and reasons are untrusted text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTCOMES = {0: "no alarm", 1: "alarm", 2: "not comparable"}
 
 
 def words(comparison: Comparison) -> list[str]:
-    """The verdict, then what led to it, one sentence each."""
+    """Return the verdict, then what led to it, one sentence each."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     found = [f"{OUTCOMES[comparison.exit_code]}: {counts or 'nothing was compared'}"]
     found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict in ALARMS]
@@ -53,7 +53,7 @@ def _moved(point: Judged) -> float:
 
 
 def sentence(point: Judged) -> str:
-    """What became of a point, with the numbers behind it."""
+    """Say what became of a point, with the numbers behind it."""
     parts = [point.verdict]
     if point.verdict == FAILING and point.new is not None:
         parts.append(f"{point.new['status']} in {point.new['phase']}: {point.new['reason']}")
@@ -75,7 +75,7 @@ def _ratio(item: Times) -> str:
 
 
 def describe(changed: dict[str, tuple[object, object]]) -> str:
-    """What is different, with both values."""
+    """Say what is different, with both values."""
     shown = []
     for name, (old, new) in changed.items():
         if name.endswith("_id"):
@@ -90,12 +90,12 @@ def describe(changed: dict[str, tuple[object, object]]) -> str:
 
 
 def clean(text: str) -> str:
-    """On one line, without what a terminal or a parser would take for more than text."""
+    """Return text on one line, without what a terminal or a parser would take for more than text."""
     return printable(" ".join(text.split()))
 
 
 def cells(comparison: Comparison) -> list[dict[str, str]]:
-    """The table: a row a point, the gravest first; clocks that none has are left out."""
+    """Return the table: one row a point, the gravest first; clocks that none has are left out."""
     rows = []
     clocks = list(dict.fromkeys(item.clock for point in comparison.points for item in point.times))
     for point in comparison.points:
@@ -124,7 +124,7 @@ def _both(point: Judged, column: str, spec: str) -> str:
 
 
 def render(comparison: Comparison) -> Table:
-    """The table for a terminal."""
+    """Return the table for a terminal."""
     rows = cells(comparison)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
@@ -135,7 +135,7 @@ def render(comparison: Comparison) -> Table:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The same for a pull request or a job's summary."""
+    """Return the table as Markdown for a pull request or a job's summary."""
     first, *rest = (_escaped(line) for line in words(comparison))
     rows = [{name: _escaped(value) for name, value in row.items()} for row in cells(comparison)]
     lines = [f"**{first}**", "", *(f"- {line}" for line in rest), ""]
@@ -150,7 +150,7 @@ def _escaped(text: str) -> str:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The same as data; what is not known is null."""
+    """Return the comparison as data; what is not known is null."""
     return {
         "exit_code": comparison.exit_code,
         "counts": comparison.counts,
@@ -186,10 +186,9 @@ def _number(value: Any) -> Any:
 
 
 def junit(comparison: Comparison) -> str:
-    """JUnit XML: a test case a point, failed where it is an alarm, skipped where nothing could be told.
+    """Return JUnit XML: one test case a point, failed where it is an alarm, skipped where nothing could be told.
 
-    What stands in the way of the whole comparison is an error of a case of its own, so that CI does not take it for
-    success.
+    What stands in the way of the whole comparison is an error of its own case, so that CI does not take it for success.
     """
     cases = [_case(point) for point in comparison.points]
     if comparison.exit_code not in (FINE, 1):

@@ -1,4 +1,4 @@
-"""The times of one point in two nights: which clock, by which method, and by what factor they differ."""
+"""Compare the times of one point in two nights: by which clock and method, and by what factor they differ."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of a
 
 @dataclass(frozen=True)
 class Times:
-    """A clock's two times, in ms; `ratio` is new over old, between `low` and `high` with 95 % confidence.
+    """Hold a clock's two times, in ms; `ratio` is new over old, between `low` and `high` with 95 % confidence.
 
-    `apart` is whether they are proved to differ, all questions of the comparison together; `host` whether the host may
-    have moved them.
+    `apart` says whether they are proved to differ, all questions of the comparison together. `host` says whether the
+    host may have moved them.
     """
 
     clock: str
@@ -40,33 +40,33 @@ class Times:
     host: bool
 
     def longer(self, effect: float) -> bool:
-        """Whether the new time is proved to be longer, and by at least the share `effect`."""
+        """Return whether the new time is proved to be longer, by at least the share `effect`."""
         return self.apart and self.ratio >= 1 + effect
 
     def shorter(self, effect: float) -> bool:
-        """Likewise shorter."""
+        """Return whether the new time is proved to be shorter, by at least the share `effect`."""
         return self.apart and self.ratio <= 1 / (1 + effect)
 
     def within(self, effect: float) -> bool:
-        """Whether it is shown that the two differ by less than the share `effect`, either way.
+        """Return whether the two are shown to differ by less than the share `effect`, either way.
 
-        Two one-sided tests (D. J. Schuirmann, 1987), by an interval that is wider than they need.
+        These are two one-sided tests (D. J. Schuirmann, 1987), by an interval that is wider than they need.
         """
         return self.low > 1 / (1 + effect) and self.high < 1 + effect
 
     def blind(self, effect: float) -> bool:
-        """Whether even equal times would not have shown that."""
+        """Return whether even equal times would not have shown that."""
         return self.reach > effect
 
     @property
     def reach(self) -> float:
-        """Half of the interval, as a share."""
+        """Return half of the interval, as a share."""
         return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A clock of one point in two nights, before it is judged; `drift` and `delays` are of the hosts, 0 without."""
+    """Hold a clock of one point in two nights, not judged yet; `drift` and `delays` are of the hosts, 0 without."""
 
     clock: str
     method: str | None
@@ -77,7 +77,7 @@ class Pair:
 
 
 def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float | None]:
-    """The times of each pair of rows by each clock that both have; and the drift of the host that was allowed for."""
+    """Return the times of each pair of rows by each clock that both have, and the host's drift that was allowed for."""
     found = [_pairs(old, new) for old, new in pairs]
     judged, drift = judge([pair for pairs_of_point in found for pair in pairs_of_point])
     times = iter(judged)
@@ -85,10 +85,10 @@ def compared(pairs: Sequence[tuple[Row, Row]]) -> tuple[list[list[Times]], float
 
 
 def judge(pairs: Sequence[Pair]) -> tuple[list[Times], float | None]:
-    """All questions of a comparison, answered together; and the drift of the host that was allowed for.
+    """Answer all questions of a comparison together; return the times and the host's drift that was allowed for.
 
-    Spreads are drawn towards those of their night and clock (`stats.moderated`). What several points share, since they
-    were timed once for all of them, is one question.
+    Spreads are drawn towards those of their night and clock (`moderated`). What several points share, since they were
+    timed once for all of them, is one question.
     """
     drifts = _drifts(pairs)
     careful = _careful(pairs, drifts)
@@ -119,10 +119,10 @@ def _wider(estimate: estimates.Estimate, drift: float) -> estimates.Estimate:
 
 
 def _drifts(pairs: Sequence[Pair]) -> list[float]:
-    """What is allowed each pair for its nights' hosts: what is known of such, or more where all of them moved by more.
+    """Return what is allowed each pair for its nights' hosts: what is known of such, or more where all moved by more.
 
-    That is from the median of how far they moved, not less a common factor: that is what a host does. One point that
-    became slower does not change a median; all of them becoming slower is not told from the host.
+    It is the median of how far they moved, with no common factor taken off: a common factor is what a host causes. One
+    point that became slower does not change a median; all of them becoming slower is not told from the host.
     """
     moved = [abs(math.log(pair.new.value / pair.old.value)) for pair in pairs if pair.drift]
     seen = float(np.median(moved)) / QUARTILE / math.sqrt(2) if len(moved) >= CONTROLS else 0.0
@@ -151,14 +151,14 @@ def _pairs(old: Row, new: Row) -> list[Pair]:
 
 
 def host_drift(row: Row) -> float:
-    """How far a night's host may have moved this latency, as a relative standard deviation; a CPU is the host."""
+    """Return how far a night's host may have moved this latency: a relative standard deviation. A CPU is the host."""
     if row["clock"] == "wall":
         return unseen.HOST_DRIFT
     return unseen.NIGHT_DRIFT if ranking.host_drift(row) else 0.0
 
 
 def delay(row: Row) -> float:
-    """By how much the host may have delayed all of a row's calls: from the fastest to the median, as a logarithm.
+    """Return by how much the host may have delayed all of a row's calls: from fastest to median, as a logarithm.
 
     On a busy machine the rounds of a night may be delayed alike, by three times what a call takes; nothing hurries one.
     """
@@ -170,7 +170,7 @@ def _methods(row: Row, kept: dict[str, Any]) -> set[str]:
 
 
 def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) -> estimates.Estimate:
-    """From the samples; where they cannot be read from the record's own numbers, of which one round says no spread."""
+    """Estimate from the samples; where they cannot be read, from the record, in which one round tells no spread."""
     series = pd.Series(row)
     windows = kept.get(f"{clock}_{method}" if method else clock)
     if windows:
@@ -185,7 +185,7 @@ def _estimate(row: Row, kept: dict[str, Any], clock: str, method: str | None) ->
 
 
 def samples(folder: Path) -> dict[str, list[list[np.ndarray]]]:
-    """The series of a point by clock, `[build][round]`, in ms; nothing where the file is missing or damaged."""
+    """Return the series of a point by clock, `[build][round]`, in ms; empty where the file is missing or damaged."""
     try:
         with np.load(folder / record.SAMPLES) as kept:
             arrays = {name: kept[name] for name in kept.files}

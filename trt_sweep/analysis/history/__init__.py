@@ -1,1 +1,1 @@
-"""TODO."""
+"""Follow one sweep over many nights."""

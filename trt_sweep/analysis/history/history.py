@@ -1,4 +1,4 @@
-"""Many nights of one sweep: the points' times as series, where their level shifted, and what changed that night."""
+"""Find where the level of a point's times shifted over many nights of one sweep, and what changed that night."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ALONE = "it stands alone: no new level yet"
 
 @dataclass(frozen=True)
 class Night:
-    """A sweep's folder and its rows."""
+    """Hold a sweep's folder and its rows."""
 
     folder: Path
     rows: pd.DataFrame
 
     @property
     def created(self) -> str:
-        """When its first point was timed, ISO 8601."""
+        """Return when its first point was timed, ISO 8601."""
         return str(self.rows["created_utc"].min())
 
 
 @dataclass(frozen=True)
 class Value:
-    """A time in ms of night number `night`; `spread` is the relative standard deviation of a night.
+    """Hold a time in ms of night number `night`; `spread` is the relative standard deviation of a night.
 
-    `left_out` is why it belongs to no level: a row that was not healthy, or a single night that stands out.
+    `left_out` says why it belongs to no level: its row was not healthy, or the night stands out alone.
     """
 
     night: int
@@ -51,7 +51,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Shift:
-    """A level that begins with night number `night`: `ratio` to the level before, between `low` and `high` (95 %).
+    """Hold a level that begins with night number `night`: `ratio` to the one before, in `low` to `high` (95 %).
 
     `changed` is what else was different from the night before, with both values.
     """
@@ -67,7 +67,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Series:
-    """A point's times by one clock and method over the nights that have it, and where their level shifted."""
+    """Hold a point's times by one clock and method over the nights that have it, and where their level shifted."""
 
     label: str
     clock: str
@@ -77,14 +77,14 @@ class Series:
 
     @property
     def levels(self) -> list[list[Value]]:
-        """The values that were used, by level."""
+        """Return the values that were used, by level."""
         return _segments([value for value in self.values if not value.left_out], [shift.night for shift in self.shifts])
 
 
 def load(folders: Sequence[Path]) -> list[Night]:
-    """The nights, the oldest first: each folder is one; where one is given, each sweep below it.
+    """Return the nights, the oldest first: each folder is one; where one is given, each sweep below it.
 
-    Raises SweepError for a folder that cannot be read, and for less than two nights.
+    Raise SweepError for a folder that cannot be read, and for less than two nights.
     """
     if len(folders) == 1 and folders[0].is_dir():
         found = sorted({path.parents[2] for path in folders[0].rglob(f"points/*/{record.RECORD}")}) or folders
@@ -97,12 +97,12 @@ def load(folders: Sequence[Path]) -> list[Night]:
 
 
 def history(nights: Sequence[Night], min_effect: float = MIN_EFFECT) -> list[Series]:
-    """The series of all points, those with shifts first.
+    """Return the series of all points, those with shifts first; raise SweepError where ruptures is missing.
 
-    PELT (R. Killick and others, 2012, by `ruptures`) proposes where the mean of the logarithms shifts, with the penalty
-    of Y.-C. Yao (1988), in units of what a night is known to scatter by. A proposal counts where the levels on its
-    sides are proved to differ (`stats.differ`, for as many questions as there are places for a shift in all series) and
-    by at least the share `min_effect`. Raises SweepError where ruptures is missing.
+    PELT (R. Killick and others, 2012, by `ruptures`) proposes where the mean of the logarithms shifts. Its penalty is
+    that of Y.-C. Yao (1988), in units of what a night is known to scatter by. A proposal counts where the levels on its
+    sides are proved to differ (`differ`, for as many questions as there are places for a shift in all series) and by at
+    least the share `min_effect`.
     """
     series = _series(nights)
     questions = sum(len(each.values) for each in series)
@@ -163,7 +163,7 @@ def _with_shifts(series: Series, questions: int, effect: float) -> Series:
 
 
 def _spread(values: Sequence[Value]) -> float:
-    """Of a night in this series: what is known of it, or more where neighbouring nights differ by more.
+    """Return the spread of a night in this series: what is known of it, or more where neighbours differ by more.
 
     A shift moves one of their differences, which hardly moves the median of all.
     """
@@ -173,7 +173,7 @@ def _spread(values: Sequence[Value]) -> float:
 
 
 def _proposed(values: Sequence[Value], spread: float) -> list[int]:
-    """Numbers of the nights with which a level may begin."""
+    """Return the numbers of the nights with which a level may begin."""
     try:
         import ruptures
     except ImportError:

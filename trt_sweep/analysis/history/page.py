@@ -1,4 +1,4 @@
-"""The page of trends: one HTML file that needs nothing else. Names and folders are untrusted text."""
+"""Write the page of trends: one HTML file that needs nothing else. Names and folders are untrusted text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ circle { fill: var(--line) } circle.left-out { fill: none; stroke: var(--faint) 
 
 
 def words(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
-    """What was found, one sentence each."""
+    """Say what was found, one sentence each."""
     count = sum(len(each.shifts) for each in series)
     found = [f"{count} level shifts in {len(nights)} nights, {len(series)} series"]
     machines = {machine for night in nights for machine in matching.machines_of(night.rows)}
@@ -57,7 +57,7 @@ def _sentence(shift: Shift, nights: Sequence[Night]) -> str:
 
 
 def html(series: Sequence[Series], nights: Sequence[Night]) -> str:
-    """The page: what was found in words, then a chart for each series, those with shifts first."""
+    """Return the page: what was found in words, then a chart for each series, those with shifts first."""
     first, *rest = (escape(line) for line in words(series, nights))
     charts = [
         f"<h2>{escape(clean(each.label))}, {escape(_clock(each))}</h2>\n{_chart(each, nights)}" for each in series

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Show the layers inside engines."""

@@ -1,4 +1,4 @@
-"""What differs between the layers of two profiles: which were fused or split, which are faster, and what is noise."""
+"""Compare the layers of two profiles: which were fused or split, which are faster, and what is noise."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ CONTROLS = 8  # layers alike in both, from which the spread between the runs is 
 
 
 def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
-    """What becomes of the layers of `here` in `there`, both from `load`: one row a group that does the same work.
+    """Return what becomes of the layers of `here` in `there`, one row for each group that does the same work.
 
+    Both are from `load`. The columns are
     - `change`, seen on the way from here to there: `faster` or `slower` (one layer, and the samples prove it), `fused`
       (several became one), `split`, `regrouped` (several became others), `changed precision`, `only here`,
       `only there`, and `unchanged`: nothing proved
     - `modules`; `here` and `there`: positions of the layers in either table; `precision_here`, `precision_there`
     - `here_ms`, `there_ms`: sums of the layers' medians, over all rows those of the tables; `difference_ms`
-    - `proved`: whether the two times differ by more than chance, corrected for the number of groups (`stats.differ`).
-      Only of groups that read the same shapes; how many others are on both sides is `attrs["unlike"]`
+    - `proved`: whether the two times differ by more than chance, corrected for the number of groups (`differ`).
+      Only groups that read the same shapes are judged; `attrs["unlike"]` counts others that are on both sides
 
-    Samples of one run do not show what another run would find, so what layers that are alike in both move by between
-    the runs is allowed for (`attrs["run_spread"]`, relative, from `attrs["controls"]` layers, or `RUN_SPREAD`). All of
-    a run's layers being slower therefore proves nothing. Of one engine (`attrs["same_engine"]`) nothing is claimed, and
-    fewer than six calls (`attrs["calls"]`) prove nothing.
+    Samples of one run do not show what another run would find. So the spread of layers that are alike in both runs is
+    allowed for (`attrs["run_spread"]`, relative, from `attrs["controls"]` layers, or `RUN_SPREAD`). All of a run's
+    layers being slower therefore proves nothing. Nothing is claimed of one engine (`attrs["same_engine"]`), and fewer
+    than six calls (`attrs["calls"]`) prove nothing.
     """
     groups = matching.groups(here, there)
     layers = [table.to_dict("records") for table in (here, there)]
@@ -77,7 +78,7 @@ def compare(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
 
 
 def sums(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The comparison by change, in the order of `CHANGES`: how many groups and layers, and the sums of their times."""
+    """Sum the comparison by change, in the order of `CHANGES`: how many groups and layers, and their times."""
     counted = comparison.assign(
         groups=1, layers_here=comparison["here"].map(len), layers_there=comparison["there"].map(len)
     )
@@ -104,7 +105,7 @@ def _precision(side: list[Layer]) -> str | None:
 
 
 def _reads(side: list[Layer]) -> frozenset[str] | None:
-    """Shapes of what the layers read of others, in any format; null where the engine does not tell them."""
+    """Return the shapes of what layers read from others, in any format; None where the engine does not tell them."""
     if any(layer["inputs"] is None for layer in side):
         return None
     written = {name for layer in side for name in layer["output_names"]}
@@ -113,9 +114,10 @@ def _reads(side: list[Layer]) -> frozenset[str] | None:
 
 
 def _run_spread(sides: list[list[list[Layer]]]) -> tuple[float, int]:
-    """Relative standard deviation between runs, and the number of layers it is from.
+    """Return the relative standard deviation between runs, and the number of layers it is from.
 
-    The root mean square of how the same layers moved, not less a common factor: a slower clock is of the run as well.
+    It is the root mean square of how the same layers moved. No common factor is taken off: a slower clock is part of a
+    run.
     """
     pairs = [(before[0], after[0]) for before, after in sides if len(before) == len(after) == 1]
     times = [(one["median_ms"], other["median_ms"]) for one, other in pairs if _what(one) == _what(other)]
@@ -124,17 +126,17 @@ def _run_spread(sides: list[list[list[Layer]]]) -> tuple[float, int]:
 
 
 def between_runs(moved: list[float]) -> float:
-    """Relative standard deviation between runs, from how the same layers moved: logarithms of ratios of their times."""
+    """Return the relative standard deviation between runs, from the logarithms of ratios of the same layers' times."""
     return float(np.sqrt(np.mean(np.square(moved)) / 2))
 
 
 def _what(layer: Layer) -> tuple[object, ...]:
-    """What a layer is, without the running number at the end of its name."""
+    """Return what a layer is, without the running number at the end of its name."""
     return layer["name"].rpartition("_")[0], *(layer[column] for column in ("type", "tactic", "inputs", "outputs"))
 
 
 def differ(before: list[Layer], after: list[Layer], spread: float, comparisons: int) -> bool:
-    """Whether the sums of a group's layers, call by call, differ by more than the spread between runs and chance.
+    """Return whether the sums of a group's layers, call by call, differ by more than runs and chance explain.
 
     `spread` is relative; `comparisons` is how many groups are judged.
     """

@@ -1,4 +1,4 @@
-"""The graph of an engine as a picture: its layers from top to bottom, coloured by the time they take."""
+"""Draw the graph of an engine: its layers from top to bottom, coloured by the time they take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from trt_sweep.results.layers import evidence
 
@@ -24,7 +23,7 @@ LUMA = (0.2126, 0.7152, 0.0722)  # how bright red, green and blue are to the eye
 
 
 def edges(layers: pd.DataFrame) -> nx.DiGraph:
-    """Which layer's output which later layer reads, by the names of the tensors; nodes are positions in the engine.
+    """Return which later layer reads which layer's output, by tensor names; nodes are positions in the engine.
 
     Layers without tensors (signal, wait) are left out.
     """
@@ -41,7 +40,7 @@ def edges(layers: pd.DataFrame) -> nx.DiGraph:
 
 
 def places(graph: nx.DiGraph) -> dict[int, Point]:
-    """Where each layer stands: below all that it reads from, beside others of its level."""
+    """Return where each layer stands: below all that it reads from, beside others of its level."""
     found = {}
     for level, members in enumerate(nx.topological_generations(graph)):
         for rank, layer in enumerate(sorted(members)):
@@ -50,7 +49,7 @@ def places(graph: nx.DiGraph) -> dict[int, Point]:
 
 
 def routes(graph: nx.DiGraph, where: dict[int, Point]) -> dict[tuple[int, int], list[Point]]:
-    """The corners of each edge's line, which passes the layers between its ends rather than run behind them."""
+    """Return the corners of each edge's line, which passes the layers between its ends rather than run behind them."""
     taken: dict[float, list[Point]] = {}  # by level: what a line must keep away from, and how far
     for x, y in where.values():
         taken.setdefault(y, []).append((x, BOX[0] / 2 + LANE))
@@ -68,19 +67,19 @@ def routes(graph: nx.DiGraph, where: dict[int, Point]) -> dict[tuple[int, int], 
 
 
 def _free(x: float, taken: list[Point]) -> float:
-    """The nearest place to `x` that is far enough from all that is taken."""
+    """Return the nearest place to `x` that is far enough from all that is taken."""
     places = (x + side * step * LANE / 3 for step in itertools.count() for side in (1, -1))
     return next(place for place in places if all(abs(place - other) >= far for other, far in taken))
 
 
 def _beside(x: float, middle: float) -> float:
-    """The place of a box around `middle` that is nearest to `x`, its corners left out."""
+    """Return the place of a box around `middle` that is nearest to `x`, its corners left out."""
     reach = BOX[0] / 2 - LANE
     return min(max(x, middle - reach), middle + reach)
 
 
 def draw(layers: pd.DataFrame) -> Figure:
-    """The graph of one engine, `layers` being its rows of the table; colours and the bar are ms of a call (median)."""
+    """Draw the graph of one engine, whose rows of the table are `layers`; colours are ms of a call (median)."""
     import matplotlib as mpl
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm

@@ -1,4 +1,4 @@
-"""Which layers of two profiles do the same work: by the PyTorch modules behind them, then by what they do, in order."""
+"""Match the layers of two profiles that do the same work: by their PyTorch modules, then by what they do, in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORK = {
 
 
 def groups(here: pd.DataFrame, there: pd.DataFrame) -> list[Group]:
-    """Positions of layers that do the same work here and there; one side is empty where nothing corresponds.
+    """Return positions of layers that do the same work here and there; one side is empty where nothing corresponds.
 
     In this order, each step for what the ones before have left:
 
@@ -55,7 +55,7 @@ def groups(here: pd.DataFrame, there: pd.DataFrame) -> list[Group]:
 
 
 class _Pairing:
-    """Groups found so far, and what is left to match."""
+    """Hold the groups found so far, and what is left to match."""
 
     def __init__(self, layers: list[list[Layer]]) -> None:
         self.layers = layers
@@ -100,7 +100,7 @@ class _Pairing:
 
 
 def _shapes(tensors: list[str] | None) -> tuple[str, ...]:
-    """Without the format, which a change of precision changes."""
+    """Return shapes without the format, which a change of precision changes."""
     return tuple(text.split(" ")[0] for text in tensors or [])
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a point's profile as SVG: `layers.svg`, `time.svg` and `engines/<n>/graph.svg`."""
+"""Draw a point's profile as SVG: `layers.svg`, `time.svg` and `engines/<n>/graph.svg`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from trt_sweep.analysis.layers import graph
 from trt_sweep.errors import SweepError
@@ -29,7 +28,7 @@ def write(folder: Path, table: pd.DataFrame, out: Path | None = None) -> list[Pa
 
     They go into `out`, or into the folder itself where that is null.
 
-    An engine that does not tell its tensors has no graph. Raises SweepError where matplotlib is missing, and for a
+    An engine that does not tell its tensors has no graph. Raise SweepError where matplotlib is missing, and for a
     damaged time.json.
     """
     try:
@@ -55,7 +54,7 @@ def write(folder: Path, table: pd.DataFrame, out: Path | None = None) -> list[Pa
 
 
 def box_plot(table: pd.DataFrame) -> Figure:
-    """Times of the layers that take most, in ms of a call: quartiles, whiskers to 1.5 of their distance, and beyond."""
+    """Draw the times of the layers that take most, in ms of a call: quartiles, whiskers to 1.5 of their distance."""
     from matplotlib.figure import Figure
 
     top = table[table["share"] > 0].sort_values("share", ascending=False, kind="stable").head(MOST)
@@ -92,10 +91,10 @@ def box_plot(table: pd.DataFrame) -> Figure:
 
 
 def time_bar(time: dict[str, Any], row: dict[str, Any] | None = None) -> Figure:
-    """Where the time of a traced call goes, in ms: engines, operators left in PyTorch, and the GPU waiting.
+    """Draw where the time of a traced call goes, in ms: engines, operators left in PyTorch, the GPU waiting.
 
-    The parts are drawn in the order of the call, paler where the GPU waits within one; where `time` has none, the sums
-    by engine and operator. `row` is the point's record, which says what a call takes without the profiler.
+    The parts stand in the order of the call, paler where the GPU waits within one. Where `time` has none, the sums by
+    engine and operator stand there. `row` is the point's record, which says what a call takes without the profiler.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -155,7 +154,7 @@ def _title(time: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _inside(name: str, share: float) -> str:
-    """What fits into a bar of this share: the name, or an engine's number."""
+    """Return what fits into a bar of this share: the name, or an engine's number."""
     text = evidence.shown(name, 48)
     if len(text) <= share * 90:
         return text
@@ -163,7 +162,7 @@ def _inside(name: str, share: float) -> str:
 
 
 def _sums(time: dict[str, Any]) -> dict[str, float]:
-    """The GPU's ms by engine and operator, as they first come in a call."""
+    """Return the GPU's ms by engine and operator, in the order in which they first come in a call."""
     sums: dict[str, float] = {}
     for item in (*time["engines"], *time["fallback"]):
         name = f"engine {item['engine']}" if "engine" in item else str(item["op"])
@@ -173,7 +172,7 @@ def _sums(time: dict[str, Any]) -> dict[str, float]:
 
 
 def _colours(names: list[str]) -> dict[str, str]:
-    """By name; neighbours of a kind in turning shades."""
+    """Return the colours by name; neighbours of a kind have turning shades."""
     engines = [name for name in names if name.startswith("engine ")]
     others = [name for name in names if not name.startswith("engine ")]
     return {

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Print layers, parts of a call and comparisons as tables with notes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYER = 26, 60  # fewest and most characters of a layer's name
 
 
 def render(table: pd.DataFrame, top: int | None, width: int) -> Table:
-    """The `top` layers that take most (all where null), the longest first.
+    """Return a table of the `top` layers that take most (all where None), the longest first.
 
     Names take what `width` leaves; inputs' shapes are left out where that is too little.
     """
@@ -60,13 +60,13 @@ def render(table: pd.DataFrame, top: int | None, width: int) -> Table:
 
 
 def _room(columns: dict[str, list[str | None]], width: int) -> int:
-    """What is left of `width` beside these columns and the two spaces between any two."""
+    """Return what is left of `width` beside these columns and the two spaces between any two."""
     taken = sum(max(len(name), *(len(cell or "–") for cell in cells), 0) for name, cells in columns.items() if cells)
     return width - taken - 2 * (len(columns) - 1) - 2
 
 
 def _plain(cell: object) -> Text:
-    """A text that is printed as it is; a dash for what is not known."""
+    """Return a text that is printed as it is; a dash for what is not known."""
     return Text("\n".join(map(evidence.printable, "–" if cell is None else str(cell).split("\n"))))
 
 
@@ -81,7 +81,7 @@ def _shapes(row: dict[Hashable, Any], inputs: bool) -> str | None:
 
 
 def _tactic(tactic: object) -> str | None:
-    """Without what the name of the layer says already: `__myl_Tran_0xd267…` is the kernel 0xd267…."""
+    """Return the tactic without what the layer's name says already: the kernel 0xd267… of `__myl_Tran_0xd267…`."""
     if not isinstance(tactic, str):
         return None
     head, _, kernel = tactic.rpartition("_0x")
@@ -95,7 +95,7 @@ def _time(row: dict[Hashable, Any]) -> str:
 
 
 def notes(table: pd.DataFrame, top: int | None) -> list[str]:
-    """The sums below the table, and what its reader must know."""
+    """Return the sums below the table, and what its reader must know."""
     profile = table.attrs["profile"]
     total = table["median_ms"].sum()
     found = [
@@ -124,9 +124,9 @@ def notes(table: pd.DataFrame, top: int | None) -> list[str]:
 
 
 def render_parts(parts: list[dict[str, Any]], most: int | None) -> Table:
-    """Engines, and operators left in PyTorch, in the order of a call, with the GPU's waits before and in each.
+    """Return a table of engines, and operators left in PyTorch, in the order of a call, with the GPU's waits.
 
-    At most `most` of them (all where null), those that take the longest.
+    It has at most `most` of them (all where None), those that take the longest.
     """
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     shown.add_column("part", no_wrap=True)
@@ -144,7 +144,7 @@ def _takes(part: dict[str, Any]) -> float:
 
 
 def parts_notes(parts: list[dict[str, Any]], calls: int, most: int | None) -> list[str]:
-    """What the parts of a call add up to, and what their reader must know."""
+    """Say what the parts of a call add up to, and what their reader must know."""
     work, before, within = (sum(part[name] for part in parts) for name in ("gpu_ms", "gap_before_ms", "idle_ms"))
     found = [
         f"{len(parts)} parts of a traced call, in its order, medians of {calls} calls: {work:.3g} ms of GPU work, "
@@ -159,7 +159,7 @@ def parts_notes(parts: list[dict[str, Any]], calls: int, most: int | None) -> li
 def render_comparison(
     here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame, top: int | None, width: int
 ) -> Table:
-    """The groups of layers whose times differ most, proved differences first; names fit into `width` columns."""
+    """Return a table of the groups of layers whose times differ most, proved ones first; `width` is in columns."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("change", "here", "there"):
         shown.add_column(name)
@@ -180,7 +180,7 @@ def render_comparison(
 
 
 def _names(table: pd.DataFrame, rows: list[int], room: int) -> str | None:
-    """The layers by the first module behind them, or by their own name."""
+    """Return the layers by the first module behind them, or by their own name."""
     lines = []
     for row in table.iloc[rows].to_dict("records"):
         name = row["modules"][0] if row["modules"] else row["name"]
@@ -189,7 +189,7 @@ def _names(table: pd.DataFrame, rows: list[int], room: int) -> str | None:
 
 
 def render_sums(comparison: pd.DataFrame) -> Table:
-    """Groups, layers and times by change, with the totals of either side."""
+    """Return a table of groups, layers and times by change, with the totals of either side."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     sums = comparing.sums(comparison)
     specs = {name: ".4f" if name.endswith("_ms") else ".0f" for name in map(str, sums)} | {"difference_ms": "+.4f"}
@@ -202,7 +202,7 @@ def render_sums(comparison: pd.DataFrame) -> Table:
 
 
 def comparison_notes(here: pd.DataFrame, there: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
-    """What the comparison can and cannot tell."""
+    """Say what the comparison can and cannot tell."""
     work = [(name, here.attrs["work"][name], there.attrs["work"][name]) for name in WORK]
     unlike = [
         f"{name} ({one} here, {other} there)" for name, one, other in work if one != other and None not in (one, other)

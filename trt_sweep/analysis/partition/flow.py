@@ -1,4 +1,4 @@
-"""The parts of a partitioned graph, its engines and what stays in PyTorch between them, and the tensors that cross."""
+"""Find the parts of a partitioned graph, engines and what stays in PyTorch, and the tensors that cross."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ENGINE, PYTORCH = "engine", "PyTorch"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor that one part makes and others take; a size that is passed along counts as an INT64 scalar.
+    """Hold a tensor that one part makes and others take; a size that is passed along counts as an INT64 scalar.
 
-    `source` and `users` are names of parts. A dynamic dimension has the size that it is optimized for; a size that the
+    `source` and `users` are names of parts. A dynamic dimension has the size that it is optimized for. A size that the
     data decide is None in `shape`, and `bytes` then too.
     """
 
@@ -38,9 +38,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Part:
-    """An engine, or the operators between two engines that stay in PyTorch.
+    """Hold an engine, or the operators between two engines that stay in PyTorch.
 
-    `name` is "engine 0" or "PyTorch 0", counted over all graphs of a model, engines as in a point's folder; `operators`
+    `name` is "engine 0" or "PyTorch 0", counted over all graphs of a model, engines as in a point's folder. `operators`
     says what each node computes, in graph order; `modules` are those that the nodes were called in.
     """
 
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Boundary:
-    """What a part, or the input, hands on to later ones: each tensor once, however many take it.
+    """Hold what a part, or the input, hands on to later ones: each tensor once, however many take it.
 
     `bytes` is None where the data decide one of the sizes.
     """
@@ -67,35 +67,35 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph's parts in their order, and the boundaries behind its input and behind each part."""
+    """Hold a graph's parts in their order, and the boundaries behind its input and behind each part."""
 
     parts: list[Part]
     boundaries: list[Boundary]
 
     @property
     def between(self) -> list[Tensor]:
-        """The tensors that one part makes and another takes."""
+        """Return the tensors that one part makes and another takes."""
         made = [tensor for part in self.parts for tensor in part.outputs]
         return [tensor for tensor in made if set(tensor.users) - {OUTPUT}]
 
 
 def flow(graphs: Iterable[GraphModule]) -> list[Graph]:
-    """What is in the partitioned graphs of one model, and where its tensors go."""
+    """Return what is in the partitioned graphs of one model, and where its tensors go."""
     counts: Counter[str] = Counter()
     return [_Walk(graph, counts).graph() for graph in graphs]
 
 
 def total_bytes(sizes: Iterable[int | None]) -> int | None:
-    """Their sum, None where one of them is."""
+    """Return the sum of the tensors' bytes, None where one of them is."""
     known = list(sizes)
     return None if None in known else sum(size for size in known if size is not None)
 
 
 class _Walk:
-    """A graph node by node.
+    """Go through a graph node by node.
 
-    `_made` holds for each node where its value comes from: an operator or an input; for a submodule as many as it has
-    outputs; nothing for weights, which do not cross.
+    `_made` holds for each node where its value comes from: an operator or an input; for a submodule one for each
+    output; nothing for weights, which do not cross.
     """
 
     def __init__(self, graph: GraphModule, counts: Counter[str]) -> None:
@@ -118,7 +118,7 @@ class _Walk:
                 self._visit(node, None)
 
     def graph(self) -> Graph:
-        """What was found."""
+        """Return what was found."""
         crossing = {node: _tensors(node, self._source[node], list(users)) for node, users in self._users.items()}
         parts = [self._part(name, crossing) for name in self._members]
         boundaries = []
@@ -130,7 +130,7 @@ class _Walk:
         return Graph(parts, boundaries)
 
     def _enter(self, node: Node, child: GraphModule) -> None:
-        """A submodule: its placeholders stand for what it is given, and it for what it returns."""
+        """Enter a submodule: its placeholders stand for what it is given, and it for what it returns."""
         engine = self._begin(ENGINE) if is_engine(str(node.target)) else None
         given = iter(node.args)
         for inner in child.graph.nodes:
@@ -157,7 +157,7 @@ class _Walk:
                     self._users.setdefault(made, {})[part] = None
 
     def _in_pytorch(self) -> str:
-        """The part that is open where it is in PyTorch, or else a new one."""
+        """Return the part that is open where it is in PyTorch, or else a new one."""
         last = next(reversed(self._members), "")
         return last if last.startswith(PYTORCH) else self._begin(PYTORCH)
 
@@ -181,14 +181,14 @@ class _Walk:
 
 
 def _operation(node: Node) -> str:
-    """What a node computes, as torch names it: `aten.relu.default`, or `getitem` for a function of Python's."""
+    """Return what a node computes, as torch names it: `aten.relu.default`, or `getitem` for a function of Python's."""
     if isinstance(node.target, str | torch._ops.OperatorBase):
         return str(node.target)
     return getattr(node.target, "__name__", str(node.target))
 
 
 def _tensors(node: Node, source: str, users: list[str]) -> list[Tensor]:
-    """What a node's value is made of; constants of Python's do not count."""
+    """Return what a node's value is made of; constants of Python's do not count."""
     found = []
     for value in pytree.tree_leaves(node.meta.get("val")):
         if isinstance(value, torch.Tensor):
@@ -203,6 +203,6 @@ def _tensors(node: Node, source: str, users: list[str]) -> list[Tensor]:
 
 
 def _size(size: int | torch.SymInt) -> int | None:
-    """A size, or the one that a symbol was traced with; None where the data decide it."""
+    """Return a size, or the one that a symbol was traced with; None where the data decide it."""
     found = size.node.hint if isinstance(size, torch.SymInt) else size
     return found if isinstance(found, int) else None

@@ -1,4 +1,4 @@
-"""What a partition is made of, and which values of min_block_size would make another one."""
+"""Find which values of min_block_size would make another partition, and what the present one is made of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trt_sweep.results.columns import Partition
 
 @dataclass(frozen=True)
 class Found:
-    """A partition in short: the operators of its engines, and the tensors and bytes that pass between its parts.
+    """Hold a partition in short: the operators of its engines, and what passes between its parts.
 
     `bytes_between` is None where the data decide one of the sizes.
     """
@@ -27,24 +27,24 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """The values of min_block_size from `least` to `most`, None for all above, which lead to one partition."""
+    """Hold the values of min_block_size from `least` to `most`, None for all above, which lead to one partition."""
 
     least: int
     most: int | None
     found: Found
 
     def holds(self, value: int | None) -> bool:
-        """Whether this value of min_block_size is one of them; none for None."""
+        """Return whether this value of min_block_size is one of them; False for None."""
         return value is not None and self.least <= value and (self.most is None or value <= self.most)
 
 
 @dataclass(frozen=True)
 class Report:
-    """A model's partition at `min_block_size`, and what other values would change.
+    """Hold a model's partition at `min_block_size`, and what other values would change.
 
     `never_converted` counts the operators that are in no engine at any value, by name, and `unsupported_ops` those that
-    no converter takes, as the library counts them. `too_small` counts by part which operators are in PyTorch only
-    since their engine would have fewer than `min_block_size`.
+    no converter takes, as the library counts them. `too_small` counts by part which operators are in PyTorch only since
+    their engine would have fewer than `min_block_size`.
     """
 
     min_block_size: int
@@ -57,9 +57,9 @@ class Report:
 
 
 def report(dry_run: DryRun, size: int, frontend: str) -> Report:
-    """The report of the graphs that `dry_run` partitions, for min_block_size=`size`.
+    """Return the report of the graphs that `dry_run` partitions, for min_block_size=`size`.
 
-    It partitions at 1, at `size`, and at both ends of each range of values that it tells of. Raises what `dry_run`
+    It partitions at 1, at `size`, and at both ends of each range of values that it tells of. Raise what `dry_run`
     raises.
     """
     finest = dry_run(1)
@@ -96,11 +96,11 @@ def report(dry_run: DryRun, size: int, frontend: str) -> Report:
 
 
 def steps(asked: Callable[[int], Found], engine_ops: Iterable[int], ops_total: int) -> list[Step]:
-    """All ranges of min_block_size with the partition that each leads to, by as few partitions as prove it.
+    """Return all ranges of min_block_size with the partition of each, by as few partitions as prove it.
 
-    An engine goes to PyTorch where it would have fewer operators than min_block_size, so a range can end at the size of
-    one of the engines that there are at 1, `engine_ops`. Values between two that lead to one partition lead to it too;
-    where the ends of a range differ after all, as the library may count other operators than we do, it is halved.
+    An engine goes to PyTorch where it would have fewer operators than min_block_size. So a range can end at the size of
+    one of the engines that there are at 1, `engine_ops`. Values between two that lead to one partition lead to it too.
+    Where the ends of a range differ after all, as the library may count other operators than we do, it is halved.
     """
     ends = sorted(set(engine_ops))
     least, ranges = 1, []
@@ -122,7 +122,7 @@ def steps(asked: Callable[[int], Found], engine_ops: Iterable[int], ops_total: i
 
 
 def _halved(asked: Callable[[int], Found], least: int, most: int) -> list[tuple[int, int]]:
-    """A range of values, in pieces at whose ends one and the same partition is found."""
+    """Split a range of values into pieces at whose ends one and the same partition is found."""
     if asked(least).partition_id == asked(most).partition_id:
         return [(least, most)]
     middle = (least + most) // 2

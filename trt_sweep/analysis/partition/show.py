@@ -1,4 +1,4 @@
-"""The report as a person reads it: tables for a terminal, and a few sentences."""
+"""Print the report on a partition as tables for a terminal and a few sentences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def _table(columns: Mapping[str, str]) -> Table:
-    """An empty table; `columns` says how each is justified."""
+    """Return an empty table; `columns` says how each is justified."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in columns.items():
         shown.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
@@ -44,7 +44,7 @@ def _parts(report: Report, graph: Graph) -> Table:
 
 
 def _in_pytorch(part: Part, too_small: dict[str, int]) -> str:
-    """Which operators these are: by name where they are in no engine at any min_block_size."""
+    """Say which operators these are: by name where they are in no engine at any min_block_size."""
     never = Counter(part.operators.values()) - Counter(too_small)
     few = sum(too_small.values())
     return " + ".join([*([_counted(never)] if never else []), *([f"{few} too few for an engine"] if few else [])])
@@ -58,12 +58,12 @@ def _counted(operators: Mapping[str, int], most: int = NAMES, full: bool = False
 
 
 def short(operator: str) -> str:
-    """An operator without what all have in common: `max_pool2d` of `aten.max_pool2d.default`."""
+    """Return an operator without what all have in common: `max_pool2d` of `aten.max_pool2d.default`."""
     return operator.removeprefix("aten.").removesuffix(".default")
 
 
 def modules(paths: Iterable[str]) -> str:
-    """The module that all these paths are in, or the first and the last of those inside it that they are in."""
+    """Return the module that all these paths are in, or the first and the last of those inside it."""
     split = [path.split(".") for path in paths]
     if not split:
         return "–"
@@ -90,7 +90,7 @@ def _boundaries(graph: Graph) -> Table:
 
 
 def size(number: int | None) -> str:
-    """Bytes in the unit that suits them; "?" for None."""
+    """Return bytes in the unit that suits them; "?" for None."""
     if number is None:
         return "?"
     scaled, unit = float(number), "B"
@@ -119,14 +119,14 @@ def _steps(report: Report) -> Table:
 
 
 def values(step: Step) -> str:
-    """The values of a step: `1-4`, `5`, or `>=46`."""
+    """Return the values of a step: `1-4`, `5`, or `>=46`."""
     if step.most is None:
         return f">={step.least}"
     return str(step.least) if step.least == step.most else f"{step.least}-{step.most}"
 
 
 def _marks(report: Report, step: Step) -> list[str]:
-    """What is said of values of this step."""
+    """Say what is special about values of this step."""
     fewest, moderate = _advised(report)
     marks = {
         "this report": report.min_block_size,
@@ -142,7 +142,7 @@ def _marks(report: Report, step: Step) -> list[str]:
 
 
 def words(report: Report) -> list[str]:
-    """What stays in PyTorch and why, what the library's default does, and what its recommendations would change."""
+    """Say what stays in PyTorch and why, what the library's default does, and what its advice would change."""
     partition = report.partition
     with_engines = [step for step in report.steps if step.found.engine_ops]
     if not with_engines:
@@ -177,7 +177,7 @@ def _advice(report: Report, with_engines: list[Step]) -> str:
 
 
 def _advised(report: Report) -> tuple[int | None, int | None]:
-    """The library's advice for the fewest segments, and for moderate segmentation where that is another one."""
+    """Return the library's advice for the fewest segments, and for moderate segmentation where that is another one."""
     fewest, moderate = report.partition.advised_min_block_size, report.partition.advised_min_block_size_moderate
     return fewest, moderate if moderate != fewest else None
 
@@ -206,5 +206,5 @@ def _in_engines(step: Step) -> str:
 
 
 def engines(number: int) -> str:
-    """So many engines, in words."""
+    """Return a number of engines in words."""
     return "1 engine" if number == 1 else f"{number or 'no'} engines"

@@ -1,1 +1,1 @@
-"""Answers from records: effects, verdicts, recommendations; `assembly` makes a report of them."""
+"""Answer from records: effects, verdicts, recommendations; `assembly` makes a report of them."""

@@ -1,4 +1,4 @@
-"""Answers from records: `document(table.load(folder), …)` is the report as blocks, which html and markdown write."""
+"""Put the report together as blocks, which html and markdown write: `document(table.load(folder), …)`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep.analysis.report import code, questions, recommend, sections
+from trt_sweep.analysis.report import questions, recommend, sections
 from trt_sweep.analysis.report import sentences as report_sentences
 from trt_sweep.analysis.report.document import Block, Bullets, Code, Heading, Text
 from trt_sweep.analysis.report.plots import effect_plot, front_plot, time_plot
@@ -33,6 +33,7 @@ from trt_sweep.analysis.report.tables import (
     second_grid,
     verdict_grid,
 )
+from trt_sweep.backends import reproduction
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 DELTA = MIN_EFFECT  # a relative difference that does not matter
@@ -48,10 +49,10 @@ def document(
     *,
     measure_again: bool = False,
 ) -> list[Block]:
-    """The report of `table.load(folder)`, as it is written into `out`, or into that folder where it is null.
+    """Return the report of `table.load(folder)`, as it is written into `out`, or into that folder where it is None.
 
-    Raises SweepError for constraints that these records cannot be asked about, and where `measure_again` cannot be, see
-    `remeasure.again`.
+    Raise SweepError for constraints that these records cannot be asked about. Raise it too where `measure_again` cannot
+    be done, see `remeasure.again`.
     """
     recommend.check(wanted, rows)
     places = list(sections.split(rows, delta))
@@ -83,7 +84,7 @@ def document(
 
 
 def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
-    """The open questions alone, in brief, as headings below one of the third level."""
+    """Return the open questions alone, in brief, as headings below one of the third level."""
     return questions.answers(list(sections.split(rows, delta)), level=4, brief=True)
 
 
@@ -154,5 +155,5 @@ def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Pa
     found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
     found += second_grid(place, advice, objective)
     if advice.use is not None:
-        found.append(Code(code.source(advice.use, folder / str(advice.use["folder"]))))
+        found.append(Code(reproduction.source(advice.use, folder / str(advice.use["folder"]))))
     return found

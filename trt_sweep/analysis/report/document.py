@@ -1,4 +1,4 @@
-"""What a report consists of, whatever it is written as: each renderer knows these blocks and nothing of sweeps."""
+"""Define the blocks of a report. Each renderer knows these and nothing of sweeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Heading:
-    """`level` 1 is the report's own title."""
+    """Hold a heading; `level` 1 is the report's own title."""
 
     text: str
     level: int = 2
@@ -27,7 +27,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads to a file; `target` is relative to where the report is written."""
+    """Hold a cell that leads to a file; `target` is relative to where the report is written."""
 
     text: str
     target: str
@@ -35,7 +35,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table that is read as a whole; cells are text, or links."""
+    """Hold a table that is read as a whole; cells are text, or links."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Link]]
@@ -49,7 +49,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Column:
-    """One of `Points`: `shown` is what stands in its cells, `keys` what they are sorted by where that is not the text.
+    """Hold a column of `Points`: `shown` are the texts of its cells, `keys` what they are sorted by if not by the text.
 
     `choices` says whether the reader may pick one of its values.
     """
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Points:
-    """The table of all points, to be sorted and filtered; `targets` are the folders of their artifacts."""
+    """Hold the table of all points, to be sorted and filtered; `targets` are the folders of their artifacts."""
 
     columns: Sequence[Column]
     targets: Sequence[str]
@@ -70,7 +70,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure as plotly.js takes it (`data` and `layout`), and what it shows, in words."""
+    """Hold a figure as plotly.js takes it (`data` and `layout`), and what it shows, in words."""
 
     caption: str
     data: Sequence[dict[str, Any]]

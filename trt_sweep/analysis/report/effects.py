@@ -1,4 +1,4 @@
-"""What each axis did to time, build, size and error: differences between points that differ in that axis only."""
+"""Find what each axis did to time, build, size and error, from points that differ in that axis only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEVERAL = 3  # pairs that an interval needs where the records tell nothing of a 
 
 @dataclass(frozen=True)
 class Interaction:
-    """The effect differs with another axis: its mean over all pairs with each value of that."""
+    """Hold how an effect differs with another axis: its mean over all pairs with each value of that."""
 
     axis: str
     means: dict[str, differences.Difference]
@@ -36,10 +36,10 @@ class Interaction:
 
 @dataclass(frozen=True)
 class Effect:
-    """What `level` changes against `base`: differences of logarithms, mean over `pairs` pairs and its 95 % interval.
+    """Hold what `level` changes against `base`: the mean difference of logarithms over `pairs`, in a 95 % interval.
 
-    `least` and `most` are the ends of the single differences. The interval is nan where there is none: of times it
-    follows from their own scatter, of other figures from that of the differences. `models` has the mean at each model
+    `least` and `most` are the ends of the single differences. The interval is NaN where there is none. For times it
+    follows from their own scatter, for other figures from that of the differences. `models` has the mean at each model
     where one mean does not say it: they are proved to differ, or some but not all have one engine on both sides.
     """
 
@@ -58,7 +58,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis with its pairs, by value, and its effects; `precision` where its values go with their own precisions."""
+    """Hold an axis with its pairs, by value, and its effects; `precision` where values bring their own precisions."""
 
     name: str
     pairs: list[Pairs]
@@ -67,12 +67,12 @@ class Axis:
 
     @property
     def title(self) -> str:
-        """Its name, with what else differs in its pairs."""
+        """Return its name, with what else differs in its pairs."""
         return f"{self.name} (with precision)" if self.precision else self.name
 
 
 def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter], delta: float) -> list[Axis]:
-    """The effects of each of these axes but `model`: models are different work, and are not set against each other.
+    """Return the effects of each of these axes but `model`: models are different work, and are not compared.
 
     An interaction, with the model too, is named where it is proved and exceeds the relative `delta`.
     """
@@ -95,7 +95,7 @@ def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter
 
 
 def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
-    """The pairs of which both have this figure, above zero; the GPU's work only where one method measured both."""
+    """Return the pairs of which both have this figure, above zero; for the GPU's work by one method only."""
     values = rows[metric].to_numpy(dtype=float, na_value=math.nan)
     keep = (values[pair.a] > 0) & (values[pair.b] > 0) & (rows["status"].to_numpy()[pair.a] == "ok")
     if metric == "gpu_ms":
@@ -105,7 +105,7 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
 
 
 def one_engine(mean: differences.Difference) -> bool:
-    """Whether each pair of this mean is one measurement."""
+    """Return whether each pair of this mean is one measurement."""
     return mean.variance == mean.placement == 0
 
 
@@ -118,7 +118,7 @@ def _effect(
     others: dict[str, np.ndarray],
     delta: float,
 ) -> list[Effect]:
-    """The effect on one figure in a list, or none where no pair has it."""
+    """Return the effect on one figure in a list, or none where no pair has it."""
     pair = measured(rows, metric, pair)
     if not len(pair.a):
         return []
@@ -147,12 +147,12 @@ def _effect(
 
 
 def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], delta: float) -> list[Interaction]:
-    """The other axes with which the effect changes, the clearest first.
+    """Return the other axes with which the effect changes, the clearest first.
 
-    Cochran's Q between the means of the groups of pairs that each axis makes (W. G. Cochran, The combination of
-    estimates from different experiments, 1954), each with the variance that its interval tells; corrected for the
-    number of axes. Pairs of one engine count as exactly 0. Groups of several models are set against each other within
-    each model, since not every model need have been measured at every value.
+    The test is Cochran's Q between the means of the groups of pairs that each axis makes (W. G. Cochran, The
+    combination of estimates from different experiments, 1954). Each mean has the variance that its interval tells. It
+    is corrected for the number of axes. Pairs of one engine count as exactly 0. Groups of several models are compared
+    within each model, since not every model need have been measured at every value.
     """
     found = []
     models = others["model"][pair.b] if "model" in others else np.zeros(len(pair.b))
@@ -171,12 +171,12 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
 
 
 def _means(scatter: Scatter, pair: Pairs, group: np.ndarray) -> dict[str, differences.Difference]:
-    """The mean over the pairs of each group."""
+    """Return the mean over the pairs of each group."""
     return {name: scatter.mean(pair.a[group == name], pair.b[group == name]) for name in np.unique(group).tolist()}
 
 
 def _spread(means: list[differences.Difference]) -> tuple[float, int]:
-    """Cochran's Q between means and its degrees of freedom; those of unknown scatter are left out."""
+    """Return Cochran's Q between means and its degrees of freedom; means of unknown scatter are left out."""
     lows, highs = np.array([mean.interval() for mean in means]).T
     errors = (highs - lows) / 2 / special.ndtri((1 + samples.LEVEL) / 2)
     values, exact = np.array([mean.value for mean in means]), errors == 0
@@ -189,13 +189,16 @@ def _spread(means: list[differences.Difference]) -> tuple[float, int]:
 
 
 def words(interactions: list[Interaction], most: int = 2) -> str:
-    """`changes with precision: -40.1 % at fp16, -5.0 % at fp32`; how many more there are than the clearest."""
+    """Say how an effect changes with other axes, `changes with precision: -40.1 % at fp16, -5.0 % at fp32`.
+
+    Only the clearest is told, and how many more there are.
+    """
     more = [f"{len(interactions) - most} more"] if len(interactions) > most else []
     return "; ".join([*map(_words, interactions[:most]), *more])
 
 
 def _words(interaction: Interaction, most: int = 4) -> str:
-    """One of them; the ends where there are many values."""
+    """Say one of them; only the ends where there are many values."""
     means = sorted(interaction.means.items(), key=lambda item: item[1].value)
     shown = means if len(means) <= most else [means[0], means[-1]]
     return f"changes with {interaction.axis}: " + ", ".join(

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network: styles, scripts, data and plotly.js stand in it."""
+"""Write the report as one HTML page that needs no network: styles, scripts, data and plotly.js stand in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trt_sweep.analysis.report.document import Block, Heading, Plot, Points
 
 
 def render(blocks: Sequence[Block]) -> str:
-    """The page. Text is escaped by Jinja2; data for scripts stand as JSON that cannot leave its element."""
+    """Return the page. Jinja2 escapes text; data for scripts stand as JSON that cannot leave its element."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trt_sweep.analysis.report", "templates"),
         autoescape=True,
@@ -34,7 +34,7 @@ def render(blocks: Sequence[Block]) -> str:
 
 
 def _table_data(points: Points) -> dict[str, Any]:
-    """The table as the page's script takes it: columns with the texts of their cells and what they are sorted by."""
+    """Return the table as the page's script takes it: columns with their cells' texts and sort keys."""
     columns = [
         {"name": column.name, "shown": column.shown, "keys": column.keys, "choices": column.choices}
         for column in points.columns

@@ -1,4 +1,4 @@
-"""The report as Markdown; text from records is escaped, so that it can be neither markup nor HTML."""
+"""Write the report as Markdown. Text from records is escaped, so that it is neither markup nor HTML."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ROWS = 60  # of the table of points
 
 
 def render(blocks: Iterable[Block]) -> str:
-    """The blocks as one text; figures are left to the HTML page."""
+    """Return the blocks as one text; figures are left to the HTML page."""
     return "\n\n".join(part for block in blocks if (part := _block(block))) + "\n"
 
 
 def escaped(text: str) -> str:
-    """The text as it is read, on one line."""
+    """Return the text as it is read, on one line."""
     text = " ".join(text.split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # An underscore inside a word means nothing.

@@ -1,4 +1,4 @@
-"""Points that differ in one axis only, and what is known of the differences between their figures."""
+"""Pair points that differ in one axis only, and say what is known of the differences between their figures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TIMES = ("gpu_ms", "latency_ms")
 
 
 class Scatter:
-    """What is known of the times of `rows` by one clock, as arrays in the rows' order; nan where there is no time.
+    """Hold what is known of the times of `rows` by one clock, as arrays in the rows' order; NaN without a time.
 
-    As for the ranks: spreads of points that are ranked together are drawn towards what they have in common, and rows
+    As for the ranks, spreads of points that are ranked together are drawn towards what they have in common, and rows
     that run one engine in one way are one measurement.
     """
 
@@ -46,7 +46,7 @@ class Scatter:
                 self.freedom[where], self.placement[where] = one.freedom, one.placement
 
     def mean(self, a: np.ndarray, b: np.ndarray) -> differences.Difference:
-        """How much more `b` take than `a`, on average over these pairs: points that several pairs share count once."""
+        """Return how much more `b` take than `a`, on average over these pairs; points of several pairs count once."""
         rows, signs = np.concatenate([a, b]), np.repeat([-1 / len(a), 1 / len(a)], len(a))
         places, first, number = np.unique(self.measurement[rows], return_index=True, return_inverse=True)
         weights, used = np.bincount(number, signs, len(places)), rows[first]
@@ -56,7 +56,7 @@ class Scatter:
         return differences.combined(weights, *(column[used] for column in columns))
 
     def each(self, a: np.ndarray, b: np.ndarray, level: float = samples.LEVEL) -> tuple[np.ndarray, np.ndarray]:
-        """The difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
+        """Return the difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
         variance = self.variance[a] + self.variance[b]
         with np.errstate(divide="ignore", invalid="ignore"):
             loss = sum(self.variance[side] ** 2 / self.freedom[side] for side in (a, b))
@@ -70,7 +70,10 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Row `a[i]` has `base` and row `b[i]` has `level` of the axis, and all else alike; positions in the table."""
+    """Hold pairs of rows: `a[i]` has `base` and `b[i]` has `level` of the axis, and all else alike.
+
+    They are positions in the table.
+    """
 
     axis: str
     base: str
@@ -83,7 +86,7 @@ class Pairs:
 
 
 def levels(rows: pd.DataFrame, axis: str) -> pd.Series:
-    """The values of an axis as text."""
+    """Return the values of an axis as text."""
     column = rows[axis].fillna(False) if null_is_false(axis) else rows[axis]
     numbers, found = pd.factorize(column.astype(object))
     names = np.array([*(text.level(value) for value in found), text.NONE], dtype=object)  # -1, the last, is null
@@ -91,15 +94,16 @@ def levels(rows: pd.DataFrame, axis: str) -> pd.Series:
 
 
 def using(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Those rows whose backend uses the axis; null is a value of it there."""
+    """Return the rows whose backend uses the axis; null is a value of it there."""
     return rows[rows["backend"].isin(rows.loc[rows[axis].notna(), "backend"])]
 
 
 def follows(rows: pd.DataFrame, axis: str) -> bool:
-    """Whether this axis only goes with the quantization method: in no sweep and backend has one, or none, two values.
+    """Return whether this axis only goes with the quantization method.
 
-    Two precisions of eager baselines, or of points without a method, make precision an axis of its own; a method is
-    then set against the points in the precision that stands beside its quantized parts.
+    That is so where in no sweep and backend one method, or none, has two values of it. Two precisions of eager
+    baselines, or of points without a method, make precision an axis of its own. A method is then compared with the
+    points in the precision that stands beside its quantized parts.
     """
     if axis not in going_with("quantization_method") or rows["quantization_method"].isna().all():
         return False
@@ -108,7 +112,7 @@ def follows(rows: pd.DataFrame, axis: str) -> bool:
 
 
 def bases(rows: pd.DataFrame, axis: str) -> list[str]:
-    """The values that others may be set against, the best first: the default where it is known, null, the least."""
+    """Return the values to compare others with, the best first: the default where it is known, null, the least."""
     found = list(dict.fromkeys(levels(rows, axis)))
     row = TABLE[axis]
     first = row.default if row.base is None else row.base
@@ -119,7 +123,7 @@ def bases(rows: pd.DataFrame, axis: str) -> list[str]:
 
 
 def order(value: str) -> tuple[float, str]:
-    """Sorts values of an axis, numbers by their size."""
+    """Return a key that sorts values of an axis, numbers by their size."""
     try:
         return float(value), ""
     except ValueError:
@@ -127,18 +131,19 @@ def order(value: str) -> tuple[float, str]:
 
 
 def codes(rows: pd.DataFrame) -> pd.DataFrame:
-    """All that must be alike in rows that are set against each other, as numbers; null is -1."""
+    """Return all that must be alike in rows that are compared, as numbers; null is -1."""
     rows = rows.assign(base_precision=rows["base_precision"].fillna(rows["precision"]))  # null in older records
     keys = dict.fromkeys((*axes.COMPARABLE, *AXES, "base_precision", "status"))
     return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # model_id says it better
 
 
 def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) -> list[Pairs]:
-    """All pairs of successful points of one sweep that differ in this axis only, by its values; the base is in each.
+    """Return all pairs of successful points of one sweep that differ in this axis only, by its values.
 
-    What a backend does not use says nothing of it: between backends such axes may differ, and so may calibration and
-    skip between a quantization method and none. With a method goes its precision: it is set against points in the one
-    that stands beside its quantized parts (`base_precision`). `numbers` are `codes(rows)`, where they are at hand.
+    The base is in each pair. An axis that a backend does not use may differ between backends, and so may calibration
+    and skip between a quantization method and none. With a method goes its precision: it is compared with points in the
+    precision that stands beside its quantized parts (`base_precision`). `numbers` are `codes(rows)`, where they are at
+    hand.
     """
     numbers = codes(rows) if numbers is None else numbers
     row = TABLE[axis]
@@ -162,7 +167,7 @@ def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) ->
 
 
 def _pairs(axis: str, ends: tuple[str, str], left: pd.DataFrame, right: pd.DataFrame) -> Pairs:
-    """Those of rows with the one value and rows with the other, given as the numbers of all that must be alike."""
+    """Pair rows of one value with rows of the other, given as the numbers of all that must be alike."""
     unused = {key for key in going_with(axis) for side in (left, right) if key in side and (side[key] == _NULL).all()}
     on = [key for key in left if key not in unused]
     both = left[on].reset_index().merge(right[on].reset_index(), on=on, suffixes=("_a", "_b"))
@@ -170,7 +175,7 @@ def _pairs(axis: str, ends: tuple[str, str], left: pd.DataFrame, right: pd.DataF
 
 
 def contexts(rows: pd.DataFrame, axis: str) -> list[np.ndarray]:
-    """The positions of rows that are alike in all but this axis, group by group."""
+    """Return the positions of rows that are alike in all but this axis, group by group."""
     if rows.empty:
         return []
     alike = _others(codes(rows), rows["backend"], axis)
@@ -179,7 +184,7 @@ def contexts(rows: pd.DataFrame, axis: str) -> list[np.ndarray]:
 
 
 def _others(numbers: pd.DataFrame, backends: pd.Series, axis: str) -> pd.DataFrame:
-    """What of `codes` must be alike in rows that differ in this axis only."""
+    """Return what of `codes` must be alike in rows that differ in this axis only."""
     row = TABLE[axis]
     alike = numbers.drop(columns=[axis, *row.moves])
     if row.moves_on:
@@ -192,6 +197,6 @@ _NULL = -1
 
 
 def _codes(rows: pd.DataFrame, key: str) -> np.ndarray:
-    """A number for each value, -1 for null."""
+    """Return a number for each value, -1 for null."""
     column = rows[key].fillna(False) if key in TABLE and null_is_false(key) else rows[key]
     return np.asarray(pd.factorize(column.astype(object))[0])

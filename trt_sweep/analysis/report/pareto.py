@@ -1,4 +1,4 @@
-"""The points that no other beats in everything: build time, time of a call, memory and error at once."""
+"""Find the points that no other beats in everything: build time, time of a call, memory and error at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COSTS = ("build_s", MEMORY, "rel_l2_error")
 
 
 def build_seconds(rows: pd.DataFrame) -> pd.Series:
-    """What building each row's engines takes, in s; 0 where nothing is built (eager), null where it is not known.
+    """Return how long each row's engines take to build, in s; 0 where nothing is built, null where unknown.
 
     One engine has one build time, whatever it is run with: the median of its builds in that sweep. A row without
     `engine_id` has its own, or that of the point whose build it runs.
@@ -27,16 +27,16 @@ def build_seconds(rows: pd.DataFrame) -> pd.Series:
 
 
 def clock(rows: pd.DataFrame) -> str:
-    """The clock that a front is drawn by: the GPU's work where all timed points have it, else latency."""
+    """Return the clock that a front is drawn by: the GPU's work where all timed points have it, else latency."""
     return next((name for name in TIMES if rows[name].notna().all()), "latency_ms")
 
 
 def front(rows: pd.DataFrame, metrics: list[str], scatter: Scatter | None = None) -> pd.Series:
-    """Whether a row is on the front: no other on it is as good in all of these figures and better in one.
+    """Return whether a row is on the front: no other on it is as good in all of these figures and better in one.
 
-    Less is better. Rows that lack one of the figures are not judged and not on it. The first is a time: with its
-    `scatter`, in which `rows.index` are positions, only what is told apart counts, all pairs together; where a time has
-    no interval it is taken as it is, like the others.
+    Less is better. Rows that lack one of the figures are not judged and not on it. The first figure is a time. With its
+    `scatter`, in which `rows.index` are positions, only what is told apart counts, all pairs together. A time without
+    an interval is taken as it is, like the other figures.
     """
     values = rows[metrics].to_numpy(dtype=float, na_value=np.nan, copy=True)
     if scatter is not None:
@@ -57,7 +57,7 @@ def front(rows: pd.DataFrame, metrics: list[str], scatter: Scatter | None = None
 
 
 def _apart(scatter: Scatter, one: int, places: np.ndarray) -> np.ndarray:
-    """Which of these are told apart from this one, as one of the questions that all their pairs are."""
+    """Return which of these are told apart from this one, as one of the questions that all their pairs are."""
     number = len(np.unique(scatter.measurement[places]))
     questions = max(number * (number - 1) // 2, 1)
     difference, reach = scatter.each(np.full(len(places), one), places, 1 - (1 - samples.LEVEL) / questions)
@@ -65,15 +65,15 @@ def _apart(scatter: Scatter, one: int, places: np.ndarray) -> np.ndarray:
 
 
 def metrics(rows: pd.DataFrame) -> list[str]:
-    """The figures that these rows have: a clock, and of the costs those that some row has."""
+    """Return the figures that these rows have: a clock, and of the costs those that some row has."""
     return [clock(rows), *(name for name in COSTS if rows[name].notna().any())]
 
 
 def sources(rows: pd.DataFrame) -> pd.Series:
-    """The point whose calls were timed for each row."""
+    """Return the point whose calls were timed for each row."""
     return rows["timed_with"].fillna(rows["point_id"])
 
 
 def measurements(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows by what was measured once: a point, and those that have its figures (`timed_with`)."""
+    """Group the rows by what was measured once: a point, and those that have its figures (`timed_with`)."""
     return [group for _, group in rows.groupby([rows["sweep_id"], sources(rows)], sort=False)]

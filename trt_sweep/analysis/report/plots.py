@@ -1,4 +1,4 @@
-"""The report's figures as plotly.js takes them; the page gives them the colours of the light or the dark."""
+"""Draw the report's figures for plotly.js; the page gives them light or dark colours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def time_plot(place: Section) -> list[Plot]:
-    """The fastest points of each piece of work with their intervals, by the GPU's work or else by latency."""
+    """Draw the fastest points of each piece of work with their intervals, by the GPU's work or else by latency."""
     ok = place.rows[place.rows["status"] == "ok"]
     clock = pareto.clock(ok) if len(ok) else "latency_ms"
     ok = ok[ok[clock].astype(float) > 0]
@@ -72,7 +72,7 @@ def _times(place: Section, rows: pd.DataFrame, clock: str) -> Plot:
 
 
 def _ends(row: dict[Any, Any], clock: str) -> tuple[float, float]:
-    """The interval; the value itself where there is none, or one that says nothing."""
+    """Return the interval; the value itself where there is none, or one that says nothing."""
     low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
     if text.missing(low) or text.missing(high) or not 0 < low <= high <= low * text.VAST:
         return float(row[clock]), float(row[clock])
@@ -80,7 +80,7 @@ def _ends(row: dict[Any, Any], clock: str) -> tuple[float, float]:
 
 
 def effect_plot(place: Section) -> list[Plot]:
-    """What each value of each axis changes, by the clocks."""
+    """Draw what each value of each axis changes, by the clocks."""
     traces, lines = [], 0
     for index, clock in enumerate(TIMES):
         shown = [(axis.title, effect) for axis in place.effects for effect in _largest(axis.effects, clock)]

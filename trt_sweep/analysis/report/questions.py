@@ -1,4 +1,4 @@
-"""The open questions about two axes, answered from records: what is the default, what is recommended, what it does."""
+"""Answer the open questions about two axes from records: the default, what is recommended, what it does."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ COLUMNS = ("", "engines", "operators", "engine", "gpu ms [95 %]", "latency ms [9
 
 
 def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> list[Block]:
-    """Each question, as a heading of this level, with its answers by flavour and GPU; what no record tells is said.
+    """Return each question as a heading of this level, with its answers by flavour and GPU.
 
-    Sweeps in which engines differ have a table each, those in which they do not are merged into lines. A brief answer
-    shows one sweep of each model, if there is any one in which engines differ, and counts the others.
+    What no record tells is said. Sweeps in which engines differ have a table each, the others are merged into lines. A
+    brief answer shows one sweep of each model, one in which engines differ if there is any, and counts the others.
     """
     found: list[Block] = []
     engines = {section.title: np.asarray(pd.factorize(section.rows["engine_id"])[0]) for section in sections}
@@ -86,12 +86,12 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
 
 
 def _one_engine(numbers: np.ndarray) -> bool:
-    """Whether rows whose engines have these numbers, -1 for unknown, run the same ones, byte for byte."""
+    """Return whether rows with these numbers of engines, -1 for unknown, run the same ones, byte for byte."""
     return bool(numbers[0] >= 0 and (numbers == numbers[0]).all())
 
 
 def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
-    """Of each model the sweep with most engines, a timed one if any; of several the surest, then the newest."""
+    """Return for each model the sweep with most engines, a timed one if any; of several the surest, then the newest."""
 
     def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, float, str]:
         rows = item[0].rows.iloc[item[1]]
@@ -106,7 +106,7 @@ def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section,
 
 
 def _merged(same: list[tuple[Section, np.ndarray]], axis: str) -> list[tuple[list[pd.DataFrame], str]]:
-    """Sweeps whose values are all of one engine, by model, place and values, each with what is said of them."""
+    """Merge sweeps whose values are all of one engine, by model, place and values, each with what is said of them."""
     groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for section, places in same:
         rows = section.rows.iloc[places]
@@ -134,7 +134,7 @@ def _merged(same: list[tuple[Section, np.ndarray]], axis: str) -> list[tuple[lis
 
 
 def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
-    """The positions of rows that differ in this axis only, where there are several values of it."""
+    """Return the positions of rows that differ in this axis only, where there are several values of it."""
     using = np.flatnonzero(rows["status"].isin(("ok", "dryrun")) & rows[axis].notna())
     values = rows[axis].to_numpy()[using]
     for places in contexts(rows.iloc[using], axis):
@@ -143,7 +143,7 @@ def _varied(rows: pd.DataFrame, axis: str) -> Iterator[np.ndarray]:
 
 
 def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: bool) -> Iterator[Block]:
-    """A heading, a table of the values and what it says; if brief, in one line what is true of several values."""
+    """Return a heading, a table of the values and what it says; if brief, one line for what several values share."""
     rows, marks = _by_value(rows, axis)
     start = bases(rows, axis)[0]
     first = rows[rows["value"] == start].iloc[0].to_dict()
@@ -177,7 +177,7 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
 
 
 def _by_value(rows: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A row for each value of the axis, in order, with its `value` and `place` in the section, and `_marks`."""
+    """Return a row for each value of the axis, in order, with its `value` and `place` in the section, and `_marks`."""
     rows = rows[list(NEEDED)].assign(value=levels(rows, axis), place=rows.index)
     rows = rows.sort_values("value", key=lambda column: column.map(order), kind="stable").drop_duplicates("value")
     start = bases(rows, axis)[0]
@@ -189,13 +189,13 @@ def _names(values: Iterable[str], marks: dict[str, str]) -> str:
 
 
 def _absent(rows: pd.DataFrame, marks: dict[str, str]) -> str:
-    """What is said of marked values that none of the rows has, if there are any."""
+    """Say what is known of marked values that none of the rows has, if there are any."""
     missing = _names([value for value in marks if value not in set(rows["value"])], marks)
     return f"Not among these values: {missing}." if missing else ""
 
 
 def _clock(rows: pd.DataFrame) -> str:
-    """The clock that these rows are set against each other by: the GPU's work where all have it by one method."""
+    """Return the clock that these rows are compared by: the GPU's work where all have it by one method."""
     return "gpu_ms" if rows["gpu_ms"].notna().all() and rows["gpu_ms_method"].nunique() == 1 else "latency_ms"
 
 
@@ -204,13 +204,13 @@ def _label(row: dict[Any, Any], axis: str) -> str:
 
 
 def _measurement(rows: pd.DataFrame) -> pd.Series:
-    """Equal for rows of one partition that were timed once, or not at all."""
+    """Return a key that is equal for rows of one partition that were timed once, or not at all."""
     source = rows["timed_with"].where(rows["timed_with"].notna(), rows["point_id"]).where(rows["status"] == "ok", "")
     return rows["partition_id"].fillna(rows["value"]).astype(str) + " " + source.astype(str)
 
 
 def _change(scatter: Scatter, first: dict[Any, Any], row: dict[Any, Any]) -> tuple[float, float, float]:
-    """How much more this row takes than the first, with the interval; nan for the first itself."""
+    """Return how much more this row takes than the first, with the interval; NaN for the first itself."""
     if row["place"] == first["place"]:
         return math.nan, math.nan, math.nan
     mean = scatter.mean(np.array([first["place"]]), np.array([row["place"]]))
@@ -226,9 +226,9 @@ def _cells(row: dict[Any, Any]) -> list[str]:
 
 
 def _marks(row: dict[Any, Any], axis: str, start: str) -> dict[str, str]:
-    """What is said of which value: the default, and for `min_block_size` the library's advice.
+    """Return what is special about which value: the default, and for `min_block_size` the library's advice.
 
-    Where the default is not among the values, others are set against `start`.
+    Where the default is not among the values, others are compared with `start`.
     """
     advised: dict[str, Any] = {"default": TABLE[axis].default} if axis == "optimization_level" else {}
     if start == text.NONE:
@@ -249,12 +249,12 @@ def _marks(row: dict[Any, Any], axis: str, start: str) -> dict[str, str]:
 
 
 def _as_default(default: dict[Any, Any], row: dict[Any, Any]) -> bool:
-    """Whether this row runs the default's engines, byte for byte."""
+    """Return whether this row runs the default's engines, byte for byte."""
     return not text.missing(row["engine_id"]) and bool(row["engine_id"] == default["engine_id"])
 
 
 def _sentence(default: dict[Any, Any], row: dict[Any, Any], what: str, found: tuple[float, float, float]) -> str:
-    """What this row does differently from the default's."""
+    """Say what this row does differently from the default's."""
     change, low, high = found
     if _as_default(default, row):
         return "the same engines, byte for byte; differences between their times are noise."

@@ -1,4 +1,4 @@
-"""The section of a README that is made from records, between two markers."""
+"""Renew the section of a README that is made from records, between two markers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- answers: made by trt-sweep report, do not edit -->", "<!-- en
 
 
 def renewed(text: str, rows: pd.DataFrame, delta: float = assembly.DELTA) -> str:
-    """The text with the section between the markers made anew. Raises SweepError where it lacks one."""
+    """Return the text with the section between the markers made anew; raise SweepError where it lacks a marker."""
     before, found, rest = text.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:

@@ -1,4 +1,4 @@
-"""Which point to use under constraints, which others are as good as far as is known, and what the defaults cost."""
+"""Recommend a point under constraints, and say which others are as good and what the defaults cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in options.OBJECTI
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for; null is no limit. `max_memory` in GiB of the GPU, `max_error` of `rel_l2_error`."""
+    """Hold what is asked for; None is no limit. `max_memory` is in GiB of the GPU, `max_error` of `rel_l2_error`."""
 
     objective: str = "latency"
     max_build_s: float | None = None
@@ -36,10 +36,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Second:
-    """What a second measurement has shown: `rows` by how good they are, those that failed last.
+    """Hold what a second measurement has shown: `rows` by how good they are, those that failed last.
 
-    `group` are those that nothing proves to be worse than the best, the one to use first, `judged` whether that could
-    be told.
+    `group` are those that nothing proves to be worse than the best, the one to use first. `judged` says whether that
+    could be told.
     """
 
     rows: pd.DataFrame
@@ -49,16 +49,15 @@ class Second:
 
 @dataclass(frozen=True)
 class Advice:
-    """What is recommended for one piece of work.
+    """Hold what is recommended for one piece of work.
 
-    `fit` are the rows that qualify, by the objective, `left_out` how many do not, by reason; `limits` are the limits
-    that were asked for, `idle` the options of those that leave nothing out. `ties` are those of the rows beside the
-    winner that nothing proves to be worse than the best, `judged` whether that could be told at all, `decided` what
-    chose the winner among them: `gpu`, `defaults` (the fewest departures), or null for the objective as measured;
-    `sure` whether the GPU's work proves it to be better than they are. `runner_up` is the best of the other
-    measurements. `defaults` is the row that a user who sets nothing gets, `unfit` why it does not qualify, null where
-    it does, and `cost` how much more it takes: a difference of logarithms. `second` is null where nothing was measured
-    again.
+    `fit` are the rows that qualify, by the objective; `left_out` is how many do not, by reason. `limits` are the limits
+    that were asked for, `idle` the options of those that leave nothing out. `ties` are the rows beside the winner that
+    nothing proves to be worse than the best; `judged` says whether that could be told at all. `decided` is what chose
+    the winner among them: `gpu`, `defaults` (the fewest departures), or None for the objective as measured. `sure` says
+    whether the GPU's work proves it to be better than they are. `runner_up` is the best of the other measurements.
+    `defaults` is the row that a user who sets nothing gets; `unfit` says why it does not qualify, None where it does;
+    `cost` is how much more it takes, a difference of logarithms. `second` is None where nothing was measured again.
     """
 
     rows: pd.DataFrame
@@ -79,7 +78,7 @@ class Advice:
 
     @property
     def alike(self) -> list[pd.DataFrame]:
-        """The winner and its ties by measurement, the winner's own first: rows that were timed once are together."""
+        """Group the winner and its ties by measurement, the winner's own first."""
         if self.winner is None:
             return []
         own = self.fit["point_id"] == self.winner["point_id"]
@@ -88,14 +87,14 @@ class Advice:
 
     @property
     def confirmed(self) -> bool:
-        """Whether no second measurement proves another point to be better than the winner, or saw it fail."""
+        """Return whether no second measurement proves another point to be better than the winner, or saw it fail."""
         if self.winner is None or self.second is None:
             return True
         return self.winner["point_id"] in set(self.second.group["point_id"])
 
     @property
     def use(self) -> Row | None:
-        """The row to go by: the winner, or where that is not confirmed the first of the second measurement's group."""
+        """Return the row to use: the winner, or where it is not confirmed the first of the second's group."""
         if self.confirmed or self.second is None:
             return self.winner
         best = self.rows[self.rows["point_id"].isin(self.second.group["point_id"].head(1))]
@@ -104,7 +103,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class _Limit:
-    """The most that a figure may be, in its unit, the figures by row, and the command line's flag that asks for it."""
+    """Hold the most that a figure may be, in its unit, the figures by row, and the flag that asks for it."""
 
     flag: str
     name: str
@@ -120,7 +119,7 @@ class _Limit:
         return f"{self.name} {relation} {self.most:g} {self.unit}".rstrip()
 
     def figure(self, index: int) -> str:
-        """What a row has of it."""
+        """Return what a row has of it."""
         figure = float(self.figures[index])
         return f"{self.name} not known" if math.isnan(figure) else f"{self.name} {figure:.3g} {self.unit}".rstrip()
 
@@ -141,7 +140,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
 
 
 def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
-    """The rows by what may be set against each other: one sweep, model and device; for throughput any batch size."""
+    """Split the rows by what may be compared: one sweep, model and device; for throughput any batch size."""
     free = SIZES if objective == "throughput" else ()
     keys = [key for key in axes.COMPARABLE if key not in free]
     groups = rows.groupby(keys, dropna=False, sort=False)
@@ -159,7 +158,7 @@ def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
 
 
 def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
-    """The recommendation for the rows of one task."""
+    """Return the recommendation for the rows of one task."""
     column, more, _ = OBJECTIVES[wanted.objective]
     left_out: dict[str, int] = {}
     unfit: dict[int, str] = {}
@@ -211,7 +210,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
 
 
 def judged(rows: pd.DataFrame, objective: str) -> Second:
-    """The points of one task that were measured again, among themselves."""
+    """Judge the points of one task that were measured again, among themselves."""
     column, more, _ = OBJECTIVES[objective]
     rows = rows.sort_values(column, ascending=not more, kind="stable")
     fit = rows[(rows["status"] == "ok") & (rows[column].astype(float) > 0)]
@@ -225,9 +224,10 @@ def judged(rows: pd.DataFrame, objective: str) -> Second:
 
 
 def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | None, bool]:
-    """Those of `fit`, sorted by the objective, that nothing proves to be worse than the best; the one to use first.
+    """Return those of `fit`, sorted by the objective, that nothing proves to be worse than the best.
 
-    With them whether that could be told, what chose the first, and whether that is sure, as in `Advice`.
+    The one to use is first. With them return whether that could be told, what chose the first, and whether that is
+    sure, as in `Advice`.
     """
     estimates, runs = _estimates(fit, objective)
     known = all(math.isfinite(item.variance) for item in estimates)
@@ -251,14 +251,14 @@ def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | 
 
 
 def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:
-    """Whether a row's GPU work alone takes longer than some other's call: no call takes less than its work."""
+    """Return whether a row's GPU work alone takes longer than some other's call: no call takes less than its work."""
     size = rows["batch_size"].astype(float) if objective == "throughput" else 1.0
     work, call = (rows[name].astype(float) / size for name in ("gpu_ms_ci_low", "latency_ms_ci_high"))
     return (work > call.min()) & (call != call.min())
 
 
 def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> tuple[list[Estimate], list[object]]:
-    """What is to be little, with its scatter, and what each row runs; energy is recorded without scatter.
+    """Return what is to be little, with its scatter, and what each row runs; energy is recorded without scatter.
 
     `clock` is another than the objective's.
     """
@@ -276,7 +276,7 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
 
 
 def _departures(rows: pd.DataFrame) -> pd.DataFrame:
-    """Which axes of each row are not at what a user gets who sets nothing."""
+    """Return which axes of each row are not at what a user gets who sets nothing."""
     found = {}
     for axis in SETTINGS:
         row, values = TABLE[axis], rows[axis]
@@ -288,7 +288,7 @@ def _departures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _defaults(rows: pd.DataFrame, winner: Row) -> int | None:
-    """The place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
+    """Return the place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
     departs = _departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
     least = (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
     plain = rows[least & ~departs.any(axis=1) & rows["batch_size"].eq(winner["batch_size"])]

@@ -31,10 +31,10 @@ ELSEWHERE = "run it where the records were made, or sweep again and report that"
 
 
 def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: str) -> list[Advice]:
-    """The advices with what a second measurement says of them; one sweep, in rounds, for each sweep they are from.
+    """Return the advices with what a second measurement says of them; measure one sweep, in rounds, for each sweep.
 
     `folder` is the one that the table was loaded from. Each second sweep has a new folder in `out`, or beside the first
-    one. Raises SweepError, before anything is built, where a point cannot be made again: without its config.json, on
+    one. Raise SweepError, before anything is built, where a point cannot be made again: without its config.json, on
     another GPU, with other versions, or where nothing is recommended.
     """
     folder = folder.absolute()
@@ -61,7 +61,7 @@ def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: 
 
 
 def _candidates(advice: Advice) -> list[Row]:
-    """The winner, the runner-up, the nearest ties, one of each measurement, and the defaults."""
+    """Return the winner, the runner-up, the nearest ties, one of each measurement, and the defaults."""
     if advice.winner is None:
         return []
     rows = [advice.winner, *(rows.iloc[0].to_dict() for rows in advice.alike[1 : NEAREST + 1])]
@@ -70,7 +70,7 @@ def _candidates(advice: Advice) -> list[Row]:
 
 
 def _checked(path: Path) -> tuple[SweepConfig, Record]:
-    """The configuration and the record of a point that can be made again here, as far as is known by now."""
+    """Return the configuration and the record of a point that can be made again here, as far as is known by now."""
     record, file = store.read(path / RECORD), path / "config.json"
     try:
         found = hydra.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
@@ -100,7 +100,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
 
 
 def _measured(first: Path, points: list[tuple[SweepConfig, Record]], beside: Path) -> pd.DataFrame:
-    """The table of a second sweep of these points of the sweep in `first`."""
+    """Return the table of a second sweep of these points of the sweep in `first`."""
     place = beside / f"{first.name}-remeasured-{secrets.token_hex(2)}"
     configs = {number: point for number, (point, _) in enumerate(points)}
     with resume.surroundings(first):

@@ -1,4 +1,4 @@
-"""Records by where they were made: what is of several GPUs, flavours or devices is never set against each other."""
+"""Split records by where they were made: those of several GPUs, flavours or devices are never compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOWHERE = "no device (planned, or failed before it was known)"
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one GPU (or CPU) and flavour of TensorRT, and what is known of their axes."""
+    """Hold the rows of one GPU (or CPU) and flavour of TensorRT, and what is known of their axes."""
 
     title: str
     rows: pd.DataFrame
@@ -29,7 +29,7 @@ class Section:
 
 
 def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
-    """One section for each place, with effects and verdicts; less than the relative `delta` counts as no effect."""
+    """Yield one section for each place, with effects and verdicts; less than the share `delta` counts as no effect."""
     # Text is taken one value at a time from here on, for which pandas' own strings are several times slower.
     strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
     rows = rows.astype(dict.fromkeys(strings, object)).copy()
@@ -46,13 +46,16 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
 
 
 def _axes(rows: pd.DataFrame) -> list[str]:
-    """The axes that vary, but for what only repeats another."""
+    """Return the axes that vary, but for what only repeats another."""
     found = varied(rows)
     return [axis for axis in found if not ("batch_size" in found and axis in moving_with("batch_size"))]
 
 
 def _places(rows: pd.DataFrame) -> pd.Series:
-    """The name of each row's place. A row that failed before it had a device is of its sweep's only one, if so."""
+    """Return the name of each row's place.
+
+    A row that failed before it had a device belongs to its sweep's only place, if there is only one.
+    """
     uuids = rows.groupby("gpu_name")["gpu_uuid"].nunique()
     several = set(uuids[uuids > 1].index)
 

@@ -1,4 +1,4 @@
-"""The report's sentences: what was swept, who won, what each axis did, what failed, and what to be careful of."""
+"""Write the report's sentences: what was swept, who won, what each axis did, what failed, what to beware of."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERDICTS = {
 
 
 def swept(section: Section) -> str:
-    """What was swept, and how it ended."""
+    """Say what was swept, and how it ended."""
     rows = section.rows
     statuses = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
     models = text.listed([str(name) for name in rows["model"].unique()], 5)
@@ -40,19 +40,19 @@ def swept(section: Section) -> str:
 
 
 def task(rows: pd.DataFrame, objective: str) -> str:
-    """Which piece of work this is: model, sizes and sweep."""
+    """Say which piece of work this is: model, sizes and sweep."""
     row = rows.iloc[0]
     size = "" if objective == "throughput" else f", batch {row['batch_size']}"
     return f"{row['model']}{size} ({row['sweep_id']})"
 
 
 def named(alike: pd.DataFrame, axes: list[str]) -> str:
-    """What the points of one measurement are called: as one, with every value of the axes that they differ in."""
+    """Return what the points of one measurement are called: one name, with every value of the axes that differ."""
     return text.label(alike.iloc[0].to_dict() | _several(alike, axes), axes)
 
 
 def _several(alike: pd.DataFrame, axes: list[str]) -> dict[str, str]:
-    """The axes in which they differ, with their values."""
+    """Return the axes in which they differ, with their values."""
     if len(alike) == 1:  # most are, and levels take their time
         return {}
     values = {axis: [text.named(value) for value in dict.fromkeys(levels(alike, axis))] for axis in axes}
@@ -60,7 +60,7 @@ def _several(alike: pd.DataFrame, axes: list[str]) -> dict[str, str]:
 
 
 def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
-    """The recommendation in one sentence."""
+    """Say the recommendation in one sentence."""
     where = ", with ".join([task(advice.rows, objective), *filter(None, [" and ".join(advice.limits)])])
     if advice.winner is None:
         return f"{where}: no point qualifies ({_left_out(advice)})."
@@ -98,7 +98,7 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
 
 
 def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | None:
-    """The others of the winner's group."""
+    """Say which others are in the winner's group."""
     column, _, unit = recommend.OBJECTIVES[objective]
     others = advice.alike[1:]
     if not others or not advice.confirmed:
@@ -117,7 +117,7 @@ def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | Non
 
 
 def second(advice: recommend.Advice, objective: str) -> str | None:
-    """What measuring the winner again has shown."""
+    """Say what measuring the winner again has shown."""
     if advice.second is None or advice.winner is None:
         return None
     found = advice.second
@@ -144,7 +144,7 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
 
 
 def ends(row: recommend.Row, objective: str) -> tuple[float, float]:
-    """The interval of the objective's figure, nan where there is none; a throughput's follows from the latency's."""
+    """Return the interval of the objective's figure, NaN without one; a throughput's follows from the latency's."""
     clock = {"latency": "latency_ms", "gpu": "gpu_ms", "throughput": "latency_ms"}.get(objective)
     if clock is None or text.missing(row[f"{clock}_ci_low"]) or text.missing(row[f"{clock}_ci_high"]):
         return math.nan, math.nan
@@ -155,7 +155,7 @@ def ends(row: recommend.Row, objective: str) -> tuple[float, float]:
 
 
 def figure(row: recommend.Row, objective: str) -> str:
-    """The objective's figure with its interval and unit; a dash where it is missing."""
+    """Return the objective's figure with its interval and unit; a dash where it is missing."""
     column, _, unit = recommend.OBJECTIVES[objective]
     if text.missing(row[column]):
         return text.NONE
@@ -164,13 +164,13 @@ def figure(row: recommend.Row, objective: str) -> str:
 
 
 def differing(objective: str) -> list[str]:
-    """The axes that tell the points of one piece of work apart."""
+    """Return the axes that tell the points of one piece of work apart."""
     of_the_task = {"model", *SIZES} - ({"batch_size"} if objective == "throughput" else set())
     return [axis for axis in AXES if axis not in of_the_task]
 
 
 def cost(advice: recommend.Advice, objective: str) -> str | None:
-    """What it costs to set nothing."""
+    """Say what it costs to set nothing."""
     if advice.winner is None or not advice.confirmed:
         return None
     if advice.defaults is None:
@@ -185,7 +185,7 @@ def cost(advice: recommend.Advice, objective: str) -> str | None:
 
 
 def _cost(advice: recommend.Advice, defaults: recommend.Row, winner: recommend.Row, objective: str) -> str:
-    """How much more the defaults take, or what keeps that from being told."""
+    """Say how much more the defaults take, or what keeps that from being told."""
     name = "time per item" if objective == "throughput" else NAMES.get(objective, objective)
     tied = defaults["point_id"] in set(advice.ties["point_id"])
     if advice.judged and tied:
@@ -203,7 +203,7 @@ def _cost(advice: recommend.Advice, defaults: recommend.Row, winner: recommend.R
 
 
 def left_out(advice: recommend.Advice) -> str | None:
-    """What does not qualify, and which of the limits leave nothing out."""
+    """Say what does not qualify, and which of the limits leave nothing out."""
     said = [f"left out: {_left_out(advice)}"] * bool(advice.left_out)
     said += [f"{option} leaves nothing out" for option in advice.idle]
     found = "; ".join(said)
@@ -215,12 +215,12 @@ def _left_out(advice: recommend.Advice) -> str:
 
 
 def axes(section: Section) -> list[str]:
-    """Each verdict as a sentence."""
+    """Say each verdict as a sentence."""
     return [f"{found.axis} {VERDICTS[found.kind]}: {found.evidence}." for found in section.verdicts]
 
 
 def failed(rows: pd.DataFrame) -> list[str]:
-    """What did not succeed, by reason, the most frequent first."""
+    """Say what did not succeed, by reason, the most frequent first."""
     lost = rows[~rows["status"].isin(("ok", "dryrun"))]
     if lost.empty:
         return []
@@ -232,7 +232,7 @@ def failed(rows: pd.DataFrame) -> list[str]:
 
 
 def caveats(rows: pd.DataFrame) -> list[str]:
-    """What the numbers cannot carry: host-bound points, bad health, drift, old records, changed versions."""
+    """Say what the numbers cannot carry: host-bound points, bad health, drift, old records, changed versions."""
     found = []
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
@@ -271,6 +271,6 @@ def _counts(values: pd.Series) -> str:
 
 
 def remarks(rows: pd.DataFrame) -> list[str]:
-    """The notes below the table, failures apart, which have a section of their own."""
+    """Return the notes below the table, without failures, which have a section of their own."""
     good = rows[rows["status"].isin(("ok", "dryrun"))]
     return notes(good) if len(good) else []

@@ -1,4 +1,4 @@
-"""The report's tables: environment, verdicts, effects, the front of trade-offs, and all points."""
+"""Make the report's tables: environment, verdicts, effects, the front of trade-offs, and all points."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", pareto.MEMORY: "mem
 
 
 def environment_grid(rows: pd.DataFrame) -> Grid:
-    """Versions and machines, and the range of what the GPU reported while it was timed."""
+    """Return versions and machines, and the range of what the GPU reported while it was timed."""
     lines = [["sweeps", text.listed([str(name) for name in rows["sweep_id"].unique()], 10)]]
     lines.append(["recorded", f"{rows['created_utc'].min()} to {rows['created_utc'].max()}"])
     for column in ENVIRONMENT:
@@ -50,7 +50,7 @@ def environment_grid(rows: pd.DataFrame) -> Grid:
 
 
 def second_grid(place: Section, advice: recommend.Advice, objective: str) -> list[Block]:
-    """Both figures of each point that was measured again."""
+    """Return both figures of each point that was measured again."""
     if advice.second is None:
         return []
     axes = [axis for axis in place.axes if axis in sentences.differing(objective)]
@@ -69,7 +69,7 @@ def verdict_grid(verdicts: list[Verdict]) -> Grid:
 
 
 def effect_grid(place: Section) -> Block:
-    """A row for each value of an axis, a column for each figure that was measured."""
+    """Return a row for each value of an axis, a column for each figure that was measured."""
     lines, metrics = (
         [],
         [name for name in METRICS if any(e.metric == name for axis in place.effects for e in axis.effects)],
@@ -96,7 +96,7 @@ def _change(effect: Effect | None) -> str:
 
 
 def front_grid(place: Section) -> list[Block]:
-    """For each piece of work the points that no other beats in everything; a line for each measurement."""
+    """Return for each piece of work the points that no other beats in everything; a line for each measurement."""
     ok = place.rows[place.rows["status"] == "ok"].assign(build_s=pareto.build_seconds(place.rows))
     if ok.empty:
         return [Text("No point was timed with success.")]
@@ -129,7 +129,7 @@ def _figure(value: float, name: str) -> str:
 
 
 def fronts(place: Section) -> pd.Series:
-    """Whether each row is on the front of its piece of work."""
+    """Return whether each row is on the front of its piece of work."""
     rows = place.rows.assign(build_s=pareto.build_seconds(place.rows))
     ok = rows[rows["status"] == "ok"]
     found = pd.Series(False, index=rows.index)
@@ -141,7 +141,7 @@ def fronts(place: Section) -> pd.Series:
 
 
 def points(place: Section, prefix: str) -> Points:
-    """Every point with its figures; `prefix` leads from the report to the folder of records."""
+    """Return every point with its figures; `prefix` leads from the report to the folder of records."""
     rows = place.rows
     needed = ["folder", "status", "reason", "health", "engine_id"]
     needed += [f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")]
@@ -189,7 +189,7 @@ def _rank(best: object, worst: object) -> str:
 
 
 def _numbers(values: pd.Series) -> list[float | None] | None:
-    """What a column is sorted by; null where it holds no numbers."""
+    """Return what a column is sorted by; None where it holds no numbers."""
     known = values.dropna()
     if not len(known) or not all(isinstance(value, int | float) for value in known.head(5)):
         return None

@@ -1,4 +1,4 @@
-"""Numbers and names as the report writes them."""
+"""Write numbers and names as the report shows them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CLOCKS = {"gpu_ms": "the GPU's work", "latency_ms": "latency"}
 
 
 def missing(value: object) -> bool:
-    """Whether a cell of the table is null; a list is not."""
+    """Return whether a cell of the table is null; a list is not."""
     return value is None or (not isinstance(value, list | dict | str) and bool(pd.isna(value)))  # type: ignore[call-overload]
 
 
 def level(value: object) -> str:
-    """A value of an axis as the command line writes it; a dash for null."""
+    """Return a value of an axis as the command line writes it; a dash for null."""
     if missing(value):
         return NONE
     if isinstance(value, bool):
@@ -32,17 +32,17 @@ def level(value: object) -> str:
 
 
 def named(value: str) -> str:
-    """A value of an axis, as `level` gives it, in a sentence."""
+    """Return a value of an axis, as `level` gives it, for a sentence."""
     return "unset" if value == NONE else value
 
 
 def number(value: Any, spec: str = ".4g", unit: str = "") -> str:
-    """A number, or a dash for null and what is not finite."""
+    """Return a number as text, or a dash for null and what is not finite."""
     return NONE if missing(value) or not math.isfinite(value) else f"{value:{spec}}{unit}"
 
 
 def time(row: Mapping[Any, Any], clock: str) -> str:
-    """A time in ms with its interval."""
+    """Return a time in ms with its interval."""
     if missing(row[clock]):
         return NONE
     low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
@@ -52,7 +52,7 @@ def time(row: Mapping[Any, Any], clock: str) -> str:
 
 
 def change(value: float, low: float = math.nan, high: float = math.nan) -> str:
-    """A difference of logarithms as a change with its interval: `+3.1 % [+2.0, +4.2]`, or from tenfold on `×10.0`."""
+    """Return a difference of logarithms as a change: `+3.1 % [+2.0, +4.2]`, or from tenfold on `×10.0`."""
     largest = value if math.isnan(high) or high - low > math.log(VAST) else high
     one, unit = (_factor, "") if largest >= math.log(FACTOR) else (_percent, " %")
     shown = f"{one(value)}{unit}"
@@ -73,17 +73,17 @@ def _percent(value: float) -> str:
 
 
 def label(row: Mapping[Any, Any], axes: Iterable[str]) -> str:
-    """What a point is called: its values of the axes that differ, null ones left out."""
+    """Return what a point is called: its values of the axes that differ, without null ones."""
     known = [axis for axis in axes if not missing(row[axis])]
     said = [level(row[axis]) if TABLE[axis].plain else f"{axis}={level(row[axis])}" for axis in known]
     return " ".join(said) or level(row["model"])
 
 
 def count(many: int, what: str) -> str:
-    """So many of something: `1 point`, `3 points`."""
+    """Return a number of things in words: `1 point`, `3 points`."""
     return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
 def listed(items: Sequence[str], most: int = 6) -> str:
-    """The first of these, and how many more there are."""
+    """Return the first of these, and how many more there are."""
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

@@ -1,4 +1,4 @@
-"""One verdict for each swept axis: it had an effect, had none, was ignored, or nothing can be said."""
+"""Give one verdict for each swept axis: it had an effect, had none, was ignored, or nothing can be said."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 3  # values of an axis, and models, that a verdict names
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of an axis, and the evidence in words."""
+    """Hold what is known of an axis, and the evidence in words."""
 
     axis: str
     kind: Kind
@@ -32,11 +32,11 @@ class Verdict:
 
 
 def audit(rows: pd.DataFrame, axes: list[Axis], scatters: dict[str, Scatter], delta: float) -> list[Verdict]:
-    """The verdicts; no effect means less than the relative `delta` either way, which must be proved.
+    """Return the verdicts; no effect means less than the relative `delta` either way, which must be proved.
 
-    It is for the mean at each value, and at each model where those differ (no correction for their number, as all of
-    them must pass: R. L. Berger, Multiparameter hypothesis testing and acceptance sampling, 1982), while no single pair
-    speaks against it. That nothing was seen proves nothing.
+    It must hold for the mean at each value, and at each model where those differ, while no single pair speaks against
+    it. There is no correction for their number, as all of them must pass (R. L. Berger, Multiparameter hypothesis
+    testing and acceptance sampling, 1982). That nothing was seen proves nothing.
     """
     rows = rows.reset_index(drop=True)
     return [_verdict(rows, axis, scatters, delta) for axis in axes]
@@ -100,7 +100,7 @@ def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delt
 
 
 def _said(shown: list[Effect]) -> str:
-    """The largest of these effects in words."""
+    """Say the largest of these effects."""
     largest = sorted(shown, key=lambda effect: -abs(effect.value))
     said = [
         f"{_at_models(effect) or text.change(effect.value, effect.low, effect.high)} from {text.named(effect.base)} "
@@ -113,7 +113,7 @@ def _said(shown: list[Effect]) -> str:
 
 
 def _at_models(effect: Effect) -> str:
-    """The effect at each model, the largest first, where one mean does not say it: it may be that of none of them."""
+    """Return the effect at each model, the largest first, where one mean does not say it: it may be that of none."""
     largest = sorted(effect.models.items(), key=lambda item: -abs(item[1].value))
     said = [
         f"{'the same engines' if one_engine(mean) else text.change(mean.value, *mean.interval())} at {name}"
@@ -123,7 +123,7 @@ def _at_models(effect: Effect) -> str:
 
 
 def _ignored(rows: pd.DataFrame, axis: Axis) -> str | None:
-    """What is known of the library that ran, where it is known to ignore this axis in every pair."""
+    """Say what is known of the library that ran, where it is known to ignore this axis in every pair."""
     used = np.concatenate([side for pair in axis.pairs for side in (pair.a, pair.b)])
     among = rows.iloc[np.unique(used)]
     among = among[among[axis.name].notna()]
@@ -140,14 +140,14 @@ def _arguments(rows: pd.DataFrame, axis: str) -> list[str]:
 
 
 def _same_engines(rows: pd.DataFrame, pairs: list[Pairs]) -> tuple[int, int]:
-    """How many pairs have one engine on both sides, and how many pairs there are."""
+    """Return how many pairs have one engine on both sides, and how many pairs there are."""
     engines = rows["engine_id"].astype(object).where(rows["engine_id"].notna(), None).to_numpy()
     same = sum(int(((engines[pair.a] == engines[pair.b]) & (engines[pair.a] != None)).sum()) for pair in pairs)  # noqa: E711
     return same, sum(len(pair.a) for pair in pairs)
 
 
 def _untimed(rows: pd.DataFrame, pairs: list[Pairs]) -> str:
-    """What the plans of points that were not timed tell."""
+    """Say what the plans of points that were not timed tell."""
     partition = rows["partition_id"].to_numpy()
     same = sum(int((partition[pair.a] == partition[pair.b]).sum()) for pair in pairs)
     total = sum(len(pair.a) for pair in pairs)

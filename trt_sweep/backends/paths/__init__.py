@@ -1,1 +1,1 @@
-"""TODO."""
+"""Hold the backends, one module each."""

@@ -1,11 +1,11 @@
-"""TODO."""
+"""Check and complete the settings that both backends on Inductor share."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from trt_sweep.config.groups import InductorConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 
 
@@ -22,10 +22,11 @@ def require_cpp_compiler(what: str) -> None:
         ) from error
 
 
-def effective_inductor(config: SweepConfig) -> SweepConfig:
-    """The mode and `cuda_graphs` that say the same: "reduce-overhead" is "default" with CUDA graphs, for instance.
+def effective_inductor(config: PointConfig) -> PointConfig:
+    """Return the configuration with `inductor.mode` and `cuda_graphs` that agree.
 
-    A mode that implies CUDA graphs loses them on a CPU, which has none.
+    "reduce-overhead", for instance, is "default" with CUDA graphs. A mode that implies CUDA graphs loses them on a CPU,
+    which has none.
     """
     autotune = config.inductor.mode.startswith("max-autotune")
     graphs = config.cuda_graphs

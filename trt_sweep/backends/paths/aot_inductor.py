@@ -1,4 +1,4 @@
-"""torch.export, then AOTInductor: a packaged .pt2 of generated code, loaded and run without Python's compiler."""
+"""Compile by torch.export and AOTInductor into a .pt2 package, then load and run that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.backends.paths import _inductor
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
@@ -21,9 +21,16 @@ AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+$export
+package = torch._inductor.aoti_compile_and_package(program)
+compiled = torch._inductor.aoti_load_package(package)
+output = compiled(*args, **kwargs)
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with mode and CUDA graphs that agree; raise SweepError without a C++ compiler."""
     _inductor.require_cpp_compiler("backend=aot_inductor")
     return _inductor.effective_inductor(config)
 

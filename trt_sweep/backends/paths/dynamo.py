@@ -1,4 +1,4 @@
-"""Torch-TensorRT ahead of time: torch.export, then torch_tensorrt.dynamo.compile, which gives access to the engines."""
+"""Compile ahead of time: torch.export, then torch_tensorrt.dynamo.compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
+from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
@@ -22,9 +23,21 @@ AXES = installed.AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True
+REPRODUCTION = """
+import torch_tensorrt
+$export
+compiled = torch_tensorrt.dynamo.compile(
+    program,
+    arg_inputs=args,
+    kwarg_inputs=kwargs,
+    $arguments
+)
+$call
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "dynamo")
 
 
@@ -34,7 +47,7 @@ def plan(model: Model, settings: BuildContext) -> Compiled:
     The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
     builder alone.
     """
-    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
+    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
     if not (settings.config.quantized and settings.config.dryrun and installed.torch_tensorrt().rtx):
@@ -47,8 +60,8 @@ def plan(model: Model, settings: BuildContext) -> Compiled:
 
 
 def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
-    """Export; what is given back partitions, as often as it is called, and builds nothing."""
-    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
+    """Export, and return a function that partitions by `min_block_size` and builds nothing."""
+    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, _ = _exported(cast, settings)
     return _lowered(program, cast, arguments).dry_run
@@ -56,7 +69,7 @@ def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
 
 def compile(model: Model, settings: BuildContext) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
-    arguments = installed.torch_tensorrt().arguments(settings.config, "dynamo")
+    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
     cast = model.to(settings.dtype)
     program, planned = _plan(cast, settings, arguments)
     reused = settings.reuse(planned)
@@ -99,7 +112,7 @@ def _plan(
     # No other axis reaches the partitioner.
     planned, details = settings.once(f"partition {size}", lambda: partitioner.plan(dry_run, size, settings.once))
     write_json(settings.folder / partitioner.FILE, details)
-    ignored = installed.torch_tensorrt().ignored(settings.config, "dynamo")
+    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     settings.keep(compiled)
     return program, compiled

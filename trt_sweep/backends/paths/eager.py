@@ -1,9 +1,9 @@
-"""Plain PyTorch, set up as a person who wants it to be fast would: channels-last, cuDNN choosing by timing."""
+"""Run plain PyTorch as fast as its user would set it up: channels-last, cuDNN choosing algorithms by timing."""
 
 from __future__ import annotations
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 
@@ -11,9 +11,17 @@ AXES = frozenset({"quantization"})
 TENSORRT = False
 DYNAMIC = False
 STORED = False
+REPRODUCTION = """
+torch.backends.cudnn.benchmark = True
+$channels_last
+$capture
+with torch.inference_mode():
+    output = model(*args, **kwargs)
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration as it is."""
     return config
 
 
@@ -21,11 +29,9 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
     channels_last = not model.typed  # a quantized module stays as its method left it
     module = model.to(settings.dtype, channels_last=channels_last).module
-    choices = model.convolutions if settings.device.type == "cuda" else 0
     build = Build(
         channels_last=channels_last,
-        cudnn_benchmark=choices > 0,
-        cudnn_choices=choices,
+        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
         cuda_graphs_method=captured(settings),
     )
     return Compiled(binding(module, settings, channels_last=channels_last), build, module=module)

@@ -1,7 +1,7 @@
-"""Torch-TensorRT's legacy FX frontend, which only the standard flavour has.
+"""Compile by Torch-TensorRT's legacy FX frontend, which only the standard flavour has.
 
-As read, it calls what TensorRT 10 took away (`Builder.build_engine`, `ICudaEngine.get_binding_index`), in every
-version from 2.11 to 2.14; where that is so, the row says it.
+In every version from 2.11 to 2.14 it calls what TensorRT 10 took away (`Builder.build_engine`,
+`ICudaEngine.get_binding_index`). Where that fails, the row says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
 from trt_sweep.backends.torchtrt import building, installed, loading
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.backends.torchtrt.arguments import compile_arguments
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.model import Model
@@ -25,7 +26,8 @@ DYNAMIC = False
 STORED = False
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "fx")
 
 
@@ -55,7 +57,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
             list(cast.inputs.args),
             lower_precision=lower.FP16 if config.precision == "fp16" else lower.FP32,
             dynamic_batch=False,
-            **installed.torch_tensorrt().arguments(config, "fx"),
+            **compile_arguments(installed.torch_tensorrt(), config, "fx"),
         )
         synchronize(settings.device)
         build_s = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""torch.compile with its default backend."""
+"""Compile by torch.compile with its default backend, Inductor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from trt_sweep.backends.base import BuildContext, Call, Compiled
 from trt_sweep.backends.paths import _inductor
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import torch_compile
@@ -18,9 +18,18 @@ AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+compiled = torch.compile(model$mode$dynamic)
+with torch.inference_mode():
+    output = compiled(*args, **kwargs)
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with mode and CUDA graphs that agree.
+
+    On a CPU it needs a C++ compiler: raise SweepError without one.
+    """
     if config.device == "cpu":  # on a GPU it generates Triton
         _inductor.require_cpp_compiler("backend=inductor")
     return _inductor.effective_inductor(config)

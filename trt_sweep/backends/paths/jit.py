@@ -1,4 +1,4 @@
-"""TorchScript without TensorRT, traced or scripted, then frozen; laid out as eager is."""
+"""Run TorchScript without TensorRT: traced or scripted, then frozen. The layout is that of eager."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
@@ -16,9 +16,17 @@ AXES = frozenset({"torchscript"})
 TENSORRT = False
 DYNAMIC = False
 STORED = False
+REPRODUCTION = """
+$channels_last
+compiled = torch.jit.freeze($torchscript)
+$capture
+with torch.inference_mode():
+    output = compiled(*args, **kwargs)
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration as it is."""
     return config
 
 
@@ -34,13 +42,11 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     settings.phase("build")
     start = time.perf_counter()
     frozen = torch.jit.freeze(module)
-    choices = model.convolutions if settings.device.type == "cuda" else 0
     build = Build(
         export_s=export_s,
         build_s=time.perf_counter() - start,
         channels_last=True,
-        cudnn_benchmark=choices > 0,
-        cudnn_choices=choices,
+        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
         cuda_graphs_method=captured(settings),
     )
     bind = binding(frozen, settings, channels_last=True)

@@ -1,6 +1,6 @@
-"""Without Torch-TensorRT: torch.onnx.export, TensorRT's own ONNX parser and builder, its engine run by its Python API.
+"""Build one engine without Torch-TensorRT: torch.onnx.export, then TensorRT's own parser, builder and runtime.
 
-It is what a user of trtexec gets: one engine or none, no operator left in PyTorch.
+A user of trtexec gets the same: one engine or none, no operator left in PyTorch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from trt_sweep.backends.base import BuildContext, Compiled, binding
 from trt_sweep.backends.engine_store import surroundings
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.tensorrt.engine import Engine
-from trt_sweep.backends.tensorrt.layer_timers import EngineProbe
+from trt_sweep.backends.tensorrt.layer_timers import EngineLayerTimer
 from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.backends.torchtrt import installed, loading
+from trt_sweep.backends.torchtrt.arguments import ignored_axes
 from trt_sweep.backends.torchtrt.building import describe
-from trt_sweep.config.point import NAMES
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import NAMES, PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import tracing
@@ -44,9 +44,16 @@ TENSORRT = True
 DYNAMIC = True
 STORED = True
 FOLDED = ("Conv", "ConvTranspose", "Gemm")  # operators of ONNX that torch.onnx folds batch normalizations into
+REPRODUCTION = """
+$export
+torch.onnx.export(program, dynamo=True).save('model.onnx', external_data=True)
+# then, without PyTorch: $tool --onnx=model.onnx --saveEngine=model.engine$flags
+# or tensorrt.OnnxParser and Builder.build_serialized_network, as trt_sweep/backends/tensorrt/network.py does
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with its defaults filled in; raise SweepError where a package is missing."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise SweepError(
@@ -89,11 +96,11 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
     bind = binding(run, dataclasses.replace(settings, config=plain))
-    return dataclasses.replace(planned, bind=bind, build=build, probes=[EngineProbe(runner, modules)])
+    return dataclasses.replace(planned, bind=bind, build=build, layer_timers=[EngineLayerTimer(runner, modules)])
 
 
 def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, Any]]:
-    """The engine, and the columns that its build decides."""
+    """Return the engine and the columns that its build decides."""
     config, cache = settings.config, None
     if config.cache is not None:
         cache = timing_cache.prepare(config, settings.folder)
@@ -108,7 +115,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
         if config.cache == "warm":
             make()
         cache_id = timing_cache.content_id(cache) if cache else None
-        ignored = installed.torch_tensorrt().ignored(config, "onnx")
+        ignored = ignored_axes(installed.torch_tensorrt(), config, "onnx")
 
         def depends_on() -> dict[str, Any]:
             return {
@@ -126,7 +133,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
 
 
 def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
-    """The network, what is known of the point by now, how its outputs are put together, and `_modules`."""
+    """Return the network, what is known of the point by now, the structure of its outputs, and `_modules`."""
     settings.phase("export")
     cast = model.to(settings.dtype)
     start = time.perf_counter()
@@ -147,7 +154,8 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
     )
-    planned = Compiled(None, build, partition, ignored_axes=installed.torch_tensorrt().ignored(settings.config, "onnx"))
+    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "onnx")
+    planned = Compiled(None, build, partition, ignored_axes=ignored)
     settings.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None
@@ -155,7 +163,7 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
 
 
 def _modules(graph: Any) -> dict[str, str]:
-    """The path of the PyTorch module behind each ONNX node, by the node's name."""
+    """Return the path of the PyTorch module behind each ONNX node, by the node's name."""
     found = {}
     for node in graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
@@ -165,10 +173,10 @@ def _modules(graph: Any) -> dict[str, str]:
 
 
 def _owner(graph: Any, node: Any) -> str | None:
-    """The module whose weight a node has that the exporter may have folded a batch normalization into.
+    """Return the module whose weight a node has, where the exporter may have folded a batch normalization into it.
 
-    It gives such a node the scopes of the normalization. Of other nodes they are right, and their weights tell nothing:
-    equal ones are made one, as those of untrained layer normalizations are.
+    The exporter gives such a node the scopes of the normalization. The scopes of other nodes are right. Their weights
+    tell nothing: equal ones are made one, as those of untrained layer normalizations are.
     """
     weight = node.inputs[1] if node.op_type in FOLDED else None
     if weight is None or weight.name not in graph.initializers or len(weight.uses()) > 1:

@@ -1,7 +1,7 @@
-"""Torch-TensorRT just in time: torch.compile(model, backend="torch_tensorrt").
+"""Compile just in time: torch.compile(model, backend="torch_tensorrt").
 
-torch.compile hands out a callable and keeps what is behind it. What Torch-TensorRT returned for each graph is caught on
-its way there: it holds the same modules with the same engines as the ahead-of-time path's.
+torch.compile returns a callable and hides what is behind it. So what Torch-TensorRT returns for each graph is caught on
+its way there. It holds the same modules with the same engines as the ahead-of-time path's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch._dynamo.exc import BackendCompilerFailed
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import torch_compile
 from trt_sweep.models.model import Model
@@ -30,9 +31,16 @@ AXES = installed.AXES
 TENSORRT = True
 DYNAMIC = True
 STORED = True
+REPRODUCTION = """
+import torch_tensorrt
+options = {$options}
+compiled = torch.compile(model, backend='torch_tensorrt', options=options$dynamic)
+$call
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "torch_compile")
 
 
@@ -43,7 +51,7 @@ def plan(model: Model, settings: BuildContext) -> Compiled:
 
 
 def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
-    """What traces and partitions, as often as it is called, and builds nothing."""
+    """Return a function that traces and partitions by `min_block_size` and builds nothing."""
     return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
 
 
@@ -74,9 +82,10 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     )
 
 
-def _arguments(config: SweepConfig) -> dict[str, Any]:
+def _arguments(config: PointConfig) -> dict[str, Any]:
     # By default a graph whose build fails runs in PyTorch, and nobody is told.
-    return installed.torch_tensorrt().arguments(config, "torch_compile") | {"pass_through_build_failures": True}
+    arguments = compile_arguments(installed.torch_tensorrt(), config, "torch_compile")
+    return arguments | {"pass_through_build_failures": True}
 
 
 def _compiled(
@@ -114,7 +123,7 @@ def _plan(model: Model, settings: BuildContext, arguments: dict[str, Any]) -> Co
     # No other axis reaches the partitioner.
     planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
     write_json(settings.folder / partitioner.FILE, details)
-    ignored = installed.torch_tensorrt().ignored(settings.config, "torch_compile")
+    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     settings.keep(compiled)
     return compiled

@@ -1,4 +1,4 @@
-"""Torch-TensorRT's legacy TorchScript frontend: a traced or scripted module, then torch_tensorrt.ts.compile."""
+"""Compile by Torch-TensorRT's legacy TorchScript frontend: trace or script, then torch_tensorrt.ts.compile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, runtime
+from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.backends.torchtrt.partitioner import FILE
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models import tracing
@@ -25,9 +26,19 @@ AXES = frozenset({"min_block_size", "compile", "torchscript"})
 TENSORRT = True
 DYNAMIC = True
 STORED = False
+REPRODUCTION = """
+import torch_tensorrt
+compiled = torch_tensorrt.ts.compile($torchscript,
+    inputs=[torch_tensorrt.Input(tuple(a.shape), dtype=a.dtype) for a in args],
+    enabled_precisions={torch.$dtype},
+    $legacy_arguments
+)
+$call
+"""
 
 
-def effective(config: SweepConfig) -> SweepConfig:
+def effective(config: PointConfig) -> PointConfig:
+    """Return the configuration with Torch-TensorRT's defaults filled in."""
     return building.effective(config, "torchscript")
 
 
@@ -51,7 +62,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     settings.phase("build")
     torch_tensorrt = loading.load()
     config, device = settings.config, settings.device
-    arguments = installed.torch_tensorrt().arguments(config, "torchscript")
+    arguments = compile_arguments(installed.torch_tensorrt(), config, "torchscript")
     with settings.building():
         start = time.perf_counter()
         built = torch_tensorrt.ts.compile(
@@ -90,7 +101,7 @@ def _plan(model: Model, settings: BuildContext) -> tuple[Model, torch.jit.Script
     module = tracing.torchscript(cast, mode)
     partition = Partition(default_min_block_size=library.parameters("torchscript")["min_block_size"].default)
     export_s = time.perf_counter() - start
-    ignored = library.ignored(settings.config, "torchscript")
+    ignored = ignored_axes(library, settings.config, "torchscript")
     planned = Compiled(None, Build(export_s=export_s), partition, runtime="cpp", ignored_axes=ignored)
     settings.keep(planned)
     return cast, module, planned
@@ -105,7 +116,7 @@ def _input(kind: Any, model: Model, index: int) -> Any:
 
 
 def _engines(module: torch.jit.ScriptModule) -> list[bytes]:
-    """The engines that a compiled TorchScript module holds as attributes, as they would be saved."""
+    """Return the engines that a compiled TorchScript module holds as attributes, as they would be saved."""
     index = torch.ops.tensorrt.ENGINE_IDX()
     found = []
     graph: Any = module.graph

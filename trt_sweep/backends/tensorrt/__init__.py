@@ -1,1 +1,1 @@
-"""TODO."""
+"""Call TensorRT's own Python API."""

@@ -1,4 +1,4 @@
-"""TensorRT's own Python API: an ONNX file to a network, a network to an engine, an engine to a callable."""
+"""Load a serialized engine and run it by TensorRT's own Python API."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from trt_sweep.backends.tensorrt.library import _logger, is_rtx, library
-from trt_sweep.config.point import SPECIALIZATION
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import SPECIALIZATION, PointConfig
 from trt_sweep.errors import Unsupported
 
 
@@ -28,18 +27,18 @@ def set_up(device: torch.device) -> None:
 
 
 class Engine:
-    """A serialized engine, loaded: `engine(*args, **kwargs)` gives its outputs, which the next call overwrites.
+    """Run a loaded engine: `engine(*args, **kwargs)` returns its outputs, which the next call overwrites.
 
-    Inputs are taken in the order of the network's, those by keyword by their names.
+    Positional inputs go in the network's order, keyword inputs by their names.
     """
 
     def __init__(
-        self, serialized: bytes, config: SweepConfig | None, device: torch.device, cache: bytes | None = None
+        self, serialized: bytes, config: PointConfig | None, device: torch.device, cache: bytes | None = None
     ) -> None:
-        """Deserialize and make an execution context, on RTX with what `config` says of its runtime.
+        """Deserialize the engine and make an execution context, on RTX with the settings of `config`.
 
-        `load_s` is the time that takes; the library itself is set up before. `cache` is the content of a runtime cache
-        to start from. Raises Unsupported for a setting of RTX elsewhere.
+        `load_s` is the time that takes, without setting up the library. `cache` is the content of a runtime cache to
+        start from. Raise Unsupported for a setting of RTX elsewhere.
         """
         trt = library()
         if config is not None:
@@ -64,7 +63,7 @@ class Engine:
         self._bound: list[tuple[int, torch.Size]] = []
         self._results: list[torch.Tensor] = []
 
-    def _create_context(self, config: SweepConfig | None, cache: bytes | None) -> Any:
+    def _create_context(self, config: PointConfig | None, cache: bytes | None) -> Any:
         trt = library()
         if config is None:
             return self._engine.create_execution_context()
@@ -88,12 +87,12 @@ class Engine:
         return self._engine.create_execution_context(how)
 
     def information(self) -> str:
-        """What the inspector says of the engine's layers, as JSON."""
+        """Return what the inspector says of the engine's layers, as JSON."""
         inspector = self._engine.create_engine_inspector()
         return str(inspector.get_engine_information(library().LayerInformationFormat.JSON))
 
     def report_to(self, profiler: Any) -> None:
-        """Have each call report its layers' times to a `tensorrt.IProfiler`; None for no more of that."""
+        """Have each call report its layers' times to a `tensorrt.IProfiler`; stop that with None."""
         if profiler is not None:
             self._context.profiler = profiler
             return
@@ -102,7 +101,7 @@ class Engine:
         self._bound = []
 
     def cache_content(self) -> bytes:
-        """What the runtime cache holds by now."""
+        """Return what the runtime cache holds by now."""
         return bytes(self._cache.serialize())
 
     def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Engines that report how long each of their layers takes, in Torch-TensorRT's two runtimes and TensorRT's own."""
+"""Time the layers inside engines, in Torch-TensorRT's two runtimes and in TensorRT's own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ROW = re.compile(r'^    "name": "(.*)",\n    "timeMs": ([-+.\deE]+),$', re.M)
 
 
 class LayerTimer(Protocol):
-    """An engine; between `attach` and `detach` it reports on its layers, and is slower for it.
+    """Report how long each layer of an engine takes, between `attach` and `detach`; calls are slower meanwhile.
 
-    `module` is what runs it, None where that is the whole call. `modules` are the paths of the PyTorch modules behind
-    its layers, by the names that it knows them under; empty where the layers' own names tell.
+    `module` runs the engine; it is None where the whole call does. `modules` are the paths of the PyTorch modules
+    behind the layers, by the names that the layers have there; it is empty where the layers' own names say it.
     """
 
     runtime: str
@@ -29,32 +29,32 @@ class LayerTimer(Protocol):
     modules: dict[str, str]
 
     def information(self) -> str:
-        """The inspector's JSON; empty where the engine was built to tell nothing."""
+        """Return the inspector's JSON; it is empty where the engine was built to tell nothing."""
 
     def attach(self) -> None:
         """Begin to report."""
 
     def reported(self) -> LayerTimes:
-        """The layers of the one call that was made, and has ended, since this was last asked."""
+        """Return the times of the layers in the one call that was made since this was last asked."""
 
     def detach(self) -> None:
         """End reporting; the execution context is a new one, which RTX compiles its kernels for at the next call."""
 
 
 def runtime_of(module: Any) -> str:
-    """The runtime that executes the engine in one of Torch-TensorRT's modules: python or cpp."""
+    """Return which runtime executes the engine in a module of Torch-TensorRT's: python or cpp."""
     # Up to 2.12 the module is another one, from 2.13 on the engine inside it.
     kinds = type(module).__name__, type(getattr(module, "engine", None)).__name__
     return "python" if kinds[0] == "PythonTorchTensorRTModule" or kinds[1] == "TRTEngine" else "cpp"
 
 
 def of_module(module: torch.nn.Module) -> LayerTimer:
-    """The probe for a module of Torch-TensorRT's."""
-    return PythonProbe(module) if runtime_of(module) == "python" else CppProbe(module)
+    """Return the timer for a module of Torch-TensorRT's."""
+    return PythonLayerTimer(module) if runtime_of(module) == "python" else CppLayerTimer(module)
 
 
-class CppProbe:
-    """Through `enable_profiling`, which writes a file after each call with the sums over all calls so far."""
+class CppLayerTimer:
+    """Time layers by `enable_profiling`, which writes a file after each call with the sums over all calls so far."""
 
     runtime = "cpp"
 
@@ -90,7 +90,7 @@ class CppProbe:
 
 
 def _recorder() -> Any:
-    """A `tensorrt.IProfiler` whose `times` collects what it is told."""
+    """Return a `tensorrt.IProfiler` that collects what it is told in its list `times`."""
     base = library().IProfiler
 
     class Recorder(base):  # type: ignore[misc,valid-type]
@@ -105,7 +105,7 @@ def _recorder() -> Any:
 
 
 class _Recorded:
-    """A probe that hands a recorder to an execution context."""
+    """Time layers by a recorder that is handed to an execution context."""
 
     _recorder: Any = None
 
@@ -114,8 +114,8 @@ class _Recorded:
         return list(times)
 
 
-class PythonProbe(_Recorded):
-    """Through a `tensorrt.IProfiler` of ours on the execution context, which `enable_profiling` then leaves alone."""
+class PythonLayerTimer(_Recorded):
+    """Time layers by our own `tensorrt.IProfiler` on the context, which `enable_profiling` then leaves alone."""
 
     runtime = "python"
 
@@ -137,8 +137,8 @@ class PythonProbe(_Recorded):
         self.module.disable_profiling()
 
 
-class EngineProbe(_Recorded):
-    """TensorRT's own Python API."""
+class EngineLayerTimer(_Recorded):
+    """Time layers by TensorRT's own Python API."""
 
     runtime = "tensorrt"
     module: torch.nn.Module | None = None

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Import the installed TensorRT, and set up what it needs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trt_sweep.machine import versions
 
 @functools.cache
 def library() -> ModuleType:
-    """The installed TensorRT: `tensorrt_rtx`, or `tensorrt`."""
+    """Return the installed TensorRT module: `tensorrt_rtx`, or `tensorrt`."""
     return importlib.import_module("tensorrt_rtx" if versions.flavor() == "rtx" else "tensorrt")
 
 
 def is_rtx() -> bool:
-    """Whether it is TensorRT-RTX."""
+    """Return whether it is TensorRT-RTX."""
     return library().__name__ == "tensorrt_rtx"
 
 
 def verbosity(name: str) -> Any:
-    """The `ProfilingVerbosity` of that name."""
+    """Return the `ProfilingVerbosity` of that name."""
     return getattr(library().ProfilingVerbosity, name.upper())
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Parse an ONNX file and build an engine from it by TensorRT's own Python API."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trt_sweep.models import model
 
 
 class Network:
-    """An ONNX file as a strongly typed TensorRT network: its types are the precision."""
+    """Hold an ONNX file as a strongly typed TensorRT network: the types in the file are the precision."""
 
     def __init__(self, file: Path, dynamic: dict[int | str, dict[int, Range]]) -> None:
-        """Parse; raises Unsupported with the parser's own reasons where TensorRT does not take the model.
+        """Parse the file; raise Unsupported with the parser's own reasons where TensorRT does not take the model.
 
-        Beside the file lie the weights, and nothing else.
+        The folder of the file holds the weights too, and nothing else.
         """
         trt = library()
         self._builder = trt.Builder(_logger())
@@ -34,7 +34,7 @@ class Network:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What the network is made from, as plain data."""
+        """Return what the network is made from, as plain data."""
         return {"onnx": self._content, "dynamic": {str(name): sizes for name, sizes in self._dynamic.items()}}
 
     def build(
@@ -44,7 +44,7 @@ class Network:
         timing_cache: Path | None = None,
         profiling_verbosity: str = NAMES,
     ) -> bytes:
-        """The serialized engine; raises RuntimeError where the builder gives none (the log says why).
+        """Return the serialized engine; raise RuntimeError where the builder gives none (the log says why).
 
         The builder starts from the content of the file `timing_cache`, where that is there, and leaves its own in it.
         """

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Convert values of the command line to what Torch-TensorRT's annotations ask for."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from trt_sweep.errors import SweepError, require
 
 
-def _constant(node: ast.expr) -> Any:
-    """The value of a literal, or of an expression of literals such as `1 << 25`; raises ValueError for others."""
+def constant(node: ast.expr) -> Any:
+    """Return the value of a literal, or of literals in an expression such as `1 << 25`; raise ValueError for others."""
     plain = (ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
     if all(isinstance(part, plain) for part in ast.walk(node)):
         return eval(compile(ast.Expression(node), "default", "eval"), {"__builtins__": {}})
     return ast.literal_eval(node)
 
 
-def _converted(name: str, value: Any, annotation: str) -> Any:
-    """A value of the command line as the annotation asks for it; raises SweepError where it does not fit."""
+def converted(name: str, value: Any, annotation: str) -> Any:
+    """Return a value of the command line as the annotation asks for it; raise SweepError where it does not fit."""
     optional = re.fullmatch(r"Optional\[(.*)\]", annotation)
     if optional and value is None:
         return None
@@ -42,7 +42,7 @@ def _strings(value: Any) -> bool:
 
 
 def _operators(name: str, value: list[str]) -> set[Any]:
-    """Operators by their names, aten.relu.default or torch.ops.aten.relu.default; aten.relu means every overload."""
+    """Return operators by their names: aten.relu.default, or aten.relu for every overload; `torch.ops.` may precede."""
     found: set[Any] = set()
     for item in value:
         operator: Any = torch.ops

@@ -1,4 +1,4 @@
-"""Whether Torch-TensorRT and the builder take a program, and in whose words they refuse it."""
+"""Raise Unsupported in the builder's own words where Torch-TensorRT or TensorRT refuses a program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
 
 
 class _Errors(logging.Handler):
-    """What TensorRT logs as an error: its builder gives None, and says why nowhere else."""
+    """Collect what TensorRT logs as an error: its builder returns None, and says why nowhere else."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -50,18 +50,18 @@ def explained(what: str) -> Iterator[None]:
 
 
 class _Stub(torch.nn.Module):
-    """In the place of an engine's module."""
+    """Stand in for an engine's module."""
 
     def set_output_tensors_as_unowned(self, unowned: bool) -> None:
-        """Nothing runs it."""
+        """Do nothing: no one runs it."""
 
 
 @contextlib.contextmanager
 def building_on_the_cpu() -> Iterator[list[bytes]]:
-    """Inside, `torch_tensorrt.dynamo.compile` leaves its engines in the list and loads none, so that it needs no GPU.
+    """Let `torch_tensorrt.dynamo.compile` put its engines into the yielded list and load none, so it needs no GPU.
 
-    Each is built for whatever the builder is for by default: TensorRT-RTX's builds without a GPU, the standard one's
-    does not. Where that fails it raises what the library does.
+    Each is built for whatever the builder builds for by default. TensorRT-RTX's builds without a GPU; the standard
+    one's does not, and then raises what the library does.
     """
     compiler = importlib.import_module("torch_tensorrt.dynamo._compiler")
     conversion: Any = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")

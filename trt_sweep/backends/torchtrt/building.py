@@ -1,4 +1,4 @@
-"""The installed Torch-TensorRT at work: its defaults, its modules' engines, its runtime's settings."""
+"""Build by the installed Torch-TensorRT: fill in its defaults, run the build, collect what is known of it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
+from trt_sweep.backends.torchtrt.arguments import with_defaults
 from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
-from trt_sweep.config.point import NAMES
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import NAMES, PointConfig
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.results.store import write_json
 
 T = TypeVar("T")
 
 
-def effective(config: SweepConfig, frontend: str) -> SweepConfig:
+def effective(config: PointConfig, frontend: str) -> PointConfig:
     """Fill in the defaults of the installed Torch-TensorRT; raises SweepError where that is none, or cannot be."""
     loading.require_installed(config.backend)
     if not installed.torch_tensorrt().has(frontend):
         return config  # the row will say so
-    config = timing_cache.effective(installed.torch_tensorrt().effective(config, frontend))
+    config = timing_cache.effective(with_defaults(installed.torch_tensorrt(), config, frontend))
     if frontend not in ("dynamo", "torch_compile"):
         return config
     level = config.optimization_level
@@ -44,7 +44,7 @@ def effective(config: SweepConfig, frontend: str) -> SweepConfig:
 
 @functools.cache
 def default_optimization_level() -> int | None:
-    """The level of a fresh builder; None for RTX, which has no effect of it, and where no builder can be asked."""
+    """Return the level of a fresh builder; None for RTX, which ignores it, and without a GPU to ask."""
     if installed.torch_tensorrt().rtx or not torch.cuda.is_available():
         return None
     trt = importlib.import_module("tensorrt")
@@ -52,7 +52,10 @@ def default_optimization_level() -> int | None:
 
 
 def further_arguments(settings: BuildContext, frontend: str) -> dict[str, Any]:
-    """The device, and a file of the point's own for each cache that builds share by default; an old one is removed."""
+    """Return the device, and a file of the point's own for each cache that builds share by default.
+
+    Old files are removed.
+    """
     names = installed.torch_tensorrt().cache_paths(frontend)
     caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
     for path in caches.values():
@@ -63,7 +66,7 @@ def further_arguments(settings: BuildContext, frontend: str) -> dict[str, Any]:
 
 
 def built(build: Callable[[], T], settings: BuildContext) -> tuple[T, dict[str, Any]]:
-    """What a compilation gives, and the columns that it decides; where the cache is to be warm it is run twice."""
+    """Return what a compilation gives and the columns that it decides; a warm cache takes two runs."""
 
     def run(store: Store) -> tuple[T, dict[str, Any]]:
         cache_id = timing_cache.content_id(settings.folder / timing_cache.FILE)
@@ -90,10 +93,10 @@ def finish(
     arguments: dict[str, Any],
     built: dict[str, Any],
 ) -> Compiled:
-    """What is known of a build: its engines, in the `modules` behind `module`, and how inputs are bound to it.
+    """Return what is known of a build: its engines, in the `modules` behind `module`, and how inputs are bound to it.
 
-    `built` is what `built` said of it.
-    Raises RuntimeError where there are not as many engines as were planned.
+    `built` are the columns that the function of that name returned. Raise RuntimeError where there are not as many
+    engines as were planned.
     """
     frontend = settings.config.backend
     _save_arguments(settings.folder, arguments, frontend)
@@ -110,7 +113,13 @@ def finish(
     inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None
     return dataclasses.replace(
-        planned, bind=bind, running=running, build=build, runtime=runtime_of(modules), probes=inside, module=holds
+        planned,
+        bind=bind,
+        running=running,
+        build=build,
+        runtime=runtime_of(modules),
+        layer_timers=inside,
+        module=holds,
     )
 
 
@@ -126,7 +135,7 @@ def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> N
 
 
 def serialized(modules: Iterable[torch.nn.Module]) -> list[bytes]:
-    """The engines of compiled modules as they would be saved."""
+    """Return the engines of compiled modules as they would be saved."""
     return [bytes(child.serialized_engine) for child in engine_modules(modules)]  # type: ignore[arg-type]
 
 
@@ -135,7 +144,7 @@ def _plain(value: object) -> bool:
 
 
 def describe(engines: list[bytes]) -> dict[str, Any]:
-    """Size of the engines together, and the hash that names them; the hash is None without an engine."""
+    """Return the size of all engines and the hash that names them; the hash is None without an engine."""
     digest = hashlib.sha256()
     for engine in engines:
         digest.update(hashlib.sha256(engine).digest())

@@ -53,9 +53,9 @@ def load() -> ModuleType:
 
 @contextlib.contextmanager
 def assumed_gpu() -> Iterator[None]:
-    """Where there is no GPU, answer the questions that Torch-TensorRT asks of one while it imports and plans.
+    """Answer what Torch-TensorRT asks of a GPU while it imports and plans, where there is none.
 
-    Yields with nothing changed where there is a GPU.
+    Change nothing where there is a GPU.
     """
     if torch.cuda.is_available():
         yield
@@ -78,7 +78,7 @@ def assumed_gpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_broken_plugin() -> Iterator[None]:
-    """tensorrt_rtx ships a plugin package that cannot be imported; torch_tensorrt 2.11 trips over it: hide it."""
+    """Hide tensorrt_rtx's plugin package, which cannot be imported; torch_tensorrt 2.11 trips over it."""
     find_spec = importlib.util.find_spec
 
     def guarded(name: str, package: str | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""What Torch-TensorRT would put into engines, by its own partitioner and without building any."""
+"""Find what Torch-TensorRT would put into engines, by its own partitioner and without building any."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ Once = Callable[[str, Callable[[], list[int]]], list[int]]
 
 
 def plan(dry_run: DryRun, size: int, once: Once, frontend: str = "dynamo") -> tuple[Partition, dict[str, Any]]:
-    """The partition of a model whose `dry_run(min_block_size)` gives its graphs: as asked for, and the advice at 1.
+    """Return the partition of a model as asked for, and the library's advice at `min_block_size=1`.
 
-    The advice does not depend on `size`; `once` keeps it for other points of the model.
-
-    The advice is computed as `dryrun_stats_display` of torch_tensorrt/dynamo/_DryRunTracker.py does: the operators of
-    the largest engine (fewest segments), and the rounded-up mean over the engines (moderate). Returns the fields of
-    the row and the content of partition.json.
+    `dry_run(min_block_size)` returns the partitioned graphs. The advice does not depend on `size`; `once` keeps it for
+    other points of the model. It is computed as `dryrun_stats_display` of torch_tensorrt/dynamo/_DryRunTracker.py does:
+    the operators of the largest engine (fewest segments), and the rounded-up mean over the engines (moderate). Return
+    the fields of the row and the content of partition.json.
     """
     graphs = dry_run(size)
     found_ops = engine_ops(graphs)
@@ -75,18 +74,18 @@ def plan(dry_run: DryRun, size: int, once: Once, frontend: str = "dynamo") -> tu
 
 
 def partitioned(graph: torch.fx.GraphModule) -> bool:
-    """Whether the library partitioned a graph, which it does unless no operator has a converter."""
+    """Return whether the library partitioned a graph, which it does unless no operator has a converter."""
     return any(isinstance(child, torch.fx.GraphModule) for child in graph.children())
 
 
 def engine_ops(graphs: list[GraphDryRun]) -> list[int]:
-    """The number of operators of each engine, in graph order."""
+    """Return the number of operators of each engine, in graph order."""
     return [data.subgraph_op_count for tracker, _ in graphs if tracker for data in tracker.per_subgraph_data]
 
 
 @contextlib.contextmanager
 def trackers() -> Iterator[list[Any]]:
-    """Collect the trackers of dry runs in place of their text on stdout; without a GPU, keep modules on the CPU."""
+    """Collect the trackers of dry runs instead of their text on stdout; without a GPU, keep modules on the CPU."""
     loading.load()
     caught: list[Any] = []
     compiler = importlib.import_module(COMPILER)
@@ -108,7 +107,7 @@ def trackers() -> Iterator[list[Any]]:
 
 
 class _Caught(Exception):
-    """Ends a compilation where it would partition, and holds what it would do that with."""
+    """End a compilation where it would partition, and hold what it would do that with."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         super().__init__()
@@ -116,9 +115,9 @@ class _Caught(Exception):
 
 
 class Lowered:
-    """A model's graph as the library hands it to its partitioner, which takes a tenth of the time that lowering takes.
+    """Hold a model's graph as the library hands it to its partitioner, which is ten times as fast as lowering.
 
-    `compile` is to call `torch_tensorrt.dynamo.compile` with dryrun=True; raises what that does before it partitions.
+    `compile` must call `torch_tensorrt.dynamo.compile` with dryrun=True. Raise what that raises before it partitions.
     """
 
     def __init__(self, compile: Callable[[], object]) -> None:
@@ -155,24 +154,24 @@ def _operators(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
 
 
 def inside(graph: torch.fx.GraphModule, node: torch.fx.Node) -> torch.fx.GraphModule | None:
-    """The graph that a node of a partitioned graph stands for, None where it is an operator."""
+    """Return the graph that a node of a partitioned graph stands for, None where it is an operator."""
     child = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     return child if isinstance(child, torch.fx.GraphModule) else None
 
 
 def is_engine(name: str) -> bool:
-    """Whether the library would build an engine from the submodule of this name."""
+    """Return whether the library would build an engine from the submodule of this name."""
     return "_run_on_acc" in name
 
 
 def module_of(node: torch.fx.Node) -> str:
-    """The path of the innermost module that an operator was called in; empty for the model itself, or if unknown."""
+    """Return the path of the innermost module that an operator was called in; "" for the model itself or if unknown."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]) if stack else ""
 
 
 def _parts(graph: torch.fx.GraphModule) -> Iterator[tuple[str | None, torch.fx.Node]]:
-    """Every operator with the name of its engine, None for those that stay in PyTorch."""
+    """Return every operator with the name of its engine, None for those that stay in PyTorch."""
     for node in _operators(graph):
         child = inside(graph, node)
         if child is not None:
@@ -191,7 +190,7 @@ def _engine_inputs(graph: torch.fx.GraphModule) -> int:
 
 
 def _fallback(graph: torch.fx.GraphModule) -> list[dict[str, str]]:
-    """The operators that stay in PyTorch and the module each comes from, in graph order."""
+    """Return the operators that stay in PyTorch and the module each comes from, in graph order."""
     left = []
     for engine, node in _parts(graph):
         if engine is None and node.target is not operator.getitem:
@@ -200,7 +199,7 @@ def _fallback(graph: torch.fx.GraphModule) -> list[dict[str, str]]:
 
 
 def identity(graphs: list[torch.fx.GraphModule]) -> str:
-    """16 hexadecimal digits for which operator of which shape and type lies in which engine: `partition_id`."""
+    """Return `partition_id`: 16 hexadecimal digits for which operator of which shape and type lies in which engine."""
     rows = []
     for graph in graphs:
         for engine, node in _parts(graph):

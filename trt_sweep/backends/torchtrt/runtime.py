@@ -1,4 +1,4 @@
-"""TODO."""
+"""Set up the runtime of compiled modules, and bind inputs to their calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from trt_sweep.models.model import Inputs
 
 
 def engine_modules(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
-    """The modules that hold an engine, in the order of the submodules."""
+    """Return the modules that hold an engine, in the order of the submodules."""
     found = (child for module in modules for _, child in module.named_modules())
     return [child for child in found if getattr(child, "serialized_engine", None)]
 
 
 def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
-    """The runtime that executes the engines of compiled modules; None without an engine."""
+    """Return the runtime that executes the engines of compiled modules; None without an engine."""
     return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
 
 
@@ -66,11 +66,11 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
 
 
 def binding_of(module: Any, engines: int, settings: BuildContext) -> tuple[Bind, Running, str | None]:
-    """How inputs become a call of a compiled module, in which context, and the `cuda_graphs_method` behind it.
+    """Return how inputs become a call of a compiled module, in which context, and its `cuda_graphs_method`.
 
-    CUDA graphs are Torch-TensorRT's own, whose switch is the whole process's, so that they are on while this point runs
-    only: one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the version
-    has them, or one graph per engine. Raises Unsupported where there is no engine to capture.
+    CUDA graphs are Torch-TensorRT's own. Their switch is the whole process's, so it is on only while this point runs.
+    There is one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the
+    version has them, or one graph per engine. Raise Unsupported where there is no engine to capture.
     """
     if not settings.config.cuda_graphs:
         return binding(module, settings), contextlib.nullcontext, None

@@ -1,6 +1,6 @@
-"""Where Torch-TensorRT turns a part of the graph into an engine: the store is asked first, and the GPU held if need be.
+"""Ask the store first where Torch-TensorRT turns a part of the graph into an engine.
 
-Its own engine cache is left off: under immutable weights, the default, it does nothing, and its key leaves out the
+Its own engine cache is left off. Under immutable weights, the default, it does nothing, and its key leaves out the
 arguments of operators.
 """
 
@@ -25,6 +25,7 @@ from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Tally
 from trt_sweep.backends.tensorrt import library
 from trt_sweep.backends.torchtrt import installed
+from trt_sweep.backends.torchtrt.arguments import ignored_axes
 from trt_sweep.machine import versions
 
 # Settings that decide what goes into engines, where files are or how engines run, but not what one of them is.
@@ -47,13 +48,13 @@ NO_EFFECT = frozenset(
 
 @contextlib.contextmanager
 def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
-    """While it lasts, engines come from `settings.store` where it has them; the tally says how many.
+    """Take engines from `settings.store` where it has them, and yield the tally of how many.
 
-    `cache_id` names what the timing cache holds when it begins.
+    `cache_id` names what the timing cache holds at the start.
     """
     conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
     convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
-    ignored = frozenset(installed.torch_tensorrt().ignored(settings.config, settings.config.backend))
+    ignored = frozenset(ignored_axes(installed.torch_tensorrt(), settings.config, settings.config.backend))
     tally = Tally()
 
     def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,9 +92,9 @@ def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
 
 @contextlib.contextmanager
 def _telling(profiling_verbosity: str | None) -> Iterator[None]:
-    """Engines tell this much of their layers.
+    """Make engines tell this much of their layers.
 
-    Torch-TensorRT offers its debugger for that, which also logs and watches the build: the builder's own setting is
+    Torch-TensorRT offers its debugger for that, which also logs and watches the build. The builder's own setting does
     the same without slowing it.
     """
     if profiling_verbosity is None:
@@ -112,7 +113,7 @@ def _telling(profiling_verbosity: str | None) -> Iterator[None]:
 
 
 def _graph(module: torch.fx.GraphModule) -> list[list[str]]:
-    """Each node with its arguments, and its result's type or its weights; the names too, which an engine bears."""
+    """Return each node with its arguments and its result's type or weights, and the names, which an engine bears."""
     rows = []
     for node in module.graph.nodes:
         arguments = map_arg((node.args, node.kwargs), lambda each: each.name)
@@ -133,7 +134,7 @@ def _content(held: Any) -> list[str]:
 
 
 def _converters() -> dict[str, str]:
-    """The files of converters that are not Torch-TensorRT's own, by name."""
+    """Return the files of converters that are not Torch-TensorRT's own, by name."""
     registry = importlib.import_module("torch_tensorrt.dynamo.conversion._ConverterRegistry")
     found = {}
     for listed in registry.DYNAMO_ATEN_CONVERTERS.values():

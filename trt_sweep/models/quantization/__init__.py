@@ -5,6 +5,7 @@ A method is a module with
 - `PACKAGES`: the packages that it needs, by the names that are imported
 - `CALIBRATES`: whether it needs calibration data
 - `ONE_SIZE`: True where its result works at the batch size of its data only; may be left out
+- `RECIPE`: the library's name for it, where that library's file (`_modelopt`, `_torchao`) has a REPRODUCTION
 - `quantize(model, dtype, data, skipped)`: returns a `Quantized`, or raises Unsupported with the reason
 """
 
@@ -25,8 +26,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from trt_sweep.config.groups import QuantizationConfig
-from trt_sweep.config.point import AUTO
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import AUTO, PointConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.models.cache import ProcessCache
@@ -86,7 +86,7 @@ def get_method(name: str) -> Method:
     return method
 
 
-def resolve(config: SweepConfig) -> SweepConfig:
+def resolve(config: PointConfig) -> PointConfig:
     """Resolve `precision=auto`, and reset fields that are not used.
 
     Raises SweepError where method and precision do not fit.
@@ -113,7 +113,7 @@ def resolve(config: SweepConfig) -> SweepConfig:
 
 
 def quantize_cached(
-    model: Model, config: SweepConfig, device: torch.device, shared: ProcessCache
+    model: Model, config: PointConfig, device: torch.device, shared: ProcessCache
 ) -> tuple[Model, Quantization]:
     """Return the model for the backends, quantized if the precision asks for it, and the columns of the record.
 
@@ -130,7 +130,7 @@ def quantize_cached(
     return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
-def quantize(model: Model, config: SweepConfig, device: torch.device) -> tuple[Model, Quantization]:
+def quantize(model: Model, config: PointConfig, device: torch.device) -> tuple[Model, Quantization]:
     """Quantize a model in FP32; return it with the columns of the record.
 
     Raises what `quantize_cached` raises.

@@ -11,20 +11,20 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from trt_sweep.config.model import InputConfig
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.models.inputs import concatenate, example_inputs, split_batches
 from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
 
 
-def name(config: SweepConfig) -> str:
+def name(config: PointConfig) -> str:
     """Return the column `calibration`: the name of the user's data, or "random"."""
     given = config.quantization.calibration
     return str(given["_target_"]) if given else RANDOM
 
 
-def batches(config: SweepConfig, device: torch.device) -> list[Inputs]:
+def batches(config: PointConfig, device: torch.device) -> list[Inputs]:
     """Return `quantization.samples` samples in FP32 on `device`, in batches of the size that the point is timed at.
 
     The samples are the same at any batch size. Random samples differ from the point's own inputs. Raises SweepError for
@@ -63,7 +63,7 @@ def _iterable(calibration: dict[str, Any]) -> Iterable[Any]:
     return made
 
 
-def _checked(batch: Any, config: SweepConfig, where: str, device: torch.device) -> Inputs:
+def _checked(batch: Any, config: PointConfig, where: str, device: torch.device) -> Inputs:
     """Return a batch as the model's inputs; raise SweepError for one that does not fit."""
     specs = config.model.inputs
     positional = [spec for spec in specs if spec.name is None]

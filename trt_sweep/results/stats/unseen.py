@@ -50,9 +50,9 @@ def host_drift(launch_bound: bool | None, on_gpu: bool) -> float:
     return HOST_DRIFT if launch_bound or (launch_bound is None and on_gpu) else 0.0
 
 
-def choice(cudnn_choices: int | None) -> float:
-    """Return how far a process's choice of algorithms may move its times, as a relative standard deviation.
+def choice(cudnn_benchmark: bool) -> float:
+    """Return how far cuDNN's choice of algorithms may move a process's times: relative, as a standard deviation.
 
-    Each kind of convolution has a choice of its own. The mean of many moves less; they are taken as alike.
+    A model with several kinds of convolutions moves less, since each is chosen for on its own. It is allowed as much.
     """
-    return CUDNN_CHOICE / math.sqrt(cudnn_choices) if cudnn_choices else 0.0
+    return CUDNN_CHOICE if cudnn_benchmark else 0.0

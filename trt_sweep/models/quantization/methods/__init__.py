@@ -1,1 +1,1 @@
-"""Hold one quantization method in each module; see `trt_sweep.models.quantization` for what a method offers."""
+"""Hold the quantization methods, one module each."""

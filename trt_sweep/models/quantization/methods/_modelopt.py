@@ -16,6 +16,32 @@ from trt_sweep.models.quantization import Quantized
 
 # modelopt 0.47 imports the other two without asking for them.
 PACKAGES = ("modelopt", "requests", "huggingface_hub")
+# `models.reproduction` reads these four without importing this file: they repeat `quantize` and `_lowering` below.
+QUANTIZES_IN = "float32"
+LOWERING = "with mtq.utils.export_torch_mode():"
+FORWARD_LOOP = """
+$data
+
+def forward_loop(model):
+    for args, kwargs in calibration:
+        model(*args, **kwargs)
+
+"""
+REPRODUCTION = """
+import copy
+import modelopt.torch.quantization as mtq
+$forward_loop
+recipe = copy.deepcopy(mtq.$recipe)
+recipe['quant_cfg'] += [{'quantizer_name': f'{pattern}.*', 'enable': False} for pattern in $skip]
+with torch.no_grad():
+    mtq.quantize(model, recipe$forward_loop_argument)
+# ranges stay in FP32: scales made of them would leave FP16's normal numbers
+ranges = {name: buffer for name, buffer in model.named_buffers() if name.endswith('._amax')}
+model = model.to(torch.$dtype)
+for name, buffer in ranges.items():
+    owner, _, own = name.rpartition('.')
+    setattr(model.get_submodule(owner), own, buffer.float())
+"""
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
@@ -48,7 +74,7 @@ def _compile_nothing() -> None:
 
 
 def _used(module: torch.nn.Module, inputs: Inputs) -> int:
-    """Count the layers that quantize their weights in a call; attention, for one, may bypass its quantizers."""
+    """Count layers whose weights are quantized in a call; attention may take weights past their quantizers."""
     used: set[str] = set()
     with contextlib.ExitStack() as stack:
         for name, child in module.named_modules():
@@ -60,7 +86,7 @@ def _used(module: torch.nn.Module, inputs: Inputs) -> int:
 
 
 def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """Cast to `dtype`, apart from the ranges that scales come from: a range divided by 448 may be subnormal in FP16."""
+    """Cast to `dtype` all but the ranges that scales are made of: over 448 they would leave FP16's normal numbers."""
     ranges = {name: buffer for name, buffer in module.named_buffers() if name.endswith("._amax")}
     module = module.to(dtype)
     for name, buffer in ranges.items():
@@ -71,7 +97,7 @@ def _cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _lowering() -> Iterator[None]:
-    """Make torch.export see each quantizer as the one operator that Torch-TensorRT can convert.
+    """Export quantizers as the operator that Torch-TensorRT has a converter for.
 
     On a CPU the library would export INT8 as several PyTorch operators. And when Torch-TensorRT folds constants, it
     would run the operator by a CUDA extension. Here both work everywhere, without the extension.

@@ -1,4 +1,4 @@
-"""Quantize by a recipe of torchao's `quantize_`, which replaces the weights of linear layers by subclasses."""
+"""Quantize by a recipe of torchao's `quantize_`: linear layers only, by subclasses of their weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from trt_sweep.models.model import Model
 from trt_sweep.models.quantization import Quantized
 
 PACKAGES = ("torchao",)
+# `models.reproduction` reads this without importing this file: it repeats `quantize` below.
+REPRODUCTION = """
+import fnmatch
+import torchao.quantization
+def chosen(module, name):
+    if any(fnmatch.fnmatchcase(f'{name}.', f'{pattern}.*') for pattern in $skip): return False
+    return type(module) is torch.nn.Linear
+
+torchao.quantization.quantize_(model, torchao.quantization.$recipe(), filter_fn=chosen)
+"""
 
 
 def quantize(recipe: str, model: Model, dtype: torch.dtype, skipped: set[str]) -> Quantized:

@@ -1,4 +1,4 @@
-"""Quantize weights and activations to FP8 (E4M3), with a scale for each tensor."""
+"""Quantize weights and activations to FP8 (E4M3), both by tensor."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "fp8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-quantize = functools.partial(_modelopt.quantize, "FP8_DEFAULT_CFG")
+RECIPE = "FP8_DEFAULT_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

@@ -1,4 +1,4 @@
-"""Quantize weights to INT4 in blocks of 128, scaled by their activations before (Lin et al., AWQ, 2023)."""
+"""Quantize weights to INT4 in blocks, scaled first by what activations make of them (Lin et al., AWQ, 2023)."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int4"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-ONE_SIZE = True  # the search for scales averages over batches, so their size matters
-quantize = functools.partial(_modelopt.quantize, "INT4_AWQ_CFG")
+ONE_SIZE = True  # its search averages over batches
+RECIPE = "INT4_AWQ_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

@@ -1,4 +1,4 @@
-"""Quantize weights to INT4 in blocks of 128, and no activations."""
+"""Quantize weights to INT4 in blocks of 128; activations stay as they are."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int4"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = False
-quantize = functools.partial(_modelopt.quantize, "INT4_BLOCKWISE_WEIGHT_ONLY_CFG")
+RECIPE = "INT4_BLOCKWISE_WEIGHT_ONLY_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

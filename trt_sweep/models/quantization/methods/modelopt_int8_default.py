@@ -1,4 +1,4 @@
-"""Quantize weights to INT8 by channel and activations by tensor; the largest value gives the scale."""
+"""Quantize weights to INT8 by channel and activations by tensor, their largest value as the range."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-quantize = functools.partial(_modelopt.quantize, "INT8_DEFAULT_CFG")
+RECIPE = "INT8_DEFAULT_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

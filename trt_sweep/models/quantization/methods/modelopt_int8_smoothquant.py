@@ -1,7 +1,4 @@
-"""Quantize to INT8 as modelopt_int8_default does, after SmoothQuant (Xiao et al., 2022).
-
-It moves the outliers of activations into the weights of linear layers.
-"""
+"""Quantize to INT8 after moving activations' outliers into the weights of linear layers (Xiao et al., 2022)."""
 
 from __future__ import annotations
 
@@ -12,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = True
-quantize = functools.partial(_modelopt.quantize, "INT8_SMOOTHQUANT_CFG")
+RECIPE = "INT8_SMOOTHQUANT_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

@@ -1,4 +1,4 @@
-"""Quantize weights to INT8 by channel, and no activations."""
+"""Quantize weights to INT8 by channel; activations stay as they are."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ from trt_sweep.models.quantization.methods import _modelopt
 PRECISION = "int8"
 PACKAGES = _modelopt.PACKAGES
 CALIBRATES = False
-quantize = functools.partial(_modelopt.quantize, "INT8_WEIGHT_ONLY_CFG")
+RECIPE = "INT8_WEIGHT_ONLY_CFG"
+quantize = functools.partial(_modelopt.quantize, RECIPE)

@@ -1,4 +1,4 @@
-"""Quantize to INT8 by PyTorch's quantization of exported graphs (PT2E), with its x86 quantizer."""
+"""Quantize an exported graph by PyTorch's PT2E and its x86 quantizer: INT8 weights by channel, and activations."""
 
 from __future__ import annotations
 

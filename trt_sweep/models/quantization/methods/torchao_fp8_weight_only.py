@@ -1,4 +1,4 @@
-"""Quantize weights of linear layers to FP8 by channel, and no activations."""
+"""Quantize the weights of linear layers to FP8 by channel; activations stay as they are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trt_sweep.models.quantization.methods import _torchao
 PRECISION = "fp8"
 PACKAGES = _torchao.PACKAGES
 CALIBRATES = False
+RECIPE = "Float8WeightOnlyConfig"
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    """Quantize a copy of the model by torchao's recipe."""
-    return _torchao.quantize("Float8WeightOnlyConfig", model, dtype, skipped)
+    return _torchao.quantize(RECIPE, model, dtype, skipped)

@@ -1,4 +1,4 @@
-"""Quantize linear layers to INT8; each call computes the scales of its activations."""
+"""Quantize the weights of linear layers to INT8, and activations by scales that each call computes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trt_sweep.models.quantization.methods import _torchao
 PRECISION = "int8"
 PACKAGES = _torchao.PACKAGES
 CALIBRATES = False
+RECIPE = "Int8DynamicActivationInt8WeightConfig"
 
 
 def quantize(model: Model, dtype: torch.dtype, data: list[Inputs], skipped: set[str]) -> Quantized:
-    """Quantize a copy of the model by torchao's recipe."""
-    return _torchao.quantize("Int8DynamicActivationInt8WeightConfig", model, dtype, skipped)
+    return _torchao.quantize(RECIPE, model, dtype, skipped)

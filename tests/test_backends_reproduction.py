@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import torch
 from conftest import needs_tensorrt
 from test_table import put
 
-from trt_sweep.analysis.report import code, quantize_code
+from trt_sweep import backends
+from trt_sweep.backends import reproduction
 from trt_sweep.models import quantization
+from trt_sweep.models.reproduction import constant
 from trt_sweep.results import table
 
 TINY = {
@@ -43,7 +46,7 @@ def run(source: str) -> dict:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_code_runs_on_the_cpu(tmp_path, backend, precision):
     row, folder = point(tmp_path, {"model": TINY, "batch_size": 2}, backend=backend, precision=precision, batch_size=2)
-    names = run(code.source(row, folder))
+    names = run(reproduction.source(row, folder))
     assert names["output"].shape == (2, 4)
     assert names["output"].dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     torch.manual_seed(3)
@@ -69,7 +72,7 @@ def up_to_model(source: str) -> torch.nn.Module:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_factory_of_factories_is_written_out(tmp_path, precision):
     row, folder = point(tmp_path, FEEDS, backend="dynamo", precision=precision, batch_size=2)
-    model = up_to_model(code.source(row, folder))
+    model = up_to_model(reproduction.source(row, folder))
     assert [type(layer) for layer in model] == [torch.nn.Linear, torch.nn.GELU, torch.nn.Linear]
     assert model[0].weight.shape == (16, 8)
 
@@ -78,7 +81,7 @@ def test_a_factory_of_factories_is_written_out(tmp_path, precision):
 def test_a_factory_that_is_no_plain_call_is_left_to_the_reader(tmp_path, inner):
     config = {"model": TINY | {"factory": BLOCK | {"_args_": [inner]}}}
     row, folder = point(tmp_path, config, backend="dynamo")
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     assert "# model: put your own" in source
 
@@ -93,7 +96,7 @@ def test_modelopt_quantizes_the_model_as_the_sweep_did(tmp_path):
     pytest.importorskip("modelopt.torch.quantization", exc_type=ImportError)
     config = FEEDS | {"quantization": {"skip": ["2"]}}
     row, folder = point(tmp_path, config, quantization_method="modelopt_fp8_default", **QUANTIZED)
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     assert "mtq.FP8_DEFAULT_CFG" in source and "[batch() for _ in range(3)]" in source
     assert "with mtq.utils.export_torch_mode():\n    program = torch.export.export(" in source
     model = up_to_model(source)
@@ -108,7 +111,7 @@ def test_torchao_quantizes_the_model_as_the_sweep_did(tmp_path):
     config = FEEDS | {"quantization": {"skip": ["2"]}}
     values = QUANTIZED | {"precision": "int8", "calibration": None}
     row, folder = point(tmp_path, config, quantization_method="torchao_int8_weight_only", **values)
-    first, _, last = up_to_model(code.source(row, folder))
+    first, _, last = up_to_model(reproduction.source(row, folder))
     assert type(first.weight.data) is not torch.Tensor and type(last.weight.data) is torch.Tensor
     assert first.weight.dtype == torch.float16
 
@@ -117,22 +120,39 @@ def test_torchao_quantizes_the_model_as_the_sweep_did(tmp_path):
 def test_a_quantization_that_is_not_written_out_fails_loudly(tmp_path, method):
     row, folder = point(tmp_path, FEEDS, quantization_method=method, **QUANTIZED)
     with pytest.raises(NotImplementedError, match=f"quantize first: quantization_method={method}"):
-        up_to_model(code.source(row, folder))
+        up_to_model(reproduction.source(row, folder))
 
 
 def test_calibration_by_the_users_own_data_is_asked_for(tmp_path):
     values = QUANTIZED | {"calibration": "mine.images"}
     row, folder = point(tmp_path, FEEDS, quantization_method="modelopt_int8_default", **values)
-    source = code.source(row, folder).replace("import modelopt.torch.quantization as mtq\n", "")
+    source = reproduction.source(row, folder).replace("import modelopt.torch.quantization as mtq\n", "")
     with pytest.raises(NotImplementedError, match=r"each batch of mine\.images"):
         up_to_model(source)
 
 
-def test_recipes_are_those_of_the_methods():
-    known = quantize_code.MODELOPT | quantize_code.TORCHAO
-    folder = Path(quantization.__file__).parent / "methods"
-    assert known.keys() == {name for name in quantization.method_names() if name.startswith(("modelopt_", "torchao_"))}
-    assert all(f'"{recipe}"' in (folder / f"{name}.py").read_text() for name, recipe in known.items())
+def test_every_method_of_a_library_has_a_recipe_that_the_library_knows():
+    folder = Path(quantization.methods.__file__).parent
+    for name in quantization.method_names():
+        library, recipe = folder / f"_{name.partition('_')[0]}.py", constant(folder / f"{name}.py", "RECIPE")
+        assert (constant(library, "REPRODUCTION") is None) == (recipe is None), name
+        assert recipe is None or recipe == importlib.import_module(f"{quantization.methods.__name__}.{name}").RECIPE
+
+
+def test_every_backend_but_fx_has_its_lines():
+    assert [name for name in backends.names() if not hasattr(backends.get(name), "REPRODUCTION")] == ["fx"]
+
+
+def test_code_to_paste_is_written_without_torch(tmp_path):
+    point(tmp_path, FEEDS, backend="dynamo", quantization_method="modelopt_fp8_default", precision="fp8")
+    code = (
+        "import sys; from pathlib import Path; from trt_sweep.results import table; "
+        "from trt_sweep.analysis.report import assembly, recommend; folder = Path(sys.argv[1]); "
+        "blocks = assembly.document(table.load(folder), folder, None, recommend.Wanted()); "
+        "print('dynamo.compile(' in str(blocks), 'mtq.FP8' in str(blocks), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("True True False", "")
 
 
 # Run away from this process, whose torch must not believe in a GPU. Torch-TensorRT is made importable first, as
@@ -164,8 +184,8 @@ def test_quantized_code_runs_up_to_the_partition(tmp_path, method):
     row, folder = point(
         tmp_path, FEEDS, quantization_method=method, min_block_size=1, torch_tensorrt="2.14.0", **values
     )
-    said = dry_run(code.source(row, folder, device="cpu", dryrun=True))
-    assert "GraphDryRun-Run Results" in said or "Total number of operators" in said
+    said = dry_run(reproduction.source(row, folder, device="cpu", dryrun=True))
+    assert "Dry-Run Results" in said or "Total number of operators" in said
 
 
 @needs_tensorrt
@@ -183,9 +203,9 @@ def test_dynamo_code_runs_up_to_the_partition(tmp_path, axes, config):
         tmp_path, {"model": TINY, "batch_size": 2} | config, backend="dynamo", batch_size=2, min_block_size=1,
         precision="fp16", runtime="cpp", torch_tensorrt="2.14.0", **axes,
     )  # fmt: skip
-    source = code.source(row, folder, device="cpu", dryrun=True)
+    source = reproduction.source(row, folder, device="cpu", dryrun=True)
     said = dry_run(source)
-    assert "GraphDryRun-Run Results" in said or "Total number of operators" in said
+    assert "Dry-Run Results" in said or "Total number of operators" in said
 
 
 def test_what_the_build_was_given_counts(tmp_path):
@@ -195,7 +215,7 @@ def test_what_the_build_was_given_counts(tmp_path):
     )  # fmt: skip
     saved = {"min_block_size": 7, "optimization_level": 4, "disable_tf32": True, "workspace_size": 0}
     (folder / "compile_arguments.json").write_text(json.dumps(saved))
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     passed = source.partition("kwarg_inputs=kwargs,\n")[2].partition(")\n")[0].split()
     assert passed == ["min_block_size=7,", "optimization_level=4,", "disable_tf32=True,", "use_python_runtime=True,"]
@@ -206,7 +226,7 @@ def test_what_the_build_was_given_counts(tmp_path):
 @pytest.mark.parametrize("backend", ["torch_compile", "torchscript", "onnx", "aot_inductor", "fx", "new"])
 def test_other_backends_give_code_or_words(tmp_path, backend):
     row, folder = point(tmp_path, {"model": TINY}, backend=backend, min_block_size=3, mode="trace", device="cuda:0")
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     expected = {
         "torch_compile": "backend='torch_tensorrt'",
@@ -225,7 +245,7 @@ def test_inputs_by_name_with_ranges_of_values(tmp_path):
         {"shape": [3], "batched": False, "dtype": "bool", "low": None, "high": None, "name": "flags"},
     ]
     row, folder = point(tmp_path, {"model": TINY | {"inputs": inputs}}, backend="fx", batch_size=2, precision="fp16")
-    names = run(code.source(row, folder))
+    names = run(reproduction.source(row, folder))
     (ids,), mask = names["args"], names["kwargs"]["mask"]
     assert ids.shape == (2, 16) and ids.dtype == torch.int64 and ids.min() >= 0 and ids.max() < 1000
     assert mask.dtype == torch.float16 and mask.min() >= 0.5 and mask.max() <= 1.0
@@ -238,7 +258,7 @@ EVIL = "x\nimport os; os.abort()\r# ' \" \\ \u2028</script>"
 @pytest.mark.parametrize("config", [None, {"model": TINY | {"factory": {"_target_": EVIL}}}, {"model": EVIL}, EVIL])
 def test_text_from_records_cannot_become_code(tmp_path, config):
     row, folder = point(tmp_path, config, backend=EVIL, model=EVIL, torch=EVIL, gpu_name=EVIL)
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     assert all(line.startswith("#") for line in source.splitlines() if "abort" in line)
 
@@ -246,7 +266,7 @@ def test_text_from_records_cannot_become_code(tmp_path, config):
 def test_values_from_a_configuration_cannot_become_code(tmp_path):
     factory = {"_target_": "torch.nn.Linear", "in_features": EVIL}
     row, folder = point(tmp_path, {"model": TINY | {"factory": factory}, "compile": {"extra": EVIL}}, backend="dynamo")
-    source = code.source(row, folder)
+    source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     assert f"in_features={EVIL!r}" in source and f"extra={EVIL!r}" in source
 
@@ -255,4 +275,4 @@ def test_weights_by_name_and_by_file(tmp_path):
     factory = {"_target_": "torchvision.models.get_model", "name": "resnet18"}
     for weights, expected in (("DEFAULT", "weights='DEFAULT'"), ("my.pt", "load_state_dict of my.pt")):
         row, folder = point(tmp_path, {"model": TINY | {"factory": factory, "weights": weights}}, backend="eager")
-        assert expected in code.source(row, folder)
+        assert expected in reproduction.source(row, folder)

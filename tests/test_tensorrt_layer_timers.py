@@ -44,7 +44,7 @@ class Module:
 def test_the_cpp_runtime_reports_sums_and_each_call_is_their_difference():
     module = Module()
     probe = layer_timers.of_module(module)
-    assert isinstance(probe, layer_timers.CppProbe) and probe.runtime == "cpp"
+    assert isinstance(probe, layer_timers.CppLayerTimer) and probe.runtime == "cpp"
     probe.attach()
     with pytest.raises(RuntimeError, match="wrote no profile"):
         probe.reported()
@@ -71,7 +71,7 @@ def test_the_runtime_is_told_by_the_modules():
     assert layer_timers.runtime_of(PythonTorchTensorRTModule()) == "python"  # up to 2.12
     assert layer_timers.runtime_of(SimpleNamespace(engine=TRTEngine())) == "python"  # from 2.13 on
     assert layer_timers.runtime_of(SimpleNamespace(engine=object())) == "cpp"
-    assert isinstance(layer_timers.of_module(PythonTorchTensorRTModule()), layer_timers.PythonProbe)
+    assert isinstance(layer_timers.of_module(PythonTorchTensorRTModule()), layer_timers.PythonLayerTimer)
 
 
 @pytest.mark.skipif(versions.flavor() is None, reason="no TensorRT installed")

@@ -17,6 +17,7 @@ from trt_sweep.backends.base import BuildContext
 from trt_sweep.backends.engine_store import Store, digest
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, partitioner, stored_engines
+from trt_sweep.backends.torchtrt.arguments import compile_arguments
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import versions
@@ -58,7 +59,7 @@ def test_what_is_another_engine_is_described_otherwise():
 
 
 def test_another_process_describes_it_alike():
-    code = "from test_conversion import *; print(digest(stored_engines._graph(part())))"
+    code = "from test_torchtrt_stored_engines import *; print(digest(stored_engines._graph(part())))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
@@ -132,7 +133,7 @@ def test_the_timing_cache_of_either_flavour(monkeypatch, tmp_path, flavor):
     for config in found:
         if flavor == "rtx" and config.cache is not None:
             with pytest.raises(Exception, match=f"^cache={config.cache}: TensorRT-RTX has no timing cache"):
-                installed.torch_tensorrt().arguments(config, "dynamo")
+                compile_arguments(installed.torch_tensorrt(), config, "dynamo")
         else:
             timing_cache.require(config)
 

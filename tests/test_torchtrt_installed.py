@@ -19,8 +19,8 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep.backends.torchtrt import loading
-from trt_sweep.backends.torchtrt.argument_values import _converted
-from trt_sweep.backends.torchtrt.arguments import FIXED, OURS
+from trt_sweep.backends.torchtrt.argument_values import converted
+from trt_sweep.backends.torchtrt.arguments import FIXED, OURS, compile_arguments, ignored_axes, with_defaults
 from trt_sweep.backends.torchtrt.installed import FRONTENDS, InstalledTorchTensorRT, Parameter, torch_tensorrt
 from trt_sweep.config.groups import PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -164,10 +164,10 @@ def test_without_the_cpp_library_engines_run_in_python(wheel, version, tmp_path)
     bare = InstalledTorchTensorRT(tmp_path, rtx=True)
     assert bare.runtimes == ("python",)
     assert not bare.has("torchscript")
-    assert bare.effective(config(), "dynamo").runtime == "python"
-    assert "use_python_runtime" not in bare.arguments(config(runtime="python"), "dynamo")
+    assert with_defaults(bare, config(), "dynamo").runtime == "python"
+    assert "use_python_runtime" not in compile_arguments(bare, config(runtime="python"), "dynamo")
     with pytest.raises(Unsupported, match=r"^runtime=cpp: torch-tensorrt-rtx .* its python runtime only"):
-        bare.arguments(config(runtime="cpp"), "dynamo")
+        compile_arguments(bare, config(runtime="cpp"), "dynamo")
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/libtorchtrt_runtime.so").touch()
     assert bare.runtimes == whole.runtimes
@@ -205,13 +205,14 @@ def test_the_flavours_take_the_same_arguments(wheel, version):
 def test_defaults_are_filled_in(wheel, flavor, version):
     api = wheel(flavor, version)
     for frontend in frontends(flavor):
-        found = api.effective(config(), frontend)
+        found = with_defaults(api, config(), frontend)
         assert found.min_block_size == SIZES[frontend]
         assert found.runtime == ("cpp" if frontend in ("dynamo", "torch_compile") else None)
         assert found.optimization_level is None
         given = config(min_block_size=7, runtime="python")
         private = (flavor, version) == ("rtx", "2.12") and frontend in ("dynamo", "torch_compile")
-        assert api.effective(given, frontend) == dataclasses.replace(given, runtime_cache="cold" if private else None)
+        expected = dataclasses.replace(given, runtime_cache="cold" if private else None)
+        assert with_defaults(api, given, frontend) == expected
 
 
 @every_wheel
@@ -245,7 +246,7 @@ def test_arguments_are_of_the_version_or_the_point_is_refused(wheel, flavor, ver
     for precision, runtime, level, cache, strategy in itertools.product(*axes):
         values = {"precision": precision, "runtime": runtime, "optimization_level": level}
         point = config(**values, runtime_cache=cache, **{SPECIALIZATION: strategy})
-        point = api.effective(point, frontend)
+        point = with_defaults(api, point, frontend)
         reason = None
         if point.runtime not in HAVE_RUNTIMES[version]:
             reason = f"runtime={runtime}: {api.name} runs engines in its cpp runtime only; leave runtime out"
@@ -256,7 +257,7 @@ def test_arguments_are_of_the_version_or_the_point_is_refused(wheel, flavor, ver
             reason = f"runtime_cache=warm: {WARM_LATER}"
         if reason is not None:
             with pytest.raises(Unsupported) as caught:
-                api.arguments(point, frontend)
+                compile_arguments(api, point, frontend)
             assert str(caught.value) == reason
             continue
         expected = {
@@ -268,7 +269,7 @@ def test_arguments_are_of_the_version_or_the_point_is_refused(wheel, flavor, ver
             "use_python_runtime": runtime == "python" if version in ("2.11", "2.12") else None,
             SPECIALIZATION: strategy if version == "2.12" else None,
         }
-        passed = api.arguments(point, frontend)
+        passed = compile_arguments(api, point, frontend)
         assert passed == {name: value for name, value in expected.items() if value is not None}
         assert passed.keys() <= known
 
@@ -282,7 +283,7 @@ def test_arguments_of_the_legacy_frontends(wheel, flavor, version, precision):
     if flavor == "standard":
         expected["fx"] = {"min_acc_module_size": 10, "explicit_batch_dimension": True}
     for frontend, arguments in expected.items():
-        assert api.arguments(api.effective(config(**values), frontend), frontend) == arguments
+        assert compile_arguments(api, with_defaults(api, config(**values), frontend), frontend) == arguments
         assert arguments.keys() <= set(written(api, frontend))
 
 
@@ -312,7 +313,7 @@ def test_arguments_of_the_legacy_frontends(wheel, flavor, version, precision):
     ],
 )
 def test_a_value_becomes_what_the_annotation_asks_for(annotation, value, expected):
-    found = _converted("compile.x", value, annotation)
+    found = converted("compile.x", value, annotation)
     assert found == expected and type(found) is type(expected)
 
 
@@ -354,7 +355,7 @@ def test_a_value_becomes_what_the_annotation_asks_for(annotation, value, expecte
 )
 def test_a_value_that_does_not_fit_is_refused(annotation, value, message):
     with pytest.raises(SweepError) as caught:
-        _converted("compile.x", value, annotation)
+        converted("compile.x", value, annotation)
     assert str(caught.value).startswith(message)
 
 
@@ -363,7 +364,7 @@ def test_a_value_that_does_not_fit_is_refused(annotation, value, message):
 )
 def test_what_is_no_operator_is_named(name):
     with pytest.raises(SweepError) as caught:
-        _converted("compile.x", ["aten.relu", name], "Collection[Target]")
+        converted("compile.x", ["aten.relu", name], "Collection[Target]")
     assert str(caught.value) == f"compile.x: {name} is no operator of torch: use names like aten.relu.default"
 
 
@@ -385,14 +386,15 @@ def test_what_is_no_operator_is_named(name):
 )
 def test_further_arguments_are_passed_on(wheel, frontend, name, value, expected):
     for api in (wheel("standard", version) for version in VERSIONS):
-        plain = api.effective(config(), frontend)
-        point = api.effective(config(compile={name: value}), frontend)
+        plain = with_defaults(api, config(), frontend)
+        point = with_defaults(api, config(compile={name: value}), frontend)
         assert point.compile == {name: value}
-        assert api.arguments(point, frontend) == api.arguments(plain, frontend) | {name: expected}
+        assert compile_arguments(api, point, frontend) == compile_arguments(api, plain, frontend) | {name: expected}
 
 
 def test_null_leaves_a_further_argument_out(wheel):
-    assert "max_aux_streams" not in wheel("rtx", "2.14").arguments(config(compile={"max_aux_streams": None}), "dynamo")
+    point = config(compile={"max_aux_streams": None})
+    assert "max_aux_streams" not in compile_arguments(wheel("rtx", "2.14"), point, "dynamo")
 
 
 @every_wheel
@@ -402,14 +404,14 @@ def test_few_further_arguments_cannot_be_written(wheel, flavor, version):
         messages = {}
         for name in api.parameters(frontend).keys() - OURS.keys() - set(FIXED):
             with pytest.raises(SweepError) as caught:
-                api.effective(config(compile={name: object()}), frontend)
+                with_defaults(api, config(compile={name: object()}), frontend)
             messages[name] = str(caught.value)
         assert {name for name, text in messages.items() if "cannot be written on the command line" in text} == expected
 
 
 def test_every_further_argument_of_fx_has_a_type(wheel):
     api = wheel("standard", "2.14")
-    assert api.effective(config(compile={"max_workspace_size": 1 << 20}), "fx").compile
+    assert with_defaults(api, config(compile={"max_workspace_size": 1 << 20}), "fx").compile
 
 
 @pytest.mark.parametrize(
@@ -423,9 +425,9 @@ def test_every_further_argument_of_fx_has_a_type(wheel):
 @every_wheel
 def test_an_unknown_name_is_refused_with_the_nearest(wheel, flavor, version, name, words):
     api = wheel(flavor, version)
-    for method, frontend in itertools.product((api.effective, api.arguments), ("dynamo", "torch_compile")):
+    for method, frontend in itertools.product((with_defaults, compile_arguments), ("dynamo", "torch_compile")):
         with pytest.raises(SweepError) as caught:
-            method(config(compile={name: 1}), frontend)
+            method(api, config(compile={name: 1}), frontend)
         known, _, advice = str(caught.value).partition(": ")
         assert known == f"compile.{name} is not known to {NAMES[flavor]} {version} ({frontend})"
         assert advice.startswith(words)
@@ -456,7 +458,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(wheel, flavor, version, nam
 def test_a_name_of_trt_sweep_is_refused_with_its_own(wheel, flavor, version, name, words):
     for frontend in frontends(flavor):
         with pytest.raises(SweepError) as caught:
-            wheel(flavor, version).effective(config(compile={name: True}), frontend)
+            with_defaults(wheel(flavor, version), config(compile={name: True}), frontend)
         assert str(caught.value) == f"compile.{name} {words}"
 
 
@@ -481,11 +483,11 @@ def test_a_name_of_other_versions_is_refused(wheel, flavor, version, name, versi
     api, point = wheel(flavor, version), config(compile={name: True})
     for frontend in ("dynamo", "torch_compile"):
         if version in versions:
-            assert api.arguments(api.effective(point, frontend), frontend)[name] is True
+            assert compile_arguments(api, with_defaults(api, point, frontend), frontend)[name] is True
         else:
             message = rf"^compile\.{name} is not known to {NAMES[flavor]} {version} \({frontend}\): "
             with pytest.raises(SweepError, match=message):
-                api.effective(point, frontend)
+                with_defaults(api, point, frontend)
 
 
 @pytest.mark.parametrize(
@@ -518,7 +520,8 @@ def test_a_name_of_other_versions_is_refused(wheel, flavor, version, name, versi
     ],
 )
 def test_what_is_accepted_without_effect(rtx, tensorrt, frontend, values, expected):
-    assert InstalledTorchTensorRT(Path("nowhere"), rtx, tensorrt).ignored(config(**values), frontend) == expected
+    library = InstalledTorchTensorRT(Path("nowhere"), rtx, tensorrt)
+    assert ignored_axes(library, config(**values), frontend) == expected
 
 
 @every_wheel
@@ -599,19 +602,19 @@ def test_the_installed_package_is_not_imported():
 @pytest.mark.parametrize(("precision", "disabled"), [("fp32", True), ("tf32", False), ("fp16", True), ("bf16", True)])
 def test_arguments_of_a_precision(precision, disabled):
     api, point = torch_tensorrt(), config(precision=precision)
-    passed = api.arguments(point, "dynamo")
+    passed = compile_arguments(api, point, "dynamo")
     assert passed.pop("use_python_runtime", False) is False
     assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
     always_tf32 = (machine_versions.version("tensorrt-rtx") or "").startswith("1.4.")
-    assert api.ignored(point, "dynamo") == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
+    assert ignored_axes(api, point, "dynamo") == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
 
 
 @needs_tensorrt
 def test_arguments_of_the_axes():
     api, point = torch_tensorrt(), config(precision="fp16", min_block_size=7, optimization_level=0)
-    passed = api.arguments(point, "dynamo")
+    passed = compile_arguments(api, point, "dynamo")
     assert (passed["min_block_size"], passed["optimization_level"]) == (7, 0)
-    assert api.ignored(point, "dynamo") == (["optimization_level"] if api.rtx else [])
+    assert ignored_axes(api, point, "dynamo") == (["optimization_level"] if api.rtx else [])
 
 
 @needs_tensorrt
@@ -619,12 +622,12 @@ def test_runtimes_of_the_installed_package():
     api = torch_tensorrt()
     for runtime in RUNTIMES:
         if runtime in api.runtimes:
-            passed = api.arguments(config(runtime=runtime), "dynamo")
+            passed = compile_arguments(api, config(runtime=runtime), "dynamo")
             assert ("use_python_runtime" in passed) == (len(api.runtimes) > 1)
             assert passed.get("use_python_runtime", runtime == "python") is (runtime == "python")
         else:
             with pytest.raises(Unsupported, match=rf"^runtime={runtime}: torch-tensorrt.* its {api.runtimes[0]} run"):
-                api.arguments(config(runtime=runtime), "dynamo")
+                compile_arguments(api, config(runtime=runtime), "dynamo")
 
 
 @needs_tensorrt

@@ -1,0 +1,157 @@
+"""Write the Python source that repeats a point without trt_sweep: imports, model, inputs and the exact call.
+
+The call is the template REPRODUCTION in the file of the backend, beside what the sweep runs. `source` fills it in:
+- `$export` makes `program`
+- `$arguments` are the compiler's arguments, `$options` the same as items of a dict, `$legacy_arguments` TorchScript's
+- `$call` calls `compiled`, under Torch-TensorRT's CUDA graphs where the point has them
+- `$capture` is a comment about CUDA graphs, and `$channels_last` lays out `model` and `args`
+- `$torchscript` makes a TorchScript module; `$mode` and `$dynamic` are arguments of torch.compile
+- `$tool` and `$flags` are for a build without PyTorch
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep.backends import paths
+from trt_sweep.models import reproduction
+from trt_sweep.models.reproduction import Point, comment, fill, name
+
+NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
+CHANNELS_LAST = [
+    "model = model.to(memory_format=torch.channels_last)",
+    "args = tuple(a.contiguous(memory_format=torch.channels_last) if a.dim() == 4 else a for a in args)",
+]
+
+
+def source(row: Mapping[Any, Any], folder: Path | None, *, device: str | None = None, dryrun: bool = False) -> str:
+    """Return Python source for a point of the table whose artifacts are in `folder`.
+
+    `folder` may lack `config.json` and `compile_arguments.json`: then the record has to do, and the model is to be put
+    in by hand. `device` replaces the point's own. With `dryrun` Torch-TensorRT partitions and builds nothing.
+    """
+    config = _read(folder, "config.json")
+    point = {key: None if _null(value) else value for key, value in row.items()}
+    place = device or ("cpu" if str(point["device"] or "").startswith("cpu") else "cuda")
+    arguments = _arguments(point, folder, config) | ({"dryrun": True} if dryrun else {})
+    found = ["import torch", *reproduction.lines(config, point, place), "", *_call(point, arguments, config)]
+    imports = {line.strip() for line in found if line.lstrip().startswith("import ")}
+    body = [line for line in found if line.strip() not in imports]
+    return "\n".join([_versions(point), *sorted(imports), "", *body, ""])
+
+
+def _null(value: object) -> bool:
+    return not isinstance(value, list | dict) and bool(pd.isna(value))  # type: ignore[call-overload]
+
+
+def _read(folder: Path | None, file: str) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / file).read_text(encoding="utf-8")) if folder else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _versions(point: Point) -> str:
+    columns = ("torch", "torch_tensorrt", "tensorrt", "gpu_name")
+    said = [f"{column} {comment(point[column])}" for column in columns if point[column] is not None]
+    return "# measured with " + ", ".join(said)
+
+
+def _arguments(point: Point, folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what Torch-TensorRT was given, from the file that the build left, or else from the record."""
+    known = {key: None if point[key] is None else int(point[key]) for key in ("min_block_size", "optimization_level")}
+    known["disable_tf32"] = point["precision"] != "tf32"
+    if point["runtime"] is not None and str(point["torch_tensorrt"]).startswith(("2.11", "2.12")):
+        known["use_python_runtime"] = point["runtime"] == "python"  # gone since
+    saved = _read(folder, "compile_arguments.json")
+    further = config.get("compile") if isinstance(config.get("compile"), dict) else {}
+    values = {key: saved.get(key, value) for key, value in known.items()} | dict(further or {})
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _argument(key: str, value: Any) -> str:
+    """Return a value of `+compile.NAME` as Python: operators and types of torch stand in the configuration as text."""
+    if key == "torch_executed_ops" and all(re.fullmatch(r"[\w.]+", str(item)) for item in value):
+        return "{" + ", ".join(f"torch.ops.{str(item).removeprefix('torch.ops.')}" for item in value) + "}"
+    if isinstance(value, str) and value in ("float32", "float16", "bfloat16"):
+        return f"torch.{value}"
+    return repr(value)
+
+
+def _written(arguments: dict[str, Any]) -> list[str]:
+    return [f"{name(key)}={_argument(key, value)}," for key, value in arguments.items()]
+
+
+def _export(point: Point, config: dict[str, Any]) -> list[str]:
+    """Make `program` by torch.export, with one `Dim` where the point has a range of sizes."""
+    if point["dynamic_range"] is None:
+        return ["program = torch.export.export(model, args, kwargs)"]
+    least, _, most = (int(size) for size in str(point["dynamic_range"]).split(":"))
+    model = config.get("model")
+    shapes, position = [], 0
+    for spec in model.get("inputs", []) if isinstance(model, dict) else []:
+        sizes = [config.get("batch_size"), *spec["shape"]] if spec.get("batched", True) else spec["shape"]
+        ranges = ", ".join(f"{axis}: size" for axis, length in enumerate(sizes) if isinstance(length, list))
+        key = f"names[{position}]" if spec.get("name") is None else repr(str(spec["name"]))
+        position += spec.get("name") is None
+        shapes.append(f"{key}: {{{ranges}}}")
+    return [
+        "import inspect",
+        "names = list(inspect.signature(model.forward).parameters)",
+        f"size = torch.export.Dim('size', min={least}, max={most})",
+        f"shapes = {{{', '.join(shapes)}}}",
+        "program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes)",
+    ]
+
+
+def _flags(point: Point) -> str:
+    """Return the flags of trtexec for the point; TensorRT-RTX ignores what they say, so there are none for it."""
+    if point["tensorrt_flavor"] == "rtx":
+        return ""
+    level = point["optimization_level"]
+    said = [] if level is None else [f" --builderOptimizationLevel={int(level)}"]
+    return "".join([*said, *([] if point["precision"] == "tf32" else [" --noTF32"])])
+
+
+def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Return the template of the point's backend, filled in; a comment where the backend has none."""
+    backend = str(point["backend"])
+    file = Path(paths.__path__[0]) / f"{backend}.py"
+    template = reproduction.constant(file, "REPRODUCTION") if backend.isidentifier() else None
+    if template is None:
+        return [f"# backend={comment(backend)}: no code is known for it; trt_sweep/backends has what was run"]
+    traced = "torch.jit.trace(model, args, check_trace=False)"
+    captured = "# cuda_graphs=true: capture the call by torch.cuda.graph, and copy inputs into the captured ones"
+    graphs = bool(point["cuda_graphs"])
+    values: dict[str, str | list[str] | None] = {
+        "export": _export(point, config),
+        "arguments": _written(arguments),
+        "legacy_arguments": _written({key: value for key, value in arguments.items() if key not in NOT_LEGACY}),
+        "options": ", ".join(f"{key!r}: {_argument(key, value)}" for key, value in arguments.items()),
+        "dtype": reproduction.dtype(point),
+        "torchscript": "torch.jit.script(model)" if point["mode"] == "script" else traced,
+        "mode": "" if point["mode"] in (None, "default") else f", mode={str(point['mode'])!r}",
+        "dynamic": "" if point["dynamic_range"] is None else ", dynamic=True",
+        "channels_last": [] if reproduction.quantized(point) else CHANNELS_LAST,
+        "capture": captured if graphs else None,
+        "tool": "tensorrt_rtx" if point["tensorrt_flavor"] == "rtx" else "trtexec",
+        "flags": _flags(point),
+        "call": ["output = compiled(*args, **kwargs)"],
+    }
+    if graphs:
+        values["call"] = [
+            "with torch_tensorrt.runtime.enable_cudagraphs(compiled) as replayed:",
+            "    output = replayed(*args, **kwargs)",
+        ]
+    build, call, _ = template.partition("$call")
+    within = reproduction.lowering(point)
+    if within is not None and "$export" in build and call:
+        return [within, *(f"    {line}" for line in fill(build, values)), *fill(call, values)]
+    return fill(template, values)

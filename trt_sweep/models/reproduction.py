@@ -1,0 +1,230 @@
+"""Write the Python lines that make a point's model and inputs again, without trt_sweep.
+
+They are made from the configuration beside the point's record. Nothing here imports torch: a report writes such lines
+for each thing that it recommends. For that reason a compile path or a quantization method keeps its lines as a template
+(a string), which `constant` reads from its file without importing it.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from trt_sweep import models
+from trt_sweep.results.record import RANDOM
+
+Point = Mapping[str, Any]
+DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+TORCHVISION = "torchvision.models.get_model"
+METHODS = Path(models.__path__[0]) / "quantization/methods"
+
+
+def constant(file: Path, name: str) -> Any:
+    """Return a literal that a Python file assigns to `name`, without importing the file; None where there is none."""
+    if file.is_file():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+                return ast.literal_eval(node.value)
+    return None
+
+
+def fill(template: str, values: Mapping[str, str | list[str] | None]) -> list[str]:
+    """Return the lines of a template with each `$name` replaced.
+
+    A name alone on its line may stand for several lines. A line that names None is left out.
+    """
+    found: list[str] = []
+    for line in template.removeprefix("\n").removesuffix("\n").split("\n"):
+        alone = re.fullmatch(r"( *)\$(\w+)", line)
+        value = values[alone[2]] if alone else None
+        if alone and isinstance(value, list):
+            found += [alone[1] + each for each in value]
+        elif all(values[name] is not None for name in re.findall(r"\$(\w+)", line)):
+            found.append(Template(line).substitute(values))
+    return found
+
+
+def comment(value: object) -> str:
+    """Return text that cannot leave the comment it stands in."""
+    return re.sub(r"[^\x20-\x7e]", "?", str(value))
+
+
+def name(text: str) -> str:
+    """Return a text that may stand as a name in Python; raise ValueError for others."""
+    if not text.isidentifier():
+        raise ValueError(text)
+    return text
+
+
+def base_precision(point: Point) -> str:
+    """Return the precision of what is not quantized."""
+    return str(point["precision"] if point["base_precision"] is None else point["base_precision"])
+
+
+def dtype(point: Point) -> str:
+    """Return the name of the torch type that the precision stands for."""
+    return DTYPES.get(base_precision(point), "float32")
+
+
+def quantized(point: Point) -> bool:
+    """Return whether the model has to be quantized: it has a method, or a precision that no module can be cast to."""
+    return point["quantization_method"] is not None or str(point["precision"]) not in DTYPES
+
+
+def lines(config: dict[str, Any], point: Point, device: str) -> list[str]:
+    """Return lines that make `model`, `args` and `kwargs`, quantized and in the precision of the point."""
+    return [
+        *_model(config, point, device),
+        *_precision(base_precision(point)),
+        *_quantization(config, point, device),
+        "",
+        *_inputs(config, point, device, dtype(point)),
+    ]
+
+
+def lowering(point: Point) -> str | None:
+    """Return the `with` line in which the quantized model must be exported and built; None where it needs none."""
+    found = constant(_library(point), "LOWERING")
+    return None if found is None else str(found)
+
+
+def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
+    """Make the module; write a comment where no configuration tells how."""
+    chosen = config.get("model")
+    chosen = chosen if isinstance(chosen, dict) else {}
+    made_in = constant(_library(point), "QUANTIZES_IN") or dtype(point)
+    end = f".eval().to(device={device!r}, dtype=torch.{made_in})"
+    weights, imports = chosen.get("weights"), set[str]()
+    try:
+        made = _call(dict(chosen.get("factory") or {}), imports, weights)
+    except (ValueError, TypeError):
+        return [f"# model: put your own {comment(point['model'])} here, a torch.nn.Module", f"model = model{end}"]
+    if weights is None:
+        note = ["# random weights here, and in the sweep: give your own"]
+    else:
+        note = [] if "weights" in made else [f"# and load_state_dict of {comment(weights)}"]
+    note += [f"import {module}" for module in imports]
+    return [*note, f"torch.manual_seed({int(chosen.get('seed') or 0)})", f"model = {made}{end}"]
+
+
+def _call(factory: dict[str, Any], imports: set[str], weights: str | None = None) -> str:
+    """Return a call in Hydra's form as Python, and add the modules that it needs to `imports`.
+
+    Raise ValueError where its target is no dotted name, or where Hydra is to do more than call it.
+    """
+    target = factory.pop("_target_", "")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(target)):
+        raise ValueError(target)
+    parts = str(target).split(".")[:-1]
+    while len(parts) > 1 and parts[-1][:1].isupper():  # a class is reached through its module
+        parts.pop()
+    imports.add(".".join(parts))
+    factory.pop("_convert_", None)  # of OmegaConf's containers, which there are none of here
+    positional = [_value(value, imports) for value in factory.pop("_args_", None) or []]
+    if weights is not None and target == TORCHVISION and not Path(weights).suffix:
+        factory["weights"] = weights
+    if {"_partial_", "_recursive_"} & factory.keys():
+        raise ValueError(target)
+    named = [f"{name(key)}={_value(value, imports)}" for key, value in factory.items()]
+    return f"{target}({', '.join([*positional, *named])})"
+
+
+def _value(value: Any, imports: set[str]) -> str:
+    if isinstance(value, dict) and "_target_" in value:
+        return _call(dict(value), imports)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_value(item, imports)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item, imports) for item in value) + "]"
+    return repr(value)
+
+
+def _precision(wanted: str) -> list[str]:
+    """Switch TF32 as the precision asks for it, in PyTorch's own kernels too."""
+    if wanted not in ("fp32", "tf32"):
+        return []
+    return [f"torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = {wanted == 'tf32'}"]
+
+
+def _inputs(config: dict[str, Any], point: Point, device: str, dtype: str) -> list[str]:
+    """Make `args` and `kwargs`, drawn as in the sweep."""
+    specs = config["model"].get("inputs", []) if isinstance(config.get("model"), dict) else []
+    if not specs:
+        return ["args, kwargs = (), {}  # the model's inputs"]
+    made, named = [], []
+    for spec in specs:
+        # A range is exported at the size that it is optimized for: an example of size 1 would fix the dimension.
+        batch = config["batch_size"] if isinstance(config.get("batch_size"), list) else int(point["batch_size"])
+        sizes = [batch, *spec["shape"]] if spec.get("batched", True) else list(spec["shape"])
+        tensor = _tensor([size[1] if isinstance(size, list) else int(size) for size in sizes], spec, device, dtype)
+        if spec.get("name") is None:
+            made.append(tensor)
+        else:
+            named.append(f"{str(spec['name'])!r}: {tensor}")
+    return [f"args = ({', '.join(made)}{',' if len(made) == 1 else ''})", f"kwargs = {{{', '.join(named)}}}"]
+
+
+def _tensor(shape: list[int], spec: dict[str, Any], device: str, dtype: str) -> str:
+    kind = spec.get("dtype", "float")
+    low, high = spec.get("low"), spec.get("high")
+    size = ", ".join(map(str, shape))
+    to = f"device={device!r}, dtype=torch.{dtype if kind == 'float' else name(str(kind))}"
+    if kind == "bool":
+        return f"torch.randint(0, 2, ({size},), device={device!r}).bool()"
+    if low is None or high is None:
+        return f"torch.randn({size}).to({to})"
+    if kind.startswith(("int", "uint")):
+        return f"torch.randint({int(low)}, {int(high)}, ({size},)).to({to})"
+    return f"(torch.rand({size}) * {float(high) - float(low)} + {float(low)}).to({to})"
+
+
+def _library(point: Point) -> Path:
+    """Return the file that the methods of one library share: `_torchao.py` for `torchao_int8_dynamic`."""
+    prefix = str(point["quantization_method"]).partition("_")[0]
+    return METHODS / f"_{prefix if prefix.isidentifier() else ''}.py"
+
+
+def _quantization(config: dict[str, Any], point: Point, device: str) -> list[str]:
+    """Quantize `model` by the template of the method's library and the method's recipe.
+
+    For a method without them, whose call is long, write a line that raises NotImplementedError.
+    """
+    if not quantized(point):
+        return []
+    method, library = str(point["quantization_method"]), _library(point)
+    template = constant(library, "REPRODUCTION")
+    recipe = constant(METHODS / f"{method}.py", "RECIPE") if method.isidentifier() else None
+    if template is None or recipe is None:
+        said = f"quantize first: quantization_method={comment(method)}, see trt_sweep/models/quantization"
+        return ["", f"raise NotImplementedError({said!r})"]
+    own = config.get("quantization")
+    skip = [str(pattern) for pattern in (own.get("skip") or [])] if isinstance(own, dict) else []
+    calibrated = point["calibration"] is not None
+    values: dict[str, str | list[str] | None] = {"recipe": recipe, "dtype": dtype(point)}
+    values |= {"skip": repr(skip) if skip else None, "data": _calibration_data(config, point, device)}
+    loop = constant(library, "FORWARD_LOOP")
+    values |= {
+        "forward_loop": fill(loop, values) if loop and calibrated else [],
+        "forward_loop_argument": ", forward_loop" if calibrated else "",
+    }
+    return ["", *fill(template, values)]
+
+
+def _calibration_data(config: dict[str, Any], point: Point, device: str) -> list[str]:
+    """Make the list `calibration`: random where the sweep's data was; the user's own data are not known here."""
+    if point["calibration"] != RANDOM:
+        said = f"give (args, kwargs) in FP32 for each batch of {comment(point['calibration'])}"
+        return ["calibration = []", f"raise NotImplementedError({said!r})"]
+    count = math.ceil(int(point["calibration_samples"] or 1) / int(point["batch_size"] or 1))
+    return [
+        "def batch():  # random data here, and in the sweep: give your own, in FP32",
+        *(f"    {line}" for line in _inputs(config, point, device, "float32")),
+        "    return args, kwargs",
+        "",
+        f"calibration = [batch() for _ in range({count})]",
+    ]
