@@ -11,7 +11,7 @@ import pytest
 from test_table import put
 
 from trt_sweep import backends
-from trt_sweep.backends.torchtrt import installed
+from trt_sweep.backends.torchtrt import arguments, installed
 from trt_sweep.config import options
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
@@ -77,7 +77,7 @@ def test_an_argument_that_is_an_axis_is_no_further_argument(name, tmp_path, monk
     monkeypatch.setattr(installed.InstalledTorchTensorRT, "parameters", lambda self, frontend: {})
     api = installed.InstalledTorchTensorRT(tmp_path, rtx=False)
     with pytest.raises(SweepError, match=rf"compile\.{name} is set by trt_sweep: use {name} instead"):
-        api._argument("dynamo", name, 1)
+        arguments._further(api, "dynamo", name, 1)
 
 
 def test_order_and_groups():

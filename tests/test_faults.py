@@ -437,8 +437,8 @@ def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_pa
         with Sweep({0: config}, tmp_path / "first", one_of_many=True) as sweep:
             sweep.run()
         (kept,) = standby._kept
-        move = kept.child.moves
-        kept.child.moves = lambda *given: (move(*given), os.kill(kept.child.pid, signal.SIGKILL))[0]
+        move = kept.child.move
+        kept.child.move = lambda *given: (move(*given), os.kill(kept.child.pid, signal.SIGKILL))[0]
         with Sweep({0: config}, tmp_path / "second", one_of_many=True) as sweep:
             sweep.run()
         assert table.load(tmp_path / "second")["status"].tolist() == ["ok"]
@@ -469,11 +469,11 @@ def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep)
 def test_last_words_are_of_this_attempt(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("Fatal Python error: of an earlier one\n")
-    size = postmortem._size(log)
-    assert postmortem._last_words(log, size) == ""
+    size = postmortem.size(log)
+    assert postmortem.last_words(log, size) == ""
     with log.open("a") as file:
         file.write("line\n" * 9 + "Fatal Python error: Aborted\n\nthread\nfile\nmore\n")
-    assert postmortem._last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
+    assert postmortem.last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
 
 
 def test_a_signal_that_is_ignored_stays_so():

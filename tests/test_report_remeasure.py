@@ -102,8 +102,8 @@ def point(folder: Path, config: SweepConfig, **values) -> Path:
     return place
 
 
-def refused(folder: Path, capsys, *arguments: str) -> str:
-    assert main([str(folder), "--remeasure", *arguments]) == 1
+def refused(folder: Path, capsys, *arguments: str, code: int = 1) -> str:
+    assert main([str(folder), "--remeasure", *arguments]) == code
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and not list(folder.parent.glob("*-remeasured-*"))
     return error
@@ -162,7 +162,9 @@ def test_configurations_that_do_not_do(tmp_path, capsys):
 def test_nothing_to_measure(tmp_path, capsys):
     put(tmp_path / "s", "a", 1.0, **TIMED, rel_l2_error=1.0)
     assert "no point is recommended" in refused(tmp_path / "s", capsys, "--max-error", "0.1")
-    assert "--remeasure is not allowed beside --readme" in refused(tmp_path / "s", capsys, "--readme", "README.md")
+    assert "--remeasure is not allowed beside --readme" in refused(
+        tmp_path / "s", capsys, "--readme", "README.md", code=2
+    )
 
 
 @pytest.mark.parametrize(

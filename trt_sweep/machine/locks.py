@@ -6,12 +6,15 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from filelock import FileLock, Timeout
 
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.versions import flavor
+
+if TYPE_CHECKING:  # the process of a sweep does without torch
+    import torch
 
 # One folder for all users, whatever their TMPDIR. It is not /tmp itself, since filelock refuses another user's file in
 # a folder with the sticky bit.
@@ -36,6 +39,8 @@ def device_lock(device: torch.device, tell: Callable[[str], None] = lambda text:
     """
     name = "cpu"
     if device.type == "cuda":
+        import torch
+
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     try:
         held = file_lock(name)

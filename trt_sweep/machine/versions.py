@@ -9,10 +9,12 @@ import socket
 import subprocess
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from trt_sweep.results.columns import Environment
+
+if TYPE_CHECKING:  # the process of a sweep does without torch
+    import torch
 
 
 def version(*distributions: str) -> str | None:
@@ -80,6 +82,8 @@ def environment(device: torch.device | None) -> Environment:
 
     The GPU's fields are null for a CPU, and where `device` is None because a point is only planned.
     """
+    import torch
+
     gpu: dict[str, str | None] = {}
     if device is not None and device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
