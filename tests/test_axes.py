@@ -21,11 +21,11 @@ from trt_sweep.results.axes import AXES, OPTIONAL_AXES, TABLE, Axes, Axis
 PACKAGE = Path(axes.__file__).parents[1]
 FIELDS = {item.name: item for item in dataclasses.fields(SweepConfig)}
 GROUPS = {name for name, item in FIELDS.items() if item.default_factory is not dataclasses.MISSING} - {
-    *options.NAMES,
+    *options.OPTION_NAMES,
     "compile",
 }
 # `dryrun` says how far a point goes, not which point it is: its rows have a status of their own.
-SWEPT = FIELDS.keys() - {*GROUPS, *options.NAMES, "dryrun"}
+SWEPT = FIELDS.keys() - {*GROUPS, *options.OPTION_NAMES, "dryrun"}
 DECIDED_BY = {name: row.config or (name,) for name, row in TABLE.items()}
 
 
@@ -83,12 +83,12 @@ def test_an_argument_that_is_an_axis_is_no_further_argument(name, tmp_path, monk
 def test_order_and_groups():
     assert AXES[:4] == ("model", "backend", "mode", "precision") and AXES[-1] == "device"
     assert AXES.index("input_shapes") == AXES.index("time_at") + 1
-    assert set(AXES) >= {*axes.NAMES, *axes.RUNNING, *axes.SETTINGS, *axes.SIZES, *axes.RUNTIME_AXES}
+    assert set(AXES) >= {*axes.LABEL_AXES, *axes.RUNNING, *axes.SETTINGS, *axes.SIZES, *axes.RUNTIME_AXES}
     assert not set(axes.SETTINGS) & set(axes.COMPARABLE)
 
 
 def test_lists_that_follow_from_the_table():
-    assert axes.NAMES == ("model", "backend", "precision")
+    assert axes.LABEL_AXES == ("model", "backend", "precision")
     assert set(axes.SIZES) == {"batch_size", "time_at", "input_shapes"}
     assert set(axes.COMPARABLE) - set(AXES) == {"sweep_id", "model_id", "gpu_uuid"}
     assert set(axes.COMPARABLE) & set(AXES) == {"batch_size", "input_shapes", "device", "cold_cache"}

@@ -22,14 +22,14 @@ def config(**values) -> SweepConfig:
 
 def test_each_field_is_the_points_or_the_sweeps():
     point = {item.name for item in dataclasses.fields(PointConfig)}
-    assert not point & set(options.NAMES)
-    assert point | set(options.NAMES) == {item.name for item in dataclasses.fields(SweepConfig)}
+    assert not point & set(options.OPTION_NAMES)
+    assert point | set(options.OPTION_NAMES) == {item.name for item in dataclasses.fields(SweepConfig)}
 
 
 def test_how_a_sweep_is_run_changes_nothing_of_what_its_points_are():
     plain, other = config(), config(reuse=False, build_workers=2, profile=True, limits=LimitsConfig(total_s=1))
     assert plain.point == other.point and plain.point_id == plain.point.point_id == other.point_id
-    assert plain.point.to_dict().keys().isdisjoint(options.NAMES)
+    assert plain.point.to_dict().keys().isdisjoint(options.OPTION_NAMES)
     assert plain.options == SweepOptions() != other.options
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Refused, SweepError
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
+from trt_sweep.points import run
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
 from trt_sweep.results import store
@@ -40,8 +43,8 @@ def config(**values) -> SweepConfig:
 def test_a_build_that_fails_keeps_what_was_planned(tmp_path):
     """Without a driver the real builder fails; the row still holds the export and the partition before it."""
     heard: list[str] = []
-    with build_group([Point(config(min_block_size=5), [3])], tmp_path, heard.append) as run:
-        record = run.runs[0].start()
+    with build_group([Point(config(min_block_size=5), [3])], tmp_path, heard.append) as group:
+        record = group.runs[0].start()
     assert (record.status, record.phase, record.jobs) == ("build_failed", "build", [3])
     assert record.reason and "\n" not in record.reason
     assert [phase for phase in heard if phase != "record"] == [
@@ -69,7 +72,7 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
         pytest.raises(KeyboardInterrupt),
         build_group([Point(config())], tmp_path, interrupt) as run,
     ):
-        run.runs[0].start()
+        group.runs[0].start()
     assert store.read(tmp_path / RECORD).status == "interrupted"
 
 
@@ -90,8 +93,8 @@ def eager(**measure) -> SweepConfig:
 
 
 def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
-    with build_group([Point(eager(rounds=3))], tmp_path) as run:
-        (line,) = run.runs
+    with build_group([Point(eager(rounds=3))], tmp_path) as group:
+        (line,) = group.runs
         first = line.start()
         assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
         line.again()
@@ -108,8 +111,8 @@ def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tm
     found = {}
     for name, jobs in (("asked", [0]), ("baseline", [])):
         point = Point(eager(rounds=1), jobs)
-        with build_group([point], tmp_path / name, options=SweepOptions(profile=True)) as run:
-            found[name] = run.runs[0].start()
+        with build_group([point], tmp_path / name, options=SweepOptions(profile=True)) as group:
+            found[name] = group.runs[0].start()
     assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
     assert found["baseline"].profile_reason is None
     assert not amend.unseen(found["asked"])
@@ -129,14 +132,14 @@ def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, mon
     ranged = dataclasses.replace(eager(), batch_size=[1, 4, 8], time_at=[4])
     shared, found = ProcessCache(), []
     for point in map(Point, (ranged, eager())):
-        with build_group([point], lambda made: tmp_path / made.id, cache=shared) as run:
-            found.append(run.runs[0].start().status)
+        with build_group([point], lambda made: tmp_path / made.id, cache=shared) as group:
+            found.append(group.runs[0].start().status)
     assert found == ["unsupported", "ok"]
 
 
 def test_builds_are_told_apart(tmp_path):
-    with build_group([Point(eager(rounds=2, rebuilds=3))], tmp_path) as run:
-        (line,) = run.runs
+    with build_group([Point(eager(rounds=2, rebuilds=3))], tmp_path) as group:
+        (line,) = group.runs
         line.start()
         record = line.again()
     assert (record.builds, record.rounds) == (3, 2)
@@ -149,14 +152,16 @@ def test_builds_are_told_apart(tmp_path):
 
 def test_a_call_longer_than_its_time_has_one_round(tmp_path):
     slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_points_run.Slow"})
-    with build_group([Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], lambda _: tmp_path) as run:
-        record = run.runs[0].start()
-        assert (record.status, record.samples, record.stopped_by, run.runs[0].rounds) == ("ok", 2, "max_s", 1)
+    with build_group(
+        [Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], lambda _: tmp_path
+    ) as group:
+        record = group.runs[0].start()
+        assert (record.status, record.samples, record.stopped_by, group.runs[0].rounds) == ("ok", 2, "max_s", 1)
 
 
 def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
-    with build_group([Point(eager(rounds=3))], tmp_path) as run:
-        (line,) = run.runs
+    with build_group([Point(eager(rounds=3))], tmp_path) as group:
+        (line,) = group.runs
         line.start()
 
         def broken() -> None:
@@ -176,10 +181,10 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
         if heard.count("warmup") == 2:
             raise KeyboardInterrupt
 
-    with build_group([Point(eager(rounds=3))], tmp_path, phase) as run:
-        first = run.runs[0].start()
+    with build_group([Point(eager(rounds=3))], tmp_path, phase) as group:
+        first = group.runs[0].start()
         with pytest.raises(KeyboardInterrupt):
-            run.runs[0].again()
+            group.runs[0].again()
     assert store.read(tmp_path / RECORD) == first and first.status == "ok"
 
 
@@ -197,7 +202,28 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
     measure = MeasureConfig(warmup_s=0.0, min_s=0.0, max_s=0.1, min_samples=10, rounds=1)
     model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
     point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
-    with build_group([point], tmp_path, lambda _: None) as run:
-        record = run.runs[0].start()
+    with build_group([point], tmp_path, lambda _: None) as group:
+        record = group.runs[0].start()
     assert record.status == "ok" and record.cudnn_benchmark is True
     assert record.latency_ms_ci_high / record.latency_ms > 1.28
+
+
+@without_gpu
+def test_a_build_that_fails_keeps_nothing_of_what_its_backend_had_in_hand(tmp_path, monkeypatch):
+    """Nothing that only a collection would free: the next build would find the memory taken."""
+    kept: list[weakref.ref[torch.nn.Module]] = []
+
+    def fails(model: Model, settings: base.BuildContext) -> base.Compiled:
+        half = torch.nn.Linear(4, 4)
+        kept.append(weakref.ref(half))
+        raise RuntimeError("no engine")
+
+    monkeypatch.setattr(backends.get("eager"), "compile", fails)
+    monkeypatch.setattr(run.log, "disabled", True)  # pytest keeps what is logged, traceback and all
+    gc.disable()
+    try:
+        with build_group([Point(eager())], tmp_path) as group:
+            assert group.runs[0].start().status == "build_failed"
+            assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -45,7 +45,7 @@ def test_a_lost_point_keeps_what_was_known_by_then(tmp_path):
     one = point()
     found = records(tmp_path, one)
     found.write(row(one, "interrupted", export_s=0.5))
-    found.lost(one, WorkerLost("crashed", "build", "killed by SIGSEGV"))
+    found.write_lost(one, WorkerLost("crashed", "build", "killed by SIGSEGV"))
     kept = store.read(tmp_path / "points" / one.id / RECORD)
     assert (kept.status, kept.phase, kept.export_s, kept.python, kept.final) == ("crashed", "build", 0.5, "3", True)
     assert found[one] == kept and not found.report(one).fit
@@ -55,7 +55,7 @@ def test_a_lost_profile_costs_nothing_of_what_was_timed(tmp_path):
     one = point()
     found = records(tmp_path, one, profile=True)
     found.keep(Report(row(one, "ok", latency_ms=1.0, final=True), rounds=2))
-    found.profile_lost(one, WorkerLost("crashed", "profile", "killed"))
+    found.write_lost_profile(one, WorkerLost("crashed", "profile", "killed"))
     assert (found[one].status, found[one].latency_ms, found[one].profile_reason) == ("ok", 1.0, "killed")
     assert found.report(one).rounds == 2 and not found.report(one).fit
 
@@ -63,7 +63,7 @@ def test_a_lost_profile_costs_nothing_of_what_was_timed(tmp_path):
 def test_records_of_an_earlier_part_name_the_further_jobs(tmp_path):
     one, two = point(jobs=(0, 4)), point(precision="tf32")
     found = records(tmp_path, one, two)
-    found.known({one.id: row(dataclasses.replace(one, jobs=[0]), "ok", final=True)})
+    found.take_over({one.id: row(dataclasses.replace(one, jobs=[0]), "ok", final=True)})
     assert found[one].jobs == [0, 4] and store.read(tmp_path / "points" / one.id / RECORD).jobs == [0, 4]
     assert found.get(two) is None
 

@@ -110,6 +110,7 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
     def decorate(work: Callable[[list[str]], int]) -> Main:
         @functools.wraps(work)
         def main(arguments: Sequence[str] | None = None) -> int:
+            debug = "HYDRA_FULL_ERROR" in os.environ
             try:
                 return work(list(sys.argv[1:] if arguments is None else arguments))
             except KeyboardInterrupt as interrupt:
@@ -119,7 +120,7 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
                 return FAILED
             except Exception as error:
                 line = _line(error)
-                if line is None:
+                if line is None or debug:
                     raise
                 print(f"error: {line}", file=sys.stderr)
                 return USAGE if isinstance(error, UsageError) else failed

@@ -19,7 +19,7 @@ from trt_sweep.app.resume import arguments_of
 from trt_sweep.config.compose import CONF, import_from, register_resolver
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
-from trt_sweep.sweep import resume
+from trt_sweep.sweep import command
 from trt_sweep.workers import spawn, standby
 
 
@@ -32,7 +32,7 @@ def _run(composed: DictConfig) -> float | None:
     import_from(runtime)
     alone = HydraConfig.get().mode is RunMode.RUN
     if not alone:
-        resume.called_with = None  # a job of another launcher's: the command line is not this job's own
+        command.called_with = None  # a job of another launcher's: the command line is not this job's own
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     checked = {number: from_hydra(composed)}
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     register()
     register_resolver()
     try:
-        sys.argv[1:] = resume.called_with = arguments_of(arguments)  # Hydra reads them there
+        sys.argv[1:] = command.called_with = arguments_of(arguments)  # Hydra reads them there
         if _runs_points(sys.argv[1:]):
             spawn.prepare()
         _run()

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
 from trt_sweep.errors import SweepError
-from trt_sweep.sweep.resume import COMMAND, _keep
+from trt_sweep.sweep.command import COMMAND, write_command
 
 
 class KeepCommand(Callback):
@@ -26,7 +26,7 @@ class KeepCommand(Callback):
         if not str(config.hydra.launcher._target_).endswith(".SweepLauncher") and config.get("resume") is None:
             folder = Path(str(config.hydra.sweep.dir))
             folder.mkdir(parents=True, exist_ok=True)
-            _keep(folder)
+            write_command(folder)
 
 
 def arguments_of(arguments: list[str]) -> list[str]:
@@ -48,12 +48,14 @@ def arguments_of(arguments: list[str]) -> list[str]:
         ) from None
     more = [argument for argument in arguments if not argument.startswith("resume=")]
     other = [
-        one for one in more if one.split("=")[0].split(".")[0] not in options.NAMES and one not in ("-m", "--multirun")
+        one
+        for one in more
+        if one.split("=")[0].split(".")[0] not in options.OPTION_NAMES and one not in ("-m", "--multirun")
     ]
     if other:
         raise SweepError(
             f"{other[0]} is not allowed beside resume: the folder knows its points; add settings of how they are run "
-            f"only ({', '.join(name for name in options.NAMES if name != 'resume')}), or start a new sweep"
+            f"only ({', '.join(name for name in options.OPTION_NAMES if name != 'resume')}), or start a new sweep"
         )
     os.chdir(where)
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]

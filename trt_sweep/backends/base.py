@@ -21,14 +21,10 @@ from trt_sweep.models.model import DTYPE, Inputs, Model
 from trt_sweep.results.columns import Build, Partition
 
 T = TypeVar("T")
-
-
 Call = Callable[[], Any]
 
 
 Bind = Callable[[Inputs], Call]
-
-
 Running = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
@@ -130,6 +126,4 @@ def captured(settings: BuildContext) -> str | None:
 # The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before
 # it partitions), and the partitioned graph whose engines are still graphs.
 GraphDryRun = tuple[Any, torch.fx.GraphModule]
-
-
 DryRun = Callable[[int], list[GraphDryRun]]  # by min_block_size

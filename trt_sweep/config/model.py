@@ -28,7 +28,7 @@ class InputConfig:
     """One tensor that the model is called with.
 
     `shape` leaves out the batch dimension, which is put in front unless `batched` is false; one of its sizes may be
-    [min, opt, max], see `SweepConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
+    [min, opt, max], see `PointConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
     normal, or uniform in [`low`, `high`) where both are given (integers need them). With a `name` the tensor is passed
     as that keyword argument.
     """

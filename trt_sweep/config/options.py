@@ -51,4 +51,4 @@ class SweepOptions:
         require(self.build_workers >= 0, "build_workers", self.build_workers, "an integer of at least 0")
 
 
-NAMES = tuple(item.name for item in dataclasses.fields(SweepOptions))
+OPTION_NAMES = tuple(item.name for item in dataclasses.fields(SweepOptions))

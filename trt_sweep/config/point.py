@@ -27,7 +27,7 @@ AUTO = "auto"
 RUNTIMES = ("cpp", "python")
 RUNTIME_CACHES = ("cold", "warm")
 CACHES = ("cold", "warm", "frozen")
-PROFILING_VERBOSITIES = NONE, NAMES, DETAILED = ("none", "layer_names_only", "detailed")
+PROFILING_VERBOSITIES = NONE, LAYER_NAMES, DETAILED = ("none", "layer_names_only", "detailed")
 SPECIALIZATIONS = ("lazy", "eager", "none")
 
 

@@ -43,10 +43,10 @@ def require_possible(config: PointConfig, device_type: str) -> None:
         raise Unsupported("measure.cold_cache=true flushes the L2 cache of a GPU; there is none here")
 
 
-def build(state: PointState, context: BuildContext, source: PreparedModel) -> BuildResult:
+def build(state: PointState, context: BuildContext, source: PreparedModel, builds: list[BuildResult]) -> None:
     """Build a point once, or plan it in a dry run, and note in `state` how far that came.
 
-    A failure of the backend stands in the result. Raises what goes wrong before.
+    What the backend made, or why it failed, goes into `builds`. Raises what goes wrong.
     """
     config, device = context.config, context.device
     backend = backends.get(config.backend)
@@ -68,15 +68,17 @@ def build(state: PointState, context: BuildContext, source: PreparedModel) -> Bu
     if backend.TENSORRT and device.type == "cuda" and not config.dryrun:
         with locks.build_lock(device, context.phase, state.phase):
             engine.set_up(device)
-    error: Exception | None = None
+    failure: Exception | None = None
     try:
         with float32_mode(config.precision):
             state.compiled = backend.plan(model, context) if config.dryrun else _compiled(backend, model, context)
-    except Exception as failure:
-        if isinstance(failure, Refused) and not config.dynamic:  # a range may be what it refuses
-            context.shared.put(at_any_size, str(failure))
-        error = failure
-    return BuildResult(config.point_id, model, state.compiled, error, state.phase)
+    except Exception as error:
+        failure = without_traceback(error)
+        if isinstance(error, Refused) and not config.dynamic:  # a range may be what it refuses
+            context.shared.put(at_any_size, str(error))
+        raise
+    finally:
+        builds.append(BuildResult(config.point_id, model, state.compiled, failure, state.phase))
 
 
 def _compiled(backend: Backend, model: Model, context: BuildContext) -> Compiled:
@@ -96,8 +98,3 @@ def reuse(state: PointState, builds: list[BuildResult]) -> None:
         if built.error is not None:
             state.phase = built.phase
             raise built.error
-
-
-def bare(built: BuildResult) -> BuildResult:
-    """Return the result as it may be kept: with its error, and without what the error's frames hold."""
-    return built if built.error is None else dataclasses.replace(built, error=without_traceback(built.error))

@@ -36,7 +36,7 @@ PHASES = {
         Phase("record"),
     )
 }
-RECORD = "record"  # a record is on its way
+RECORDING = "record"  # a record is on its way
 START, HARNESS = "start", "harness"  # of the sweep: a process comes up; all that belongs to no phase
 WAITING = "waiting"  # how the name of a phase begins that is no work of the point
 

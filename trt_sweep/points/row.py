@@ -57,7 +57,7 @@ def _columns(point: Point, state: PointState, profile: bool) -> dict[str, Any]:
         timed,
         state.accuracy,
         state.memory,
-        health.summary(state.watches, state.remeasured),
+        health.summary(state.window_health, state.remeasured),
         _profile(point, state, timed.gpu_ms, wanted=profile),
     )
     return {name: value for part in parts for name, value in vars(part).items()}

@@ -22,7 +22,7 @@ from trt_sweep.measure.measurement import Measurement, Window
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models.model import float32_mode
 from trt_sweep.points import build, check, failure, row
-from trt_sweep.points.phases import RECORD
+from trt_sweep.points.phases import RECORDING
 from trt_sweep.points.point import Point, Report
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import GroupContext, PointState
@@ -40,8 +40,10 @@ class PointRun:
         self.point, self.config, self.folder, self._group = point, point.config, folder, group
         self.state = PointState()
         self.timers: list[Timer] = []
-        self._same: PointRun | None = None  # runs the same engine in the same way, and is timed for both
-        self._before: Record | None = None  # the row of a point that is only looked into, which keeps what it says
+        self._timed_for_both: PointRun | None = None  # runs the same engine in the same way, and is timed for both
+        self._record_before: Record | None = (
+            None  # the row of a point that is only looked into, which keeps what it says
+        )
 
     def start(self) -> Record:
         """Build, check and time the first round; only KeyboardInterrupt passes, and after the record."""
@@ -68,7 +70,7 @@ class PointRun:
 
     def look(self, record: Record) -> Record:
         """Build, and look into the engines of a point that was timed before: nothing else of its row changes."""
-        self._before = record
+        self._record_before = record
         try:
             device = self.state.device = resolve(self.config.device)
             with torch.no_grad():
@@ -104,9 +106,9 @@ class PointRun:
 
     def _send(self) -> Record:
         """Make the record as the point stands, and hand it on to be written."""
-        self._group.on_phase(RECORD)
-        if self._before is not None:
-            record = row.with_profile(self._before, self.point, self.state)
+        self._group.on_phase(RECORDING)
+        if self._record_before is not None:
+            record = row.with_profile(self._record_before, self.point, self.state)
         else:
             record = row.record(self.point, self.state, self._group.sweep_id, profile=self._group.options.profile)
         self._group.on_record(record)
@@ -179,14 +181,11 @@ class PointRun:
                 self._build(device)
             if config.dryrun:
                 return "dryrun"
-            status = self._check(device) if self._same is None else self._as_timed(self._same)
+            status = self._check(device) if self._timed_for_both is None else self._as_timed(self._timed_for_both)
         return self._round() if status == "ok" else status
 
     def _build(self, device: torch.device) -> None:
-        built = build.build(self.state, self._context(device), self._source(device))
-        self._group.builds.append(build.bare(built))
-        if built.error is not None:
-            raise built.error
+        build.build(self.state, self._context(device), self._source(device), self._group.builds)
         key = self._engine_key(self.state.compiled)
         if key is not None and self.state.compiled.build.engine_reused_from is None:
             self._group.cache.put(key, self)
@@ -203,7 +202,7 @@ class PointRun:
         )
         self.state.first_call = False
         if found.state.status == "ok" and found.config.accuracy == self.config.accuracy:
-            self._same = found
+            self._timed_for_both = found
         return dataclasses.replace(compiled, build=made, partition=planned.partition, ignored_axes=planned.ignored_axes)
 
     def _check(self, device: torch.device) -> str:
@@ -264,15 +263,15 @@ class PointRun:
         """Time a window of each build, or take over those of the point that is timed for this one; return "ok"."""
         state = self.state
         assert state.measurement is not None
-        if self._same is not None:
-            other = self._same.state
+        if self._timed_for_both is not None:
+            other = self._timed_for_both.state
             if other.status != "ok":
-                raise RuntimeError(f"point {self._same.point.id}, timed for this one too: {other.reason}")
-            state.watches, state.remeasured = other.watches, other.remeasured
+                raise RuntimeError(f"point {self._timed_for_both.point.id}, timed for this one too: {other.reason}")
+            state.window_health, state.remeasured = other.window_health, other.remeasured
         else:
             for index, windows in enumerate(state.measurement.windows):
                 windows.append(self.window(index))
-                state.watches.append(windows[-1].health)
+                state.window_health.append(windows[-1].health)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{SAMPLES}"
         np.savez_compressed(temporary.open("wb"), allow_pickle=False, **state.measurement.samples())

@@ -46,7 +46,7 @@ class PointState:
     accuracy: Accuracy = field(default_factory=Accuracy)
     memory: Memory = field(default_factory=Memory)
     measurement: Measurement | None = None
-    watches: list[WindowHealth] = field(default_factory=list)
+    window_health: list[WindowHealth] = field(default_factory=list)
     remeasured: int = 0
     interleaved: bool | None = None
     profile: Profile | None = None

@@ -188,7 +188,7 @@ AXES = tuple(TABLE)
 OPTIONAL_AXES = frozenset(one for name, row in TABLE.items() if row.optional for one in row.config or (name,))
 
 # A point is called by these, whatever else sets it apart.
-NAMES = tuple(name for name, row in TABLE.items() if row.names_point)
+LABEL_AXES = tuple(name for name, row in TABLE.items() if row.names_point)
 
 # They leave the engine as it is and change how it runs.
 RUNTIME_AXES = frozenset(name for name, row in TABLE.items() if row.acts_on == "run")
@@ -239,7 +239,7 @@ def varied(table: pd.DataFrame) -> list[str]:
         # The baselines are without, so that these differ between rows even where all others have one value.
         if row.shown_where_set and (table[name].notna() & table[name].ne(False)).any():
             most[[name, *row.moves]] = 2
-    found = [name for name in AXES if (name in NAMES and name != "model") or most[name] > 1]
+    found = [name for name in AXES if (name in LABEL_AXES and name != "model") or most[name] > 1]
     return unsaid_twice(found, {name for name in found if table[name].notna().all()})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep.results.axes import AXES, COMPARABLE, NAMES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
+from trt_sweep.results.axes import AXES, COMPARABLE, LABEL_AXES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
@@ -257,9 +257,9 @@ def _profiles(table: pd.DataFrame) -> list[str]:
     """Tell what the profiles of launch-bound points show, and which layers ran in a wider type than asked for."""
     found = []
     profiled = table[table["profile_engine_id"].notna()]
-    differ = [axis for axis in AXES if axis not in NAMES and profiled[axis].nunique(dropna=False) > 1]
+    differ = [axis for axis in AXES if axis not in LABEL_AXES and profiled[axis].nunique(dropna=False) > 1]
     for row in profiled.to_dict("records"):
-        label = " ".join(str(row[axis]) for axis in NAMES)
+        label = " ".join(str(row[axis]) for axis in LABEL_AXES)
         label += "".join(f" {axis}={row[axis]}" for axis in differ if not pd.isna(row[axis]))
         if row["launch_bound"] is True and not pd.isna(row["gpu_ms"]):
             found.append(f"{label}: {_cost_of_launching(row)}")

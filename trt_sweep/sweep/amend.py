@@ -19,7 +19,7 @@ from trt_sweep.workers.protocol import WorkerLost
 def lost(
     point: Point, folder: Path, sweep_id: str, environment: Environment, why: WorkerLost, *, profile: bool
 ) -> Record:
-    """Return the row of a point that took its worker down, with what was known by then, written into `folder`.
+    """Return the row of a point that took its worker down, with what its record in `folder` says already.
 
     `profile` says whether its engines were to be looked into.
     """

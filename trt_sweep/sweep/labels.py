@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trt_sweep.points.point import Point
-from trt_sweep.results.axes import NAMES, varied
+from trt_sweep.results.axes import LABEL_AXES, varied
 from trt_sweep.results.record import Record
 
 
@@ -16,7 +16,7 @@ class Labels:
 
     def __init__(self, points: Sequence[Point]) -> None:
         axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in points])
-        self._axes = [axis for axis in varied(axes) if axis not in (*NAMES, "device")]
+        self._axes = [axis for axis in varied(axes) if axis not in (*LABEL_AXES, "device")]
 
     def __call__(self, point: Point) -> str:
         values = point.axes

@@ -35,7 +35,7 @@ class SweepRecords:
         """Return whether nothing more is to be done for a point."""
         return point.id in self._records and self._records[point.id].final
 
-    def known(self, found: dict[str, Record]) -> None:
+    def take_over(self, found: dict[str, Record]) -> None:
         """Take over records that an earlier part of the sweep has written, with the further jobs that led to them."""
         self._records |= found
         for point in self.plan.points:
@@ -57,13 +57,13 @@ class SweepRecords:
         self._records[report.record.point_id] = report.record
         self._reports[report.record.point_id] = report
 
-    def lost(self, point: Point, why: WorkerLost) -> None:
+    def write_lost(self, point: Point, why: WorkerLost) -> None:
         """Write the row of a point that took its worker down."""
         environment = self.plan.environment(point)
         row = amend.lost(point, self._place(point.id), self.folder.name, environment, why, profile=self._profile)
         self._report_loss(Report(row, fit=False))
 
-    def profile_lost(self, point: Point, why: WorkerLost) -> None:
+    def write_lost_profile(self, point: Point, why: WorkerLost) -> None:
         """Write into the row of a timed point why it has no profile; what was timed stays."""
         row = dataclasses.replace(self._records[point.id], profile_reason=why.reason)
         before = self._reports.get(point.id, Report(row))

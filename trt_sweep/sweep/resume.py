@@ -1,13 +1,10 @@
-"""Go on with a sweep: find which of its points are done, and how it was called."""
+"""Find which points of a sweep are done, and whether they may be mixed with what is done now."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from trt_sweep.config.options import SweepOptions
@@ -16,9 +13,6 @@ from trt_sweep.points.point import Plan
 from trt_sweep.results import store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record, columns
-
-COMMAND = "command.json"
-called_with: list[str] | None = None  # the command line; none in a job of another launcher
 
 
 def finished(folder: Path, plan: Plan, options: SweepOptions) -> dict[str, Record]:
@@ -84,31 +78,3 @@ def _changed(record: Record, now: Environment) -> dict[str, tuple[object, object
         for name in names
         if None not in (before[name], after[name]) and before[name] != after[name]
     }
-
-
-def keep_command(folder: Path, options: SweepOptions) -> None:
-    """Write down how a sweep was called, for `arguments_of`; one that goes on was called before."""
-    if options.resume is None and called_with is not None:
-        _keep(folder)
-
-
-def _keep(folder: Path) -> None:
-    store.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
-
-
-@contextlib.contextmanager
-def surroundings(folder: Path) -> Iterator[None]:
-    """Be, while it lasts, where the sweep in this folder was started, with its own models at hand."""
-    before, path = Path.cwd(), list(sys.path)
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
-        parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-        parser.add_argument("--config-dir", "-cd", action="append", default=[])
-        beside = parser.parse_known_args(list(map(str, kept["arguments"])))[0].config_dir
-        os.chdir(str(kept["folder"]))
-        sys.path += [str(Path.cwd()), *(str(Path(name).absolute()) for name in beside)]
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        sys.path[:] = path

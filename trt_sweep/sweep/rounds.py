@@ -182,7 +182,7 @@ class Rounds:
         try:
             self._records.keep(step())
         except WorkerLost as why:
-            lost = self._records.profile_lost if profiles else self._records.lost
+            lost = self._records.write_lost_profile if profiles else self._records.write_lost
             lost(point, why)
         self._phase_times.enter(HARNESS)
         if self._ahead is not None:

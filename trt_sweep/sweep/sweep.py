@@ -22,7 +22,7 @@ from trt_sweep.points.point import Point
 from trt_sweep.results import store, table
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
-from trt_sweep.sweep import preview, resume
+from trt_sweep.sweep import command, preview, resume
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels, count
 from trt_sweep.sweep.phase_times import PhaseTimes
@@ -67,6 +67,18 @@ class Sweep:
         self._ahead: BuildAheadPool | None = None
         self._interrupts = Interrupts()
         self._phase_times = PhaseTimes(spawn.started_at())
+        self._keep_worker = False
+        self._stack = contextlib.ExitStack()  # what must be undone, whatever happens
+        self._stack.callback(self._lock.release)
+        try:
+            self._prepare(configs, like)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _prepare(self, configs: Mapping[int, SweepConfig], like: Sequence[Record]) -> None:
+        """Claim a GPU, have the jobs checked, and write down what the sweep begins with."""
+        folder = self.folder
         named = resume.gpus_of(folder) if self._goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
         self._worker = SweepWorker(
             folder,
@@ -77,13 +89,11 @@ class Sweep:
             gpus=named,
             anywhere=all(config.device in ("auto", "cuda") for config in configs.values()),
         )
-        try:
-            self._check(configs, like)
-        except BaseException:
-            self._close()
-            raise
+        self._stack.callback(shutil.rmtree, folder / PRIVATE, ignore_errors=True)
+        self._stack.callback(lambda: self._worker.close(self._keep_worker))
+        self._check(configs, like)
         if not self.only_shown:
-            resume.keep_command(folder, self._options)
+            command.keep(folder, self._options)
         self._label = Labels(self._points)
 
     def _check(self, configs: Mapping[int, SweepConfig], like: Sequence[Record]) -> None:
@@ -97,7 +107,7 @@ class Sweep:
         resume.require_alike(like, plan)
         self._records = SweepRecords(self.folder, plan, profile=self._options.profile)
         if self._goes_on:
-            self._records.known(resume.finished(self.folder, plan, self._options))
+            self._records.take_over(resume.finished(self.folder, plan, self._options))
 
     @property
     def only_shown(self) -> bool:
@@ -121,7 +131,8 @@ class Sweep:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._close(keep=kind is None and self._one_of_many and not self.only_shown)
+        self._keep_worker = kind is None and self._one_of_many and not self.only_shown
+        self._close()
         assert self._progress is not None
         self._progress.__exit__()
         if not self.only_shown:
@@ -139,7 +150,7 @@ class Sweep:
         points = self._points
         missing = sum(not self._records.final(point) for point in points)
         if missing:
-            hint = f"; python -m trt_sweep resume={self.folder} does the rest" * (resume.called_with is not None)
+            hint = f"; python -m trt_sweep resume={self.folder} does the rest" * (command.called_with is not None)
             print(f"{len(points) - missing} of {count(len(points), 'point')} are complete{hint}", file=sys.stderr)
         print(self._phase_times.summary(), file=sys.stderr)
         with contextlib.suppress(OSError):
@@ -153,13 +164,11 @@ class Sweep:
                 found.update(json.loads((self.folder / SECONDS).read_text(encoding="utf-8")))
         return dict(found)
 
-    def _close(self, keep: bool = False) -> None:
+    def _close(self) -> None:
         if self._ahead is not None:
             self._ahead.end()
             self._ahead = None
-        self._worker.close(keep)
-        shutil.rmtree(self.folder / PRIVATE, ignore_errors=True)
-        self._lock.release()
+        self._stack.close()
 
     def run(self) -> None:
         """Build, check and time all points, see `Rounds`; or only show the plan where that is asked for.

@@ -14,7 +14,7 @@ from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.options import SweepOptions
-from trt_sweep.errors import SweepError
+from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine.output import LOG
 from trt_sweep.workers.client import WorkerClient
 from trt_sweep.workers.limits import Limits
@@ -23,8 +23,6 @@ from trt_sweep.workers.protocol import OnPhase, OnRecord, WorkerLost
 from trt_sweep.workers.spawn import ImportingProcess, prepared
 
 MOVE_S = 10.0  # for it to answer that one
-
-
 GRACE_S = 2.0  # between asking a process to end and making it
 
 
@@ -116,44 +114,61 @@ class WorkerProcess(WorkerClient):
             self._connection.send((method, arguments))
         return self._answer(Limits(limits), log)
 
-    def _answer(self, clock: Limits, log: Path | None) -> Any:
+    def _answer(self, limits: Limits, log: Path | None) -> Any:
+        """Wait for the answer to a call, and hear what comes before it. Raises WorkerLost where the process is gone."""
         before, written = killed_for_memory(), size(log)
         while True:
             try:
-                ready = wait([self._connection, self._gone], clock.left())
+                ready = wait([self._connection, self._gone], limits.left())
             except BaseException:  # a second interrupt
+                self._take_records()
                 self.end()
                 raise
             if self._connection in ready:
                 try:
                     kind, content = self._connection.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # also in the middle of a message
                     ready = [self._gone]
                     wait(ready, GRACE_S)  # it is about to end, and by what is still to be seen
                 else:
                     if kind == "done":
                         return content
-                    if kind == "error":
-                        raise content
-                    if kind == "failed":
-                        self.end()
-                        raise WorkerLost("crashed", clock.phase, content)
-                    try:
-                        if kind == "record":
-                            self._on_record(content)
-                        else:
-                            clock.enter(content)
-                            self._on_phase(content)
-                    except BaseException:  # a full disk, say: what it answers next would be another call's answer
-                        self.end()
-                        raise
+                    self._hear(kind, content, limits)
                     continue
             if not ready:
                 self.end()
-                raise WorkerLost("timeout", clock.phase, clock.reason())
+                raise WorkerLost("timeout", limits.phase, limits.reason())
             code = self._end()
             status = "out_of_memory" if code == -signal.SIGKILL and killed_for_memory() > before else "crashed"
-            raise WorkerLost(status, clock.phase, death(code) + last_words(log, written))
+            raise WorkerLost(status, limits.phase, death(code) + last_words(log, written))
+
+    def _hear(self, kind: str, content: Any, limits: Limits) -> None:
+        """Take a message that is no answer: a phase, a record, or what went wrong, which is raised."""
+        if kind == "error":
+            raise content
+        if kind == "failed":
+            self.end()
+            raise WorkerLost("crashed", limits.phase, content)
+        try:
+            if kind == "record":
+                self._on_record(content)
+            else:
+                limits.enter(content)
+                self._on_phase(content)
+        except (TypeError, ValueError) as error:
+            self.end()
+            raise WorkerLost("crashed", limits.phase, f"its record cannot be written: {one_line(error)}") from error
+        except BaseException:  # a full disk, say: what it answers next would be another call's answer
+            self.end()
+            raise
+
+    def _take_records(self) -> None:
+        """Have the records written that were sent and not read yet."""
+        with contextlib.suppress(EOFError, OSError):
+            while self._connection.poll(0):
+                kind, content = self._connection.recv()
+                if kind == "record":
+                    self._on_record(content)
 
     def end(self) -> None:
         self._end()

@@ -45,8 +45,6 @@ class StandbyWorker:
 
 
 _kept: list[StandbyWorker] = []
-
-
 _taking = threading.Lock()
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
-from trt_sweep.results.axes import AXES, NAMES, varied
+from trt_sweep.results.axes import AXES, LABEL_AXES, varied
 from trt_sweep.results.record import CLOCK_RANGE
 
 Row = dict[Hashable, Any]
@@ -116,11 +116,11 @@ def changed(before: Row, after: Row) -> dict[str, tuple[Any, Any]]:
 
 def labels(rows: pd.DataFrame) -> list[str]:
     """Return a name for each row that tells it from the others by the axes that differ."""
-    axes = [axis for axis in varied(rows) if axis not in (*NAMES, "device")]
+    axes = [axis for axis in varied(rows) if axis not in (*LABEL_AXES, "device")]
     names = []
     for row in rows.to_dict("records"):
         more = [f"{axis}={str(row[axis]).lower()}" for axis in axes if known(row[axis])]
-        names.append(" ".join([*(str(row[axis]) for axis in NAMES), *more]))
+        names.append(" ".join([*(str(row[axis]) for axis in LABEL_AXES), *more]))
     return [
         name if names.count(name) == 1 else f"{name} ({point[:6]})"
         for name, point in zip(names, rows["point_id"], strict=True)

@@ -23,7 +23,7 @@ from trt_sweep.machine import devices
 from trt_sweep.models import factory
 from trt_sweep.results import store, table
 from trt_sweep.results.record import RECORD, Record
-from trt_sweep.sweep import resume
+from trt_sweep.sweep import command
 from trt_sweep.sweep.sweep import Sweep
 
 NEAREST = 4  # ties that are measured again
@@ -73,8 +73,9 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
     """Return the configuration and the record of a point that can be made again here, as far as is known by now."""
     record, file = store.read(path / RECORD), path / "config.json"
     try:
-        found = hydra.from_hydra(OmegaConf.create(json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, OmegaConfBaseException, SweepError) as error:
+        content = json.loads(file.read_text(encoding="utf-8")) | command.options_of(path.parent.parent)
+        found = hydra.from_hydra(OmegaConf.create(content))
+    except (OSError, ValueError, TypeError, OmegaConfBaseException, SweepError) as error:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:
         raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
@@ -102,8 +103,10 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
 def _measured(first: Path, points: list[tuple[SweepConfig, Record]], beside: Path) -> pd.DataFrame:
     """Return the table of a second sweep of these points of the sweep in `first`."""
     place = beside / f"{first.name}-remeasured-{secrets.token_hex(2)}"
-    configs = {number: point for number, (point, _) in enumerate(points)}
-    with resume.surroundings(first):
+    # One set of options for all; a sweep that was resumed with others has points of both.
+    options = vars(points[0][0].options)
+    configs = {number: SweepConfig(**vars(config.point), **options) for number, (config, _) in enumerate(points)}
+    with command.surroundings(first):
         try:
             sweep = Sweep(configs, place, like=[record for _, record in points])
         except (SweepError, OSError) as error:

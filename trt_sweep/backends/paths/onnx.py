@@ -26,7 +26,7 @@ from trt_sweep.backends.tensorrt.network import Network
 from trt_sweep.backends.torchtrt import installed, loading
 from trt_sweep.backends.torchtrt.arguments import ignored_axes
 from trt_sweep.backends.torchtrt.building import describe
-from trt_sweep.config.point import NAMES, PointConfig
+from trt_sweep.config.point import LAYER_NAMES, PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import versions
 from trt_sweep.models import tracing
@@ -60,7 +60,9 @@ def effective(config: PointConfig) -> PointConfig:
             f"backend=onnx needs {' and '.join(missing)}, which this Python has not: pip install 'trt-sweep[onnx]'"
         )
     loading.require_installed(config.backend)
-    return timing_cache.effective(dataclasses.replace(config, profiling_verbosity=config.profiling_verbosity or NAMES))
+    return timing_cache.effective(
+        dataclasses.replace(config, profiling_verbosity=config.profiling_verbosity or LAYER_NAMES)
+    )
 
 
 def plan(model: Model, settings: BuildContext) -> Compiled:
@@ -107,7 +109,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
 
     def make() -> tuple[bytes, dict[str, Any]]:
         engine = network.build(
-            config.optimization_level, config.precision == "tf32", cache, config.profiling_verbosity or NAMES
+            config.optimization_level, config.precision == "tf32", cache, config.profiling_verbosity or LAYER_NAMES
         )
         return engine, {}
 

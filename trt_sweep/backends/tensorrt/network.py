@@ -8,7 +8,7 @@ from typing import Any
 
 from trt_sweep.backends.tensorrt.library import _logger, library, verbosity
 from trt_sweep.config.checks import Range
-from trt_sweep.config.point import NAMES
+from trt_sweep.config.point import LAYER_NAMES
 from trt_sweep.errors import Unsupported
 from trt_sweep.models import model
 
@@ -42,7 +42,7 @@ class Network:
         optimization_level: int | None,
         tf32: bool,
         timing_cache: Path | None = None,
-        profiling_verbosity: str = NAMES,
+        profiling_verbosity: str = LAYER_NAMES,
     ) -> bytes:
         """Return the serialized engine; raise RuntimeError where the builder gives none (the log says why).
 

@@ -19,7 +19,7 @@ from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
 from trt_sweep.backends.torchtrt.arguments import with_defaults
 from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
-from trt_sweep.config.point import NAMES, PointConfig
+from trt_sweep.config.point import LAYER_NAMES, PointConfig
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.results.store import write_json
 
@@ -38,7 +38,7 @@ def effective(config: PointConfig, frontend: str) -> PointConfig:
     return dataclasses.replace(
         config,
         optimization_level=default_optimization_level() if level is None else level,
-        profiling_verbosity=config.profiling_verbosity or NAMES,
+        profiling_verbosity=config.profiling_verbosity or LAYER_NAMES,
     )
 
 

@@ -1,0 +1,60 @@
+"""Write down how a sweep was called and how it was run, for whoever goes on with it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trt_sweep.config.options import SweepOptions
+from trt_sweep.results import store
+
+COMMAND, OPTIONS = "command.json", "options.json"
+called_with: list[str] | None = None  # the command line; none in a job of another launcher
+
+
+def write_command(folder: Path) -> None:
+    """Write the command line and the working folder into a sweep's folder."""
+    store.write_json(folder / COMMAND, {"arguments": called_with, "folder": str(Path.cwd())})
+
+
+def keep(folder: Path, options: SweepOptions) -> None:
+    """Write down what a sweep has begun with; one that goes on was called before."""
+    if options.resume is not None:
+        return
+    store.write_json(folder / OPTIONS, dataclasses.asdict(options))
+    if called_with is not None:
+        write_command(folder)
+
+
+def options_of(folder: Path) -> dict[str, Any]:
+    """Return the options that a sweep has begun with; empty where they were not written down."""
+    try:
+        found = json.loads((folder / OPTIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def surroundings(folder: Path) -> Iterator[None]:
+    """Be, while it lasts, where the sweep in this folder was started, with its own models at hand."""
+    before, path = Path.cwd(), list(sys.path)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+        parser.add_argument("--config-dir", "-cd", action="append", default=[])
+        beside = parser.parse_known_args(list(map(str, kept["arguments"])))[0].config_dir
+        os.chdir(str(kept["folder"]))
+        sys.path += [str(Path.cwd()), *(str(Path(name).absolute()) for name in beside)]
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.path[:] = path
