@@ -70,7 +70,7 @@ def test_an_interrupt_passes_once_the_record_is_written(tmp_path):
 
     with (
         pytest.raises(KeyboardInterrupt),
-        build_group([Point(config())], tmp_path, interrupt) as run,
+        build_group([Point(config())], tmp_path, interrupt) as group,
     ):
         group.runs[0].start()
     assert store.read(tmp_path / RECORD).status == "interrupted"
