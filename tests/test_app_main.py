@@ -186,3 +186,18 @@ def test_a_parser_refuses_in_one_line():
     parser.add_folders()
     with pytest.raises(UsageError, match="the following arguments are required: FOLDER"):
         parser.parse_args([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["optimization_level=3,5"], 1, "optimization_level=3,5 asks for several points: write trt-sweep -m optim"),
+        (["+sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run: write trt-sweep -m +sweep=nightly"),
+        (["-m", "sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run"),
+        (["mdoel=x"], 1, "mdoel is not known: did you mean model or "),
+    ],
+)
+def test_the_likeliest_mistakes_name_their_fix(arguments, code, said, tmp_path):
+    command = [sys.executable, "-m", "trt_sweep", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code and done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1

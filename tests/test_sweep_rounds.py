@@ -130,12 +130,12 @@ def test_memory_that_runs_out_beside_others_is_tried_alone(tmp_path):
 
 
 def test_a_worker_that_is_lost_between_points_again_and_again_ends_the_sweep(tmp_path):
-    class Lost(Logged):
+    class Losing(Logged):
         def _ask(self, method: str, *arguments: object, **how: object) -> object:
             raise WorkerLost("crashed", None, "no driver")
 
     points = [point("a")]
-    workers = Workers(lambda: Lost(tmp_path, points, lambda *_: "ok", []))
+    workers = Workers(lambda: Losing(tmp_path, points, lambda *_: "ok", []))
     records = SweepRecords(tmp_path, Plan([points], {}), profile=False)
     with Progress(["eager"]) as progress:
         how = {"phase_times": PhaseTimes(), "interrupts": Interrupts(), "ahead": None, "over": True}

@@ -43,22 +43,22 @@ class Module:
 
 def test_the_cpp_runtime_reports_sums_and_each_call_is_their_difference():
     module = Module()
-    probe = layer_timers.of_module(module)
-    assert isinstance(probe, layer_timers.CppLayerTimer) and probe.runtime == "cpp"
-    probe.attach()
+    timer = layer_timers.of_module(module)
+    assert isinstance(timer, layer_timers.CppLayerTimer) and timer.runtime == "cpp"
+    timer.attach()
     with pytest.raises(RuntimeError, match="wrote no profile"):
-        probe.reported()
+        timer.reported()
     module.write(0.5, "1e-05")
-    assert probe.reported() == [('conv "quoted" \\back', 0.5), ("fc", 1e-05)]
+    assert timer.reported() == [('conv "quoted" \\back', 0.5), ("fc", 1e-05)]
     module.write(0.75, "0.1")
-    assert [ms for _, ms in probe.reported()] == pytest.approx([0.25, 0.09999])
+    assert [ms for _, ms in timer.reported()] == pytest.approx([0.25, 0.09999])
     folder = module.folder
-    probe.detach()
+    timer.detach()
     assert not module.on and not folder.exists()
-    probe.attach()  # sums begin anew
+    timer.attach()  # sums begin anew
     module.write(0.5, 0.5)
-    assert probe.reported()[1] == ("fc", 0.5)
-    probe.detach()
+    assert timer.reported()[1] == ("fc", 0.5)
+    timer.detach()
 
 
 def test_the_runtime_is_told_by_the_modules():
@@ -88,8 +88,8 @@ def test_the_python_runtime_hands_times_to_our_profiler(own_context):
 
     if own_context:
         PythonTorchTensorRTModule.context = context
-    probe = layer_timers.of_module(PythonTorchTensorRTModule())
-    probe.attach()
+    timer = layer_timers.of_module(PythonTorchTensorRTModule())
+    timer.attach()
     context.profiler.report_layer_time("conv", 0.5)
     context.profiler.report_layer_time("fc", 0.25)
-    assert probe.reported() == [("conv", 0.5), ("fc", 0.25)] and probe.reported() == []
+    assert timer.reported() == [("conv", 0.5), ("fc", 0.25)] and timer.reported() == []

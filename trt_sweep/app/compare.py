@@ -36,9 +36,9 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.analysis.compare.compare import compare
 
     found = compare(options.old, options.new, options.min_effect)
+    _show(found)
     if options.out is not None:
         _write(found, options.out)
-    _show(found)
     return found.exit_code
 
 
@@ -49,6 +49,7 @@ def _write(found: Comparison, folder: Path) -> None:
     write_text(folder / "compare.md", output.markdown(found))
     write_text(folder / "compare.xml", output.junit(found))
     store.write_json(folder / "compare.json", output.as_json(found))
+    print("written:", ", ".join(str(folder / f"compare.{kind}") for kind in ("md", "json", "xml")))
 
 
 def _show(found: Comparison) -> None:

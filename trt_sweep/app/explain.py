@@ -37,7 +37,13 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
     root = _root(error)
-    return type_errors.line(root, str(error)) or one_line(root)
+    return _several_points(str(error)) or type_errors.line(root, str(error)) or one_line(root)
+
+
+def _several_points(text: str) -> str | None:
+    """Return what is said of a list of values without --multirun; None where that is not the mistake."""
+    found = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    return f"{found[1]} asks for several points: write trt-sweep -m {found[1]}" if found else None
 
 
 def _unknown(name: str, error: BaseException) -> str:
@@ -47,7 +53,8 @@ def _unknown(name: str, error: BaseException) -> str:
     if name.startswith("compile."):
         return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
     fields = list(_fields(OmegaConf.structured(SweepConfig)))
-    near = get_close_matches(name, fields, 3, 0.5)
+    groups = sorted({field.partition(".")[0] for field in fields if "." in field})
+    near = get_close_matches(name, [*fields, *groups], 3, 0.5)
     return f"{name} is not known: " + (
         f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields)
     )

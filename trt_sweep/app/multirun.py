@@ -46,6 +46,11 @@ def _run(composed: DictConfig) -> float | None:
 def main(arguments: list[str]) -> int:
     """Run Hydra with these arguments; return exit code 1, after one line, where the user has something to mend."""
     _check_options(arguments)
+    ready = next((argument for argument in arguments if argument.startswith(("+sweep=", "sweep="))), None)
+    if ready is not None:
+        ready = f"+{ready.removeprefix('+')}"
+        if ready not in arguments or not {"-m", "--multirun"} & set(arguments):
+            raise UsageError(f"{ready} is a sweep that is ready to run: write trt-sweep -m {ready}")
     # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
     debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -32,8 +33,9 @@ def count(number: int, noun: str) -> str:
 def outcome(record: Record) -> str:
     """Return what became of a point: its latency in ms, its partition, or why it failed."""
     if record.latency_ms is not None:
-        interval = f"[{record.latency_ms_ci_low:.4g}, {record.latency_ms_ci_high:.4g}]"
-        return f"{record.status}  {record.latency_ms:.4g} ms {interval}"
+        low, high = record.latency_ms_ci_low, record.latency_ms_ci_high
+        interval = "" if low is None or high is None or math.isnan(low) else f" [{low:.4g}, {high:.4g}]"
+        return f"{record.status}  {record.latency_ms:.4g} ms{interval}"
     if record.status == "dryrun" and record.engines is None:
         return "dryrun"
     if record.status == "dryrun":

@@ -49,7 +49,7 @@ def document(
     *,
     measure_again: bool = False,
 ) -> list[Block]:
-    """Return the report of `table.load(folder)`, as it is written into `out`, or into that folder where it is None.
+    """Return the report of `trt_sweep.load(folder)`, as it is written into `out`, or into that folder where it is None.
 
     Raise SweepError for constraints that these records cannot be asked about. Raise it too where `measure_again` cannot
     be done, see `remeasure.again`.

@@ -53,8 +53,8 @@ class LayerTimer:
 def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[LayerTimer], list[float], list[int]]:
     net, held, run = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)), [], []
     net.register_forward_hook(lambda *_: run.append(1))
-    probes = [LayerTimer(None, {"node_a": "0"})] if whole else [LayerTimer(net[0]), LayerTimer(net[2])]
-    compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), layer_timers=probes)
+    timers = [LayerTimer(None, {"node_a": "0"})] if whole else [LayerTimer(net[0]), LayerTimer(net[2])]
+    compiled = Compiled(lambda inputs: lambda: net(*inputs.args), build=Build(engine_id=ENGINE_ID), layer_timers=timers)
     with (
         mock.patch.object(torch.cuda, "Stream", lambda device: None),
         mock.patch.object(torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
@@ -63,15 +63,15 @@ def look(tmp_path: Path, whole: bool = False) -> tuple[Profile, list[LayerTimer]
     ):
         inputs = Inputs((torch.randn(2, 8),), {})
         found = profile.look_inside(compiled, inputs, torch.device("cpu"), tmp_path)
-    return found, probes, held, run
+    return found, timers, held, run
 
 
 def test_the_files_are_what_layers_reads(tmp_path):
-    found, probes, held, run = look(tmp_path)
+    found, timers, held, run = look(tmp_path)
     table = profiles.load(tmp_path)
     assert table["engine"].nunique() == 2 and table["samples"].map(len).eq(profile.CALLS).all()
     first = profile.DROPPED_CALLS + 1  # the first calls are dropped
-    assert table["samples"][0][:2] == [first, first + 1] and not any(probe.on for probe in probes)
+    assert table["samples"][0][:2] == [first, first + 1] and not any(timer.on for timer in timers)
     about = json.loads((tmp_path / profiles.ENGINES / profiles.PROFILE).read_text())
     assert about == {"engine_id": ENGINE_ID, "engines": 2, "calls": profile.CALLS, "runtime": "cpp"}
     assert found.profile_engine_id == ENGINE_ID and found.layers == len(table)
