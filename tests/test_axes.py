@@ -72,7 +72,7 @@ def test_backend_is_set_against_the_baseline():
     assert TABLE["backend"].base == record.BASELINE
 
 
-@pytest.mark.parametrize("name", sorted(installed.AXES))
+@pytest.mark.parametrize("name", sorted(arguments.AXES))
 def test_an_argument_that_is_an_axis_is_no_further_argument(name, tmp_path, monkeypatch):
     monkeypatch.setattr(installed.InstalledTorchTensorRT, "parameters", lambda self, frontend: {})
     api = installed.InstalledTorchTensorRT(tmp_path, rtx=False)

@@ -325,13 +325,13 @@ def test_a_read_only_disk(small_disk):
 def test_the_process_of_the_sweep_imports_no_torch(tmp_path):
     """So it touches no GPU, and what breaks torch cannot break it."""
     code = "import sys; from trt_sweep.app import main; from trt_sweep.sweep import sweep; "
-    code += "from trt_sweep.workers import host; "
+    code += "from trt_sweep.workers import host; from trt_sweep.workers.protocol import Assignment; "
     code += (
         "from trt_sweep.config.point import PointConfig; from trt_sweep.config.model import InputConfig, ModelConfig; "
     )
     code += "from pathlib import Path; "
     code += "from trt_sweep.config.options import SweepOptions; "
-    code += "child = host.start(Path(sys.argv[1]), SweepOptions(), print, print, {}); "
+    code += "child = host.start(Assignment(Path(sys.argv[1]), SweepOptions(), print, print), {}); "
     code += "inputs = [InputConfig(shape=[4])]; factory = {'_target_': 'torch.nn.Identity'}; "
     code += "model = ModelConfig(name='m', factory=factory, inputs=inputs); "
     code += "plan = child.plan({0: PointConfig(model=model, backend='eager')}); child.end(); "

@@ -23,7 +23,7 @@ from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.sweep.rounds import Rounds
 from trt_sweep.workers.client import WorkerClient
-from trt_sweep.workers.protocol import WorkerLost
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 
 Answer = Callable[[str, Point], str]  # the status of a point after a step, or WorkerLost
 ROUNDS = 3
@@ -40,7 +40,7 @@ class Logged(WorkerClient):
     """Answer as told, and note each step in `log`."""
 
     def __init__(self, folder: Path, points: list[Point], answer: Answer, log: list[str]) -> None:
-        super().__init__(folder, SweepOptions())
+        super().__init__(Assignment(folder, SweepOptions(), lambda phase: None, lambda record: None))
         self._points, self._answer, self._log = {each.id: each for each in points}, answer, log
 
     def _step(self, method: str, point_id: str, *more: object) -> Report:

@@ -116,30 +116,30 @@ def test_a_second_sweep_builds_nothing(tmp_path):
 def test_they_stand_still_while_a_point_is_timed(tmp_path, ahead):
     ahead.offer([[point()]])
     process = until_started(ahead)
-    ahead.hear("export")
+    ahead.on_phase("export")
     assert process.status() != psutil.STATUS_STOPPED
-    ahead.hear("warmup")
-    ahead.hear("timing")
+    ahead.on_phase("warmup")
+    ahead.on_phase("timing")
     time.sleep(0.5)
     assert process.status() == psutil.STATUS_STOPPED
     before = process.cpu_times()
     time.sleep(0.3)
     assert process.cpu_times() == before
-    ahead.hear("")
+    ahead.on_phase("")
     time.sleep(0.1)
     assert process.status() != psutil.STATUS_STOPPED
     (paused_s,) = struct.unpack("d", (tmp_path / PRIVATE / PAUSED).read_bytes())
     assert 0.8 <= paused_s < 2
-    ahead.hear("timing")  # and may end so
+    ahead.on_phase("timing")  # and may end so
 
 
 def test_a_process_that_starts_while_a_point_is_timed_stands_still_too(ahead):
-    ahead.hear("timing")
+    ahead.on_phase("timing")
     ahead.offer([[point("eager")]])
     process = until_started(ahead)
     time.sleep(0.3)
     assert process.status() == psutil.STATUS_STOPPED
-    ahead.hear("")
+    ahead.on_phase("")
     ahead.wait(point("eager"))
 
 

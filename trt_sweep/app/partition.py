@@ -76,15 +76,15 @@ def _reported(config: PointConfig) -> tuple[PointConfig, Report]:
             f"backend={config.backend} has no partition that Torch-TensorRT could be asked for: use backend="
             + " or backend=".join(able)
         )
-    with TemporaryDirectory() as name, _progress(config.model.name) as hear:
+    with TemporaryDirectory() as name, _progress(config.model.name) as on_phase:
         folder = Path(name)
         with redirect_output(folder / LOG):
             (config,) = plan.effective(dataclasses.replace(config, dryrun=True))
         assert config.min_block_size is not None
         try:
-            with Worker(folder, SweepOptions(), hear, lambda record: None).aside(config) as (model, settings):
+            with Worker(folder, SweepOptions(), on_phase, lambda record: None).aside(config) as (model, settings):
                 dry_run = backends.get(config.backend).dry_runs(model, settings)
-                return config, report(_heard(dry_run, hear), config.min_block_size, config.backend)
+                return config, report(_with_phases(dry_run, on_phase), config.min_block_size, config.backend)
         except SweepError:
             raise
         except Exception as error:
@@ -93,9 +93,9 @@ def _reported(config: PointConfig) -> tuple[PointConfig, Report]:
             raise SweepError(f"{config.model.name} cannot be partitioned: {one_line(error)}") from error
 
 
-def _heard(dry_run: DryRun, hear: Callable[[str], None]) -> DryRun:
+def _with_phases(dry_run: DryRun, on_phase: Callable[[str], None]) -> DryRun:
     def heard(size: int) -> list[GraphDryRun]:
-        hear(f"partition at min_block_size={size}")
+        on_phase(f"partition at min_block_size={size}")
         return dry_run(size)
 
     return heard

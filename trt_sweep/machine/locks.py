@@ -59,15 +59,15 @@ def device_lock(device: torch.device, tell: Callable[[str], None] = lambda text:
 
 
 @contextlib.contextmanager
-def build_lock(device: torch.device, hear: Callable[[str], None], phase: str = "build") -> Iterator[None]:
+def build_lock(device: torch.device, on_phase: Callable[[str], None], phase: str = "build") -> Iterator[None]:
     """Hold the lock of a device during a build that times kernels on it.
 
     Builds of standard TensorRT do so, those of TensorRT-RTX do not: there nothing is locked. Work that could disturb a
-    build takes the lock too. `hear` is called with `phase` once the lock is held.
+    build takes the lock too. `on_phase` is called with `phase` once the lock is held.
     """
     if device.type != "cuda" or flavor() != "standard":
         yield
         return
-    with device_lock(device, hear):
-        hear(phase)
+    with device_lock(device, on_phase):
+        on_phase(phase)
         yield

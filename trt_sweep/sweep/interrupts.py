@@ -34,14 +34,14 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             # One that is ignored, as under nohup, stays so.
             heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._heard) for number in heard}
+            self._before = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
             raise Interrupted(number)
         self.signal = number

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 
-from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import free_gpu
 from trt_sweep.points.phases import HARNESS, START
@@ -15,7 +13,7 @@ from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.workers import host, standby
 from trt_sweep.workers.child import WorkerProcess
 from trt_sweep.workers.client import WorkerClient
-from trt_sweep.workers.protocol import OnPhase, OnRecord, WorkerLost
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 
 
 class SweepWorker:
@@ -27,17 +25,13 @@ class SweepWorker:
 
     def __init__(
         self,
-        folder: Path,
-        options: SweepOptions,
+        assignment: Assignment,
         phase_times: PhaseTimes,
         *,
-        on_phase: OnPhase,
-        on_record: OnRecord,
         gpus: list[str],
         anywhere: bool,
     ) -> None:
-        self._folder, self._options, self._phase_times = folder, options, phase_times
-        self._on_phase, self._on_record = on_phase, on_record
+        self._assignment, self._phase_times = assignment, phase_times
         self._claim = contextlib.ExitStack()
         self._standby: WorkerProcess | None = None
         self._client: WorkerClient | None = None
@@ -79,9 +73,7 @@ class SweepWorker:
         if self._client is None:
             self._phase_times.enter(START)
             left, self._standby = self._standby, None
-            self._client = host.start(
-                self._folder, self._options, self._on_phase, self._on_record, self.environment, standby=left
-            )
+            self._client = host.start(self._assignment, self.environment, left)
             if self._builds:
                 self._client.prepare(self._builds)
             self._phase_times.enter(HARNESS)
@@ -95,7 +87,7 @@ class SweepWorker:
     @property
     def full(self) -> bool:
         """Return whether the worker has been given all the builds that it may have."""
-        isolation = self._options.isolation
+        isolation = self._assignment.options.isolation
         most = 1 if isolation.mode == "job" else isolation.max_jobs
         return self._client is not None and self._client.builds >= most
 

@@ -116,7 +116,7 @@ class Rounds:
     def _start(self, worker: WorkerClient, point: Point) -> bool:
         self._progress.begin(self._label(point), point.config.backend)
         if self._ahead is not None:
-            self.hear("waiting for its engines")
+            self.on_phase("waiting for its engines")
             self._ahead.wait(point)
         fit = self._step(worker, point, functools.partial(worker.start, point.id))
         self._progress.end(outcome(self._records[point]))
@@ -186,14 +186,14 @@ class Rounds:
             lost(point, why)
         self._phase_times.enter(HARNESS)
         if self._ahead is not None:
-            self._ahead.hear("")
+            self._ahead.on_phase("")
         return self._records.report(point).fit
 
-    def hear(self, phase: str) -> None:
+    def on_phase(self, phase: str) -> None:
         """Pass on which phase a point has come to."""
         self._phase_times.enter(phase)
         if self._ahead is not None:
-            self._ahead.hear(phase)
+            self._ahead.on_phase(phase)
         self._progress.phase(phase)
 
     def _replace(self) -> None:

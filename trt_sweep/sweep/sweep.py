@@ -32,7 +32,7 @@ from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.sweep.rounds import Build, Rounds
 from trt_sweep.workers import spawn
 from trt_sweep.workers.ahead import BuildAheadPool
-from trt_sweep.workers.protocol import WorkerLost
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 
 SECONDS = "seconds.json"  # where the time of a sweep went
 
@@ -81,11 +81,8 @@ class Sweep:
         folder = self.folder
         named = resume.gpus_of(folder) if self._goes_on else [record.gpu_uuid for record in like if record.gpu_uuid]
         self._worker = SweepWorker(
-            folder,
-            self._options,
+            Assignment(folder, self._options, self._on_phase, self._write),
             self._phase_times,
-            on_phase=self._hear,
-            on_record=self._write,
             gpus=named,
             anywhere=all(config.device in ("auto", "cuda") for config in configs.values()),
         )
@@ -199,9 +196,9 @@ class Sweep:
             self._rounds.look()
         self._interrupts.check()
 
-    def _hear(self, phase: str) -> None:
+    def _on_phase(self, phase: str) -> None:
         if self._rounds is not None:
-            self._rounds.hear(phase)
+            self._rounds.on_phase(phase)
             return
         self._phase_times.enter(phase)
         if self._progress is not None:

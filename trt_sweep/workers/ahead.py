@@ -17,7 +17,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.points import phases
 from trt_sweep.points.point import Point
 from trt_sweep.workers.child import WorkerProcess
-from trt_sweep.workers.protocol import WorkerLost
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 
 LEAD = 4  # builds for each process that may be ahead of the timing: their engines fill the disk
 NO_LIMITS = LimitsConfig(None, None, None, None)  # the sweep knows how long it waits
@@ -76,7 +76,7 @@ class BuildAheadPool:
             if child is not None:
                 child.signal(signal.SIGKILL)
 
-    def hear(self, phase: str) -> None:
+    def on_phase(self, phase: str) -> None:
         """Note what the worker that times is doing, "" for nothing, and stand still where it must be alone."""
         now = time.monotonic()
         with self._lock:
@@ -123,7 +123,7 @@ class BuildAheadPool:
                 if child is not None:
                     self._children.remove(child)
                 child = self._mine.child = WorkerProcess(
-                    self._folder, self._options, lambda phase: None, lambda record: None, self._environment
+                    Assignment(self._folder, self._options, lambda phase: None, lambda record: None), self._environment
                 )
                 self._children.append(child)
                 if self._stopped is not None:

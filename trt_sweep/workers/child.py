@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
-from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine.output import LOG
 from trt_sweep.workers.client import WorkerClient
 from trt_sweep.workers.limits import Limits
 from trt_sweep.workers.postmortem import death, killed_for_memory, last_words, size
-from trt_sweep.workers.protocol import OnPhase, OnRecord, WorkerLost
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 from trt_sweep.workers.spawn import ImportingProcess, prepared
 
 MOVE_S = 10.0  # for it to answer that one
@@ -29,48 +28,34 @@ GRACE_S = 2.0  # between asking a process to end and making it
 class WorkerProcess(WorkerClient):
     """A worker in a session of its own; with it goes whatever it has started. It takes calls once it is `ready`."""
 
-    def __init__(
-        self,
-        folder: Path,
-        options: SweepOptions,
-        on_phase: OnPhase,
-        on_record: OnRecord,
-        environment: Mapping[str, str],
-    ) -> None:
-        super().__init__(folder, options)
+    def __init__(self, assignment: Assignment, environment: Mapping[str, str]) -> None:
+        super().__init__(assignment)
         self.environment = environment
         self._given = _given(environment)
-        self._works_for(folder, options, on_phase, on_record)
+        self._works_for(assignment)
         begun = prepared.pop() if prepared else ImportingProcess()
         self._connection, self._process, self._guard = begun.connection, begun.process, begun.guard
         self._said = begun.said
         with contextlib.suppress(ConnectionError):  # `ready` tells more
             # Since it began, Hydra may have gone elsewhere and set variables.
-            self._connection.send((folder, options, *self._given))
+            self._connection.send((assignment.folder, assignment.options, *self._given))
         self._gone = os.pidfd_open(self._process.pid)
         self._ending = threading.Lock()
 
-    def _works_for(self, folder: Path, options: SweepOptions, on_phase: OnPhase, on_record: OnRecord) -> None:
-        self.folder, self.options, self._log = folder, options, folder / LOG
-        self._on_phase, self._on_record = on_phase, on_record
-        folder.mkdir(parents=True, exist_ok=True)
+    def _works_for(self, assignment: Assignment) -> None:
+        self.assignment, self._log = assignment, assignment.folder / LOG
+        assignment.folder.mkdir(parents=True, exist_ok=True)
         self._log.touch()
 
-    def move(
-        self,
-        folder: Path,
-        options: SweepOptions,
-        on_phase: OnPhase,
-        on_record: OnRecord,
-        environment: Mapping[str, str],
-    ) -> bool:
+    def move(self, assignment: Assignment, environment: Mapping[str, str]) -> bool:
         """Work for another sweep; false, and the end, where that is not possible or what it was given is other now."""
         moved = False
         try:
             if self._given == _given(environment):
-                self._works_for(folder, options, on_phase, on_record)
+                self._works_for(assignment)
+                limits = LimitsConfig(total_s=MOVE_S)
                 with contextlib.suppress(WorkerLost):
-                    self._ask("move", folder, options, limits=LimitsConfig(total_s=MOVE_S))
+                    self._ask("move", assignment.folder, assignment.options, limits=limits)
                     moved = True
         finally:
             if not moved:
@@ -115,7 +100,7 @@ class WorkerProcess(WorkerClient):
         return self._answer(Limits(limits), log)
 
     def _answer(self, limits: Limits, log: Path | None) -> Any:
-        """Wait for the answer to a call, and hear what comes before it. Raises WorkerLost where the process is gone."""
+        """Wait for the answer to a call, and take what comes before it. Raises WorkerLost where the process is gone."""
         before, written = killed_for_memory(), size(log)
         while True:
             try:
@@ -133,7 +118,7 @@ class WorkerProcess(WorkerClient):
                 else:
                     if kind == "done":
                         return content
-                    self._hear(kind, content, limits)
+                    self._take(kind, content, limits)
                     continue
             if not ready:
                 self.end()
@@ -142,7 +127,7 @@ class WorkerProcess(WorkerClient):
             status = "out_of_memory" if code == -signal.SIGKILL and killed_for_memory() > before else "crashed"
             raise WorkerLost(status, limits.phase, death(code) + last_words(log, written))
 
-    def _hear(self, kind: str, content: Any, limits: Limits) -> None:
+    def _take(self, kind: str, content: Any, limits: Limits) -> None:
         """Take a message that is no answer: a phase, a record, or what went wrong, which is raised."""
         if kind == "error":
             raise content
@@ -151,10 +136,10 @@ class WorkerProcess(WorkerClient):
             raise WorkerLost("crashed", limits.phase, content)
         try:
             if kind == "record":
-                self._on_record(content)
+                self.assignment.on_record(content)
             else:
                 limits.enter(content)
-                self._on_phase(content)
+                self.assignment.on_phase(content)
         except (TypeError, ValueError) as error:
             self.end()
             raise WorkerLost("crashed", limits.phase, f"its record cannot be written: {one_line(error)}") from error
@@ -168,7 +153,7 @@ class WorkerProcess(WorkerClient):
             while self._connection.poll(0):
                 kind, content = self._connection.recv()
                 if kind == "record":
-                    self._on_record(content)
+                    self.assignment.on_record(content)
 
     def end(self) -> None:
         self._end()

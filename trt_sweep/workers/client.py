@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
-from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.point import Plan, Point, Preview, Report
 from trt_sweep.results.record import Record
+from trt_sweep.workers.protocol import Assignment
 
 
 class WorkerClient:
@@ -23,8 +23,8 @@ class WorkerClient:
     A call returns the worker's result or raises what it raised; WorkerLost where it is gone.
     """
 
-    def __init__(self, folder: Path, options: SweepOptions) -> None:
-        self.folder, self.options, self.builds = folder, options, 0
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment, self.builds = assignment, 0
 
     def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
         found: Plan = self._ask("plan", configs)
@@ -71,8 +71,8 @@ class WorkerClient:
 
     def _step(self, method: str, point_id: str, *more: Any) -> Report:
         """Ask for a step of a point, within its limits; what it says in its log explains its death."""
-        log = self.folder / "points" / point_id / LOG
-        found: Report = self._ask(method, point_id, *more, limits=self.options.limits, log=log)
+        log = self.assignment.folder / "points" / point_id / LOG
+        found: Report = self._ask(method, point_id, *more, limits=self.assignment.options.limits, log=log)
         return found
 
     def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:

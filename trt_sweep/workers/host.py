@@ -9,29 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.groups import LimitsConfig
-from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.workers.child import WorkerProcess
 from trt_sweep.workers.client import WorkerClient
-from trt_sweep.workers.protocol import OnPhase, OnRecord
+from trt_sweep.workers.protocol import Assignment
 
 
 class InProcess(WorkerClient):
     """A worker in this process: nothing protects it, and no limit holds."""
 
-    def __init__(
-        self,
-        folder: Path,
-        options: SweepOptions,
-        on_phase: OnPhase,
-        on_record: OnRecord,
-        environment: Mapping[str, str],
-    ) -> None:
-        super().__init__(folder, options)
+    def __init__(self, assignment: Assignment, environment: Mapping[str, str]) -> None:
+        super().__init__(assignment)
         os.environ.update(environment)  # before CUDA looks
         from trt_sweep.workers.worker import Worker
 
-        self._worker = Worker(folder, options, on_phase, on_record)
+        self._worker = Worker(assignment.folder, assignment.options, assignment.on_phase, assignment.on_record)
 
     def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         return getattr(self._worker, method)(*arguments)
@@ -41,28 +33,20 @@ class InProcess(WorkerClient):
         gc.unfreeze()  # what was there before is not ours
 
 
-def start(
-    folder: Path,
-    options: SweepOptions,
-    on_phase: OnPhase,
-    on_record: OnRecord,
-    environment: Mapping[str, str],
-    *,
-    standby: WorkerProcess | None = None,
-) -> WorkerClient:
+def start(assignment: Assignment, environment: Mapping[str, str], standby: WorkerProcess | None = None) -> WorkerClient:
     """Return a worker that is ready, with this environment on top of ours.
 
     It is the one on `standby`, or else that one is ended. Raises SweepError where none comes up.
     """
-    mode = options.isolation.mode
+    mode = assignment.options.isolation.mode
     if standby is not None:
-        if mode == "worker" and standby.move(folder, options, on_phase, on_record, environment):
+        if mode == "worker" and standby.move(assignment, environment):
             return standby
         standby.end()
     if mode == "none":
-        return InProcess(folder, options, on_phase, on_record, environment)
+        return InProcess(assignment, environment)
     if not hasattr(os, "pidfd_open"):
         raise SweepError(f"isolation.mode={mode} needs Linux 5.3 or later: use isolation=none")
-    process = WorkerProcess(folder, options, on_phase, on_record, environment)
+    process = WorkerProcess(assignment, environment)
     process.ready()
     return process

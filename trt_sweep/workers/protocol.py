@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.results.record import Record
 
 OnPhase = Callable[[str], None]
 OnRecord = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Whom a worker works for: a sweep's folder and options, and who hears of phases and takes records."""
+
+    folder: Path
+    options: SweepOptions
+    on_phase: OnPhase
+    on_record: OnRecord
 
 
 class WorkerLost(Exception):

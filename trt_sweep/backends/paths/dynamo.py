@@ -12,6 +12,7 @@ import torch
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
+from trt_sweep.backends.torchtrt.arguments import AXES as TORCHTRT_AXES
 from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
@@ -19,7 +20,7 @@ from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build
 from trt_sweep.results.store import write_json
 
-AXES = installed.AXES | {"quantization"}
+AXES = TORCHTRT_AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
 STORED = True

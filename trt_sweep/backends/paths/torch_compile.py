@@ -19,6 +19,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
+from trt_sweep.backends.torchtrt.arguments import AXES as TORCHTRT_AXES
 from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Unsupported
@@ -27,7 +28,7 @@ from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Build, Partition
 from trt_sweep.results.store import write_json
 
-AXES = installed.AXES
+AXES = TORCHTRT_AXES
 TENSORRT = True
 DYNAMIC = True
 STORED = True

@@ -8,12 +8,20 @@ from typing import Any
 
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt.argument_values import converted
-from trt_sweep.backends.torchtrt.installed import AXES, InstalledTorchTensorRT
+from trt_sweep.backends.torchtrt.installed import InstalledTorchTensorRT
 from trt_sweep.config.point import SPECIALIZATION, PointConfig
 from trt_sweep.errors import SweepError, Unsupported
 
+# The axes that the frontends dynamo and torch_compile use.
+AXES = frozenset(
+    {
+        *("min_block_size", "optimization_level", "runtime", "runtime_cache", SPECIALIZATION),
+        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
+    }
+)
+
 # Compilation arguments that belong to trt_sweep, and what to set instead; null for a setting of the same name.
-# Those that are axes by their own names are `installed.AXES`.
+# Those that are axes by their own names are `AXES`.
 OURS = {
     **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),
     **dict.fromkeys(("min_block_size", "min_acc_module_size"), "min_block_size"),

@@ -14,17 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.backends.torchtrt.argument_values import constant
-from trt_sweep.config.point import SPECIALIZATION
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
-
-# The axes that the frontends dynamo and torch_compile use.
-AXES = frozenset(
-    {
-        *("min_block_size", "optimization_level", "runtime", "runtime_cache", SPECIALIZATION),
-        *("cache", "cache_snapshot", "profiling_verbosity", "compile"),
-    }
-)
 
 # Where each frontend's compilation arguments stand: a function's parameters, or a dataclass's fields.
 FRONTENDS = {
