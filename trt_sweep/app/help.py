@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from trt_sweep import models
@@ -19,9 +20,15 @@ from trt_sweep.config.point import (
     RUNTIMES,
     SPECIALIZATION,
     SPECIALIZATIONS,
+    PointConfig,
 )
+from trt_sweep.results.axes import Axes
 
 WIDTH, FIRST = 80, 22  # columns in all, and of names
+WORDED = {  # axes that have words of their own below
+    *("model", "backend", "precision", "batch_size", "time_at", "min_block_size", "optimization_level", "runtime"),
+    *("cuda_graphs", "device", "profiling_verbosity", "runtime_cache", SPECIALIZATION, "cache", "compile", "dryrun"),
+}
 USAGE = """\
 trt-sweep finds out which Torch-TensorRT settings to use for a model on this
 GPU, and what each of them buys. It does the same as `python -m trt_sweep`.
@@ -76,8 +83,16 @@ def axes() -> list[tuple[str, str]]:
         (SPECIALIZATION, f"of TensorRT-RTX: {_one_of(SPECIALIZATIONS)}"),
         ("cache", f"the timing cache when a build begins: {_one_of(CACHES)}"),
         ("cache_snapshot", "the file that cache=frozen starts from"),
+        *_further(),
         ("+compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
     ]
+
+
+def _further() -> list[tuple[str, str]]:
+    """Return the axes that need no more words here than their column has."""
+    settable = {item.name for item in fields(PointConfig)}
+    said = {item.name: str(item.metadata["description"]) for item in fields(Axes) if "axis" in item.metadata}
+    return [(name, meaning) for name, meaning in said.items() if name in settable - WORDED]
 
 
 def settings() -> list[tuple[str, str]]:

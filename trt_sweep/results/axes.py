@@ -1,7 +1,7 @@
 """List the axes: every setting that may be swept, the column that holds it, and what code must know of it.
 
 A row of the table is one field of `Axes`. To add an axis, add its field here, its field of the same name in
-`trt_sweep.config.sweep.PointConfig`, and the argument that a backend makes of it. Everything else asks this table.
+`trt_sweep.config.point.PointConfig`, and the argument that a backend makes of it. Everything else asks this table.
 """
 
 from __future__ import annotations
