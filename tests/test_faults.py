@@ -18,7 +18,7 @@ import psutil
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
 
-from trt_sweep.config.groups import IsolationConfig, LimitsConfig, MeasureConfig
+from trt_sweep.config.groups import IsolationConfig, MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import free_gpu
@@ -26,7 +26,7 @@ from trt_sweep.machine.output import LOG
 from trt_sweep.results import store, table
 from trt_sweep.sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.sweep.sweep import Sweep
-from trt_sweep.workers import child, limits, postmortem, standby
+from trt_sweep.workers import child, standby
 
 # One at a time: they kill processes and tell what is timed by the host's clock.
 pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
@@ -466,16 +466,6 @@ def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep)
     assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == 3).all()
 
 
-def test_last_words_are_of_this_attempt(tmp_path):
-    log = tmp_path / "log.txt"
-    log.write_text("Fatal Python error: of an earlier one\n")
-    size = postmortem.size(log)
-    assert postmortem.last_words(log, size) == ""
-    with log.open("a") as file:
-        file.write("line\n" * 9 + "Fatal Python error: Aborted\n\nthread\nfile\nmore\n")
-    assert postmortem.last_words(log, size) == "; its last words: Fatal Python error: Aborted / thread / file"
-
-
 def test_a_signal_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -489,24 +479,3 @@ def test_a_signal_that_is_ignored_stays_so():
             assert ended.value.exit_code == 130
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.parametrize(
-    ("phases", "limit"),
-    [
-        ([("export", 0.3)], "limits.export_s=0.2"),
-        ([("export", 0.15), ("partition", 0.15)], "limits.export_s=0.2"),
-        ([("warmup", 0.15), ("timing", 0.01), ("warmup", 0.15)], None),
-        ([("waiting for another sweep", 0.5)], None),
-        ([("model", 0.6)], "limits.total_s=0.5"),
-    ],
-)
-def test_limits(phases, limit):
-    clock = limits.Limits(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
-    for phase, seconds in phases:
-        clock.enter(phase)
-        time.sleep(seconds)
-    left = clock.left()
-    assert (left == 0) == (limit is not None)
-    if limit is not None:
-        assert limit in clock.reason()

@@ -1,4 +1,4 @@
-"""What a table's notes say, and about which rows."""
+"""Check what a table's notes say, and about which rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all verbs share: their parser, the types of their arguments, and how they end when something is wrong."""
+"""Hold what all verbs share: their parser, the types of their arguments, and how they end when something is wrong."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 class Main(Protocol):
-    """What `verb` makes of a function: its arguments are the process's own where none are given."""
+    """Stand for a function that `verb` has made: its arguments are the process's own where none are given."""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
 

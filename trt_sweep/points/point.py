@@ -92,7 +92,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Preview:
-    """What planning a point has told: its partition, and `key`, which the points of one build have in common.
+    """Hold what planning a point has told: its partition, and `key`, which the points of one build have in common.
 
     `reason` is why it cannot be planned, and so not built either.
     """

@@ -1,4 +1,4 @@
-"""What a point has reached so far, and what the points of one build have in common."""
+"""Hold what a point has reached so far, and what the points of one build have in common."""
 
 from __future__ import annotations
 

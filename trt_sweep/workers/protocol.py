@@ -1,4 +1,4 @@
-"""What passes between a sweep and a worker beside its answers: phases, records, and the news that it is gone."""
+"""Name what passes between a sweep and a worker beside its answers: phases, records, and the news that it is gone."""
 
 from __future__ import annotations
 
