@@ -82,8 +82,8 @@ def _reported(config: PointConfig) -> tuple[PointConfig, Report]:
             (config,) = plan.effective(dataclasses.replace(config, dryrun=True))
         assert config.min_block_size is not None
         try:
-            with Worker(folder, SweepOptions(), on_phase, lambda record: None).aside(config) as (model, settings):
-                dry_run = backends.get(config.backend).dry_runs(model, settings)
+            with Worker(folder, SweepOptions(), on_phase, lambda record: None).aside(config) as (model, context):
+                dry_run = backends.get(config.backend).dry_runs(model, context)
                 return config, report(_with_phases(dry_run, on_phase), config.min_block_size, config.backend)
         except SweepError:
             raise

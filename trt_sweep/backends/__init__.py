@@ -6,9 +6,9 @@ A backend is a module of this package with
 - `DYNAMIC`: whether it builds once for a range of sizes; otherwise each size is a point of its own
 - `STORED`: whether its engines are kept in `BuildContext.store`, so that they may be built ahead
 - `effective(config)`: the configuration with the library's defaults filled in
-- `compile(model, settings)`: a `Compiled`, or Unsupported with the reason
-- `plan(model, settings)`: a `Compiled` that binds nothing; only where TENSORRT
-- `dry_runs(model, settings)`: Torch-TensorRT's partition by `min_block_size`; only where it can be asked for
+- `compile(model, context)`: a `Compiled`, or Unsupported with the reason
+- `plan(model, context)`: a `Compiled` that binds nothing; only where TENSORRT
+- `dry_runs(model, context)`: Torch-TensorRT's partition by `min_block_size`; only where it can be asked for
 - `REPRODUCTION`: the lines of Python that do the same without trt_sweep, see `reproduction`; it may be left out
 """
 

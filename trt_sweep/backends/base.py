@@ -44,7 +44,7 @@ class BuildContext:
     phase: Callable[[str], None]
     keep: Callable[[Compiled], None]
     stack: contextlib.ExitStack
-    shared: ProcessCache = field(default_factory=ProcessCache)
+    cache: ProcessCache = field(default_factory=ProcessCache)
     reuse: Callable[[Compiled], Compiled | None] = lambda planned: None
     store: Store = field(default_factory=Store)
 
@@ -56,7 +56,7 @@ class BuildContext:
         config = self.config
         if config.compile:
             return make()
-        return self.shared.get_or_make((what, config.backend, config.quantized_key), make)
+        return self.cache.get_or_make((what, config.backend, config.quantized_key), make)
 
     def building(self) -> contextlib.AbstractContextManager[None]:
         """Return the context to build engines in: it holds the GPU alone where the build times kernels there."""
@@ -98,29 +98,29 @@ class Backend(Protocol):
     STORED: bool
 
     def effective(self, config: PointConfig) -> PointConfig: ...
-    def compile(self, model: Model, settings: BuildContext) -> Compiled: ...
-    def plan(self, model: Model, settings: BuildContext) -> Compiled: ...
-    def dry_runs(self, model: Model, settings: BuildContext) -> DryRun: ...
+    def compile(self, model: Model, context: BuildContext) -> Compiled: ...
+    def plan(self, model: Model, context: BuildContext) -> Compiled: ...
+    def dry_runs(self, model: Model, context: BuildContext) -> DryRun: ...
 
 
-def binding(function: Callable[..., Any], settings: BuildContext, channels_last: bool = False) -> Bind:
+def binding(function: Callable[..., Any], context: BuildContext, channels_last: bool = False) -> Bind:
     """Return a function that turns inputs into a call of `function`.
 
     The inputs are cast to the point's precision. The call is a CUDA graph where the point asks for one.
     """
 
     def bind(inputs: Inputs) -> Call:
-        own = inputs.to(settings.dtype, channels_last)
-        if settings.config.cuda_graphs:
-            return cuda_graph.capture(function, own, settings.device)
+        own = inputs.to(context.dtype, channels_last)
+        if context.config.cuda_graphs:
+            return cuda_graph.capture(function, own, context.device)
         return lambda: function(*own.args, **own.kwargs)
 
     return bind
 
 
-def captured(settings: BuildContext) -> str | None:
+def captured(context: BuildContext) -> str | None:
     """Return the `cuda_graphs_method` of what `binding` made."""
-    return "capture" if settings.config.cuda_graphs else None
+    return "capture" if context.config.cuda_graphs else None
 
 
 # The library's dry run of one graph: its tracker (None where no operator has a converter, since it then returns before

@@ -56,14 +56,14 @@ def check(model: ModelConfig) -> None:
         )
 
 
-def build(config: PointConfig, device: torch.device, shared: ProcessCache | None = None) -> Model:
+def build(config: PointConfig, device: torch.device, cache: ProcessCache | None = None) -> Model:
     """Return the module in FP32 and eval mode, with its inputs, on `device`.
 
-    The same seed gives the same weights and inputs on any device. In `shared` one module serves all batch sizes. Raises
+    The same seed gives the same weights and inputs on any device. In `cache` one module serves all batch sizes. Raises
     SweepError where the factory, the weights or the inputs do not work.
     """
     key_of_module = ("module", config.unsized.source_key, str(device))
-    module = (shared or ProcessCache()).get_or_make(key_of_module, lambda: _seeded(config).to(device))
+    module = (cache or ProcessCache()).get_or_make(key_of_module, lambda: _seeded(config).to(device))
     dynamic: dict[int | str, dict[int, Range]] = {}
     positions = itertools.count()
     for spec in config.model.inputs:

@@ -51,7 +51,7 @@ def build(state: PointState, context: BuildContext, source: PreparedModel, build
     config, device = context.config, context.device
     backend = backends.get(config.backend)
     at_any_size = ("refused", config.unsized.build_id)
-    if (refused := context.shared.get(at_any_size)) is not None and not config.dynamic:
+    if (refused := context.cache.get(at_any_size)) is not None and not config.dynamic:
         state.phase = "build"
         raise Unsupported(f"{refused} (at another batch size; not tried again at this one)")
     context.phase("model")
@@ -75,7 +75,7 @@ def build(state: PointState, context: BuildContext, source: PreparedModel, build
     except Exception as error:
         failure = without_traceback(error)
         if isinstance(error, Refused) and not config.dynamic:  # a range may be what it refuses
-            context.shared.put(at_any_size, str(error))
+            context.cache.put(at_any_size, str(error))
         raise
     finally:
         builds.append(BuildResult(config.point_id, model, state.compiled, failure, state.phase))

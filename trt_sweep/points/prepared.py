@@ -21,20 +21,20 @@ from trt_sweep.results import columns
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """Make each part once for all points that have it in common, and keep it in `shared`.
+    """Make each part once for all points that have it in common, and keep it in `cache`.
 
     `enter` is told of the phase that an answer is wanted in, where that had to wait for the GPU.
     """
 
     config: PointConfig
     device: torch.device
-    shared: ProcessCache
+    cache: ProcessCache
     enter: Callable[[str], None] = lambda phase: None
 
     def model(self) -> Model:
         """Return the model in FP32, as nothing has changed it yet; raise SweepError where it cannot be built."""
         key = ("model", self.config.source_key, str(self.device))
-        return self.shared.get_or_make(key, lambda: factory.build(self.config, self.device, self.shared))
+        return self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
 
     def reference(self, phase: str) -> tuple[Any, float]:
         """Return the outputs of the FP32 model at the size that is timed, and how far other inputs move them.
@@ -42,7 +42,7 @@ class PreparedModel:
         Raises SweepError for outputs against which an error would mean nothing.
         """
         key = ("reference", self.config.timed.source_key, str(self.device))
-        return self.shared.get_or_make(key, lambda: self._reference(phase))
+        return self.cache.get_or_make(key, lambda: self._reference(phase))
 
     def _reference(self, phase: str) -> tuple[Any, float]:
         model = self.model()
@@ -59,9 +59,9 @@ class PreparedModel:
 
         Raises what `quantization.quantize_cached` raises.
         """
-        model, facts = quantization.quantize_cached(self.model(), self.config, self.device, self.shared)
+        model, facts = quantization.quantize_cached(self.model(), self.config, self.device, self.cache)
         key = ("fake_quant", self.config.quantized_key, self.config.timed.source_key, str(self.device))
-        found = self.shared.get_or_make(key, lambda: self._fake_quantized(model, phase))
+        found = self.cache.get_or_make(key, lambda: self._fake_quantized(model, phase))
         facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
         return model, facts
 

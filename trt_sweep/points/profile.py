@@ -44,44 +44,44 @@ LEAD, LEAD_S = 1.5, 0.1  # times what the host takes, and seconds at most
 TRACE = "trace.json.gz"
 
 
-def of_point(model: Model, compiled: Compiled, settings: BuildContext, key: str | None) -> Profile:
+def of_point(model: Model, compiled: Compiled, context: BuildContext, key: str | None) -> Profile:
     """Look into the engines of a point that has been timed, or into others built for that.
 
     That is where the timed ones do not tell of their layers, or CUDA graphs hide them. What is found under `key` is
     shared with the points of the same engine, run in the same way. Raises Unsupported where a backend keeps its engines
     to itself, and whatever goes wrong on the way.
     """
-    config, device, shared = settings.config, settings.device, settings.shared
+    config, device, cache = context.config, context.device, context.cache
     if compiled.layer_timers is None:
         raise Unsupported(f"backend={config.backend} keeps its engines to itself")
-    found: tuple[str, Profile] | None = shared.get(("profile", key)) if key is not None else None
+    found: tuple[str, Profile] | None = cache.get(("profile", key)) if key is not None else None
     if found is not None:
         return dataclasses.replace(found[1], profile_from=found[0])
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(float32_mode(config.precision))
         if config.profiling_verbosity != DETAILED or config.cuda_graphs:
-            compiled = _detailed(model, settings, stack)
-        settings.phase("profile")
-        stack.enter_context(locks.device_lock(device, settings.phase))
+            compiled = _detailed(model, context, stack)
+        context.phase("profile")
+        stack.enter_context(locks.device_lock(device, context.phase))
         stack.enter_context(compiled.running())
-        inside = look_inside(compiled, example_inputs(config.timed, device), device, settings.folder)
+        inside = look_inside(compiled, example_inputs(config.timed, device), device, context.folder)
     if key is not None:
-        shared.put(("profile", key), (config.point_id, inside))
+        cache.put(("profile", key), (config.point_id, inside))
     return inside
 
 
-def _detailed(model: Model, settings: BuildContext, stack: contextlib.ExitStack) -> Compiled:
+def _detailed(model: Model, context: BuildContext, stack: contextlib.ExitStack) -> Compiled:
     """Another build, of engines that tell everything; `stack` undoes it."""
     others = dataclasses.replace(
-        settings,
-        config=dataclasses.replace(settings.config, profiling_verbosity=DETAILED, cuda_graphs=False),
+        context,
+        config=dataclasses.replace(context.config, profiling_verbosity=DETAILED, cuda_graphs=False),
         folder=Path(stack.enter_context(tempfile.TemporaryDirectory())),
         keep=lambda _: None,
         stack=stack,
         reuse=lambda _: None,
     )
-    return backends.get(settings.config.backend).compile(model, others)
+    return backends.get(context.config.backend).compile(model, others)
 
 
 def look_inside(compiled: Compiled, inputs: Inputs, device: torch.device, folder: Path) -> Profile:

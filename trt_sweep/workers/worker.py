@@ -98,8 +98,8 @@ class Worker:
         """Only build, into the store. What fails is not said: the process that times the point will meet it too."""
         config, backend = point.config, backends.get(point.config.backend)
         try:
-            with self.aside(config) as (model, settings):
-                backend.compile(model, settings)
+            with self.aside(config) as (model, context):
+                backend.compile(model, context)
         except Exception:
             if torch.cuda.is_initialized():
                 torch.cuda.synchronize()  # raises where no CUDA call works in this process any more
@@ -112,8 +112,8 @@ class Worker:
         if not backend.TENSORRT:
             return Preview(config.build_id)
         try:
-            with self.aside(config) as (model, settings):
-                planned = backend.plan(model, settings)
+            with self.aside(config) as (model, context):
+                planned = backend.plan(model, context)
         except Exception as error:
             return Preview(config.build_id, reason=one_line(error))
         return Preview(engine_key(config, planned, self._options.reuse) or config.build_id, planned.partition)
@@ -132,13 +132,13 @@ class Worker:
             folder = Path(name)
             stack.enter_context(redirect_output(folder / LOG))
             store = dataclasses.replace(self._engine_store(), paused=self._folder / PRIVATE / PAUSED)
-            settings = base.BuildContext(
+            context = base.BuildContext(
                 config, device, folder, self._on_phase, lambda _: None, stack, self._cache, store=store
             )
             model = PreparedModel(config, device, self._cache).model()
             model, _ = quantization.quantize_cached(model, config, device, self._cache)
             with torch.no_grad(), float32_mode(config.precision):
-                yield model, settings
+                yield model, context
 
     def beside(self, pids: list[int]) -> None:
         """Note which processes build for the same sweep, and so are not of others."""

@@ -35,17 +35,17 @@ def effective(config: PointConfig) -> PointConfig:
     return _inductor.effective_inductor(config)
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, compile into a package in the point's folder, load that; CUDA graphs are captured around the call."""
-    mode = settings.config.inductor.mode
-    settings.phase("export")
-    cast = model.to(settings.dtype)
+    mode = context.config.inductor.mode
+    context.phase("export")
+    cast = model.to(context.dtype)
     start = time.perf_counter()
     program = tracing.export(cast)
-    build = Build(export_s=time.perf_counter() - start, cuda_graphs_method=captured(settings))
-    settings.keep(Compiled(None, build))
-    settings.phase("build")
-    package = settings.folder / "model.pt2"
+    build = Build(export_s=time.perf_counter() - start, cuda_graphs_method=captured(context))
+    context.keep(Compiled(None, build))
+    context.phase("build")
+    package = context.folder / "model.pt2"
     start = time.perf_counter()
     path = torch._inductor.aoti_compile_and_package(
         program,
@@ -58,7 +58,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     loaded = torch._inductor.aoti_load_package(path)
     build = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
     package.unlink(missing_ok=True)  # as large as the weights; the loaded copy needs it no more
-    return Compiled(binding(loaded, settings), build)
+    return Compiled(binding(loaded, context), build)
 
 
 def _require_loadable(path: str) -> None:

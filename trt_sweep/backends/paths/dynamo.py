@@ -42,56 +42,56 @@ def effective(config: PointConfig) -> PointConfig:
     return building.effective(config, "dynamo")
 
 
-def plan(model: Model, settings: BuildContext) -> Compiled:
+def plan(model: Model, context: BuildContext) -> Compiled:
     """Export and partition; build nothing, but in a dry run of a quantized model where the builder needs no GPU.
 
     The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
     builder alone.
     """
-    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
-    cast = model.to(settings.dtype)
-    program, planned = _plan(cast, settings, arguments)
-    if not (settings.config.quantized and settings.config.dryrun and installed.torch_tensorrt().rtx):
+    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
+    cast = model.to(context.dtype)
+    program, planned = _plan(cast, context, arguments)
+    if not (context.config.quantized and context.config.dryrun and installed.torch_tensorrt().rtx):
         return planned
-    settings.phase("build")
-    with build_errors.explained(_method(settings)), cast.lowering(), build_errors.building_on_the_cpu() as engines:
+    context.phase("build")
+    with build_errors.explained(_method(context)), cast.lowering(), build_errors.building_on_the_cpu() as engines:
         _compile(program, cast, arguments)
     build = dataclasses.replace(planned.build, engine_bytes=sum(map(len, engines)))
     return dataclasses.replace(planned, build=build)
 
 
-def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
+def dry_runs(model: Model, context: BuildContext) -> base.DryRun:
     """Export, and return a function that partitions by `min_block_size` and builds nothing."""
-    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
-    cast = model.to(settings.dtype)
-    program, _ = _exported(cast, settings)
+    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
+    cast = model.to(context.dtype)
+    program, _ = _exported(cast, context)
     return _lowered(program, cast, arguments).dry_run
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
-    arguments = compile_arguments(installed.torch_tensorrt(), settings.config, "dynamo")
-    cast = model.to(settings.dtype)
-    program, planned = _plan(cast, settings, arguments)
-    reused = settings.reuse(planned)
+    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
+    cast = model.to(context.dtype)
+    program, planned = _plan(cast, context, arguments)
+    reused = context.reuse(planned)
     if reused is not None:
         return reused
 
-    settings.phase("build")
-    arguments |= building.further_arguments(settings, "dynamo")
+    context.phase("build")
+    arguments |= building.further_arguments(context, "dynamo")
 
     def build() -> torch.nn.Module:
-        explained = build_errors.explained(_method(settings)) if settings.config.quantized else contextlib.nullcontext()
+        explained = build_errors.explained(_method(context)) if context.config.quantized else contextlib.nullcontext()
         with explained, cast.lowering():
             made: torch.nn.Module = _compile(program, cast, arguments)
         return made
 
-    module, built = building.built(build, settings)
-    return building.finish([module], module, planned, settings, arguments=arguments, built=built)
+    module, built = building.built(build, context)
+    return building.finish([module], module, planned, context, arguments=arguments, built=built)
 
 
-def _method(settings: BuildContext) -> str:
-    return f"quantization.method={settings.config.quantization.method}"
+def _method(context: BuildContext) -> str:
+    return f"quantization.method={context.config.quantization.method}"
 
 
 def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> Any:
@@ -101,27 +101,27 @@ def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dic
 
 
 def _plan(
-    model: Model, settings: BuildContext, arguments: dict[str, Any]
+    model: Model, context: BuildContext, arguments: dict[str, Any]
 ) -> tuple[torch.export.ExportedProgram, Compiled]:
-    program, export_s = _exported(model, settings)
-    settings.phase("partition")
+    program, export_s = _exported(model, context)
+    context.phase("partition")
     size = arguments["min_block_size"]
 
     def dry_run(size: int) -> list[base.GraphDryRun]:
-        return settings.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
+        return context.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
 
     # No other axis reaches the partitioner.
-    planned, details = settings.once(f"partition {size}", lambda: partitioner.plan(dry_run, size, settings.once))
-    write_json(settings.folder / partitioner.FILE, details)
-    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "dynamo")
+    planned, details = context.once(f"partition {size}", lambda: partitioner.plan(dry_run, size, context.once))
+    write_json(context.folder / partitioner.FILE, details)
+    ignored = ignored_axes(installed.torch_tensorrt(), context.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
-    settings.keep(compiled)
+    context.keep(compiled)
     return program, compiled
 
 
-def _exported(model: Model, settings: BuildContext) -> tuple[torch.export.ExportedProgram, float]:
-    settings.phase("export")
-    return settings.once("program", lambda: _export(model))
+def _exported(model: Model, context: BuildContext) -> tuple[torch.export.ExportedProgram, float]:
+    context.phase("export")
+    return context.once("program", lambda: _export(model))
 
 
 def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:

@@ -25,13 +25,13 @@ def effective(config: PointConfig) -> PointConfig:
     return config
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Cast the module and lay it out; there is nothing to build."""
     channels_last = not model.typed  # a quantized module stays as its method left it
-    module = model.to(settings.dtype, channels_last=channels_last).module
+    module = model.to(context.dtype, channels_last=channels_last).module
     build = Build(
         channels_last=channels_last,
-        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
-        cuda_graphs_method=captured(settings),
+        cudnn_benchmark=context.device.type == "cuda" and model.may_convolve,
+        cuda_graphs_method=captured(context),
     )
-    return Compiled(binding(module, settings, channels_last=channels_last), build, module=module)
+    return Compiled(binding(module, context, channels_last=channels_last), build, module=module)

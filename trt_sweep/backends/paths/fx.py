@@ -31,26 +31,26 @@ def effective(config: PointConfig) -> PointConfig:
     return building.effective(config, "fx")
 
 
-def plan(model: Model, settings: BuildContext) -> Compiled:
+def plan(model: Model, context: BuildContext) -> Compiled:
     """Raise Unsupported: the frontend splits a model only on its way to the engines."""
     _require_fx()
     raise Unsupported("backend=fx cannot be planned: it splits the model only while it builds; it needs a GPU")
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Trace, split and build in one call."""
     _require_fx()
-    config = settings.config
+    config = context.config
     if model.inputs.kwargs:
         raise Unsupported("backend=fx takes inputs by position only: drop name from model.inputs")
     if config.precision == "bf16":
         raise Unsupported("precision=bf16: the FX frontend has FP32 and FP16 only")
-    settings.phase("build")
+    context.phase("build")
     loading.load()
     fx = importlib.import_module("torch_tensorrt.fx")
     lower = importlib.import_module("torch_tensorrt.fx.utils").LowerPrecision
-    cast = model.to(settings.dtype)
-    with settings.building(), torch.cuda.device(settings.device):
+    cast = model.to(context.dtype)
+    with context.building(), torch.cuda.device(context.device):
         start = time.perf_counter()
         module = fx.compile(
             cast.module,
@@ -59,10 +59,10 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
             dynamic_batch=False,
             **compile_arguments(installed.torch_tensorrt(), config, "fx"),
         )
-        synchronize(settings.device)
+        synchronize(context.device)
         build_s = time.perf_counter() - start
-    build = Build(build_s=build_s, cuda_graphs_method=captured(settings))
-    return Compiled(binding(module, settings), build, runtime="python", module=module)
+    build = Build(build_s=build_s, cuda_graphs_method=captured(context))
+    return Compiled(binding(module, context), build, runtime="python", module=module)
 
 
 def _require_fx() -> None:

@@ -35,21 +35,21 @@ def effective(config: PointConfig) -> PointConfig:
     return _inductor.effective_inductor(config)
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Compile by the first call; with CUDA graphs the second one records them, and is part of the build."""
-    config = settings.config
-    settings.phase("build")
+    config = context.config
+    context.phase("build")
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1
-    cast = model.to(settings.dtype)
-    made = torch_compile.compile_model(cast, settings.stack, calls, mode=config.inductor.mode)
-    synchronize(settings.device)
+    cast = model.to(context.dtype)
+    made = torch_compile.compile_model(cast, context.stack, calls, mode=config.inductor.mode)
+    synchronize(context.device)
     build_s = time.perf_counter() - start
     if config.cuda_graphs and made.skipped:
         raise Unsupported("cuda_graphs=true: torch.compile cannot capture this model; log.txt says why")
 
     def bind(inputs: Inputs) -> Call:
-        own = inputs.to(settings.dtype)
+        own = inputs.to(context.dtype)
         return torch_compile.check_first_call(lambda: made.call(*own.args, **own.kwargs))
 
     method: Any = "inductor" if config.cuda_graphs else None

@@ -30,24 +30,24 @@ def effective(config: PointConfig) -> PointConfig:
     return config
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Trace or script, then freeze, which folds the weights and batch norms into the graph."""
-    mode = settings.config.torchscript.mode
-    settings.phase("export")
-    cast = model.to(settings.dtype, channels_last=True)
+    mode = context.config.torchscript.mode
+    context.phase("export")
+    cast = model.to(context.dtype, channels_last=True)
     traced = mode == "trace"
     start = time.perf_counter()
     module = tracing.torchscript(tracing.by_position(cast) if traced else cast, mode)
     export_s = time.perf_counter() - start
-    settings.phase("build")
+    context.phase("build")
     start = time.perf_counter()
     frozen = torch.jit.freeze(module)
     build = Build(
         export_s=export_s,
         build_s=time.perf_counter() - start,
         channels_last=True,
-        cudnn_benchmark=settings.device.type == "cuda" and model.may_convolve,
-        cuda_graphs_method=captured(settings),
+        cudnn_benchmark=context.device.type == "cuda" and model.may_convolve,
+        cuda_graphs_method=captured(context),
     )
-    bind = binding(frozen, settings, channels_last=True)
+    bind = binding(frozen, context, channels_last=True)
     return Compiled((lambda inputs: bind(inputs.by_position())) if traced else bind, build, module=frozen)

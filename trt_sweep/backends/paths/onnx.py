@@ -65,28 +65,28 @@ def effective(config: PointConfig) -> PointConfig:
     )
 
 
-def plan(model: Model, settings: BuildContext) -> Compiled:
+def plan(model: Model, context: BuildContext) -> Compiled:
     """Export and parse; what the parser takes becomes one engine."""
-    return _parsed(model, settings)[1]
+    return _parsed(model, context)[1]
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, parse, build, and load the engine."""
-    timing_cache.require(settings.config)
-    network, planned, outputs, modules = _parsed(model, settings)
-    config = settings.config
-    settings.phase("build")
-    engine, built = _built(network, settings)
+    timing_cache.require(context.config)
+    network, planned, outputs, modules = _parsed(model, context)
+    config = context.config
+    context.phase("build")
+    engine, built = _built(network, context)
     build = dataclasses.replace(planned.build, **built, **describe([engine]))
-    settings.keep(dataclasses.replace(planned, build=build))
+    context.keep(dataclasses.replace(planned, build=build))
 
-    load = functools.partial(Engine, engine, config, settings.device)
+    load = functools.partial(Engine, engine, config, context.device)
     runner = load()
     if config.runtime_cache == "warm":
-        for inputs in inputs_over_range(config, settings.device):
-            cast = inputs.to(settings.dtype)
+        for inputs in inputs_over_range(config, context.device):
+            cast = inputs.to(context.dtype)
             runner(*cast.args, **cast.kwargs)
-        torch.cuda.synchronize(settings.device)
+        torch.cuda.synchronize(context.device)
         runner = load(cache=runner.cache_content())
     native = config.cuda_graphs and runner.native_cuda_graphs
     method = None if not config.cuda_graphs else "rtx" if native else "capture"
@@ -97,15 +97,15 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
 
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
-    bind = binding(run, dataclasses.replace(settings, config=plain))
+    bind = binding(run, dataclasses.replace(context, config=plain))
     return dataclasses.replace(planned, bind=bind, build=build, layer_timers=[EngineLayerTimer(runner, modules)])
 
 
-def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, Any]]:
+def _built(network: Network, context: BuildContext) -> tuple[bytes, dict[str, Any]]:
     """Return the engine and the columns that its build decides."""
-    config, cache = settings.config, None
+    config, cache = context.config, None
     if config.cache is not None:
-        cache = timing_cache.prepare(config, settings.folder)
+        cache = timing_cache.prepare(config, context.folder)
 
     def make() -> tuple[bytes, dict[str, Any]]:
         engine = network.build(
@@ -113,7 +113,7 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
         )
         return engine, {}
 
-    with settings.building():
+    with context.building():
         if config.cache == "warm":
             make()
         cache_id = timing_cache.content_id(cache) if cache else None
@@ -126,18 +126,18 @@ def _built(network: Network, settings: BuildContext) -> tuple[bytes, dict[str, A
                 "tf32": config.precision == "tf32",
                 "timing_cache": [config.cache, cache_id],
                 "profiling_verbosity": config.profiling_verbosity,
-                **surroundings(versions.environment(settings.device)),
+                **surroundings(versions.environment(context.device)),
             }
 
-        found = settings.store.build(depends_on, make)
-    stored = int(found.stored) if settings.store.folder is not None else None
+        found = context.store.build(depends_on, make)
+    stored = int(found.stored) if context.store.folder is not None else None
     return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
-def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
+def _parsed(model: Model, context: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
     """Return the network, what is known of the point by now, the structure of its outputs, and `_modules`."""
-    settings.phase("export")
-    cast = model.to(settings.dtype)
+    context.phase("export")
+    cast = model.to(context.dtype)
     start = time.perf_counter()
     program = tracing.export(cast)
     try:
@@ -146,8 +146,8 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
         raise RuntimeError(one_line(error.__cause__ or error)) from error  # the outer one is about reporting it
     assert exported is not None
     build = Build(export_s=time.perf_counter() - start)
-    settings.keep(Compiled(None, build))
-    settings.phase("partition")
+    context.keep(Compiled(None, build))
+    context.phase("partition")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         exported.save(str(file), external_data=True)  # one file alone may not exceed 2 GB
@@ -156,9 +156,9 @@ def _parsed(model: Model, settings: BuildContext) -> tuple[Network, Compiled, py
     partition = Partition(
         ops_total=operators, ops_supported=operators, engines=1, engine_ops=[operators], fallback_ops=0
     )
-    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "onnx")
+    ignored = ignored_axes(installed.torch_tensorrt(), context.config, "onnx")
     planned = Compiled(None, build, partition, ignored_axes=ignored)
-    settings.keep(planned)
+    context.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None
     return network, planned, spec, _modules(exported.model.graph)

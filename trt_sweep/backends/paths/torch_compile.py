@@ -45,30 +45,30 @@ def effective(config: PointConfig) -> PointConfig:
     return building.effective(config, "torch_compile")
 
 
-def plan(model: Model, settings: BuildContext) -> Compiled:
+def plan(model: Model, context: BuildContext) -> Compiled:
     """Trace and partition; build nothing."""
-    arguments = _arguments(settings.config)
-    return _plan(model.to(settings.dtype), settings, arguments)
+    arguments = _arguments(context.config)
+    return _plan(model.to(context.dtype), context, arguments)
 
 
-def dry_runs(model: Model, settings: BuildContext) -> base.DryRun:
+def dry_runs(model: Model, context: BuildContext) -> base.DryRun:
     """Return a function that traces and partitions by `min_block_size` and builds nothing."""
-    return functools.partial(_dry_run, model.to(settings.dtype), _arguments(settings.config), [])
+    return functools.partial(_dry_run, model.to(context.dtype), _arguments(context.config), [])
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Partition, then compile by the first call, which is the build."""
-    arguments = _arguments(settings.config)
-    cast = model.to(settings.dtype)
-    planned = _plan(cast, settings, arguments)
-    reused = settings.reuse(planned)
+    arguments = _arguments(context.config)
+    cast = model.to(context.dtype)
+    planned = _plan(cast, context, arguments)
+    reused = context.reuse(planned)
     if reused is not None:
         return reused
 
-    settings.phase("build")
-    arguments |= building.further_arguments(settings, "torch_compile")
-    (made, graphs), built = building.built(lambda: _compiled(cast, settings.stack, arguments), settings)
-    compiled = building.finish(graphs, made.call, planned, settings, arguments=arguments, built=built)
+    context.phase("build")
+    arguments |= building.further_arguments(context, "torch_compile")
+    (made, graphs), built = building.built(lambda: _compiled(cast, context.stack, arguments), context)
+    compiled = building.finish(graphs, made.call, planned, context, arguments=arguments, built=built)
     inner = compiled.bind
     assert inner is not None
 
@@ -112,21 +112,21 @@ def _compiled(
         raise error.inner_exception from error  # the outer one names our function
 
 
-def _plan(model: Model, settings: BuildContext, arguments: dict[str, Any]) -> Compiled:
-    settings.phase("partition")
+def _plan(model: Model, context: BuildContext, arguments: dict[str, Any]) -> Compiled:
+    context.phase("partition")
 
     def plan() -> tuple[Partition, dict[str, Any], Build]:
         seen: list[torch_compile.CompiledGraphs] = []
         dry_run = functools.partial(_dry_run, model, arguments, seen)
-        planned, details = partitioner.plan(dry_run, arguments["min_block_size"], settings.once, "torch_compile")
+        planned, details = partitioner.plan(dry_run, arguments["min_block_size"], context.once, "torch_compile")
         return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
 
     # No other axis reaches the partitioner.
-    planned, details, build = settings.once(f"partition {arguments['min_block_size']}", plan)
-    write_json(settings.folder / partitioner.FILE, details)
-    ignored = ignored_axes(installed.torch_tensorrt(), settings.config, "torch_compile")
+    planned, details, build = context.once(f"partition {arguments['min_block_size']}", plan)
+    write_json(context.folder / partitioner.FILE, details)
+    ignored = ignored_axes(installed.torch_tensorrt(), context.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
-    settings.keep(compiled)
+    context.keep(compiled)
     return compiled
 
 

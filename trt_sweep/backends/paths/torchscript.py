@@ -42,33 +42,33 @@ def effective(config: PointConfig) -> PointConfig:
     return building.effective(config, "torchscript")
 
 
-def plan(model: Model, settings: BuildContext) -> Compiled:
+def plan(model: Model, context: BuildContext) -> Compiled:
     """Make the TorchScript module and ask which of its operators have a converter.
 
     The partition is decided in C++ on the way to the engines, and cannot be asked for without building them.
     """
-    _, module, planned = _plan(model, settings)
-    settings.phase("partition")
+    _, module, planned = _plan(model, context)
+    context.phase("partition")
     ts = importlib.import_module("torch_tensorrt.ts")
     with loading.assumed_gpu():
         supported = bool(ts.check_method_op_support(module, "forward"))
-    write_json(settings.folder / FILE, {"every_operator_has_a_converter": supported})
+    write_json(context.folder / FILE, {"every_operator_has_a_converter": supported})
     return planned
 
 
-def compile(model: Model, settings: BuildContext) -> Compiled:
+def compile(model: Model, context: BuildContext) -> Compiled:
     """Trace or script, then build."""
-    cast, module, planned = _plan(model, settings)
-    settings.phase("build")
+    cast, module, planned = _plan(model, context)
+    context.phase("build")
     torch_tensorrt = loading.load()
-    config, device = settings.config, settings.device
+    config, device = context.config, context.device
     arguments = compile_arguments(installed.torch_tensorrt(), config, "torchscript")
-    with settings.building():
+    with context.building():
         start = time.perf_counter()
         built = torch_tensorrt.ts.compile(
             module,
             inputs=[_input(torch_tensorrt.Input, cast, index) for index in range(len(cast.inputs.args))],
-            enabled_precisions={settings.dtype},
+            enabled_precisions={context.dtype},
             device=torch_tensorrt.Device(gpu_id=device.index),
             **arguments,
         )
@@ -76,7 +76,7 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
         build_s = time.perf_counter() - start
     engines = _engines(built)
     build = dataclasses.replace(planned.build, build_s=build_s, **building.describe(engines))
-    bind, running, method = runtime.binding_of(built, len(engines), settings)
+    bind, running, method = runtime.binding_of(built, len(engines), context)
     return dataclasses.replace(
         planned,
         bind=lambda inputs: bind(inputs.by_position()),
@@ -87,23 +87,23 @@ def compile(model: Model, settings: BuildContext) -> Compiled:
     )
 
 
-def _plan(model: Model, settings: BuildContext) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
+def _plan(model: Model, context: BuildContext) -> tuple[Model, torch.jit.ScriptModule, Compiled]:
     library = installed.torch_tensorrt()
     if not library.has("torchscript"):
         raise Unsupported(f"backend=torchscript: {library.name} was built without the TorchScript frontend")
-    mode = settings.config.torchscript.mode
+    mode = context.config.torchscript.mode
     if model.inputs.kwargs and mode == "script":
         raise Unsupported("torchscript.mode=script takes inputs by position only here: use torchscript.mode=trace")
     loading.load()
-    settings.phase("export")
+    context.phase("export")
     start = time.perf_counter()
-    cast = tracing.by_position(model.to(settings.dtype)) if mode == "trace" else model.to(settings.dtype)
+    cast = tracing.by_position(model.to(context.dtype)) if mode == "trace" else model.to(context.dtype)
     module = tracing.torchscript(cast, mode)
     partition = Partition(default_min_block_size=library.parameters("torchscript")["min_block_size"].default)
     export_s = time.perf_counter() - start
-    ignored = ignored_axes(library, settings.config, "torchscript")
+    ignored = ignored_axes(library, context.config, "torchscript")
     planned = Compiled(None, Build(export_s=export_s), partition, runtime="cpp", ignored_axes=ignored)
-    settings.keep(planned)
+    context.keep(planned)
     return cast, module, planned
 
 

@@ -51,44 +51,44 @@ def default_optimization_level() -> int | None:
     return int(trt.Builder(trt.Logger(trt.Logger.ERROR)).create_builder_config().builder_optimization_level)
 
 
-def further_arguments(settings: BuildContext, frontend: str) -> dict[str, Any]:
+def further_arguments(context: BuildContext, frontend: str) -> dict[str, Any]:
     """Return the device, and a file of the point's own for each cache that builds share by default.
 
     Old files are removed.
     """
     names = installed.torch_tensorrt().cache_paths(frontend)
-    caches = {name: settings.folder / f"{name.removesuffix('_path')}.bin" for name in names}
+    caches = {name: context.folder / f"{name.removesuffix('_path')}.bin" for name in names}
     for path in caches.values():
         path.unlink(missing_ok=True)
     if "timing_cache_path" in caches:
-        caches["timing_cache_path"] = timing_cache.prepare(settings.config, settings.folder)
-    return {"device": settings.device, **{name: str(path) for name, path in caches.items()}}
+        caches["timing_cache_path"] = timing_cache.prepare(context.config, context.folder)
+    return {"device": context.device, **{name: str(path) for name, path in caches.items()}}
 
 
-def built(build: Callable[[], T], settings: BuildContext) -> tuple[T, dict[str, Any]]:
+def built(build: Callable[[], T], context: BuildContext) -> tuple[T, dict[str, Any]]:
     """Return what a compilation gives and the columns that it decides; a warm cache takes two runs."""
 
     def run(store: Store) -> tuple[T, dict[str, Any]]:
-        cache_id = timing_cache.content_id(settings.folder / timing_cache.FILE)
-        using = dataclasses.replace(settings, store=store)
+        cache_id = timing_cache.content_id(context.folder / timing_cache.FILE)
+        using = dataclasses.replace(context, store=store)
         start = time.perf_counter()
-        with torch.cuda.device(settings.device), stored_engines.building(using, cache_id) as tally:
+        with torch.cuda.device(context.device), stored_engines.building(using, cache_id) as tally:
             made = build()
-            synchronize(settings.device)
+            synchronize(context.device)
         took_s = time.perf_counter() - start
         stored = tally.stored if store.folder is not None else None
         return made, {"build_s": tally.build_s(took_s), "engines_stored": stored, "cache_id": cache_id}
 
-    if settings.config.cache == "warm":
+    if context.config.cache == "warm":
         run(Store())
-    return run(settings.store)
+    return run(context.store)
 
 
 def finish(
     modules: Sequence[torch.nn.Module],
     module: Callable[..., Any],
     planned: Compiled,
-    settings: BuildContext,
+    context: BuildContext,
     *,
     arguments: dict[str, Any],
     built: dict[str, Any],
@@ -98,8 +98,8 @@ def finish(
     `built` are the columns that the function of that name returned. Raise RuntimeError where there are not as many
     engines as were planned.
     """
-    frontend = settings.config.backend
-    _save_arguments(settings.folder, arguments, frontend)
+    frontend = context.config.backend
+    _save_arguments(context.folder, arguments, frontend)
     engines = serialized(modules)
     if len(engines) != planned.partition.engines:
         raise RuntimeError(
@@ -107,8 +107,8 @@ def finish(
             "what ran"
         )
     changes: dict[str, Any] = {**built, **describe(engines)}
-    configure_runtime(modules, module, settings)
-    bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), settings)
+    configure_runtime(modules, module, context)
+    bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), context)
     build = dataclasses.replace(planned.build, **changes)
     inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None

@@ -30,7 +30,7 @@ def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
     return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
 
 
-def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], settings: BuildContext) -> None:
+def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], context: BuildContext) -> None:
     """Give RTX's engines their runtime cache and specialization strategy, until the point ends (2.13 on).
 
     A cold cache is an empty one; a warm one was filled by calls of `module`, saved and loaded again into new execution
@@ -40,10 +40,10 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
     if not installed.torch_tensorrt().runtime_settings:
         return
     runtime = importlib.import_module("torch_tensorrt.runtime")
-    config = settings.config
+    config = context.config
     strategy = getattr(config, point.SPECIALIZATION)
     chosen: dict[str, Any] = {} if strategy is None else {point.SPECIALIZATION: strategy}
-    path = settings.folder / "runtime_cache.bin"
+    path = context.folder / "runtime_cache.bin"
     path.unlink(missing_ok=True)
 
     def attach(cache: Any, stack: contextlib.ExitStack) -> None:
@@ -54,26 +54,26 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
         filled = runtime.RuntimeCache(str(path))
         with contextlib.ExitStack() as once:
             attach(filled, once)
-            for inputs in inputs_over_range(config, settings.device):
-                cast = inputs.to(settings.dtype)
+            for inputs in inputs_over_range(config, context.device):
+                cast = inputs.to(context.dtype)
                 module(*cast.args, **cast.kwargs)
-            synchronize(settings.device)
+            synchronize(context.device)
             filled.save()
     cache = None if config.runtime_cache is None else runtime.RuntimeCache(str(path))
     if cache is not None:
         cache.load()
-    attach(cache, settings.stack)
+    attach(cache, context.stack)
 
 
-def binding_of(module: Any, engines: int, settings: BuildContext) -> tuple[Bind, Running, str | None]:
+def binding_of(module: Any, engines: int, context: BuildContext) -> tuple[Bind, Running, str | None]:
     """Return how inputs become a call of a compiled module, in which context, and its `cuda_graphs_method`.
 
     CUDA graphs are Torch-TensorRT's own. Their switch is the whole process's, so it is on only while this point runs.
     There is one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the
     version has them, or one graph per engine. Raise Unsupported where there is no engine to capture.
     """
-    if not settings.config.cuda_graphs:
-        return binding(module, settings), contextlib.nullcontext, None
+    if not context.config.cuda_graphs:
+        return binding(module, context), contextlib.nullcontext, None
     runtime = importlib.import_module("torch_tensorrt.runtime")
     in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
     if not engines and not in_torch:
@@ -89,7 +89,7 @@ def binding_of(module: Any, engines: int, settings: BuildContext) -> tuple[Bind,
         now.clear()
 
     def bind(inputs: Inputs) -> Call:
-        own = inputs.to(settings.dtype)
+        own = inputs.to(context.dtype)
 
         def call() -> Any:
             if "module" not in now:  # at the first call, which is then what a deployment pays

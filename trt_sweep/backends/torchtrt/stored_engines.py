@@ -47,14 +47,14 @@ NO_EFFECT = frozenset(
 
 
 @contextlib.contextmanager
-def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
-    """Take engines from `settings.store` where it has them, and yield the tally of how many.
+def building(context: BuildContext, cache_id: str | None) -> Iterator[Tally]:
+    """Take engines from `context.store` where it has them, and yield the tally of how many.
 
     `cache_id` names what the timing cache holds at the start.
     """
     conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
     convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
-    ignored = frozenset(ignored_axes(installed.torch_tensorrt(), settings.config, settings.config.backend))
+    ignored = frozenset(ignored_axes(installed.torch_tensorrt(), context.config, context.config.backend))
     tally = Tally()
 
     def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -64,9 +64,9 @@ def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
                 "inputs": [str(each) for each in inputs],
                 "settings": engine_store.settings_of(compilation, NO_EFFECT | ignored),
                 "converters": _converters(),
-                "timing_cache": [settings.config.cache, cache_id],
-                "profiling_verbosity": settings.config.profiling_verbosity,
-                **engine_store.surroundings(versions.environment(settings.device)),
+                "timing_cache": [context.config.cache, cache_id],
+                "profiling_verbosity": context.config.profiling_verbosity,
+                **engine_store.surroundings(versions.environment(context.device)),
             }
 
         # Of the graph alone, by sympy and torch's types: found anew rather than stored. Converting empties the module.
@@ -78,14 +78,14 @@ def building(settings: BuildContext, cache_id: str | None) -> Iterator[Tally]:
             return engine, {name: value for name, value in details.items() if name not in of_graph}
 
         start = time.perf_counter()
-        with settings.building():
-            built = settings.store.build(depends_on, make)
+        with context.building():
+            built = context.store.build(depends_on, make)
         tally.add(built, time.perf_counter() - start)
         return result_type(serialized_engine=built.engine, **built.details, **of_graph)
 
     with (
         mock.patch.object(conversion, "interpret_module_to_result", converted),
-        _telling(settings.config.profiling_verbosity),
+        _telling(context.config.profiling_verbosity),
     ):
         yield tally
 

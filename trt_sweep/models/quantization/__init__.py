@@ -113,7 +113,7 @@ def resolve(config: PointConfig) -> PointConfig:
 
 
 def quantize_cached(
-    model: Model, config: PointConfig, device: torch.device, shared: ProcessCache
+    model: Model, config: PointConfig, device: torch.device, cache: ProcessCache
 ) -> tuple[Model, Quantization]:
     """Return the model for the backends, quantized if the precision asks for it, and the columns of the record.
 
@@ -126,7 +126,7 @@ def quantize_cached(
     name = config.quantization.method
     one_size = name is not None and getattr(get_method(name), "ONE_SIZE", False)
     key = ("quantized", (config if one_size else config.unsized).quantized_key, str(device))
-    made, facts = shared.get_or_make(key, lambda: quantize(model, config, device))
+    made, facts = cache.get_or_make(key, lambda: quantize(model, config, device))
     return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
