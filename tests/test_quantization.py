@@ -17,6 +17,7 @@ from trt_sweep.backends import base
 from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.measure import accuracy
@@ -164,7 +165,9 @@ def test_what_a_converter_refuses_is_not_tried_at_every_batch_size(tmp_path):
     for size in (1, 4):
         made = config("modelopt_int4_weight_only", net="Perceptron", backend="dynamo", batch_size=size)
         (point,) = plan.effective(made)
-        with build_group([plan.point_of(point)], lambda made: tmp_path / made.id, phases.append, cache=shared) as job:
+        with build_group(
+            [plan.point_of(point, SweepOptions())], lambda made: tmp_path / made.id, phases.append, cache=shared
+        ) as job:
             found.append(job.runs[0].start())
     first, second = found
     assert (first.status, first.phase, second.status, second.phase) == ("unsupported", "build") * 2

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from trt_sweep.analysis import sensitivity
 from trt_sweep.analysis.sensitivity import Damage
+from trt_sweep.app import sensitivity as app_sensitivity
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -51,7 +52,7 @@ def test_engines_that_are_not_finite_are_shown(capfd):
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     how = QuantizationConfig("modelopt_int8_default")
     point = SweepConfig(model=model, backend="eager", precision="int8", quantization=how)
-    sensitivity.show([Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5), broken], point, Console())
+    app_sensitivity._show([Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5), broken], point, Console())
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     assert ["a", "1", "1.0e-01", "nan"] in lines and ["all", "3", "5.0e-01", "–"] in lines
 
@@ -62,7 +63,7 @@ POINT = ["--config-dir", str(EXAMPLE), "model=digits_transformer", "quantization
 @without_gpu
 def test_the_command(capfd):
     overrides = ["quantization.skip=[head]", "batch_size=8", "+accuracy.evaluate._target_=digits.top1", "backend=eager"]
-    assert sensitivity.main([*POINT, *overrides, "--depth=2"]) == 0
+    assert app_sensitivity.main([*POINT, *overrides, "--depth=2"]) == 0
     out = capfd.readouterr().out
     lines = [line.split() for line in out.splitlines() if line and line[0] != "·"]
     found = {line[0]: line[1:] for line in lines if len(line) == 4 and line[0] != "quantized"}
@@ -84,7 +85,7 @@ def test_the_command(capfd):
 )
 @needs_tensorrt
 def test_mistakes_are_one_line(capfd, arguments, said):
-    assert sensitivity.main(arguments) == 1
+    assert app_sensitivity.main(arguments) == 1
     last = capfd.readouterr().err.strip().splitlines()[-1]  # the libraries log to pytest's stream, which is not ours
     assert last.startswith("error: ") and said in last
 
@@ -107,7 +108,7 @@ def test_nothing_is_gained_where_nothing_was_timed(tmp_path, capfd):
 @pytest.mark.gpu
 def test_what_the_engines_of_each_group_do(capfd):
     overrides = ["batch_size=8", "min_block_size=1", "measure.rounds=1", "--groups=blocks.0.*,head"]
-    assert sensitivity.main([*POINT, *overrides]) == 0
+    assert app_sensitivity.main([*POINT, *overrides]) == 0
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     found = {line[0]: line for line in lines if line and line[0] in ("all", "blocks.0.*", "head")}
     assert len(found) == 3 and all(0 < float(line[3]) < 0.1 for line in found.values())

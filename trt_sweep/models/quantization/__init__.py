@@ -80,7 +80,7 @@ def get_method(name: str) -> Method:
     missing = [package for package in method.PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise SweepError(
-            f"quantization.method={name} needs {', '.join(missing)}, not installed here: "
+            f"quantization.method={name} needs {' and '.join(missing)}, which this Python has not: "
             "pip install 'trt-sweep[quantization]'"
         )
     return method
