@@ -18,7 +18,6 @@ from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import Record
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels
-from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.sweep.rounds import Rounds
@@ -67,7 +66,7 @@ class Workers:
             self._client, self.started = self._make(), self.started + 1
         return self._client
 
-    def empty(self) -> bool:
+    def release_points(self) -> bool:
         return True
 
     def replace(self) -> None:
@@ -85,7 +84,7 @@ def run(tmp_path: Path, answer: Answer, *names: str, interrupts: Interrupts | No
             records,
             Labels(points),
             progress,
-            phase_times=PhaseTimes(),
+            on_phase=lambda phase: None,
             interrupts=interrupts or Interrupts(),
             ahead=None,
             over=True,
@@ -138,7 +137,7 @@ def test_a_worker_that_is_lost_between_points_again_and_again_ends_the_sweep(tmp
     workers = Workers(lambda: Losing(tmp_path, points, lambda *_: "ok", []))
     records = SweepRecords(tmp_path, Plan([points], {}), profile=False)
     with Progress(["eager"]) as progress:
-        how = {"phase_times": PhaseTimes(), "interrupts": Interrupts(), "ahead": None, "over": True}
+        how = {"on_phase": lambda phase: None, "interrupts": Interrupts(), "ahead": None, "over": True}
         rounds = Rounds(workers, records, Labels(points), progress, **how)
         with pytest.raises(SweepError, match="lost again and again: no driver"):
             rounds.run([points])

@@ -1,4 +1,4 @@
-"""What a process died of."""
+"""Check what is said of a process that has died."""
 
 from __future__ import annotations
 

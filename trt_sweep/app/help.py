@@ -25,10 +25,6 @@ from trt_sweep.config.point import (
 from trt_sweep.results.axes import Axes
 
 WIDTH, FIRST = 80, 22  # columns in all, and of names
-WORDED = {  # axes that have words of their own below
-    *("model", "backend", "precision", "batch_size", "time_at", "min_block_size", "optimization_level", "runtime"),
-    *("cuda_graphs", "device", "profiling_verbosity", "runtime_cache", SPECIALIZATION, "cache", "compile", "dryrun"),
-}
 USAGE = """\
 trt-sweep finds out which Torch-TensorRT settings to use for a model on this
 GPU, and what each of them buys. It does the same as `python -m trt_sweep`.
@@ -64,7 +60,7 @@ def text() -> str:
 
 def axes() -> list[tuple[str, str]]:
     """Return each axis with its meaning and values."""
-    return [
+    found = [
         ("model", f"what is compiled: {_one_of(names('model'))}; any other of torchvision's by model.name=NAME"),
         ("backend", f"the way to an engine: {_one_of(names('backend'))}"),
         ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need the next"),
@@ -83,16 +79,19 @@ def axes() -> list[tuple[str, str]]:
         (SPECIALIZATION, f"of TensorRT-RTX: {_one_of(SPECIALIZATIONS)}"),
         ("cache", f"the timing cache when a build begins: {_one_of(CACHES)}"),
         ("cache_snapshot", "the file that cache=frozen starts from"),
-        *_further(),
+    ]
+    return [
+        *found,
+        *_further({name.partition(".")[0] for name, _ in [*found, *settings()]}),
         ("+compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
     ]
 
 
-def _further() -> list[tuple[str, str]]:
-    """Return the axes that need no more words here than their column has."""
-    settable = {item.name for item in fields(PointConfig)}
+def _further(known: set[str]) -> list[tuple[str, str]]:
+    """Return the axes that are not `known` here, with the words of their columns."""
+    settable = {item.name for item in fields(PointConfig)} - known - {"compile"}
     said = {item.name: str(item.metadata["description"]) for item in fields(Axes) if "axis" in item.metadata}
-    return [(name, meaning) for name, meaning in said.items() if name in settable - WORDED]
+    return [(name, meaning) for name, meaning in said.items() if name in settable]
 
 
 def settings() -> list[tuple[str, str]]:

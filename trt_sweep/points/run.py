@@ -40,10 +40,8 @@ class PointRun:
         self.point, self.config, self.folder, self._group = point, point.config, folder, group
         self.state = PointState()
         self.timers: list[Timer] = []
-        self._timed_for_both: PointRun | None = None  # runs the same engine in the same way, and is timed for both
-        self._record_before: Record | None = (
-            None  # the row of a point that is only looked into, which keeps what it says
-        )
+        self._timed_with: PointRun | None = None  # runs the same engine in the same way, and is timed for both
+        self._record_before: Record | None = None  # of a point that is only looked into: it keeps what it says
 
     def start(self) -> Record:
         """Build, check and time the first round; only KeyboardInterrupt passes, and after the record."""
@@ -181,7 +179,7 @@ class PointRun:
                 self._build(device)
             if config.dryrun:
                 return "dryrun"
-            status = self._check(device) if self._timed_for_both is None else self._as_timed(self._timed_for_both)
+            status = self._check(device) if self._timed_with is None else self._as_timed(self._timed_with)
         return self._round() if status == "ok" else status
 
     def _build(self, device: torch.device) -> None:
@@ -202,7 +200,7 @@ class PointRun:
         )
         self.state.first_call = False
         if found.state.status == "ok" and found.config.accuracy == self.config.accuracy:
-            self._timed_for_both = found
+            self._timed_with = found
         return dataclasses.replace(compiled, build=made, partition=planned.partition, ignored_axes=planned.ignored_axes)
 
     def _check(self, device: torch.device) -> str:
@@ -263,10 +261,10 @@ class PointRun:
         """Time a window of each build, or take over those of the point that is timed for this one; return "ok"."""
         state = self.state
         assert state.measurement is not None
-        if self._timed_for_both is not None:
-            other = self._timed_for_both.state
+        if self._timed_with is not None:
+            other = self._timed_with.state
             if other.status != "ok":
-                raise RuntimeError(f"point {self._timed_for_both.point.id}, timed for this one too: {other.reason}")
+                raise RuntimeError(f"point {self._timed_with.point.id}, timed for this one too: {other.reason}")
             state.window_health, state.remeasured = other.window_health, other.remeasured
         else:
             for index, windows in enumerate(state.measurement.windows):

@@ -91,10 +91,10 @@ class SweepWorker:
         most = 1 if isolation.mode == "job" else isolation.max_jobs
         return self._client is not None and self._client.builds >= most
 
-    def empty(self) -> bool:
-        """Let go of all points; return whether the worker may take more."""
+    def release_points(self) -> bool:
+        """Have the worker let go of all points; return whether it may take more."""
         try:
-            return self.ready().close() is None
+            return self._client is None or self._client.close() is None
         except WorkerLost:
             return False
 
@@ -120,4 +120,4 @@ class SweepWorker:
             client.beside([])
         except WorkerLost:
             return False
-        return self.empty()
+        return self.release_points()

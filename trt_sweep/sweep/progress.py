@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from trt_sweep.points.phases import RECORDING
+from trt_sweep.points.phases import HARNESS, RECORDING
 from trt_sweep.sweep.phase_times import clock
 
 
@@ -77,7 +77,7 @@ class Progress:
             self._window = now
         elif name == "timing":  # a window takes longer than its warm-up by about as much again
             self._windows.append(2 * (now - self._window))
-        elif name == RECORDING:
+        elif name in (RECORDING, HARNESS):
             return
         self._show(f"{self._head()}  {name}  {self._times()}")
 

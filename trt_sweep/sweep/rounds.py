@@ -12,13 +12,12 @@ from trt_sweep.points.phases import HARNESS
 from trt_sweep.points.point import Point, Report, by_build
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels, count, outcome
-from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.workers.ahead import BuildAheadPool
 from trt_sweep.workers.client import WorkerClient
-from trt_sweep.workers.protocol import WorkerLost
+from trt_sweep.workers.protocol import OnPhase, WorkerLost
 
 Build = list[Point]
 MISHAPS = 3  # in a row, after which it is no use to go on
@@ -28,7 +27,8 @@ class Rounds:
     """Take builds in hand, as many as there is room for, and time their points round after round.
 
     A worker that is lost takes the builds in hand with it: they are made again, apart from points not yet tried.
-    `ahead` builds what is to come; `over` says that no sweep will follow in this process.
+    `on_phase` hears what goes on beside the worker, and `ahead` builds what is to come. `over` says that no sweep will
+    follow in this process.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Rounds:
         labels: Labels,
         progress: Progress,
         *,
-        phase_times: PhaseTimes,
+        on_phase: OnPhase,
         interrupts: Interrupts,
         ahead: BuildAheadPool | None,
         over: bool,
     ) -> None:
         self._worker, self._records, self._label, self._progress = worker, records, labels, progress
-        self._phase_times, self._interrupts, self._ahead, self._over = phase_times, interrupts, ahead, over
+        self._on_phase, self._interrupts, self._ahead, self._over = on_phase, interrupts, ahead, over
         self._fresh, self._lost = deque[Build](), deque[Build]()
         self._beside: list[int] = []
         self._at_work: Point | None = None
@@ -70,7 +70,7 @@ class Rounds:
         else:
             self._mishaps = 0
         done = not (alone or self._lost or self._fresh) and self._over
-        if done or not fit or alone or self._worker.full or not self._worker.empty():
+        if done or not fit or alone or self._worker.full or not self._worker.release_points():
             self._replace()
         # The point that took the process down is final; were it not, it would do so again.
         again = [p for p in held if not fit and not self._records.final(p) and p is not self._at_work] + alone
@@ -116,7 +116,7 @@ class Rounds:
     def _start(self, worker: WorkerClient, point: Point) -> bool:
         self._progress.begin(self._label(point), point.config.backend)
         if self._ahead is not None:
-            self.on_phase("waiting for its engines")
+            self._on_phase("waiting for its engines")
             self._ahead.wait(point)
         fit = self._step(worker, point, functools.partial(worker.start, point.id))
         self._progress.end(outcome(self._records[point]))
@@ -170,7 +170,7 @@ class Rounds:
                     self._replace()
                     break
             else:
-                if self._worker.full or not self._worker.empty():
+                if self._worker.full or not self._worker.release_points():
                     self._replace()
 
     def _step(self, worker: WorkerClient, point: Point, step: Callable[[], Report], *, profiles: bool = False) -> bool:
@@ -184,17 +184,8 @@ class Rounds:
         except WorkerLost as why:
             lost = self._records.write_lost_profile if profiles else self._records.write_lost
             lost(point, why)
-        self._phase_times.enter(HARNESS)
-        if self._ahead is not None:
-            self._ahead.on_phase("")
+        self._on_phase(HARNESS)
         return self._records.report(point).fit
-
-    def on_phase(self, phase: str) -> None:
-        """Pass on which phase a point has come to."""
-        self._phase_times.enter(phase)
-        if self._ahead is not None:
-            self._ahead.on_phase(phase)
-        self._progress.phase(phase)
 
     def _replace(self) -> None:
         self._worker.replace()

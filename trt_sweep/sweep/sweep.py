@@ -63,7 +63,6 @@ class Sweep:
             raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
         self._one_of_many, self._goes_on = one_of_many, goes_on or self._options.resume is not None
         self._progress: Progress | None = None
-        self._rounds: Rounds | None = None
         self._ahead: BuildAheadPool | None = None
         self._interrupts = Interrupts()
         self._phase_times = PhaseTimes(spawn.started_at())
@@ -180,27 +179,26 @@ class Sweep:
         self._progress.say(f"{count(sum(map(len, todo)), 'point')} to do, results in {self.folder}")
         if self._options.build_workers and sum(build[0].stored for build in todo) > 1:
             self._ahead = BuildAheadPool(self.folder, self._options, self._worker.environment, self._progress.say)
-        self._rounds = Rounds(
+        rounds = Rounds(
             self._worker,
             self._records,
             self._label,
             self._progress,
-            phase_times=self._phase_times,
+            on_phase=self._on_phase,
             interrupts=self._interrupts,
             ahead=self._ahead,
             over=not self._one_of_many,
         )
         with self._interrupts:
-            self._rounds.run(todo)
+            rounds.run(todo)
             self._records.agree()
-            self._rounds.look()
+            rounds.look()
         self._interrupts.check()
 
     def _on_phase(self, phase: str) -> None:
-        if self._rounds is not None:
-            self._rounds.on_phase(phase)
-            return
         self._phase_times.enter(phase)
+        if self._ahead is not None:
+            self._ahead.on_phase(phase)
         if self._progress is not None:
             self._progress.phase(phase)
 
