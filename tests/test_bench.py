@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 import subprocess
@@ -17,8 +16,7 @@ from test_report import sweep as made_up
 
 from trt_sweep.app import bench
 from trt_sweep.benchmarks import profile, sweep, timing
-from trt_sweep.config import compose, groups
-from trt_sweep.config.groups import MeasureConfig
+from trt_sweep.config import compose
 from trt_sweep.results import table
 from trt_sweep.results.layers import profiles
 
@@ -30,37 +28,30 @@ def test_timing_on_a_cpu(tmp_path, monkeypatch):
     assert models == [("resnet18", "eager"), ("resnet18", "inductor")]
     subjects = [("squeezenet1_1", 1, "eager"), ("squeezenet1_1", 1, "jit")]
     monkeypatch.setattr(timing, "_subjects", lambda device: subjects)
-    brief = {"max_s": 0.3, "warmup_s": 0.0, "warmup_max_s": 0.3}
+    brief = {"visits": 6, "max_s": 0.1, "settle_s": 0.0, "warmup_s": 0.0, "warmup_max_s": 0.3}
     composed = compose.composed
     overrides = ["model.inputs=[{shape:[3,64,64]}]", *(f"measure.{name}={value}" for name, value in brief.items())]
     monkeypatch.setattr(compose, "composed", lambda given: composed([*given, *overrides]))
-    monkeypatch.setattr(groups, "MeasureConfig", lambda **given: MeasureConfig(**given | brief))
-    arguments = ["--out", str(tmp_path / "bench"), "--repeats", "2", "--windows", "12", "--points", "4"]
-    gc.freeze()  # each window collects garbage, which takes long among all that tests have imported
-    try:
-        assert bench.main(["timing", *arguments]) == 0
-    finally:
-        gc.unfreeze()
+    monkeypatch.setattr(timing, "SWITCHES", 3)
+    arguments = ["--out", str(tmp_path / "bench"), "--repeats", "2", "--sweeps", "2", "--names", "4"]
+    assert bench.main(["timing", *arguments]) == 0
     tables = json.loads((tmp_path / "bench" / "timing.json").read_text())
     clocks = pd.DataFrame(tables["clocks"])
     assert set(clocks["subject"]) == {"squeezenet1_1 b1 eager", "squeezenet1_1 b1 jit"}
     assert set(clocks["clock"]) == {"latency_ms", "wall clock + synchronize, 100 calls", "torch.utils.benchmark"}
-    assert clocks["repeats"].tolist() == [12, 2, 2] * 2
+    assert (clocks["repeats"] == 2).all()
     assert (clocks["median_ms"] > 0.1).all() and (clocks["spread_percent"] >= 0).all()
-    coverage = pd.DataFrame(tables["coverage"])
-    assert sorted(set(coverage["rounds"])) == [1, 2, 3, 4, 5, 6] and coverage["repeats"].max() == 12
-    (judged,) = tables["judgement"]
-    assert judged["same_pairs"] == 6 and judged["false_by_trt_sweep"] == 0 < judged["false_by_median"]
-    assert [row["asked_percent"] for row in tables["added"]] == [1.0, 3.0]
-    assert len(pd.read_csv(tmp_path / "bench" / "windows.csv")) == 24
+    assert [row["subject"] for row in tables["settle"]] == ["squeezenet1_1 b1 eager", "squeezenet1_1 b1 jit"]
+    (claims,) = tables["claims"]
+    assert claims["equal_pairs"] == 2 * 6 and claims["false_claims"] == 0 < claims["false_by_time_alone"]
+    assert [row["clock"] for row in tables["coverage"]] == ["latency_ms"]
+    assert tables["widths"][0]["rows"] == 2 * (4 + 3 * 2)
+    before = (tmp_path / "bench" / "sweeps.json").read_text()
+    assert bench.main(["timing", *arguments]) == 0
+    assert (tmp_path / "bench" / "sweeps.json").read_text() == before  # sweeps that are there are not made again
 
 
-def test_more_repeats_than_windows_are_refused(capsys):
-    assert bench.main(["timing", "--repeats=20", "--windows=10"]) == 2
-    assert "error: --repeats=20 is not allowed: use at most --windows=10" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("argument", ["--repeats=1", "--windows=0", "--points=-3"])
+@pytest.mark.parametrize("argument", ["--repeats=1", "--sweeps=0", "--names=-3"])
 def test_too_little_is_refused(argument, capsys):
     assert bench.main(["timing", argument]) == 2
     assert f"error: {argument} is not allowed: use an integer of at least" in capsys.readouterr().err

@@ -54,9 +54,9 @@ def test_cpu_backends_are_timed_by_a_wall_clock(sweep):
         rows["latency_ms"] <= rows["latency_ms_ci_high"]
     ).all()
     assert rows.loc["eager", "speedup"] == 1.0
-    assert rows.loc["inductor", "speedup"] == pytest.approx(
-        rows.loc["eager", "latency_ms"] / rows.loc["inductor", "latency_ms"]
-    )
+    inductor = rows.loc["inductor"]
+    assert inductor["speedup_ci_low"] < inductor["speedup"] < inductor["speedup_ci_high"]
+    assert inductor["speedup"] == pytest.approx(rows.loc["eager", "latency_ms"] / inductor["latency_ms"], rel=0.2)
     assert rows.loc["inductor", "build_s"] > 0 and rows["enqueue_ms"].isna().all()
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["optimisation_level=3"], ["optimisation_level", "did you mean optimization_level"]),
         (["model.weights=/no/such/file"], ["model.weights=/no/such/file", "IMAGENET1K_V1", "state dict"]),
         (["device=gpu"], ["device=gpu", "cuda"]),
-        (["measure.target=0"], ["measure.target=0", "fraction"]),
+        (["measure.visits=1"], ["measure.visits=1", "at least 6"]),
         (["hydra.sweep.dir=/proc/nowhere"], ["/proc/nowhere", "hydra.sweep.dir"]),
     ],
 )  # fmt: skip
@@ -145,7 +145,7 @@ def test_quantized_models_in_pytorch_are_evaluated_by_ones_own_function(sweep):
     pytest.importorskip("modelopt")
     evaluate = "+accuracy.evaluate._target_=digits.top1"
     methods = "quantization.method=null,modelopt_int8_default"
-    done = sweep(*DIGITS, "backend=eager", "device=cpu", "precision=auto", methods, evaluate, "measure.rounds=1", *FAST)
+    done = sweep(*DIGITS, "backend=eager", "device=cpu", "precision=auto", methods, evaluate, "measure.visits=6", *FAST)
     assert done.code == 0, done.err
     rows = done.rows.set_index("precision")
     assert rows["status"].to_dict() == {"fp32": "ok", "fp16": "ok", "int8": "ok"}
@@ -154,7 +154,7 @@ def test_quantized_models_in_pytorch_are_evaluated_by_ones_own_function(sweep):
     assert row["quantized_layers"] == 10 and row["base_precision"] == "fp32"
     assert row["fake_quant_rel_l2_error"] == pytest.approx(row["rel_l2_error"])
     assert rows["evaluation"].between(0, 1).all() and set(rows["evaluation_name"]) == {"digits.top1"}
-    assert row["speedup"] == pytest.approx(rows.loc["fp32", "latency_ms"] / row["latency_ms"])
+    assert row["speedup"] == pytest.approx(rows.loc["fp32", "latency_ms"] / row["latency_ms"], rel=0.2)
     assert "random calibration" not in done.out and "evaluation" in done.out
 
 
@@ -368,17 +368,15 @@ def test_two_sweeps_of_one_second_do_not_share_a_folder(sweep, tmp_path: Path):
 
 
 def test_rounds_are_interleaved_and_kept_with_their_samples(sweep):
-    done = sweep("backend=eager", "model=embedder,scale", "device=cpu", "measure.rounds=2", "measure.max_s=0.5")
+    done = sweep("backend=eager", "model=embedder,scale", "device=cpu", "measure.visits=6", "measure.max_s=0.5")
     assert done.code == 0, done.err
     rows = done.rows
-    assert rows["rounds"].tolist() == [2, 2] and rows["builds"].tolist() == [1, 1]
+    assert rows["rounds"].tolist() == [6, 6] and rows["builds"].tolist() == [1, 1]
     assert rows["latency_ms_between_rounds"].notna().all() and rows["health_reason"].tolist() == ["no GPU"] * 2
-    starts = re.findall(r"^\[(\S+ ?\S*)\] (\w+) \S+ \S+\s+warmup", done.err, re.MULTILINE)
-    assert [model for _, model in starts if _.startswith("round 2/2")] == ["embedder", "scale"]
-    assert "timed in 2 interleaved rounds" in done.err
+    assert "visited 6 times, in turn" in done.err and rows["interleaved"].all() and rows["visit_group"].nunique() == 1
     for folder in rows["folder"]:
         samples = np.load(done.folder / folder / "samples.npz")
-        assert sorted(set(samples["latency_ms_round"])) == [0, 1]
+        assert sorted(set(samples["latency_ms_round"])) == [*range(7)]
 
 
 @without_gpu
@@ -390,7 +388,8 @@ def test_a_cold_cache_needs_a_gpu(sweep):
 
 
 @pytest.mark.parametrize(
-    "argument", ["measure.target=0", "measure.target=-0.1", "measure.rounds=0", "measure.rebuilds=-1"]
+    "argument",
+    ["measure.max_s=0", "measure.settle_s=-0.1", "measure.visits=0", "measure.visits=1", "measure.rebuilds=-1"],
 )
 def test_a_measure_that_cannot_be_is_one_line(sweep, argument):
     done = sweep(argument, "backend=eager")

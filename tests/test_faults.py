@@ -31,7 +31,7 @@ from trt_sweep.workers import child, standby
 # One at a time: they kill processes and tell what is timed by the host's clock.
 pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
-BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, rounds=1)
+BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, visits=6)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -108,7 +108,7 @@ def test_the_next_point_is_unaffected(sweep, model, status, reason):
         assert reason in rows.loc[model, "reason"] and rows.loc[model, "phase"] == "reference"
         assert reason in done.err and rows.loc[model, "python"]
     after = rows.loc["patient"]
-    assert after["status"] == "ok" and after["rounds"] == 3 and after["final"] and after["rel_l2_error"] == 0
+    assert after["status"] == "ok" and after["rounds"] == 24 and after["final"] and after["rel_l2_error"] == 0
     assert 20 < after["latency_ms"] < 25  # what its sleep takes, as alone
     assert gone(done.folder)
 
@@ -119,7 +119,7 @@ def test_builds_in_hand_are_made_again(sweep):
     rows = done.rows.set_index("model")
     assert rows.loc["late_exit", "status"] == "crashed" and rows.loc["late_exit", "phase"] in ("warmup", "timing")
     assert rows.loc["late_exit", "latency_ms"] < 1 and "exit code 4" in rows.loc["late_exit", "reason"]
-    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == 3
+    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == 24
     assert "1 point to be built again: their process is gone" in done.err
 
 
@@ -128,7 +128,7 @@ def test_isolation(sweep, mode):
     done = sweep("model=patient,scale", f"isolation={mode}", *QUICK)
     assert done.code == 0, done.out + done.err
     rows = done.rows
-    assert (rows["status"] == "ok").all() and (rows["rounds"] == 3).all() and rows["final"].all()
+    assert (rows["status"] == "ok").all() and (rows["rounds"] == 24).all() and rows["final"].all()
     assert rows["interleaved"].tolist() == [mode != "job"] * 2
 
 
@@ -162,7 +162,7 @@ def test_one_interrupt_finishes_the_point(tmp_path):
 
 @pytest.mark.parametrize(("numbers", "code"), [((signal.SIGINT, signal.SIGINT), 130), ((signal.SIGTERM,), 143)])
 def test_other_ends(tmp_path, numbers, code):
-    run = Running(tmp_path / "sweep", "model=patient", "batch_size=1,2,3", "backend=eager", "measure.max_s=3")
+    run = Running(tmp_path / "sweep", "model=patient", "batch_size=1,2,3", "backend=eager", "measure.max_s=48")
     run.until("[2/3]", "timing")
     assert run.end(*numbers) == code
     finished = run.rows[run.rows["status"] == "ok"]
@@ -463,7 +463,7 @@ def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep)
     done = sweep("model=late_exit,patient", "batch_size=1,2", "backend=eager", "measure.max_s=3")
     rows = done.rows
     assert rows["status"].value_counts().to_dict() == {"crashed": 2, "ok": 2}, done.out + done.err
-    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == 3).all()
+    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == 24).all()
 
 
 def test_a_signal_that_is_ignored_stays_so():

@@ -143,7 +143,7 @@ def test_planned_and_built_engines_agree(sweep):
 
 def window(call, **settings) -> tuple[measurement.Window, columns.Timing]:
     device = devices.resolve("cuda")
-    found = timer.Timer(call, device, MeasureConfig(**settings)).window(nvml.monitor(device))
+    found = timer.Timer(call, device, MeasureConfig(**settings)).visit(nvml.monitor(device))
     return found, measurement.Measurement([[found]], 1, 0.0).timing()
 
 
@@ -226,7 +226,7 @@ def wide():
     """Records of one linear layer by the axes of its point, each from a job of its own, all in this process."""
     factory = {"_target_": "torch.nn.Linear", "in_features": WIDE, "out_features": WIDE, "bias": False}
     model = ModelConfig(name="wide", factory=factory, inputs=[InputConfig(shape=[WIDE])])
-    measure = MeasureConfig(max_s=0.3, rounds=1)
+    measure = MeasureConfig(max_s=0.3, visits=6)
 
     def of(folder, **axes) -> Record:
         config = SweepConfig(model=model, batch_size=ROWS, measure=measure, device="cuda:0", reuse=False, **axes)

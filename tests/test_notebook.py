@@ -14,7 +14,7 @@ from conftest import needs_tensorrt, without_gpu
 import trt_sweep
 from trt_sweep.errors import SweepError
 
-QUICK = {"measure.max_s": 0.2, "measure.warmup_s": 0.05, "measure.rounds": 2, "device": "cpu"}
+QUICK = {"measure.max_s": 0.2, "measure.warmup_s": 0.05, "measure.visits": 6, "device": "cpu"}
 
 
 class Net(torch.nn.Module):
@@ -33,7 +33,7 @@ def test_a_module_in_memory_is_swept(tmp_path):
     net = Net()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     rows = trt_sweep.run(net, torch.rand(3, 8), {"backend": ["eager", "jit"], "batch_size": [3, 5]}, QUICK, tmp_path)
-    assert rows["status"].tolist() == ["ok"] * 4 and (rows["rel_l2_error"] < 1e-6).all() and (rows["rounds"] == 2).all()
+    assert rows["status"].tolist() == ["ok"] * 4 and (rows["rel_l2_error"] < 1e-6).all() and (rows["rounds"] == 6).all()
     assert rows["input_shapes"].tolist() == ["3x8", "5x8"] * 2 and set(rows["model"]) == {"Net"}
     assert rows.attrs["folder"] == str(tmp_path) and (tmp_path / "results.csv").exists()
     assert net.training and all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())

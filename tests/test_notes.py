@@ -68,18 +68,23 @@ def test_notes_about_quantization(tmp_path):
     assert any("m m_c: the fake-quantized model's output is not finite" in note for note in notes)
 
 
+def visited(*ms: float) -> dict:
+    """Return the columns of a point with so many visits; with six of one time where one is given."""
+    return {"visit_group": "g", "latency_ms_visits": list(ms) * (6 if len(ms) == 1 else 1)}
+
+
 def test_launch_bound_and_what_cuda_graphs_gained(tmp_path):
     bound = TIMED | {"launch_bound": True, "cuda_graphs": False}
-    put(tmp_path, "a", 1.0, **bound, gpu_ms=0.5)
+    put(tmp_path, "a", 1.0, **bound, **visited(1.0), gpu_ms=0.5)
     assert "1 of 1 points are launch-bound" in notes(tmp_path) and "may help" in notes(tmp_path)
-    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True, "mode": "reduce-overhead"}, gpu_ms=0.5)
-    assert "with cuda_graphs=true: m dynamo fp32 1 to 0.5 ms, 2.00×" in notes(tmp_path)
+    put(tmp_path, "b", 0.5, **TIMED | {"cuda_graphs": True, "mode": "reduce-overhead"}, **visited(0.5), gpu_ms=0.5)
+    assert "with cuda_graphs=true: m dynamo fp32 1 to 0.5 ms, 2.00× [2.00, 2.00]" in notes(tmp_path)
 
 
 def test_cuda_graphs_that_gained_nothing_are_said_so(tmp_path):
-    ends = {"latency_ms_ci_low": 0.9, "latency_ms_ci_high": 1.2}
-    put(tmp_path, "a", 1.0, **TIMED | {"launch_bound": True, "cuda_graphs": False} | ends, gpu_ms=0.5)
-    put(tmp_path, "b", 1.1, **TIMED | {"cuda_graphs": True} | ends, gpu_ms=0.5)
+    put(tmp_path, "a", 1.0, **TIMED | {"launch_bound": True, "cuda_graphs": False} | visited(1.0), gpu_ms=0.5)
+    scattered = visited(1.0, 1.3, 0.8, 1.0, 1.4, 0.7)
+    put(tmp_path, "b", 1.1, **TIMED | {"cuda_graphs": True} | scattered, gpu_ms=0.5)
     assert "with cuda_graphs=true: m dynamo fp32 1 and 1.1 ms, not told apart" in notes(tmp_path)
 
 
@@ -158,8 +163,15 @@ def test_gains_are_of_the_same_quantization(tmp_path):
 
 def test_only_some_gains_are_named(tmp_path):
     for size in range(GAINS + 2):
-        put(tmp_path, f"a{size}", 1.0 + size, **TIMED | {"launch_bound": True, "cuda_graphs": False}, batch_size=size)
-        put(tmp_path, f"b{size}", 0.5, **TIMED | {"cuda_graphs": True}, batch_size=size)
+        put(
+            tmp_path,
+            f"a{size}",
+            1.0 + size,
+            **TIMED | {"launch_bound": True, "cuda_graphs": False},
+            batch_size=size,
+            **visited(1.0 + size),
+        )
+        put(tmp_path, f"b{size}", 0.5, **TIMED | {"cuda_graphs": True}, batch_size=size, **visited(0.5))
     (note,) = [note for note in notes_of(table.load(tmp_path)) if "with cuda_graphs=true: " in note]
     assert note.count("×") == GAINS and note.endswith(", and 2 more")
 
@@ -181,3 +193,16 @@ def test_failures_of_one_reason_are_one_note(tmp_path):
     for name in "abc":
         put(tmp_path, name, status="build_failed", phase="build", reason="no kernel")
     assert notes_of(table.load(tmp_path)) == ["build_failed in build (points/a, points/b and 1 more): no kernel"]
+
+
+def test_how_slow_the_host_was_is_said_once(tmp_path):
+    slow = {"host_slow_share": 0.25, "host_slow_factor": 1.6}
+    put(tmp_path, "a", 1.0, **TIMED, **visited(1.0), **slow)
+    put(tmp_path, "b", 1.0, **TIMED, **visited(1.0), host_slow_share=0.0)
+    assert "the host was slow in 25% of the visits of 1 of 2 points (×1.6)" in notes(tmp_path)
+
+
+def test_records_without_visits_are_named_once(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, schema_version=2)
+    put(tmp_path, "b", 1.0, **TIMED, **visited(1.0))
+    assert notes(tmp_path).count("1 of 2 points are of an older trt_sweep, without visits") == 1

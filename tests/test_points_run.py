@@ -82,7 +82,7 @@ class Slow(torch.nn.Module):
         return x * 2
 
 
-FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0)
+FAST = MeasureConfig(visits=6, max_s=0.06, settle_s=0.0, warmup_s=0.0)
 
 
 def eager(**measure) -> SweepConfig:
@@ -93,24 +93,25 @@ def eager(**measure) -> SweepConfig:
 
 
 def test_each_round_appends_its_samples_and_replaces_the_record(tmp_path):
-    with build_group([Point(eager(rounds=3))], tmp_path) as group:
+    with build_group([Point(eager())], tmp_path) as group:
         (line,) = group.runs
         first = line.start()
-        assert (first.status, first.rounds, line.rounds) == ("ok", 1, 3)
-        line.again()
-        assert store.read(tmp_path / RECORD).rounds == 2
+        assert (first.status, first.rounds, first.final, line.rounds) == ("ok", 1, False, 6)
+        assert [line.again() for _ in range(5)] == [None] * 5
+        assert store.read(tmp_path / RECORD) == first
         last = line.again()
+        assert last.final and last.rounds == len(last.latency_ms_visits) == 6
     assert store.read(tmp_path / RECORD) == last and last.created_utc == first.created_utc
     samples = np.load(tmp_path / SAMPLES)
-    assert len(samples["latency_ms"]) == last.samples > first.samples
-    assert sorted(set(samples["latency_ms_round"])) == [0, 1, 2] and set(samples["latency_ms_build"]) == {0}
+    assert len(samples["latency_ms"]) == last.samples + first.samples
+    assert sorted(set(samples["latency_ms_round"])) == [*range(7)] and set(samples["latency_ms_build"]) == {0}
     assert first.latency_ms_between_rounds is None and last.latency_ms_between_rounds > 0
 
 
 def test_profile_without_engines_has_a_word_for_it_and_an_added_baseline_none(tmp_path):
     found = {}
     for name, jobs in (("asked", [0]), ("baseline", [])):
-        point = Point(eager(rounds=1), jobs)
+        point = Point(eager(), jobs)
         with build_group([point], tmp_path / name, options=SweepOptions(profile=True)) as group:
             found[name] = group.runs[0].start()
     assert found["asked"].profile_reason == "profile=true: backend=eager has no engines"
@@ -138,39 +139,39 @@ def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, mon
 
 
 def test_builds_are_told_apart(tmp_path):
-    with build_group([Point(eager(rounds=2, rebuilds=3))], tmp_path) as group:
+    with build_group([Point(eager(rebuilds=3))], tmp_path) as group:
         (line,) = group.runs
         line.start()
-        record = line.again()
-    assert (record.builds, record.rounds) == (3, 2)
+        *_, record = (line.again() for _ in range(6))
+    assert (record.builds, record.rounds) == (3, 6)
     assert record.latency_ms_between_builds > 0 and record.latency_ms_between_rounds > 0
     samples = np.load(tmp_path / SAMPLES)
     assert {*zip(samples["latency_ms_build"], samples["latency_ms_round"], strict=True)} == {
-        (build, number) for build in range(3) for number in range(2)
+        (build, number) for build in range(3) for number in range(7)
     }
 
 
-def test_a_call_longer_than_its_time_has_one_round(tmp_path):
-    slow = dataclasses.replace(eager(rounds=3, max_s=0.01).model, factory={"_target_": "test_points_run.Slow"})
-    with build_group(
-        [Point(dataclasses.replace(eager(rounds=3, max_s=0.01), model=slow))], lambda _: tmp_path
-    ) as group:
+def test_a_call_longer_than_its_time_is_visited_once(tmp_path):
+    slow = dataclasses.replace(eager(max_s=0.01).model, factory={"_target_": "test_points_run.Slow"})
+    with build_group([Point(dataclasses.replace(eager(max_s=0.01), model=slow))], lambda _: tmp_path) as group:
         record = group.runs[0].start()
-        assert (record.status, record.samples, record.stopped_by, group.runs[0].rounds) == ("ok", 2, "max_s", 1)
+        assert (record.status, record.samples, record.final, group.runs[0].rounds) == ("ok", 1, True, 0)
+        assert record.latency_ms >= 50 and record.latency_ms_ci_low is None and record.latency_ms_visits is None
 
 
-def test_a_later_round_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
-    with build_group([Point(eager(rounds=3))], tmp_path) as group:
+def test_a_later_visit_that_fails_is_a_failed_row_with_the_times_so_far(tmp_path):
+    with build_group([Point(eager())], tmp_path) as group:
         (line,) = group.runs
         line.start()
+        assert [line.again() for _ in range(2)] == [None, None]
 
         def broken() -> None:
             raise RuntimeError("boom")
 
         line.timers[0].call = broken
         record = line.again()
-        assert (record.status, record.phase, record.reason) == ("run_failed", "warmup", "RuntimeError: boom")
-        assert record.rounds == 1 and record.latency_ms > 0 and line.rounds == 1
+        assert (record.status, record.phase, record.reason) == ("run_failed", "timing", "RuntimeError: boom")
+        assert record.rounds == 2 and record.latency_ms > 0 and line.rounds == 0
 
 
 def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
@@ -178,10 +179,10 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
 
     def phase(name: str) -> None:
         heard.append(name)
-        if heard.count("warmup") == 2:
+        if heard.count("timing") == 2:
             raise KeyboardInterrupt
 
-    with build_group([Point(eager(rounds=3))], tmp_path, phase) as group:
+    with build_group([Point(eager())], tmp_path, phase) as group:
         first = group.runs[0].start()
         with pytest.raises(KeyboardInterrupt):
             group.runs[0].again()
@@ -199,13 +200,14 @@ def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
 
     compiled = eager.compile
     monkeypatch.setattr(eager, "compile", chosen)
-    measure = MeasureConfig(warmup_s=0.0, min_s=0.0, max_s=0.1, min_samples=10, rounds=1)
+    measure = FAST
     model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
     point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
     with build_group([point], tmp_path, lambda _: None) as group:
         record = group.runs[0].start()
+        measurement = group.runs[0].state.measurement
     assert record.status == "ok" and record.cudnn_benchmark is True
-    assert record.latency_ms_ci_high / record.latency_ms > 1.28
+    assert measurement is not None and measurement.cudnn_benchmark
 
 
 @without_gpu

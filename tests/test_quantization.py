@@ -278,7 +278,7 @@ def test_an_engine_computes_what_the_fake_quantized_model_does(sweep, method):
 @pytest.mark.gpu
 def test_whatever_becomes_of_activations_in_int8_and_fp8_is_said(sweep):
     methods = "quantization.method=modelopt_int8_default,modelopt_fp8_default"
-    done = sweep("model=digits_cnn", "precision=auto", methods, "min_block_size=1", "measure.rounds=1")
+    done = sweep("model=digits_cnn", "precision=auto", methods, "min_block_size=1", "measure.visits=6")
     rows = done.rows[done.rows["backend"] == "dynamo"]
     assert set(rows["status"]) <= {"ok", "unsupported", "inaccurate"} and rows["fake_quant_finite"].all()
     assert rows.loc[rows["status"] == "unsupported", "reason"].str.contains("refuses it").all()

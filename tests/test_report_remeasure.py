@@ -30,7 +30,7 @@ def first(tmp_path_factory) -> Path:
     """A sweep of one small model at two batch sizes, with which a call's time hardly grows."""
     folder = tmp_path_factory.mktemp("first") / "s"
     command = [sys.executable, "-m", "trt_sweep", "-m", "--config-dir", str(EXAMPLE), "model=scale", "backend=eager"]
-    command += ["device=cpu", "batch_size=1,4096", "measure.rounds=4", "measure.max_s=0.4", "measure.min_s=0.05"]
+    command += ["device=cpu", "batch_size=1,4096", "measure.visits=12", "measure.max_s=0.6"]
     command += ["measure.warmup_s=0.05", f"hydra.sweep.dir={folder}"]
     done = subprocess.run(command, cwd=EXAMPLE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_a_winner_that_stays(first, tmp_path):
     (place,) = (tmp_path / "out").glob("s-remeasured-*")
     old, new = table.load(folder).set_index("point_id"), table.load(place).set_index("point_id")
     assert set(old.index) == set(new.index) and (new["sweep_id"] == place.name).all() and new["interleaved"].all()
-    assert (new["created_utc"] > old["created_utc"].max()).all() and (new["rounds"] == 4).all()
+    assert (new["created_utc"] > old["created_utc"].max()).all() and (new["rounds"] == 12).all()
     for row in (*old.to_dict("records"), *new.to_dict("records")):  # both figures of both points
         assert f"| {row['throughput_per_s']:.4g} \\[" in said
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -72,6 +72,7 @@ def test_a_winner_that_does_not_stay(first, tmp_path):
     (good,) = table.load(folder).query("batch_size == 4096").to_dict("records")
     latency = 0.9 * good["latency_ms"] / 4096
     freak = {"latency_ms": latency, "latency_ms_ci_low": latency / 2, "latency_ms_ci_high": latency * 2}
+    freak["latency_ms_visits"] = [latency * (0.8 + 0.05 * number) for number in range(12)]
     changed(folder, 1, **freak, throughput_per_s=1e3 / latency, latency_ms_between_rounds=0.3)
     done = report(folder, tmp_path, "--objective", "throughput")
     assert done.returncode == 0, done.stderr

@@ -107,7 +107,7 @@ def test_nothing_is_gained_where_nothing_was_timed(tmp_path, capfd):
 @needs_tensorrt
 @pytest.mark.gpu
 def test_what_the_engines_of_each_group_do(capfd):
-    overrides = ["batch_size=8", "min_block_size=1", "measure.rounds=1", "--groups=blocks.0.*,head"]
+    overrides = ["batch_size=8", "min_block_size=1", "measure.visits=6", "--groups=blocks.0.*,head"]
     assert app_sensitivity.main([*POINT, *overrides]) == 0
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     found = {line[0]: line for line in lines if line and line[0] in ("all", "blocks.0.*", "head")}

@@ -192,7 +192,8 @@ def test_an_empty_folder_gives_an_empty_table(tmp_path):
     assert rows.empty
     assert list(rows) == [
         *record.columns(),
-        *("folder", "speedup", "speedup_fp32"),
+        *("folder", "speedup", "speedup_ci_low", "speedup_ci_high"),
+        *("speedup_fp32", "speedup_fp32_ci_low", "speedup_fp32_ci_high"),
         *("latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"),
     ]
     assert rows.attrs["unreadable"] == {}

@@ -1,4 +1,4 @@
-"""The figures of a row from its windows, and when a window on the CPU begins and ends."""
+"""The figures of a row from its visits, and what a visit on the CPU does."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import timer
 from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Measurement, Window
-from trt_sweep.results.stats import samples
 
 pytestmark = pytest.mark.xdist_group("timing")
 CPU = torch.device("cpu")
-FAST = MeasureConfig(target=0.5, min_samples=10, min_s=0.0, max_s=0.3, warmup_s=0.0, rounds=1)
+FAST = MeasureConfig(visits=6, max_s=0.06, settle_s=0.0, warmup_s=0.0)
 
 
 def busy(seconds: float):
@@ -34,87 +33,103 @@ def busy(seconds: float):
 
 
 def windows(*latencies, **values) -> list[Window]:
-    plain = {"enqueue_ms": None, "gpu_ms": {}, "captures_ms": [], "gpu_reason": None, "clock": "wall"}
-    plain |= {"stopped_by": "target", "warmup_s": 0.1, "health": WindowHealth()} | values
+    plain = {"enqueue_ms": None, "gpu_ms": {}, "gpu_reason": None, "clock": "wall"}
+    plain |= {"warmup_s": 0.1, "health": WindowHealth()} | values
     return [Window(np.array(latency), **plain) for latency in latencies]
 
 
 def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> Window:
-    return timer.Timer(call, CPU, settings).window(Monitor(CPU), phase)
+    return timer.Timer(call, CPU, settings).visit(Monitor(CPU), 0, phase)
 
 
 def test_statistics():
-    latency = [4.0, 1.0, 2.0, 3.0, 10.0, 5.0, 6.0, 7.0, 8.0, 9.0]
-    listed = windows(latency, latency, enqueue_ms=np.array([1.0, 3.0, 2.0]), clock="cuda_events")
-    found = Measurement([listed], 11, 99.0).timing()
-    assert (found.clock, found.stopped_by, found.samples, found.first_call_ms) == ("cuda_events", "target", 20, 99.0)
-    assert (found.rounds, found.builds, found.latency_ms_between_rounds) == (2, 1, 0.0)
-    assert found.latency_ms == pytest.approx(5.5) and found.latency_ms_ci_low < 5.5 < found.latency_ms_ci_high
-    assert (found.latency_ms_min, found.latency_ms_mean, found.enqueue_ms) == (1.0, 5.5, 2.0)
-    assert found.latency_ms_std == pytest.approx(math.sqrt(165 / 19))
-    assert (found.latency_ms_p90, found.latency_ms_p99) == pytest.approx((9.1, 10.0))
-    assert found.throughput_per_s == pytest.approx(11 / 5.5e-3)
+    first, *later = windows([99.0], *([float(number)] * 3 for number in range(1, 25)), clock="cuda_events")
+    found = Measurement([[first, *later]], 11, 99.0, visit_group="g").timing()
+    assert (found.clock, found.samples, found.first_call_ms) == ("cuda_events", 72, 99.0)
+    assert (found.rounds, found.builds, found.visit_group) == (24, 1, "g")
+    assert found.latency_ms_visits == [pytest.approx(number) for number in range(1, 25)]  # the first does not count
+    assert found.latency_ms == pytest.approx(6.75)  # the lower quartile, numpy's
+    assert (found.latency_ms_ci_low, found.latency_ms_ci_high) == pytest.approx((2.0, 11.0))
+    assert found.throughput_per_s == pytest.approx(11 / 6.75e-3)
+    assert found.host_slow_share == pytest.approx(16 / 24) and found.host_slow_factor == pytest.approx(16.5 / 6.75)
     assert (found.gpu_ms, found.gpu_ms_method, found.launch_bound) == (None, None, None)
 
 
-def test_one_method_for_all_windows():
+def test_a_visit_with_slow_calls_counts_as_much_as_any_other():
+    listed = windows([9.0], [1.0] * 90, [10.0] * 10, enqueue_ms=np.array([1.0, 3.0, 2.0]))
+    found = Measurement([listed], 1, 0.0).timing()
+    assert (found.latency_ms_min, found.latency_ms_mean, found.enqueue_ms) == (1.0, pytest.approx(5.5), 2.0)
+    assert found.latency_ms_std == pytest.approx(4.5)
+    assert (found.latency_ms_p90, found.latency_ms_p99) == (10.0, 10.0)
+
+
+def test_a_latency_never_lies_below_the_work_of_the_gpu():
+    found = Measurement([windows([2.0], *[[2.0]] * 12, gpu_ms={"graph": np.array([2.5])})], 1, 0.0).timing()
+    assert (found.latency_ms, found.latency_ms_ci_low, found.latency_ms_ci_high) == pytest.approx((2.5, 2.5, 2.5))
+    assert found.latency_ms_min == 2.0 and found.latency_ms_visits == pytest.approx([2.0] * 12)
+
+
+def test_one_method_for_all_builds():
     both = {"graph": np.array([1.0, 1.0]), "queued": np.array([1.2, 1.2])}
-    listed = windows([2.0] * 9, [2.0] * 9, gpu_ms=both, captures_ms=[1.0, 1.02], enqueue_ms=np.array([0.9]))
+    more = {"graph": np.array([1.02])}
+    listed = windows([2.0] * 9, gpu_ms=both, enqueue_ms=np.array([0.9])) + windows([2.0] * 9, gpu_ms=more)
     measurement = Measurement([listed], 1, 0.0)
     assert measurement.methods == ["graph", "queued"]
     graph, queued = measurement.timing(), measurement.timing("queued")
-    assert (graph.gpu_ms, graph.gpu_ms_method, graph.gpu_ms_captures) == (pytest.approx(1.0), "graph", 2)
+    assert (graph.gpu_ms, graph.gpu_ms_method, graph.gpu_ms_captures) == (pytest.approx(1.02**0.5), "graph", 2)
     assert graph.gpu_ms_between_captures == pytest.approx(math.log(1.02) / math.sqrt(2))
-    assert (queued.gpu_ms, queued.gpu_ms_method, queued.gpu_ms_captures) == (pytest.approx(1.2), "queued", None)
-    assert queued.gpu_ms_between_captures is None
+    assert (queued.gpu_ms, queued.gpu_ms_method, queued.gpu_ms_captures) == (pytest.approx(1.2), "queued", 1)
+    assert queued.gpu_ms_between_captures is None and queued.gpu_ms_ci_low is None  # once tells no scatter
     assert (graph.launch_bound, queued.launch_bound) == (True, False)  # 0.9 is above 0.8 of one, not of the other
-    # What captures differ by counts for the graph alone; a latency that the host bounds is known to drift.
-    assert graph.gpu_ms_ci_high / graph.gpu_ms > queued.gpu_ms_ci_high / queued.gpu_ms
-    assert graph.latency_ms_ci_high > queued.latency_ms_ci_high
-    mixed = Measurement([[*listed, *windows([2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])})]], 1, 0.0)
-    assert mixed.methods == ["queued"]
+    other = windows([2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])})
+    assert Measurement([listed, other], 1, 0.0).methods == ["queued"]
 
 
-def test_what_cudnn_chose_widens_both_intervals():
-    listed = windows([2.0] * 9, [2.0] * 9, gpu_ms={"queued": np.array([1.2, 1.2])}, enqueue_ms=np.array([0.1]))
+def test_what_cudnn_chose_widens_the_interval_of_the_work():
+    listed = windows([2.0], *[[2.0]] * 9, gpu_ms={"graph": np.array([1.2])})
     plain, chosen = (Measurement([listed], 1, 0.0, cudnn_benchmark=flag).timing() for flag in (False, True))
-    for clock in ("latency_ms", "gpu_ms"):
-        narrow, wide = (getattr(found, f"{clock}_ci_high") / getattr(found, clock) for found in (plain, chosen))
-        assert narrow < 1.02 and wide > 1.2
+    narrow, wide = (found.gpu_ms_ci_high / found.gpu_ms for found in (plain, chosen))
+    assert 1.003 < narrow < 1.01 and wide > 1.2
 
 
-def test_until_the_target():
+def test_a_visit_takes_its_share_of_the_time():
     phases = []
-    settings = dataclasses.replace(FAST, target=0.2, min_samples=50, max_s=60.0, min_s=0.1)
+    timed = timer.Timer(busy(1e-3), CPU, dataclasses.replace(FAST, max_s=0.6))
+    first = timed.visit(Monitor(CPU), 0, phases.append)
     start = time.perf_counter()
-    found = window(busy(1e-3), settings, phases.append)
-    assert 0.1 <= time.perf_counter() - start < 30
-    assert (found.stopped_by, found.clock, found.enqueue_ms, found.gpu_ms) == ("target", "wall", None, {})
-    assert phases == ["warmup", "timing"]
-    assert len(found.latency_ms) >= 50
-    assert found.latency_ms.min() >= 1.0
-    low, high = samples.median_interval(found.latency_ms)
-    assert (high - low) / 2 <= 0.2 * np.median(found.latency_ms)
+    later = timed.visit(Monitor(CPU), 1, phases.append)
+    assert 0.02 <= time.perf_counter() - start < 10  # a busy machine calls slower, and then less often
+    assert phases == ["warmup", "timing", "timing"]
+    assert (later.clock, later.enqueue_ms, later.gpu_ms) == ("wall", None, {})
+    for found in (first, later):
+        assert 10 <= len(found.latency_ms) <= 100 and found.latency_ms.min() >= 1.0
 
 
-def test_until_the_time_is_up():
-    settings = dataclasses.replace(FAST, min_samples=10**6, max_s=0.9, rounds=3)
-    start = time.perf_counter()
-    found = window(busy(2e-3), settings)
-    assert 0.3 <= time.perf_counter() - start < 10  # a round has its share
-    assert found.stopped_by == "max_s"
-    assert 2 <= len(found.latency_ms) < 10**6
+def test_calls_that_settle_do_not_count():
+    calls = []
+    timed = timer.Timer(lambda: (calls.append(1), busy(1e-3)()), CPU, dataclasses.replace(FAST, settle_s=0.02))
+    timed.visit(Monitor(CPU))
+    before = len(calls)
+    found = timed.visit(Monitor(CPU), 1)
+    assert len(calls) - before - len(found.latency_ms) >= 5
 
 
-def test_a_call_slower_than_the_time_gives_two_samples_after_one():
+def test_a_call_slower_than_its_time_is_made_once_after_one():
     calls = []
     found = window(lambda: (calls.append(1), busy(0.15)()), dataclasses.replace(FAST, max_s=0.01, warmup_s=5.0))
-    assert (found.stopped_by, len(found.latency_ms), len(calls)) == ("max_s", 2, 3)
+    assert (len(found.latency_ms), len(calls)) == (1, 2)
     measurement = Measurement([[found]], 1, 0.0)
-    assert measurement.slow(0.01) and not measurement.slow(1.0)
+    assert measurement.call_s >= 0.15
     row = measurement.timing()
-    assert row.latency_ms >= 150
-    assert math.isnan(row.latency_ms_ci_low)
+    assert row.latency_ms >= 150 and row.latency_ms_visits is None
+    assert row.latency_ms_ci_low is None
+
+
+@pytest.mark.parametrize("took", [math.nan, -1.0, 0.0])
+def test_what_is_no_time_is_an_error(took, monkeypatch):
+    monkeypatch.setattr(timer.clocks, "time_by_wall_clock", lambda call, size: np.full(size, took))
+    with pytest.raises(RuntimeError, match=r"a call was timed as .* ms: the clock is broken, or went backwards"):
+        window(busy(1e-3))
 
 
 @pytest.fixture
@@ -132,7 +147,7 @@ def test_the_warm_up_lasts_until_calls_have_stopped_changing():
         calls.append(1)
         busy(max(0.1 * 0.7 ** (len(calls) - 1), 0.004))()
 
-    found = window(settling, dataclasses.replace(FAST, target=0.01), lambda name: warm.append(len(calls)))
+    found = window(settling, dataclasses.replace(FAST, max_s=0.6), lambda name: warm.append(len(calls)))
     assert found.health.steady and warm[1] > 9
     assert 4 <= np.median(found.latency_ms) < 6
 
@@ -146,7 +161,7 @@ def test_a_warm_up_that_does_not_end_is_unsteady():
         began.append(time.perf_counter())
         busy(min(1e-3 * 4 ** ((began[-1] - began[0]) / 0.1), 0.1))()
 
-    found = window(slower, dataclasses.replace(FAST, target=0.01, warmup_max_s=0.3, max_s=0.01))
+    found = window(slower, dataclasses.replace(FAST, warmup_max_s=0.3, max_s=0.01))
     assert not found.health.steady and found.health.verdict()[0] == "unstable"
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from trt_sweep.app.arguments import Parser, UsageError, verb
+from trt_sweep.app.arguments import Parser, verb
 
 Run = Callable[[argparse.Namespace], None]
 
@@ -29,16 +29,10 @@ def main(arguments: list[str]) -> int:
 
 def _timing(parser: Parser) -> Run:
     parser.add_out("where the results go", Path("outputs/bench/timing"))
-    parser.add_count("--repeats", "how often other ways time as well", 12, least=2)
-    parser.add_count("--windows", "windows of each model, by each clock", 102, least=10)
-    parser.add_count("--points", "builds of one engine for the A/A test", 20, least=4)
-
-    def run(options: argparse.Namespace) -> None:
-        if options.repeats > options.windows:
-            raise UsageError(f"--repeats={options.repeats} is not allowed: use at most --windows={options.windows}")
-        _module("timing").run(options.out, options.repeats, options.windows, options.points)
-
-    return run
+    parser.add_count("--repeats", "how often each clock, and other ways, time each model", 12, least=2)
+    parser.add_count("--sweeps", "sweeps of the A/A test; those in the folder are not made again", 10)
+    parser.add_count("--names", "names of one engine in the A/A test", 20, least=4)
+    return lambda options: _module("timing").run(options.out, options.repeats, options.sweeps, options.names)
 
 
 def _sweep(parser: Parser) -> Run:

@@ -109,7 +109,7 @@ def settings() -> list[tuple[str, str]]:
         ("build_workers", "how many processes build ahead: 0 or more"),
         ("objective", f"what a sweeper such as Optuna makes best: {_one_of(OBJECTIVES)}"),
         ("isolation", f"where points run, in a process apart or not: {_one_of(ISOLATIONS)}"),
-        ("measure.NAME", "how points are timed, such as measure.rounds=5; see --cfg job"),
+        ("measure.NAME", "how points are timed, such as measure.visits=48; see --cfg job"),
         ("accuracy.NAME", "what counts as accurate; see --cfg job"),
         ("limits.NAME", "seconds that a point may take; see --cfg job"),
         ("--config-dir DIR", "a folder with models and sweeps of your own"),

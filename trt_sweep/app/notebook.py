@@ -41,7 +41,7 @@ def run(
     have in common is the batch, and `batch_size` an axis. `axes` holds the values of each axis, `settings` one value
     for each of what is not swept, both by the names of the command line:
 
-        trt_sweep.run(net, x, {"optimization_level": [0, 3, 5]}, {"precision": "fp16", "measure.rounds": 5})
+        trt_sweep.run(net, x, {"optimization_level": [0, 3, 5]}, {"precision": "fp16", "measure.visits": 48})
 
     Points run in this process, where the module is (`isolation=none`): no limit holds, and one that crashes takes the
     process along. Records go into `folder`, which is named in `DataFrame.attrs["folder"]`; by default a new one below

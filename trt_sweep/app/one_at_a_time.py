@@ -6,7 +6,6 @@ than the defaults, by the intervals that a sweep gives.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
@@ -124,7 +123,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
         # Times of the GPU by two methods are not set against each other.
         if job in usable and (clock != "gpu_ms" or usable[job]["gpu_ms_method"] == base["gpu_ms_method"]):
             before, after = (_estimate(row, objective) for row in (base, usable[job]))
-            if after.value < before.value and differences.differ(before, after, len(alone)):
+            if differences.proved_less(after, before, len(alone)):
                 found.append(value)
     return found
 
@@ -133,4 +132,4 @@ def _estimate(row: pd.Series, objective: str) -> estimates.Estimate:
     """Return the time of a call, or for throughput that of one item of its batch."""
     found = ranking.estimate(row, CLOCKS[objective])
     items = int(row["batch_size"]) if objective == "throughput" else 1
-    return dataclasses.replace(found, value=found.value / items)
+    return found.per(items)

@@ -1,129 +1,187 @@
-"""Test whether the ranks claim differences that are not there: time builds of one engine, some with work added.
+"""Test what ranks and intervals claim: sweep one engine under many names, some of them with work added.
 
-Such an A/A test knows the truth: builds of one engine are equal, and those with added work are slower.
+Such an A/A test knows the truth: the names are equal, those with added work are slower by a known amount, and other
+sweeps say what a long run finds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep.benchmarks.windows import Table, series
 from trt_sweep.config import groups
 from trt_sweep.machine import devices, locks, nvml
 from trt_sweep.measure import clocks, measurement
 from trt_sweep.measure.timer import Timer
 from trt_sweep.points.run import PointRun
 from trt_sweep.results import columns, ranking
-from trt_sweep.results.stats import ranks
+from trt_sweep.results.stats import differences, estimates, ranks, visits
 
-ADDED = (0.01, 0.03)  # shares of the GPU's time that are added as real work to the points that must be found
+Table = list[dict[str, Any]]
+Row = dict[str, Any]
+HOST, GPU = "host", "gpu"  # what is kept busy longer
+ADDED = ((HOST, 0.05), (HOST, 0.10), (HOST, 0.20), (GPU, 0.01))
+SLOWER = 2  # names for each of these
+CLOCKS = ("latency_ms", "gpu_ms")
 
 
 @dataclasses.dataclass
-class JudgedPoint:
-    """Hold a point of the A/A test: the call of a build, and the share of work added to it."""
+class Name:
+    """Hold one name of the engine: the call, and the share of which kind of work that was added to it."""
 
-    build: int
     timer: Timer
-    added: float
-    windows: list[measurement.Window] = dataclasses.field(default_factory=list)
-
-    def row(self, clock: str, windows: Sequence[Sequence[measurement.Window]] | None = None) -> pd.Series:
-        """Return the row that a record of the point would be."""
-        listed = [list(build) for build in windows or [self.windows]]
-        found = measurement.Measurement(listed, 1, 0.0).timing(clock.partition(" ")[2] or None)
-        return pd.Series(vars(columns.Build()) | vars(found) | {"added": self.added})
+    kind: str = ""
+    added: float = 0.0
 
 
-def time_points(line: PointRun) -> list[JudgedPoint]:
-    """Time builds of one engine, and some of them with work added, in rounds as a sweep does."""
-    device, settings = devices.resolve("auto"), line.config.measure
-    points = [JudgedPoint(build, timer, 0.0) for build, timer in enumerate(line.timers)]
-    few = max(len(line.timers) // 4, 1)
-    for number, share in enumerate(ADDED):
-        print(f"adding {100 * share:.0f} %", flush=True)
-        with line.running():
-            work = _work(line.timers[0].call, share, device)
-        for build in range(number * few, min((number + 1) * few, len(line.timers))):
-            slower = Timer(_then(line.timers[build].call, work), device, settings)
-            points.append(JudgedPoint(build, slower, share))
+def sweeps(point: PointRun, number: int, names: int, file: Path) -> list[list[Row]]:
+    """Sweep `names` equal names and some slower ones so many times; return the rows of each sweep.
+
+    They are written into `file` sweep by sweep. Sweeps that it holds already are not made again.
+    """
+    found: list[list[Row]] = json.loads(file.read_text()) if file.exists() else []
+    if len(found) >= number:
+        return found
+    listed = list(_names(point, names))
+    for index in range(len(found), number):
+        print(f"sweep {index + 1} of {number}: {len(listed)} names of one engine", flush=True)
+        found.append(_sweep(point, listed, index))
+        file.write_text(json.dumps(found) + "\n")
+    return found
+
+
+def _names(point: PointRun, number: int) -> Iterator[Name]:
+    device, settings = devices.resolve("auto"), point.config.measure
+    timer = point.timers[0]
+    for _ in range(number):
+        yield Name(Timer(timer.call, device, settings))
+    call_ms = float(np.median(point.window(0, 1).latency_ms))
+    for kind, share in ADDED if device.type == "cuda" else ADDED[:-1]:
+        with point.running():
+            work = _host_work(share * call_ms / 1e3) if kind == HOST else _gpu_work(timer.call, share, device)
+        for _ in range(SLOWER):
+            yield Name(Timer(_then(timer.call, work), device, settings), kind, share)
+
+
+def _sweep(point: PointRun, names: Sequence[Name], index: int) -> list[Row]:
+    device, draw = devices.resolve("auto"), random.Random(index)
     monitor = nvml.monitor(device)
-    for number in range(settings.rounds):
-        print(f"judgement, round {number + 1}/{settings.rounds} of {len(points)} points", flush=True)
-        for point in points:
-            with line.running(point.build), locks.device_lock(device):
-                point.windows.append(point.timer.window(monitor))
-    return points
-
-
-def _clocks(points: list[JudgedPoint]) -> list[str]:
-    return [clock for clock in series(points[0].windows[0]) if clock != "enqueue_ms"]
-
-
-def added_work(points: list[JudgedPoint]) -> Table:
-    """Return how much longer the added work made calls, each compared with itself without it."""
+    windows: list[list[measurement.Window]] = [[] for _ in names]
+    for number in range(point.config.measure.visits + 1):
+        for place in draw.sample(range(len(names)), len(names)):
+            with point.running(), locks.device_lock(device):
+                windows[place].append(names[place].timer.visit(monitor, number))
     rows = []
-    for clock in _clocks(points):
-        column = clock.partition(" ")[0]
-        alone = {point.build: point.row(clock)[column] for point in points if not point.added}
-        for share in ADDED:
-            slower = [point for point in points if point.added == share]
-            now = float(np.mean([point.row(clock)[column] / alone[point.build] for point in slower]) - 1)
-            rows.append({"clock": clock, "asked_percent": 100 * share, "measured_percent": round(100 * now, 2)})
+    for name, visited in zip(names, windows, strict=True):
+        timing = measurement.Measurement([visited], 1, None, visit_group=str(index)).timing()
+        rows.append(vars(columns.Build()) | vars(timing) | {"sweep_id": "aa", "kind": name.kind, "added": name.added})
     return rows
 
 
-def judge(points: list[JudgedPoint]) -> Table:
-    """Count the differences claimed between equal points, and those found for points with work added.
+def claims(found: list[list[Row]]) -> Table:
+    """Return what the ranks claim, by clock: false differences between equal names, and added work that is found.
 
-    The ranks do not see `engine_id`. "single" takes each build as a point, as measure.rebuilds=1 does, and "rebuilt"
-    takes the builds in groups of five. `found` counts pairs. `not_first` counts the points with work added that are
-    proved not to be the fastest.
+    Beside them stands what a user claims who ranks by the times themselves.
     """
     table = []
-    for clock in _clocks(points):
-        table.append(_claims(clock, "single", [point.row(clock) for point in points]))
-        fives = []
-        for share in (0.0, *ADDED):
-            alike = [point for point in points if point.added == share]
-            for start in range(0, len(alike) - 4, 5):
-                fives.append(alike[start].row(clock, [each.windows for each in alike[start : start + 5]]))
-        if sum(not row["added"] for row in fives) > 1:
-            table.append(_claims(clock, "rebuilt", fives))
+    for clock in CLOCKS:
+        if not found or any(row[clock] is None for rows in found for row in rows):
+            continue
+        false, by_time, pairs = [], [], 0
+        seen: dict[tuple[str, float], list[bool]] = {}
+        for rows in found:
+            equal = [row for row in rows if not row["added"]]
+            apart = ranks.proved([_estimate(row, clock) for row in equal])
+            both = list(itertools.combinations(range(len(equal)), 2))
+            pairs += len(both)
+            false.append(sum(apart[a][b] for a, b in both))
+            by_time.append(sum(equal[a][clock] != equal[b][clock] for a, b in both))
+            everywhere = ranks.proved([_estimate(row, clock) for row in rows])
+            for a, b in itertools.product(range(len(equal)), range(len(equal), len(rows))):
+                seen.setdefault((rows[b]["kind"], rows[b]["added"]), []).append(everywhere[a][b])
+        row: Row = {
+            "clock": clock,
+            "sweeps": len(found),
+            "equal_pairs": pairs,
+            "sweeps_with_false_claims": sum(count > 0 for count in false),
+            "false_claims": sum(false),
+            "false_by_time_alone": sum(by_time),
+        }
+        for (kind, share), answers in seen.items():
+            row[f"found_percent_{kind}_{100 * share:g}"] = round(100 * float(np.mean(answers)), 1)
+        table.append(row)
     return table
 
 
-def _claims(clock: str, how: str, rows: list[pd.Series]) -> dict[str, Any]:
-    column = clock.partition(" ")[0]
-    estimates = [ranking.estimate(row, column) for row in rows]
-    claimed, best = ranks.proved(estimates), ranks.rank_sets(estimates, range(len(rows)))
-    pairs = list(itertools.combinations(range(len(rows)), 2))
-    shares, values = [row["added"] for row in rows], [float(row[column]) for row in rows]
-    same = [(a, b) for a, b in pairs if shares[a] == shares[b] == 0]
-    alike = [value for value, share in zip(values, shares, strict=True) if not share]
-    found: dict[str, Any] = {
-        "clock": clock,
-        "points": how,
-        "same_pairs": len(same),
-        "spread_percent": round(100 * (max(alike) / min(alike) - 1), 2),
-        "cv_percent": round(100 * float(np.std(np.log(alike), ddof=1)), 3),
-        "false_by_trt_sweep": sum(claimed[a][b] for a, b in same),
-        "false_by_median": sum(values[a] != values[b] for a, b in same),
-    }
-    for share in ADDED:
-        slower = [(a, b) for a, b in pairs if {shares[a], shares[b]} == {0.0, share}]
-        found[f"found_{100 * share:.0f}_percent"] = f"{sum(claimed[a][b] for a, b in slower)}/{len(slower)}"
-        late = [index for index, each in enumerate(shares) if each == share]
-        out = sum(best[index][0] > 1 for index in late)
-        found[f"not_first_{100 * share:.0f}_percent"] = f"{out}/{len(late)}"
-    return found
+def coverage(found: list[list[Row]]) -> Table:
+    """Return how often the interval of a ratio in one sweep holds the ratio that all the other sweeps find together."""
+    table = []
+    for clock in CLOCKS if len(found) > 1 else ():
+        if any(row[clock] is None for rows in found for row in rows):
+            continue
+        held, reach = [], []
+        for index, rows in enumerate(found):
+            others = [listed for place, listed in enumerate(found) if place != index]
+            truth = [_long_run([listed[place] for listed in others], clock) for place in range(len(rows))]
+            items = [_estimate(row, clock) for row in rows]
+            for a, b in itertools.combinations(range(len(rows)), 2):
+                low, high = differences.difference((1, -1), (items[a], items[b])).interval()
+                held.append(low <= truth[a] - truth[b] <= high)
+                reach.append((high - low) / 2)
+        table.append(
+            {
+                "clock": clock,
+                "ratios": len(held),
+                "held_percent": round(100 * float(np.mean(held)), 1),
+                "half_width_percent": round(100 * float(np.median(reach)), 2),
+            }
+        )
+    return table
+
+
+def widths(found: list[list[Row]]) -> Table:
+    """Return how wide the intervals of single points are, and how many begin below the GPU's own work."""
+    table = []
+    for clock in CLOCKS:
+        rows = [row for listed in found for row in listed if row[clock] is not None]
+        if rows:
+            half = [(row[f"{clock}_ci_high"] - row[f"{clock}_ci_low"]) / 2 / row[clock] for row in rows]
+            values = [row[clock] for row in rows if not row["added"]]
+            below = sum(row["latency_ms_ci_low"] < row["gpu_ms"] for row in rows if row["gpu_ms"] is not None)
+            table.append(
+                {
+                    "clock": clock,
+                    "rows": len(rows),
+                    "median_ms": round(float(np.median(values)), 5),
+                    "half_width_percent": round(100 * float(np.median(half)), 2),
+                    "least_to_most_percent": round(100 * (max(values) / min(values) - 1), 2),
+                    "begin_below_gpu_ms": below,
+                    "host_slow_percent": round(100 * float(np.mean([row["host_slow_share"] for row in rows])), 1),
+                }
+            )
+    return table
+
+
+def _estimate(row: Row, clock: str) -> estimates.Estimate:
+    return ranking.estimate(pd.Series(row), clock)
+
+
+def _long_run(rows: Sequence[Row], clock: str) -> float:
+    """Return the logarithm of what these sweeps together find for one name: the fast level of all its visits."""
+    if clock == "latency_ms":
+        return math.log(float(np.quantile(np.concatenate([row["latency_ms_visits"] for row in rows]), visits.QUARTER)))
+    return float(np.mean(np.log([row[clock] for row in rows])))
 
 
 def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
@@ -135,12 +193,23 @@ def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
     return both
 
 
-def _work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
-    """Return elementwise work that makes a call longer by about this share; its size is found by bisection."""
-    settings = groups.MeasureConfig(min_s=0.05, warmup_s=0.02, max_s=0.3)
+def _host_work(seconds: float) -> clocks.Call:
+    """Return a function that keeps the host busy for so long."""
+
+    def spin() -> None:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    return spin
+
+
+def _gpu_work(call: clocks.Call, share: float, device: torch.device) -> clocks.Call:
+    """Return elementwise work that makes a call longer on the GPU by about this share, found by bisection."""
+    settings = groups.MeasureConfig(warmup_s=0.02)
 
     def took(timed: clocks.Call) -> float:
-        window = Timer(timed, device, settings).window(nvml.monitor(device))
+        window = Timer(timed, device, settings).visit(nvml.monitor(device))
         return float(np.median(window.gpu_ms.get(columns.GRAPH, window.latency_ms)))
 
     def work(bits: float) -> clocks.Call:

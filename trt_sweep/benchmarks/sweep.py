@@ -32,7 +32,7 @@ LEVELS, SIZES = range(6), (1, 5)  # of the points that are run in each way
 POINTS = ("model=resnet50", "precision=fp16", f"optimization_level={','.join(map(str, LEVELS))}", "min_block_size=1,5")
 BUILDS = ("model=resnet18,resnet50", "precision=fp16,fp32")
 PARTITIONS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20, 22, 24, 25, 26, 30, 40, 45, 46, 100, 300)
-BRIEF = ("measure.max_s=0.3", "measure.rounds=1")
+BRIEF = ("measure.max_s=0.3", "measure.visits=6")
 CLOCKS = ("gpu_ms", "latency_ms")
 # Phases that any way to measure a point needs, or waits for. The rest of the time is the harness's own.
 WORK = ("reference", "export", "partition", "build", "waiting", "accuracy", "warmup", "timing")

@@ -1,8 +1,9 @@
-"""Measure how repeatable each clock is, whether its intervals hold, and what the ranks claim (`judgement`)."""
+"""Measure how repeatable each clock is, how long a switch disturbs, and what ranks and intervals claim."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import itertools
 import json
@@ -17,53 +18,46 @@ import torch
 
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.benchmarks import judgement
-from trt_sweep.benchmarks.windows import Table, Windows, medians, series
+from trt_sweep.benchmarks.judgement import Table
 from trt_sweep.config import compose
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import devices, versions
 from trt_sweep.machine.output import LOG, redirect_output
-from trt_sweep.measure import clocks, measurement
+from trt_sweep.measure import clocks
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points.group import BuildGroup
 from trt_sweep.points.plan import effective, point_of
 from trt_sweep.points.run import PointRun
 from trt_sweep.points.state import GroupContext
 from trt_sweep.results import columns
-from trt_sweep.results.stats import samples, unseen
 
-ROUNDS = (1, 2, 3, 4, 5, 6)
+SETTLED_MS = (2, 5, 10, 20, 40, 80)  # ends of the spans after a switch to another point
+SWITCHES = 40
 
 
-def run(folder: Path, repeats: int, windows: int, points: int) -> None:
-    """Measure, print the tables, and write each into `folder` as soon as it is there."""
+def run(folder: Path, repeats: int, number: int, names: int) -> None:
+    """Measure, print the tables, and write each into `folder` as soon as it is there.
+
+    `number` sweeps of one engine under `names` names are made. Those that are in the folder are not made again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     device = devices.resolve("auto")
-    tables: dict[str, Any] = {
-        "environment": vars(versions.environment(device)) | {"placement": unseen.PLACEMENT, "level": samples.LEVEL}
-    }
+    tables: dict[str, Any] = {"environment": vars(versions.environment(device))}
 
     def keep(**found: Table) -> None:
         tables.update(found)
         (folder / "timing.json").write_text(json.dumps(tables, indent=1) + "\n")
         for name, rows in found.items():
-            print(f"\n{name}\n{pd.DataFrame(rows).to_string(index=False)}", flush=True)
+            print(f"\n{name}\n{pd.DataFrame(rows).T.to_string(header=False)}", flush=True)
 
     with contextlib.ExitStack() as stack:
-        # The points of the A/A test are builds of the first subject.
-        first, *rest = _subjects(device)
-        subjects = [_start(stack, folder, first, points), *(_start(stack, folder, each) for each in rest)]
-        found: Windows = {}
-        others = _windows(subjects, repeats, windows, found)
-        medians(found).to_csv(folder / "windows.csv", index=False, float_format="%.6g")
-        keep(clocks=_repeatability(found, others))
-        keep(coverage=_coverage(found))
-        judged = judgement.time_points(subjects[0])
-        by_point = {f"point {index} +{100 * each.added:.0f} %": each.windows for index, each in enumerate(judged)}
-        medians(by_point).to_csv(folder / "judgement.csv", index=False, float_format="%.6g")
-        keep(added=judgement.added_work(judged), judgement=judgement.judge(judged))
+        subjects = [_start(stack, folder, each) for each in _subjects(device)]
+        keep(settle=_settle(subjects), clocks=_repeatability(subjects, repeats))
         if device.type == "cuda":
             keep(trace=_trace(subjects))
+        found = judgement.sweeps(subjects[0], number, names, folder / "sweeps.json")
+    keep(claims=judgement.claims(found), coverage=judgement.coverage(found), widths=judgement.widths(found))
     print("results:", folder)
 
 
@@ -74,14 +68,14 @@ def _subjects(device: torch.device) -> list[tuple[str, int, str]]:
     return [("resnet18", 1, backend), ("resnet50", 32, backend), ("googlenet", 1, backend)]
 
 
-def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str], builds: int = 1) -> PointRun:
-    """Return a point that was built `builds` times, checked and warmed up."""
+def _start(stack: contextlib.ExitStack, folder: Path, subject: tuple[str, int, str]) -> PointRun:
+    """Return a point that was built, checked and warmed up."""
     model, batch_size, backend = subject
     precision = "fp16" if torch.cuda.is_available() else "fp32"
     axes = [f"model={model}", f"batch_size={batch_size}", f"backend={backend}", f"precision={precision}"]
-    found = compose.composed([*axes, f"measure.rebuilds={builds}"])
+    found = compose.composed(axes)
     point = point_of(effective(found.point)[0], SweepOptions())
-    print(f"building {' '.join(axes)}, {builds} times", flush=True)
+    print(f"building {' '.join(axes)}", flush=True)
     place = folder / "points" / point.config.point_id
     place.mkdir(parents=True, exist_ok=True)
     context = GroupContext("bench", SweepOptions(), lambda phase: None, lambda record: None, ProcessCache(), Store())
@@ -97,32 +91,51 @@ def _name(line: PointRun) -> str:
     return f"{line.config.model.name} b{line.config.batch_size} {line.config.backend}"
 
 
-def _windows(
-    subjects: list[PointRun], repeats: int, number: int, windows: Windows
-) -> dict[tuple[str, str], list[float]]:
-    """Time windows of each subject in turn into `windows`; return the times of other ways, in ms, by subject and way.
+def _settle(subjects: list[PointRun]) -> Table:
+    """Return how much longer calls take after a switch from another point, by the ms since then.
 
-    The other ways run `repeats` times, spread evenly among the windows.
+    Each is set against the calls after the last of `SETTLED_MS`, in the same visit. So `max_s` and `settle_s` of a
+    visit can be judged.
     """
-    others: dict[tuple[str, str], list[float]] = {}
-    beside = {round(index * number / repeats) for index in range(repeats)}
-    for index, line in itertools.product(range(number), subjects):
-        if index % 10 == 0:
-            print(f"window {index}/{number} {_name(line)}", flush=True)
-        windows.setdefault(_name(line), []).append(line.window())
-        if index in beside:
-            with line.running(), line.timers[0].on_stream():
-                for way, measure in _others(line.timers[0].call).items():
-                    others.setdefault((_name(line), way), []).append(measure())
-    return others
+    device = devices.resolve("auto")
+    found: dict[str, list[list[float]]] = {_name(line): [[] for _ in SETTLED_MS] for line in subjects}
+    timed = functools.partial(clocks.time_by_events, flush=None) if device.type == "cuda" else clocks.time_by_wall_clock
+    each = {_name(line): float(np.median(line.window().latency_ms)) for line in subjects}
+    for _, line in itertools.product(range(SWITCHES), subjects):
+        name = _name(line)
+        size = max(int(1.6 * SETTLED_MS[-1] / each[name]), 2)
+        with line.running(), line.timers[0].on_stream():
+            took = timed(line.timers[0].call, size)
+        since = np.cumsum(took) - took
+        level = float(np.median(took[since >= SETTLED_MS[-1]])) if (since >= SETTLED_MS[-1]).any() else float(took[-1])
+        for place, (start, end) in enumerate(itertools.pairwise((0, *SETTLED_MS))):
+            inside = took[(since >= start) & (since < end)]
+            if len(inside):
+                found[name][place].append(float(np.median(inside)) / level)
+    return [
+        {"subject": name, "switches": SWITCHES}
+        | {
+            f"until_{end}_ms_percent": round(100 * float(np.median(ratios)) - 100, 1) if ratios else None
+            for end, ratios in zip(SETTLED_MS, spans, strict=True)
+        }
+        for name, spans in found.items()
+    ]
 
 
-def _repeatability(windows: Windows, others: dict[tuple[str, str], list[float]]) -> Table:
-    """Return median, coefficient of variation and spread (max over min) over all windows, for each clock and way."""
+def _repeatability(subjects: list[PointRun], repeats: int) -> Table:
+    """Return median, coefficient of variation and spread (max over min) of repeats by each clock, and by other ways.
+
+    A repeat of `latency_ms` is one visit. The subjects take turns.
+    """
     found: dict[tuple[str, str], list[float]] = {}
-    for subject, listed in windows.items():
-        for clock in series(listed[0]):
-            found[subject, clock] = [float(np.median(series(window)[clock])) for window in listed]
+    for number, line in itertools.product(range(repeats), subjects):
+        window = line.window(0, 3 * number)
+        series = {"latency_ms": window.latency_ms} | {f"gpu_ms {name}": each for name, each in window.gpu_ms.items()}
+        for clock, samples in series.items():
+            found.setdefault((_name(line), clock), []).append(float(np.median(samples)))
+        with line.running(), line.timers[0].on_stream():
+            for way, measure in _others(line.timers[0].call).items():
+                found.setdefault((_name(line), way), []).append(measure())
     return [
         {
             "subject": subject,
@@ -132,9 +145,7 @@ def _repeatability(windows: Windows, others: dict[tuple[str, str], list[float]])
             "cv_percent": round(100 * float(np.std(values, ddof=1) / np.mean(values)), 3),
             "spread_percent": round(100 * (max(values) / min(values) - 1), 2),
         }
-        for (subject, clock), values in sorted(
-            (found | others).items(), key=lambda item: list(windows).index(item[0][0])
-        )
+        for (subject, clock), values in found.items()
     ]
 
 
@@ -164,35 +175,6 @@ def _others(call: clocks.Call) -> dict[str, Callable[[], float]]:
     return ways | {"triton.testing.do_bench": do_bench} if torch.cuda.is_available() else ways
 
 
-def _coverage(found: Windows) -> Table:
-    """Return the share of repeats whose interval contains the median of all samples, by rounds in a repeat.
-
-    A repeat is that many windows in a row, and one begins at each window. Its interval is that of a row made of it.
-    """
-    rows = []
-    for subject, windows in found.items():
-        for clock in (clock for clock in series(windows[0]) if clock != "enqueue_ms"):
-            column, _, method = clock.partition(" ")
-            truth = float(np.median(np.concatenate([series(window)[clock] for window in windows])))
-            for rounds in ROUNDS:
-                repeats = [windows[start : start + rounds] for start in range(len(windows) - rounds + 1)]
-                points = [vars(measurement.Measurement([repeat], 1, 0.0).timing(method or None)) for repeat in repeats]
-                ends = np.array([(point[f"{column}_ci_low"], point[f"{column}_ci_high"]) for point in points])
-                rows.append(
-                    {
-                        "subject": subject,
-                        "clock": clock,
-                        "rounds": rounds,
-                        "repeats": len(repeats),
-                        "covered_percent": round(
-                            100 * float(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean()), 1
-                        ),
-                        "half_width_percent": round(50 * float(np.nanmedian(ends[:, 1] / ends[:, 0] - 1)), 2),
-                    }
-                )
-    return rows
-
-
 def _trace(subjects: list[PointRun], calls: int = 20) -> Table:
     """Compare the clock with the profiler: sum and span (first start to last end) of the kernels of a replayed call."""
     from torch.profiler import ProfilerActivity, profile
@@ -201,7 +183,7 @@ def _trace(subjects: list[PointRun], calls: int = 20) -> Table:
     for line in subjects:
         alone = float(np.median(line.window().gpu_ms.get(columns.GRAPH, np.array([np.nan]))))
         with line.running(), line.timers[0].on_stream():
-            replay = line.timers[0].capture_graph(alone / 1e3)
+            replay = line.timers[0].capture_graph()
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             inside = []
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:

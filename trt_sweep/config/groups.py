@@ -13,6 +13,7 @@ QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *QUANTIZED)
 TORCHSCRIPT_MODES = ("trace", "script")
 ISOLATIONS = ("worker", "job", "none")
+FEWEST_VISITS = 6  # an interval of 95 % needs as many
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -20,35 +21,39 @@ INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no
 class MeasureConfig:
     """Say how a point is timed.
 
-    Each of `rounds` windows begins with a warm-up, of at least `warmup_s` seconds and until calls have stopped changing
-    or `warmup_max_s` is over. A window of a clock ends when the half-width of its median's 95 % confidence interval is
-    at most `target` times the median, `min_samples` calls and `min_s` seconds were timed; or when its share of
-    `max_s`, the seconds that one clock gets over all rounds, is used up. `rebuilds` builds are made and timed.
-    `cold_cache` flushes the GPU's L2 cache before each call.
+    Each point is visited `visits` times, in turn with the others. Calls that count take `max_s` seconds over all of its
+    visits; those of the first `settle_s` seconds of a visit do not count. A point is warmed up once, after its build:
+    for at least `warmup_s` seconds, and until calls have stopped changing or `warmup_max_s` is over. `rebuilds` builds
+    are made and timed. `cold_cache` flushes the GPU's L2 cache before each call.
     """
 
-    target: float = 0.005
-    min_samples: int = 100
-    min_s: float = 0.1
-    max_s: float = 1.5
+    visits: int = 24
+    max_s: float = 1.2
+    settle_s: float = 0.02
     warmup_s: float = 0.25
     warmup_max_s: float = 5.0
-    rounds: int = 3
     rebuilds: int = 1
     cold_cache: bool = False
 
     def __post_init__(self) -> None:
-        fraction = "a fraction between 0 and 1, for instance 0.005"
-        require(0 < self.target < 1, "measure.target", self.target, fraction)
-        require(self.min_samples >= 10, "measure.min_samples", self.min_samples, "an integer of at least 10")
+        fewest = f"an integer of at least {FEWEST_VISITS}, the fewest that give an interval"
+        require(self.visits >= FEWEST_VISITS, "measure.visits", self.visits, fewest)
         require(0 < self.max_s < math.inf, "measure.max_s", self.max_s, "seconds above 0")
-        for name in ("min_s", "warmup_s", "warmup_max_s"):
+        for name in ("settle_s", "warmup_s", "warmup_max_s"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"measure.{name}", value, "seconds of at least 0")
         most = f"at most measure.warmup_max_s={self.warmup_max_s:g}"
         require(self.warmup_s <= self.warmup_max_s, "measure.warmup_s", self.warmup_s, most)
-        for name in ("rounds", "rebuilds"):
-            require(getattr(self, name) >= 1, f"measure.{name}", getattr(self, name), "an integer of at least 1")
+        require(self.rebuilds >= 1, "measure.rebuilds", self.rebuilds, "an integer of at least 1")
+
+    def visits_of(self, call_s: float) -> int:
+        """Return how often a point is visited whose call takes so many seconds: 0 where one call is over `max_s`.
+
+        A visit of a slow call takes longer than its share, so that there are fewer.
+        """
+        if call_s > self.max_s:
+            return 0
+        return min(self.visits, max(FEWEST_VISITS, int(self.max_s / call_s)))
 
 
 @dataclass

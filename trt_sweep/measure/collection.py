@@ -8,9 +8,13 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def gc_disabled() -> Iterator[None]:
-    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times."""
-    gc.collect()
+def gc_disabled(*, collect: bool = True) -> Iterator[None]:
+    """Keep Python's garbage collector out, as the standard library's timeit does of the calls that it times.
+
+    It runs once before, where `collect` asks for that.
+    """
+    if collect:
+        gc.collect()
     enabled = gc.isenabled()
     gc.disable()
     try:

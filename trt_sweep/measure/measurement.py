@@ -1,25 +1,24 @@
-"""Hold the timed windows of a point, and derive the timing columns of its record from them."""
+"""Hold the visits of a point, and derive the timing columns of its record from them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trt_sweep.measure.health import WindowHealth
-from trt_sweep.results.columns import GRAPH, METHODS, Timing
-from trt_sweep.results.stats import estimates, unseen
-from trt_sweep.results.stats.samples import spread_of_rounds
+from trt_sweep.results.columns import METHODS, Timing
+from trt_sweep.results.stats import estimates, visits
 
 LAUNCH_BOUND = 0.8  # share of the GPU's time that enqueueing takes; trtexec warns from there on
 
 
 @dataclass(frozen=True)
 class Window:
-    """Hold the samples of one timed window: float64 arrays in milliseconds.
+    """Hold the samples of one visit: float64 arrays in milliseconds.
 
     `latency_ms` and `enqueue_ms` have one entry for each call. The arrays of `gpu_ms`, by method, have one for each
     batch: the mean of its calls.
@@ -28,19 +27,19 @@ class Window:
     latency_ms: np.ndarray
     enqueue_ms: np.ndarray | None
     gpu_ms: dict[str, np.ndarray]
-    captures_ms: list[float]
     gpu_reason: str | None
     clock: str
-    stopped_by: str
     warmup_s: float
     health: WindowHealth
 
 
 @dataclass
 class Measurement:
-    """Hold the windows of a point as `windows[build][round]`, and derive its figures.
+    """Hold the visits of a point as `windows[build][visit]`, and derive its figures.
 
-    `cudnn_benchmark` says whether cuDNN chose its convolution algorithms by timing them.
+    The first visit stands alone, right after the build. It counts for `latency_ms` only where there is no other.
+    `cudnn_benchmark` says whether cuDNN chose its convolution algorithms by timing them; `visit_group` names the points
+    that were visited in turn with this one.
     """
 
     windows: list[list[Window]]
@@ -49,74 +48,84 @@ class Measurement:
     distinct_engines: int | None = None
     timed_with: str | None = None
     cudnn_benchmark: bool = False
+    visit_group: str | None = None
 
     @property
     def methods(self) -> list[str]:
-        """Return the methods by which every window has a `gpu_ms`."""
-        return [name for name in METHODS if all(name in window.gpu_ms for window in self._all())]
+        """Return the methods by which every build has a `gpu_ms`."""
+        return [name for name in METHODS if all(_taken(build, name) for build in self.windows)]
 
     def _all(self) -> list[Window]:
         return [window for build in self.windows for window in build]
 
-    def _series(self, get: Callable[[Window], np.ndarray]) -> list[list[np.ndarray]]:
-        return [[get(window) for window in build] for build in self.windows]
+    def _visits(self) -> list[list[Window]]:
+        """Return the visits that count by build, each build as many."""
+        fewest = min(map(len, self.windows))
+        return [build[1:fewest] or build[:1] for build in self.windows]
 
-    def _captures(self) -> tuple[int, float | None]:
-        """Return the number of captures of each build, and the relative standard deviation between them, pooled."""
-        builds = [np.log(build[0].captures_ms) for build in self.windows]
-        number = min(map(len, builds))
-        return number, float(np.mean([logs.std(ddof=1) for logs in builds])) if number > 1 else None
-
-    def slow(self, max_s: float) -> bool:
-        """Return whether one call takes longer than `max_s` seconds, so that another round would be too costly."""
-        return any(float(np.median(window.latency_ms)) / 1e3 > max_s for window in self._all())
+    @property
+    def call_s(self) -> float | None:
+        """Return the seconds of a call at the first visit; None before it."""
+        first = [build[0] for build in self.windows if build]
+        return max(float(np.median(window.latency_ms)) for window in first) / 1e3 if first else None
 
     def timing(self, method: str | None = None) -> Timing:
         """Return the timing columns of the point; `gpu_ms` is by this method, or by the first there is."""
-        first = self.windows[0][0]
+        counted, first = self._visits(), self.windows[0][0]
         method = method or next(iter(self.methods), None)
-        captures, between_captures = self._captures() if method == GRAPH else (None, None)
-        choice = unseen.choice(self.cudnn_benchmark)
-        work: dict[str, Any] = {}
-        if method:
-            series = self._series(lambda window: window.gpu_ms[method])
-            work = _columns("gpu_ms", series, unseen=unseen.unseen_gpu(between_captures, captures), drift=choice)
+        work = (
+            _gpu_work([_taken(build, method) for build in self.windows], cudnn_benchmark=self.cudnn_benchmark)
+            if method
+            else {}
+        )
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
-        pooled = np.concatenate([window.latency_ms for window in self._all()])
-        p90, p99 = np.percentile(pooled, [90, 99])
-        series = self._series(lambda window: window.latency_ms)
-        host = unseen.host_drift(launch_bound, first.clock == "cuda_events")
-        latency = _columns("latency_ms", series, drift=math.hypot(host, choice))
+
+        series = [[window.latency_ms for window in build] for build in counted]
+        logs = np.log([[float(np.median(each)) for each in build] for build in series])
+        medians = np.exp(logs.mean(axis=0))
+        each_visit = [each for build in series for each in build]
+        calls = np.concatenate(each_visit)
+        # A visit in which calls were slow has fewer of them, and counts as much as any other.
+        weights = np.concatenate([np.full(len(each), 1 / len(each) / len(each_visit)) for each in each_visit])
+        mean = float(weights @ calls)
+        fastest = float(calls.min())
+        level = visits.fast_level(medians, fastest).at_least(work.get("gpu_ms") or 0.0)
+        slow_share, slow_factor = visits.slow(medians, level.value)
         return Timing(
-            **latency,
             **work,
+            latency_ms=level.value,
+            latency_ms_ci_low=_known(level.low),
+            latency_ms_ci_high=_known(level.high),
+            latency_ms_visits=[float(value) for value in medians] if len(medians) > 1 else None,
+            visit_group=self.visit_group,
+            host_slow_share=slow_share,
+            host_slow_factor=slow_factor,
+            latency_ms_between_rounds=_between(logs),
+            latency_ms_between_builds=float(logs.mean(axis=1).std(ddof=1)) if len(logs) > 1 else None,
             clock=first.clock,
-            stopped_by="max_s" if any(window.stopped_by == "max_s" for window in self._all()) else "target",
             timed_with=self.timed_with,
-            rounds=min(map(len, self.windows)),
+            rounds=len(medians),
             builds=len(self.windows),
             distinct_engines=self.distinct_engines,
             warmup_s=first.warmup_s,
-            samples=len(pooled),
-            latency_ms_min=float(pooled.min()),
-            latency_ms_mean=float(pooled.mean()),
-            latency_ms_std=float(pooled.std(ddof=1)),
-            latency_ms_p90=float(p90),
-            latency_ms_p99=float(p99),
+            samples=len(calls),
+            latency_ms_min=fastest,
+            latency_ms_mean=mean,
+            latency_ms_std=math.sqrt(float(weights @ (calls - mean) ** 2)),
+            latency_ms_p90=visits.weighted_quantile(calls, weights, 0.9),
+            latency_ms_p99=visits.weighted_quantile(calls, weights, 0.99),
             gpu_ms_method=method,
-            gpu_ms_captures=captures,
-            gpu_ms_between_captures=between_captures,
             gpu_ms_reason=next((window.gpu_reason for window in self._all() if window.gpu_reason), None),
             enqueue_ms=enqueue_ms,
             launch_bound=launch_bound,
             first_call_ms=self.first_call_ms,
-            throughput_per_s=self.batch_size / latency["latency_ms"] * 1e3,
+            throughput_per_s=self.batch_size / level.value * 1e3,
         )
 
     def samples(self) -> dict[str, np.ndarray]:
-        """Return all samples: an array for each clock, and beside it the build and the round of each sample."""
+        """Return all samples: an array for each clock, and beside it the build and the visit of each sample."""
         parts: dict[str, list[tuple[np.ndarray, int, int]]] = {}
         for build, windows in enumerate(self.windows):
             for number, window in enumerate(windows):
@@ -134,14 +143,36 @@ class Measurement:
         return found
 
 
-def _columns(name: str, windows: Sequence[Sequence[np.ndarray]], **allowed: float) -> dict[str, Any]:
-    found = estimates.estimate(windows, **allowed)
+def _taken(build: Sequence[Window], method: str) -> list[float]:
+    """Return the `gpu_ms` of each visit of a build in which it was timed by this method."""
+    return [float(np.median(window.gpu_ms[method])) for window in build if method in window.gpu_ms]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _between(logs: np.ndarray) -> float | None:
+    """Return the standard deviation between the visits of a build, pooled over builds; None for one visit."""
+    return math.sqrt(float(np.mean(logs.var(axis=1, ddof=1)))) if logs.shape[1] > 1 else None
+
+
+def _gpu_work(builds: Sequence[Sequence[float]], *, cudnn_benchmark: bool) -> dict[str, Any]:
+    """Return the columns of `gpu_ms`, from what each capture of each build took in ms."""
+    logs = [np.log(build) for build in builds]
+    means = np.array([build.mean() for build in logs])
+    fewest = min(map(len, logs))
+    between = math.sqrt(float(np.mean([build.var(ddof=1) for build in logs]))) if fewest > 1 else None
+    of_builds = float(means.std(ddof=1)) if len(means) > 1 else None
+    found = estimates.of_captures(
+        math.exp(means.mean()), fewest, between, len(means), of_builds, cudnn_benchmark=cudnn_benchmark
+    )
     low, high = found.interval()
-    between_rounds = spread_of_rounds(windows)
     return {
-        name: found.value,
-        f"{name}_ci_low": low,
-        f"{name}_ci_high": high,
-        f"{name}_between_rounds": None if math.isnan(between_rounds) else between_rounds,
-        f"{name}_between_builds": found.spread if len(windows) > 1 else None,
+        "gpu_ms": found.value,
+        "gpu_ms_ci_low": _known(low),
+        "gpu_ms_ci_high": _known(high),
+        "gpu_ms_captures": fewest,
+        "gpu_ms_between_captures": between,
+        "gpu_ms_between_builds": of_builds,
     }

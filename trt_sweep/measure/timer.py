@@ -1,9 +1,8 @@
-"""Time a call window by window, by three clocks: latency, GPU time and enqueue time. Keeps all samples."""
+"""Time a call visit by visit, by three clocks: latency, GPU time and enqueue time. Keeps all samples."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,23 +11,22 @@ import numpy as np
 import torch
 
 from trt_sweep.config.groups import MeasureConfig
-from trt_sweep.machine import devices
 from trt_sweep.machine.nvml import Monitor
 from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
 from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Window
-from trt_sweep.results.columns import GRAPH, QUEUED
-from trt_sweep.results.stats import unseen
-from trt_sweep.results.stats.samples import median_interval
+from trt_sweep.results.columns import GRAPH, METHODS, QUEUED
 
-BATCH_S = 0.05  # seconds of timed work between two synchronizations and looks at the interval
-LEAST_BATCHES = 10
+MOST_CALLS = 10_000  # of one visit
+CAPTURE_EACH, QUEUE_EACH = 3, 9  # visits: eight captures in the 24 by default
+BATCHES = 3  # of GPU work in such a visit
+STEADY = 0.005  # share by which blocks of calls may differ once warm
 
 
 class Timer:
-    """Time one call, window after window.
+    """Time one call, visit after visit.
 
     It has a CUDA stream of its own, since TensorRT synchronizes more on the default one. `replays` says that the call
     launches CUDA graphs itself, which cannot be captured again.
@@ -40,7 +38,9 @@ class Timer:
         self._stream = torch.cuda.Stream(device) if self._cuda else None
         self._flush = clocks.l2_flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
-        self._captures_ms: list[float] = []
+        self._queued: clocks.QueuedBatches | None = None
+        self._missing: dict[str, str] = {}  # why a method of `gpu_ms` does not work here
+        self._per_call_s = 0.0
 
     @contextlib.contextmanager
     def on_stream(self) -> Iterator[None]:
@@ -61,97 +61,109 @@ class Timer:
             synchronize(self._device)
             return result, (time.perf_counter() - start) * 1e3
 
-    def window(self, monitor: Monitor, phase: Callable[[str], None] = lambda name: None) -> Window:
-        """Warm up, then time calls by each clock until its interval is tight enough or its time is used up.
+    def visit(self, monitor: Monitor, number: int = 0, phase: Callable[[str], None] = lambda name: None) -> Window:
+        """Make the calls of one visit, and time those that count by each clock.
 
         - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
+        - `gpu_ms` by the method "graph": batches of replays of the call, captured anew as one CUDA graph
         - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as in NVIDIA's
           nvbench, so that neither host nor GPU waits for the other
-        - `gpu_ms` by the method "graph": such batches, of replays of the call as one CUDA graph
 
-        `phase` is called with "warmup" and "timing". Errors of the call pass through.
+        Visit 0 warms up first. The GPU's work is timed in some of the visits. `phase` is called with "warmup" and
+        "timing". Errors of the call pass through; raises RuntimeError for times that cannot be.
         """
         settings, health = self._settings, WindowHealth(problem=monitor.problem)
-        limit_s = settings.max_s / settings.rounds
-        with self.on_stream(), gc_disabled():
-            phase("warmup")
-            before = monitor.foreign_processes()
+        look = number % CAPTURE_EACH == 0  # at the GPU's work, and at who else is on it
+        with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
-            calls, per_call_s, health.steady = _warm_up(self.call, self._device, settings)
+            if number == 0:
+                phase("warmup")
+                calls, self._per_call_s, health.steady = _warm_up(self.call, self._device, settings)
+            else:
+                phase("timing")
+                calls, self._per_call_s = _settle(self.call, self._device, settings.settle_s, self._per_call_s)
             warmup_s = time.perf_counter() - start
 
-            phase("timing")
-            size = int(min(max(BATCH_S / per_call_s, 1), 1000))
-            timed = (
-                functools.partial(clocks.time_by_events, flush=self._flush) if self._cuda else clocks.time_by_wall_clock
-            )
-            batch = functools.partial(timed, self.call, size)
-            latency, stopped_by = self._collect(batch, settings.min_samples, limit_s, monitor, health)
+            if number == 0:
+                phase("timing")
+            size = int(min(max(round(settings.max_s / settings.visits / self._per_call_s), 1), MOST_CALLS))
+            if self._cuda:
+                latency = clocks.time_by_events(self.call, size, self._flush)
+            else:
+                latency = clocks.time_by_wall_clock(self.call, size)
+            _require_times(latency)
             used = monitor.energy_mj()
             if energy is not None and used is not None:
                 health.energy_mj, health.energy_s = used - energy, time.perf_counter() - start
                 health.energy_calls = calls + len(latency)
+            health.readings.append(monitor.read())
 
             by_method: dict[str, np.ndarray] = {}
-            enqueue: list[np.ndarray] = []
-            reason = None
-            if self._cuda and per_call_s > settings.max_s:
-                reason = f"a call takes {per_call_s:.1f} s, more than measure.max_s={settings.max_s:g}"
-            elif self._cuda:
-                reasons = {}
-                for method in (QUEUED, GRAPH):
-                    try:
-                        issued = self.call if method == QUEUED else self.capture_graph(per_call_s)
-                        queued = clocks.QueuedBatches(issued, self._device, per_call_s, self._flush)
-                        by_method[method], _ = self._collect(queued.batch, LEAST_BATCHES, limit_s, monitor, health)
-                        if method == QUEUED:
-                            enqueue = queued.host
-                    except (clocks.NotQueuedError, cuda_graph.CaptureError) as error:
-                        by_method.pop(method, None)
-                        reasons[method] = f"{method}: {error}"
-                reason = "; ".join(reasons.values()) or None
-            seen = [count for count in (before, monitor.foreign_processes()) if count is not None]
-            health.foreign = max(seen, default=None)
+            enqueue = None
+            if self._cuda and self._per_call_s > settings.max_s:
+                call = f"a call takes {self._per_call_s:.1f} s"
+                self._missing = dict.fromkeys(METHODS, f"{call}, more than measure.max_s={settings.max_s:g}")
+            elif self._cuda and look:
+                by_method, enqueue = self._gpu_work(number)
+            if look:
+                health.foreign = monitor.foreign_processes()
             health.problem = health.problem or monitor.problem
-        host = np.concatenate(enqueue) if enqueue else None
         clock = "cuda_events" if self._cuda else "wall"
-        return Window(latency, host, by_method, self._captures_ms, reason, clock, stopped_by, warmup_s, health)
+        reason = "; ".join(dict.fromkeys(self._missing.values())) or None
+        return Window(latency, enqueue, by_method, reason, clock, warmup_s, health)
 
-    def capture_graph(self, per_call_s: float) -> Call:
-        """Return a function that replays the call as a CUDA graph, captured at the first use.
+    def _gpu_work(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Return a few batches of `gpu_ms` by each method that works here, and `enqueue_ms`; one entry a batch or call.
 
-        The addresses of a graph's buffers change its time by up to some percent. So several graphs are captured, as far
-        as memory and a window's time allow, and the one with the median time is kept. Raises CaptureError where CUDA
-        does not capture the call.
+        A method that did not work once is not tried again. Where graphs are captured, calls are queued less often.
+        """
+        found: dict[str, np.ndarray] = {}
+        enqueue = None
+        for method in METHODS:
+            if method in self._missing or (method == QUEUED and GRAPH in found and number % QUEUE_EACH):
+                continue
+            try:
+                if method == GRAPH:
+                    queued = clocks.QueuedBatches(self.capture_graph(), self._device, self._per_call_s, self._flush)
+                else:
+                    self._queued = queued = self._queued or clocks.QueuedBatches(
+                        self.call, self._device, self._per_call_s, self._flush
+                    )
+                    queued.host.clear()
+                found[method] = np.concatenate([queued.batch() for _ in range(BATCHES)])
+                if method == QUEUED:
+                    enqueue = np.concatenate(queued.host)
+            except (clocks.NotQueuedError, cuda_graph.CaptureError) as error:
+                self._missing[method] = f"{method}: {error}"
+        return found, enqueue
+
+    def capture_graph(self) -> Call:
+        """Return a function that replays the call as a CUDA graph, captured now.
+
+        The addresses of a graph's buffers change its time by up to some percent. So the last graph is kept until the
+        next one is there, which then gets other addresses. Raises CaptureError where CUDA does not capture the call.
         """
         if self._replays:
             raise cuda_graph.CaptureError("the call replays CUDA graphs itself, which CUDA does not capture again")
-        if self._replay is None:
-            timed: list[tuple[float, Call]] = []
-            end = time.perf_counter() + self._settings.max_s / self._settings.rounds
-            while not timed or (
-                len(timed) < unseen.CAPTURES and time.perf_counter() < end and devices.has_room(self._device)
-            ):
-                replay = _replay(*cuda_graph.record_graph(self.call, self._device))
-                queued = clocks.QueuedBatches(replay, self._device, per_call_s, self._flush)
-                timed.append((float(np.median([queued.batch() for _ in range(3)])), replay))
-            self._captures_ms = [took for took, _ in timed]
-            self._replay = sorted(timed, key=lambda item: item[0])[(len(timed) - 1) // 2][1]
+        self._replay = _replay(*cuda_graph.record_graph(self.call, self._device))
         return self._replay
 
-    def _collect(
-        self, batch: Callable[[], np.ndarray], least: int, limit_s: float, monitor: Monitor, health: WindowHealth
-    ) -> tuple[np.ndarray, str]:
-        settings, parts, start = self._settings, [batch()], time.perf_counter()
-        while True:
-            health.readings.append(monitor.read())
-            samples, took = np.concatenate(parts), time.perf_counter() - start
-            enough = len(samples) >= least and took >= settings.min_s
-            if enough and _half_width(samples) <= settings.target:
-                return samples, "target"
-            if took >= limit_s and len(samples) >= 2:
-                return samples, "max_s"
-            parts.append(batch())
+
+def _require_times(samples: np.ndarray) -> None:
+    """Raise RuntimeError for samples that are no times."""
+    if not (np.isfinite(samples).all() and (samples >= 0).all() and np.median(samples) > 0):
+        worst = samples[~np.isfinite(samples)][0] if not np.isfinite(samples).all() else samples.min()
+        raise RuntimeError(f"a call was timed as {worst:.3g} ms: the clock is broken, or went backwards")
+
+
+def _settle(call: Call, device: torch.device, seconds: float, call_s: float) -> tuple[int, float]:
+    """Call for about so many seconds, at least once; return the calls made and the seconds of one."""
+    size = int(min(max(seconds / call_s, 1), MOST_CALLS))
+    start = time.perf_counter()
+    for _ in range(size):
+        call()
+    synchronize(device)
+    return size, (time.perf_counter() - start) / size
 
 
 def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
@@ -162,16 +174,11 @@ def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
     return call
 
 
-def _half_width(samples: np.ndarray) -> float:
-    low, high = median_interval(samples)
-    return (high - low) / 2 / float(np.median(samples))
-
-
 def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple[int, float, bool]:
     """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
     Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
-    fall one after the other, or lie within the target. A call that takes longer than `max_s` is made once.
+    fall one after the other, or lie within `STEADY`. A call that takes longer than `max_s` is made once.
     """
     blocks: list[float] = []
     calls, size, start = 0, 1, time.perf_counter()
@@ -186,7 +193,7 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
         size = int(min(max(0.02 / blocks[-1], 1), 10_000))
         last = np.array(blocks[-4:])
         steps = np.diff(last)
-        still = not ((steps > 0).all() or (steps < 0).all()) or np.ptp(last) <= settings.target * last.min()
+        still = not ((steps > 0).all() or (steps < 0).all()) or np.ptp(last) <= STEADY * last.min()
         if now - start >= settings.warmup_s and len(blocks) >= 4 and still:
             return calls, float(np.median(last)), True
         if now - start >= settings.warmup_max_s or blocks[-1] > settings.max_s:

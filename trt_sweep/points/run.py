@@ -47,15 +47,17 @@ class PointRun:
         """Build, check and time the first round; only KeyboardInterrupt passes, and after the record."""
         store.write_json(self.folder / "config.json", self.config.to_dict())
         self._send()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
-        return self._guarded(self._run)
+        record = self._guarded(self._run)
+        assert record is not None
+        return record
 
-    def again(self) -> Record:
-        """Time another round."""
-        return self._guarded(self._round)
+    def again(self) -> Record | None:
+        """Visit the point once more; return its record where that was the last time, or the point failed."""
+        return self._guarded(self._visit)
 
     @property
     def rounds(self) -> int:
-        """Return how many rounds the point is to be timed in all."""
+        """Return how many visits follow the first."""
         return self.state.rounds(self.config.measure)
 
     @property
@@ -112,8 +114,11 @@ class PointRun:
         self._group.on_record(record)
         return record
 
-    def _guarded(self, step: Callable[[], str]) -> Record:
-        """Take a step, and turn what it raises into the status and the reason of the row."""
+    def _guarded(self, step: Callable[[], str]) -> Record | None:
+        """Take a step, and turn what it raises into the status and the reason of the row.
+
+        Return the record; None after a visit that was neither the first nor the last.
+        """
         state = self.state
         interrupted: KeyboardInterrupt | None = None
         try:
@@ -128,6 +133,8 @@ class PointRun:
             if not isinstance(error, Unsupported):
                 log.exception("the point failed")
             state.status, state.reason = failure.outcome(error, state.phase, self.config)
+        if step == self._visit and interrupted is None and not state.final(self.config.measure):
+            return None
         record = self._send()
         if interrupted is not None:
             raise interrupted
@@ -180,7 +187,7 @@ class PointRun:
             if config.dryrun:
                 return "dryrun"
             status = self._check(device) if self._timed_with is None else self._as_timed(self._timed_with)
-        return self._round() if status == "ok" else status
+        return self._visit() if status == "ok" else status
 
     def _build(self, device: torch.device) -> None:
         build.build(self.state, self._context(device), self._source(device), self._group.builds)
@@ -221,11 +228,12 @@ class PointRun:
             found[0].took_ms if state.first_call else None,
             len(engines) or None,
             cudnn_benchmark=bool(state.compiled.build.cudnn_benchmark),
+            visit_group=self._group.visit_group,
         )
         if state.accuracy.accurate:
             return "ok"
         state.reason = check.why_inaccurate(state.accuracy, config)
-        self._round()  # its times are of interest all the same
+        self._visit()  # its times are of interest all the same
         state.phase = "accuracy"
         return "inaccurate"
 
@@ -246,19 +254,19 @@ class PointRun:
         with torch.no_grad(), float32_mode(self.config.precision, benchmark), compiled.running():
             yield
 
-    def window(self, index: int = 0) -> Window:
-        """Time a window of a build; one with a bad verdict is timed again once, and then taken as it is."""
+    def window(self, index: int = 0, number: int = 0) -> Window:
+        """Make visit `number` of a build; one with a bad verdict is made again once, and then taken as it is."""
         assert self.state.device is not None
         monitor, timer = nvml.monitor(self.state.device), self.timers[index]
         with self.running(index), locks.device_lock(self.state.device, self._group.on_phase):
-            window = timer.window(monitor, self._enter)
+            window = timer.visit(monitor, number, self._enter)
             if window.health.verdict()[0] not in (health.OK, None):
                 self.state.remeasured += 1
-                window = timer.window(monitor, self._enter)
+                window = timer.visit(monitor, number, self._enter)
         return window
 
-    def _round(self) -> str:
-        """Time a window of each build, or take over those of the point that is timed for this one; return "ok"."""
+    def _visit(self) -> str:
+        """Visit each build, or take over the visits of the point that is timed for this one; return "ok"."""
         state = self.state
         assert state.measurement is not None
         if self._timed_with is not None:
@@ -268,10 +276,18 @@ class PointRun:
             state.window_health, state.remeasured = other.window_health, other.remeasured
         else:
             for index, windows in enumerate(state.measurement.windows):
-                windows.append(self.window(index))
+                windows.append(self.window(index, len(windows)))
                 state.window_health.append(windows[-1].health)
+        first = len(state.measurement.windows[0]) == 1
+        if first or state.timed(self.config.measure):
+            self._write_samples()
+        return "ok"
+
+    def _write_samples(self) -> None:
+        """Write all samples beside the record, whole or not at all."""
+        measurement = self.state.measurement
+        assert measurement is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{SAMPLES}"
-        np.savez_compressed(temporary.open("wb"), allow_pickle=False, **state.measurement.samples())
+        np.savez_compressed(temporary.open("wb"), allow_pickle=False, **measurement.samples())
         temporary.replace(self.folder / SAMPLES)
-        return "ok"

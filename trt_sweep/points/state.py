@@ -52,21 +52,26 @@ class PointState:
     profile: Profile | None = None
 
     def rounds(self, measure: MeasureConfig) -> int:
-        """Return how many rounds the point is to be timed in all: one where it is not ranked, or a call is slow."""
-        slow = self.measurement is not None and self.measurement.slow(measure.max_s)
-        return measure.rounds if self.status == "ok" and not slow else 1
+        """Return how many visits follow the first: none where the point is not ranked, or a call is slow."""
+        call_s = self.measurement.call_s if self.measurement is not None else None
+        return measure.visits_of(call_s) if self.status == "ok" and call_s is not None else 0
+
+    def timed(self, measure: MeasureConfig) -> bool:
+        """Return whether the last visit is done."""
+        made = len(self.measurement.windows[0]) if self.measurement is not None else 0
+        return made > self.rounds(measure)
 
     def final(self, measure: MeasureConfig) -> bool:
         """Return whether nothing more is to be timed."""
-        rounds = len(self.measurement.windows[0]) if self.measurement is not None else 0
-        return self.status != "interrupted" and (self.status != "ok" or rounds >= self.rounds(measure))
+        return self.status != "interrupted" and (self.status != "ok" or self.timed(measure))
 
 
 @dataclass
 class GroupContext:
     """Hold what the points of one build share.
 
-    `on_phase` hears what is being done, `on_record` takes each record as it stands. `cache` is what all builds of the
+    `on_phase` hears what is being done, `on_record` takes each record as it stands. `visit_group` names all points that
+    are visited in turn. `cache` is what all builds of the
     process have in common; engines are taken from `store`. `stack` undoes what the backends set up.
     """
 
@@ -76,5 +81,6 @@ class GroupContext:
     on_record: Callable[[Record], None]
     cache: ProcessCache
     store: Store
+    visit_group: str = "alone"
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     builds: list[BuildResult] = field(default_factory=list)

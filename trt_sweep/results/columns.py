@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 
 
@@ -122,20 +122,22 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Say how long a call takes, by three clocks.
+    """Say how long a call takes, by three clocks, with intervals of 95 %.
 
-    An interval is where another run of the same point is expected to find the same figure (95 %).
+    That of `latency_ms` describes this run; that of `gpu_ms` is where another run of the same point is expected.
     """
 
     clock: str | None = metric("what latency_ms was read from: cuda_events, or wall on a CPU")
-    stopped_by: str | None = metric("target (each window's interval was tight enough) or max_s")
     timed_with: str | None = metric("point whose calls were timed for this row too: the same engine, run the same way")
-    rounds: int | None = metric("timed windows of each build, interleaved with those of the sweep's other points")
+    rounds: int | None = metric("visits of each build that count, in turn with those of the sweep's other points")
     builds: int | None = metric("builds that were timed (measure.rebuilds)")
     distinct_engines: int | None = metric("different engine_id among them")
     warmup_s: float | None = metric("warm-up of the first window, until calls had stopped changing", "s")
     samples: int | None = metric("calls timed for latency_ms")
-    latency_ms: float | None = metric("time of a call as its caller sees it: mean of the windows' medians", "ms")
+    visit_group: str | None = metric("names the points that were visited in turn: their visits are compared one by one")
+    latency_ms: float | None = metric(
+        "time of a call as its caller sees it: lower quartile of the visits' medians, never below gpu_ms", "ms"
+    )
     latency_ms_ci_low: float | None = metric("lower end of its interval", "ms")
     latency_ms_ci_high: float | None = metric("upper end of it", "ms")
     latency_ms_min: float | None = metric("fastest call", "ms")
@@ -143,7 +145,12 @@ class Timing:
     latency_ms_std: float | None = metric("standard deviation of a call's time", "ms")
     latency_ms_p90: float | None = metric("90th percentile", "ms")
     latency_ms_p99: float | None = metric("99th percentile", "ms")
-    latency_ms_between_rounds: float | None = metric("relative standard deviation between the rounds of a build", "1")
+    latency_ms_visits: list[float] | None = metric(
+        "median of each visit; null for one visit, and in older records", "ms"
+    )
+    host_slow_share: float | None = metric("share of visits that took more than 1.2 times latency_ms", "1")
+    host_slow_factor: float | None = metric("how many times latency_ms these took; null where there are none", "1")
+    latency_ms_between_rounds: float | None = metric("relative standard deviation between the visits of a build", "1")
     latency_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
     gpu_ms: float | None = metric("the GPU's own work in a call, without the host's gaps, likewise", "ms")
     gpu_ms_ci_low: float | None = metric("lower end of its interval", "ms")
@@ -153,12 +160,12 @@ class Timing:
         "with like"
     )
     gpu_ms_reason: str | None = metric("what stood in the way of gpu_ms, or of the method graph")
-    gpu_ms_between_rounds: float | None = metric("relative standard deviation between the rounds of a build", "1")
+    gpu_ms_between_rounds: float | None = metric("likewise between rounds, in older records", "1")
     gpu_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
     gpu_ms_between_captures: float | None = metric(
-        "likewise between captures of the call as a graph, the middle one of which was timed", "1"
+        "relative standard deviation between captures of the call as a graph; by queued, between visits", "1"
     )
-    gpu_ms_captures: int | None = metric("how many captures that were: fewer where memory or time was short")
+    gpu_ms_captures: int | None = metric("captures of each build, or visits by queued")
     enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
     launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
     first_call_ms: float | None = metric(

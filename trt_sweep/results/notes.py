@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from trt_sweep.results import ranking
 from trt_sweep.results.axes import AXES, COMPARABLE, LABEL_AXES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
 WIDER = {"fp16": "fp32", "bf16": "fp32"}  # types of layers that a point did not ask for
+VISITS_SINCE = 3  # schema_version
 GAINS = 4  # of CUDA graphs that a note names
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
 
@@ -28,6 +30,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         *_not_built(table),
         *_merged(table),
         *_clocks(table),
+        *_host(table),
         *_launch_bound(table),
         *_health(table),
         *_ignored(table),
@@ -111,8 +114,8 @@ def _clocks(table: pd.DataFrame) -> list[str]:
     found = []
     if table["latency_rank"].notna().any():
         found.append(
-            "a rank such as 1–3 says that nothing measured tells these apart; an interval is where another run of the "
-            "point is expected"
+            "a rank such as 1–3 says that nothing measured tells these apart; the interval of a latency describes this "
+            "run, that of a ratio a host like this one, and that of gpu ms holds for another run"
         )
     methods = sorted(table["gpu_ms_method"].dropna().unique())
     if len(methods) > 1:
@@ -145,9 +148,10 @@ def _gains_of_cuda_graphs(table: pd.DataFrame, bound: pd.DataFrame) -> list[str]
     """
     same = [axis for axis in SETTINGS if axis not in ("cuda_graphs", *moving_with("cuda_graphs"))]
     keys = [*COMPARABLE, "time_at", *same]
-    figures = ["latency_ms", "latency_ms_ci_low", "latency_ms_ci_high"]
+    figures = ["latency_ms", *ranking.VISITED]
     graphs = table["cuda_graphs"].fillna(False).astype(bool)
     with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
+    figures = [name for name in figures if name not in keys]
     without = bound[~graphs[bound.index]][[*keys, "model", *figures]]
     both = without.merge(with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after"))
     return list(dict.fromkeys(map(_gain, both.to_dict("records"))))
@@ -156,11 +160,34 @@ def _gains_of_cuda_graphs(table: pd.DataFrame, bound: pd.DataFrame) -> list[str]
 def _gain(row: Mapping[Hashable, Any]) -> str:
     """Return a point's latency before and after, with the ratio where the two are told apart."""
     before, after = row["latency_ms"], row["latency_ms_after"]
-    low, high = row["latency_ms_ci_low_after"], row["latency_ms_ci_high_after"]
-    apart = row["latency_ms_ci_low"] > high or row["latency_ms_ci_high"] < low
-    gained = f"{before:.3g} to {after:.3g} ms, {before / after:.2f}×"
+    names = ("latency_ms", *ranking.VISITED)
+    # Rows of one sweep: the key of the merge has it once.
+    later: dict[Hashable, Any] = {name: row.get(f"{name}_after", row[name]) for name in names}
+    ratio, low, high = ranking.ratio(row, later)
+    apart = low is not None and high is not None and not low <= 1 <= high
+    gained = f"{before:.3g} to {after:.3g} ms, {ratio:.2f}×" + (f" [{low:.2f}, {high:.2f}]" if apart else "")
     shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
     return f"{row['model']} {row['backend']} {row['precision']} {shown}"
+
+
+def _host(table: pd.DataFrame) -> list[str]:
+    """Tell how often the host was slow while points were visited, and how slow, and which rows have no visits."""
+    ok = table[table["status"] == "ok"]
+    found = []
+    # A point's worst share says more than a mean over points that the host does not bound.
+    seen = ok[ok["host_slow_share"].fillna(0) > 0]
+    if len(seen):
+        share, factor = seen["host_slow_share"].astype(float).mean(), seen["host_slow_factor"].astype(float).median()
+        found.append(
+            f"the host was slow in {share:.0%} of the visits of {len(seen)} of {len(ok)} points (×{factor:.2g}); "
+            "latency is that of the other visits, and ratios compare visits made in turn"
+        )
+    old = int((ok["latency_ms"].notna() & (ok["schema_version"] < VISITS_SINCE)).sum())
+    if old:
+        found.append(
+            f"{old} of {len(ok)} points are of an older trt_sweep, without visits: small differences do not show"
+        )
+    return found
 
 
 def _health(table: pd.DataFrame) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.results.axes import COMPARABLE, RUNNING
-from trt_sweep.results.stats import estimates, ranks, unseen
+from trt_sweep.results.stats import differences, estimates, ranks, unseen
 
 ENDS = ("low", "high")
+VISITED = ("sweep_id", "visit_group", "latency_ms_visits")
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
@@ -21,6 +22,8 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
     `clock` is the column of the time, `latency_ms` or `gpu_ms`.
     """
     value, rounds, builds = float(row[clock]), row["rounds"], row["builds"]
+    if isinstance(row["visit_group"], str):
+        return _visited(row, clock)
     between_builds, between_rounds = row[f"{clock}_between_builds"], row[f"{clock}_between_rounds"]
     rounds_alone = math.nan if pd.isna(between_rounds) else float(between_rounds)
     of_builds = None if pd.isna(between_builds) else float(between_builds)
@@ -28,6 +31,57 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
     return estimates.of_rounds(
         value, int(rounds), rounds_alone, builds=int(builds), between_builds=of_builds, **allowed
     )
+
+
+def _visited(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
+    """Return the time of a row whose point was visited in turn with others."""
+    between = {name: row[f"{clock}_between_{name}"] for name in ("builds", "rounds")}
+    known = {name: None if pd.isna(value) else float(value) for name, value in between.items()}
+    if clock == "gpu_ms":
+        captures = row["gpu_ms_between_captures"]
+        return estimates.of_captures(
+            float(row[clock]),
+            _count(row["gpu_ms_captures"]),
+            None if pd.isna(captures) else float(captures),
+            _count(row["builds"]),
+            known["builds"],
+            cudnn_benchmark=cudnn_chose(row),
+        )
+    spread = math.nan if known["rounds"] is None else known["rounds"]
+    logs = visits(row)
+    return estimates.Estimate(float(row[clock]), spread, len(logs) or 1, max(len(logs) - 1, 0), 0.0, logs, _group(row))
+
+
+def _count(value: Any) -> int:
+    return 1 if pd.isna(value) else int(value)
+
+
+def visits(row: pd.Series | Mapping[Hashable, Any]) -> tuple[float, ...]:
+    """Return the logarithms of a row's visits, empty where it has none."""
+    found = row["latency_ms_visits"]
+    return tuple(math.log(ms) for ms in found) if isinstance(found, list | tuple) else ()
+
+
+def ratio(
+    a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]
+) -> tuple[float, float, float] | tuple[float, None, None]:
+    """Return the latency of row a over that of row b and its interval.
+
+    The ends are None where they were not visited in turn. `VISITED` are the columns that it needs beside `latency_ms`.
+    """
+    pair = [
+        estimates.Estimate(float(row["latency_ms"]), math.nan, 1, 0, 0.0, visits(row), _group(row)) for row in (a, b)
+    ]
+    plain = pair[0].value / pair[1].value
+    if not differences.together(pair):
+        return plain, None, None
+    found = differences.difference((1, -1), pair)
+    low, high = found.interval()
+    return math.exp(found.value), math.exp(low), math.exp(high)
+
+
+def _group(row: pd.Series | Mapping[Hashable, Any]) -> tuple[object, object]:
+    return row["sweep_id"], row["visit_group"]
 
 
 def allowances(row: pd.Series | Mapping[Hashable, Any], clock: str) -> dict[str, float]:
@@ -53,6 +107,8 @@ def host_drift(row: pd.Series | Mapping[Hashable, Any]) -> float:
 
 def _estimate(row: Mapping[Hashable, Any], clock: str) -> estimates.Estimate:
     """Return the time of any row with its scatter: one window has its interval to go by, if there is one."""
+    if isinstance(row["visit_group"], str):
+        return _visited(row, clock)
     scatter = row[f"{clock}_between_rounds"], row[f"{clock}_between_builds"]
     if not all(map(pd.isna, scatter)) and not pd.isna(row["rounds"]) and not pd.isna(row["builds"]):
         return estimate(row, clock)
@@ -68,8 +124,12 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], 
     scatter = [f"{clock}_{name}" for name in ("between_rounds", "between_builds", *(f"ci_{end}" for end in ENDS))]
     if clock == "gpu_ms":
         scatter += ["gpu_ms_between_captures", "gpu_ms_captures"]
+    else:
+        scatter += ["latency_ms_visits"]
     # A row of all columns takes ten times as long to make as to judge.
-    content = rows[[clock, "clock", "rounds", "builds", *scatter, "launch_bound", "cudnn_benchmark"]].to_dict("records")
+    content = rows[
+        [clock, "clock", "sweep_id", "visit_group", "rounds", "builds", *scatter, "launch_bound", "cudnn_benchmark"]
+    ].to_dict("records")
     alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
     runs: list[object] = [
         ("not known", index) if unknown else ("engine", number)
@@ -84,7 +144,8 @@ def renewed(table: pd.DataFrame) -> pd.DataFrame:
     Older records hold narrower ones.
     """
     table = table.copy()
-    rows = table[(table["status"] == "ok") & table["cudnn_benchmark"].fillna(False).astype(bool)]
+    old = table["visit_group"].isna()
+    rows = table[old & (table["status"] == "ok") & table["cudnn_benchmark"].fillna(False).astype(bool)]
     for clock, _ in CLOCKS.values():
         scatter = rows[[f"{clock}_between_rounds", f"{clock}_between_builds"]].notna().any(axis=1)
         for index, row in rows[scatter & rows[["rounds", "builds"]].notna().all(axis=1)].iterrows():
@@ -105,6 +166,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
             table[column] = pd.array([pd.NA] * len(table), dtype="Int64")
         keys = [*COMPARABLE, *([method] if method else [])]
         known = table[f"{clock}_between_rounds"].notna() | table[f"{clock}_between_builds"].notna()
+        known |= table["visit_group"].notna() & table[f"{clock}_ci_low"].notna()
         timed = table[clock].astype(float).between(0, math.inf, inclusive="neither")
         usable = table[(table["status"] == "ok") & timed & known]
         for _, rows in usable.groupby(keys, dropna=False):

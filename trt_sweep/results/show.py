@@ -44,6 +44,15 @@ def _time(row: pd.Series, clock: str) -> str:
     return f"{row[clock]:.4g}{interval}"
 
 
+def _ratio(row: pd.Series, name: str) -> str:
+    """Return a ratio with its interval, or a dash."""
+    if pd.isna(row[name]):
+        return "–"
+    low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
+    interval = "" if pd.isna(low) or low == high else f" [{low:.2f}, {high:.2f}]"
+    return f"{row[name]:.2f}×{interval}"
+
+
 def _rank(row: pd.Series, clock: str) -> str:
     """Return the rank, or the best and the worst where it is not proved, or a dash."""
     best, worst = row[f"{clock}_rank"], row[f"{clock}_rank_worst"]
@@ -61,8 +70,8 @@ COLUMNS: dict[str, Cell] = {
     "gpu ms [95 %]": lambda row: _time(row, "gpu_ms"),
     "gpu rank": lambda row: _rank(row, "gpu"),
     "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
-    "vs eager": lambda row: _number(row["speedup"], ".2f", "×"),
-    "vs fp32": lambda row: _number(row["speedup_fp32"], ".2f", "×"),
+    "vs eager": lambda row: _ratio(row, "speedup"),
+    "vs fp32": lambda row: _ratio(row, "speedup_fp32"),
     "memory MiB": lambda row: _number(row["peak_gpu_bytes"] / 2**20, ".4g"),
     "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
     "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),

@@ -20,6 +20,7 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     - `speedup`: the eager baseline's latency over the row's, of the same sweep, model, inputs, batch, device and
       precision (for quantized models in the precision beside their quantized parts)
     - `speedup_fp32`: likewise over eager in FP32. Both are null unless both rows are `ok`
+    - `speedup_ci_low` and so on: their 95 % intervals, from visits that were made in turn; else null
     - `latency_rank`, `gpu_rank` and their `_worst`: of `trt_sweep.results.ranking.ranked`
 
     A record that lies below two of the folders is read once. `DataFrame.attrs["unreadable"]` names files that are no
@@ -36,7 +37,9 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table = table.astype(dict.fromkeys(record.integer_columns(), "Int64"))
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
-        table[name] = _speedup(table, precision)
+        found = _speedup(table, precision)
+        for end in ("", "_ci_low", "_ci_high"):
+            table[f"{name}{end}"] = found[f"ratio{end}"]
     table = ranking.ranked(ranking.renewed(table))
     table.attrs["unreadable"] = unreadable
     return table
@@ -60,8 +63,11 @@ def _files(folders: list[Path]) -> list[Path]:
     return sorted(found.values(), key=str)
 
 
-def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
-    """Return how many times faster each row is than the eager row of its own precision, or of the one named."""
+def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
+    """Return how many times faster each row is than the eager row of its own precision, or of the one named.
+
+    The columns are `ratio` and the ends of its interval.
+    """
     keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
@@ -71,10 +77,15 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.Series:
         keys = [*keys, "base_precision"]
     else:
         eager = eager[eager["precision"] == precision]
-    eager = eager.drop_duplicates(keys)[[*keys, "latency_ms"]]
-    left = ok[[*keys, "latency_ms"]].reset_index()
-    both = left.merge(eager, on=keys, how="left", suffixes=("", "_eager")).set_index("index")
-    return (both["latency_ms_eager"].astype(float) / both["latency_ms"].astype(float)).reindex(table.index)
+    eager = eager.drop_duplicates(keys)[keys].reset_index(names="eager")
+    both = ok[keys].reset_index().merge(eager, on=keys)
+    columns = ["ratio", "ratio_ci_low", "ratio_ci_high"]
+    rows = table[["latency_ms", *ranking.VISITED]].to_dict("records")
+    ratios = [
+        (1.0, None, None) if base == index else ranking.ratio(rows[base], rows[index])
+        for base, index in zip(both["eager"], both["index"], strict=True)
+    ]
+    return pd.DataFrame(ratios, index=both["index"], columns=columns).reindex(table.index).astype(float)
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -59,12 +59,15 @@ class Progress:
         self._total += len(kinds)
 
     def expect(self, windows: int) -> None:
-        """Expect so many windows after the points' first."""
+        """Expect so many visits after the points' first."""
         self._expected = windows
 
     def again(self, label: str, number: int, rounds: int) -> None:
-        """Show another window of a point, in its round of so many."""
-        self._label, self._round = label, f"round {number}/{rounds}"
+        """Show another visit of a point, in its round of so many."""
+        now = time.monotonic()
+        if self._round is not None:
+            self._windows.append(now - self._window)
+        self._label, self._round, self._window = label, f"round {number}/{rounds}", now
         self._expected -= 1
 
     def inside(self, label: str) -> None:
@@ -72,12 +75,7 @@ class Progress:
         self._label, self._round = label, "profile"
 
     def phase(self, name: str) -> None:
-        now = time.monotonic()
-        if name == "warmup":
-            self._window = now
-        elif name == "timing":  # a window takes longer than its warm-up by about as much again
-            self._windows.append(2 * (now - self._window))
-        elif name in (RECORDING, HARNESS):
+        if name in (RECORDING, HARNESS):
             return
         self._show(f"{self._head()}  {name}  {self._times()}")
 
@@ -119,5 +117,5 @@ class Progress:
     def _show(self, line: str) -> None:
         if self._live is not None:
             self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
-        else:
+        elif not (self._round or "").startswith("round"):  # a line a visit is too many
             self.say(line)

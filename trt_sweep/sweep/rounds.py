@@ -1,9 +1,10 @@
-"""Build as many points as the memory holds, and time them in turn (A B C, A B C), so that a drift meets all of them."""
+"""Build as many points as the memory holds, and visit them in turn, so that what the host does meets all of them."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+import random
 from collections import deque
 from collections.abc import Callable
 
@@ -24,7 +25,10 @@ MISHAPS = 3  # in a row, after which it is no use to go on
 
 
 class Rounds:
-    """Take builds in hand, as many as there is room for, and time their points round after round.
+    """Take builds in hand, as many as there is room for, and visit their points round after round.
+
+    Each round has an order of its own, drawn from the name of the sweep: models one after the other, and in each its
+    points, so that those that will be compared are near each other.
 
     A worker that is lost takes the builds in hand with it: they are made again, apart from points not yet tried.
     `on_phase` hears what goes on beside the worker, and `ahead` builds what is to come. `over` says that no sweep will
@@ -49,6 +53,7 @@ class Rounds:
         self._beside: list[int] = []
         self._at_work: Point | None = None
         self._mishaps = 0
+        self._draw = random.Random(records.folder.name)
 
     def run(self, builds: list[Build]) -> None:
         """Time all points of these builds, until they are done or an interrupt came."""
@@ -123,20 +128,29 @@ class Rounds:
         return fit
 
     def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
-        """Time the points in hand in turn, for all rounds after their first."""
-        most = max(map(self._rounds, held), default=1)
-        for number in range(1, most):
-            due = [point for point in held if self._rounds(point) > number]
-            self._progress.expect(sum(self._rounds(point) - number for point in due))
+        """Visit the points in hand in turn, as often as each is to be."""
+        rounds = {point.id: self._rounds(point) for point in held}
+        most = max(rounds.values(), default=0)
+        for number in range(1, most + 1):
+            due = self._order([point for point in held if rounds[point.id] >= number])
+            self._progress.expect(sum(rounds[point.id] + 1 - number for point in due))
             for point in due:
                 if self._interrupts.signal:
                     return True
-                self._progress.again(self._label(point), number + 1, self._rounds(point))
-                if not self._step(worker, point, functools.partial(worker.again, point.id)):
+                self._progress.again(self._label(point), number, rounds[point.id])
+                if not self._step(worker, point, functools.partial(worker.visit, point.id)):
                     return False
-        if most > 1:
-            self._progress.say(f"timed in {most} {'interleaved ' * (len(held) > 1)}rounds")
+        if most:
+            self._progress.say(f"visited {most} times{', in turn' * (len(held) > 1)}")
         return True
+
+    def _order(self, points: list[Point]) -> list[Point]:
+        """Return the points in a new order. Those whose visits are another point's come last."""
+        models: dict[str, list[Point]] = {}
+        for point in self._draw.sample(points, len(points)):
+            models.setdefault(point.config.unsized.source_key, []).append(point)
+        order = [point for model in self._draw.sample(list(models), len(models)) for point in models[model]]
+        return sorted(order, key=lambda point: self._records[point].timed_with is not None)
 
     def _rounds(self, point: Point) -> int:
         return self._records.report(point).rounds
@@ -173,14 +187,18 @@ class Rounds:
                 if self._worker.full or not self._worker.release_points():
                     self._replace()
 
-    def _step(self, worker: WorkerClient, point: Point, step: Callable[[], Report], *, profiles: bool = False) -> bool:
+    def _step(
+        self, worker: WorkerClient, point: Point, step: Callable[[], Report | None], *, profiles: bool = False
+    ) -> bool:
         """Take a step with a point and keep its record; return whether the worker can go on."""
         self._at_work = point
         if self._ahead is not None and self._ahead.pids != self._beside:
             self._beside = self._ahead.pids
             worker.beside(self._beside)
         try:
-            self._records.keep(step())
+            report = step()
+            if report is not None:
+                self._records.keep(report)
         except WorkerLost as why:
             lost = self._records.write_lost_profile if profiles else self._records.write_lost
             lost(point, why)

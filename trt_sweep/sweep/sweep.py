@@ -122,7 +122,7 @@ class Sweep:
     def __enter__(self) -> Sweep:
         todo = [point for build in self._todo() for point in build]
         self._progress = Progress([point.config.backend for point in todo])
-        self._progress.expect(sum(p.config.measure.rounds - 1 for p in todo if not p.config.dryrun))
+        self._progress.expect(sum(p.config.measure.visits for p in todo if not p.config.dryrun))
         self._progress.__enter__()
         return self
 

@@ -47,16 +47,20 @@ class WorkerClient:
         self._ask("build_ahead", point, limits=limits)
 
     def start(self, point_id: str) -> Report:
-        return self._step("start", point_id)
+        found: Report = self._step("start", point_id)
+        return found
 
-    def again(self, point_id: str) -> Report:
-        return self._step("again", point_id)
+    def visit(self, point_id: str) -> Report | None:
+        found: Report | None = self._step("visit", point_id)
+        return found
 
     def profile(self, point_id: str) -> Report:
-        return self._step("profile", point_id)
+        found: Report = self._step("profile", point_id)
+        return found
 
     def look(self, point_id: str, record: Record) -> Report:
-        return self._step("look", point_id, record)
+        found: Report = self._step("look", point_id, record)
+        return found
 
     def has_room(self, device: str) -> bool:
         return bool(self._ask("has_room", device))
@@ -69,11 +73,10 @@ class WorkerClient:
         """Leave nothing running, and nothing on the GPU."""
         raise NotImplementedError
 
-    def _step(self, method: str, point_id: str, *more: Any) -> Report:
+    def _step(self, method: str, point_id: str, *more: Any) -> Any:
         """Ask for a step of a point, within its limits; what it says in its log explains its death."""
         log = self.assignment.folder / "points" / point_id / LOG
-        found: Report = self._ask(method, point_id, *more, limits=self.assignment.options.limits, log=log)
-        return found
+        return self._ask(method, point_id, *more, limits=self.assignment.options.limits, log=log)
 
     def _ask(self, method: str, *arguments: Any, limits: LimitsConfig | None = None, log: Path | None = None) -> Any:
         raise NotImplementedError

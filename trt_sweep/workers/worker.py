@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +52,7 @@ class Worker:
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
         self._aside_for = "", ""
+        self._visit_group = secrets.token_hex(4)
 
     def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
         """Return the points that these jobs lead to, see `plan.plan`; raises SweepError."""
@@ -79,6 +81,7 @@ class Worker:
             context = GroupContext(
                 self._folder.name, self._options, self._on_phase, self._on_record, self._cache, self._engine_store()
             )
+            context.visit_group = self._visit_group
             group = self._held.enter_context(BuildGroup(build, self._points, context))
         self._runs |= {run.point.id: run for run in group.runs}
 
@@ -151,12 +154,14 @@ class Worker:
         with redirect_output(run.folder / LOG):
             return self._report(run, run.start())
 
-    def again(self, point_id: str) -> Report:
-        """Time a point for another round."""
+    def visit(self, point_id: str) -> Report | None:
+        """Visit a point once more; return None unless that was the last time, or the point failed."""
         run = self._runs[point_id]
-        run.state.interleaved, self._last = self._last is not run, run
+        run.state.interleaved = run.state.interleaved or self._last is not run
+        self._last = run
         with redirect_output(run.folder / LOG):
-            return self._report(run, run.again())
+            record = run.again()
+            return None if record is None else self._report(run, record)
 
     def profile(self, point_id: str) -> Report:
         """Look into the engines of a point that has been timed for the last time."""
@@ -178,6 +183,7 @@ class Worker:
         """Let go of all points; return what speaks against taking more in hand, None where nothing does."""
         self._runs.clear()
         self._cache.clear()
+        self._visit_group = secrets.token_hex(4)
         if self._store is not None and self._store.folder == self._folder / PRIVATE:
             for path in self._store.taken:
                 path.unlink(missing_ok=True)

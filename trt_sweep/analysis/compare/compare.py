@@ -221,7 +221,7 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     found = []
     if len(blind) * 2 > len(timed):
         chosen = _chosen(blind[0].old, blind[0].new)
-        better = "time a compiled backend" if chosen else "use an idle machine, more measure.rounds"
+        better = "time a compiled backend" if chosen else "use an idle machine, more measure.visits"
         found.append(
             f"too noisy for --min-effect={effect:g}: {len(blind)} of {len(timed)} points could not have shown it, "
             f"such as {blind[0].label} ({blind[0].blind}); {better}, or a larger --min-effect"

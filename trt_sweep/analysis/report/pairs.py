@@ -13,7 +13,8 @@ from scipy import special
 from trt_sweep.analysis.report import text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import AXES, TABLE, going_with, null_is_false
-from trt_sweep.results.stats import differences, ranks, samples, shrinkage
+from trt_sweep.results.stats import differences, ranks, samples, shrinkage, visits
+from trt_sweep.results.stats.estimates import Estimate
 
 TIMES = ("gpu_ms", "latency_ms")
 
@@ -28,6 +29,7 @@ class Scatter:
     def __init__(self, rows: pd.DataFrame, clock: str) -> None:
         self.logs, self.variance, self.freedom, self.placement = (np.full(len(rows), math.nan) for _ in range(4))
         self.measurement = np.arange(len(rows))  # equal for rows of one measurement
+        self.visited: dict[int, Estimate] = {}  # of rows that were visited in turn with others
         values = rows[clock].astype(float)
         usable = np.flatnonzero((rows["status"] == "ok") & values.between(0, math.inf, inclusive="neither"))
         timed = rows.iloc[usable].reset_index(drop=True)
@@ -44,9 +46,15 @@ class Scatter:
                 self.measurement[where] = where[0]
                 self.logs[where], self.variance[where] = math.log(one.value), one.variance
                 self.freedom[where], self.placement[where] = one.freedom, one.placement
+                if one.visits:
+                    self.visited |= dict.fromkeys(where.tolist(), one)
 
     def mean(self, a: np.ndarray, b: np.ndarray) -> differences.Difference:
         """Return how much more `b` take than `a`, on average over these pairs; points of several pairs count once."""
+        if self.visited.keys() & {*a.tolist(), *b.tolist()}:
+            if len(a) == 1:
+                return self._of_one(int(a[0]), int(b[0]))
+            return self._of_rounds([*zip(a.tolist(), b.tolist(), strict=True)])
         rows, signs = np.concatenate([a, b]), np.repeat([-1 / len(a), 1 / len(a)], len(a))
         places, first, number = np.unique(self.measurement[rows], return_index=True, return_inverse=True)
         weights, used = np.bincount(number, signs, len(places)), rows[first]
@@ -57,6 +65,12 @@ class Scatter:
 
     def each(self, a: np.ndarray, b: np.ndarray, level: float = samples.LEVEL) -> tuple[np.ndarray, np.ndarray]:
         """Return the difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
+        if self.visited.keys() & {*a.tolist(), *b.tolist()}:
+            found = [self._of_one(*pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+            values = np.array([one.value for one in found])
+            lows, highs = np.array([one.interval(level) for one in found]).T
+            reach = np.fmax(highs - values, values - lows)
+            return values, np.where(np.isnan(reach), math.inf, reach)
         variance = self.variance[a] + self.variance[b]
         with np.errstate(divide="ignore", invalid="ignore"):
             loss = sum(self.variance[side] ** 2 / self.freedom[side] for side in (a, b))
@@ -66,6 +80,35 @@ class Scatter:
         reach = np.sqrt(student**2 * variance + normal**2 * placement)
         reach = np.where(np.isnan(reach), math.inf, reach)
         return self.logs[b] - self.logs[a], np.where(self.measurement[a] == self.measurement[b], 0.0, reach)
+
+    def _of_one(self, a: int, b: int) -> differences.Difference:
+        """Return how much more row b takes than row a, of which one at least was visited."""
+        if self.measurement[a] == self.measurement[b]:
+            return differences.by_rounds(np.zeros(len(self.visited[a].visits)))
+        if a in self.visited and b in self.visited:
+            return differences.difference((1, -1), (self.visited[b], self.visited[a]))
+        return differences.Difference(float(self.logs[b] - self.logs[a]), math.nan, math.inf, 0.0)
+
+    def _of_rounds(self, pairs: list[tuple[int, int]]) -> differences.Difference:
+        """Return the mean over pairs from its value in each round, so that pairs may have points in common.
+
+        Of each pair the rounds count in which the host was at its fast level for both.
+        """
+        every = []
+        for a, b in pairs:
+            sides = [self.visited.get(place) for place in (b, a)]
+            if None in sides or not differences.together([side for side in sides if side is not None]):
+                value = float(np.mean([self.logs[b] - self.logs[a] for a, b in pairs]))
+                return differences.Difference(value, math.nan, math.inf, 0.0)
+            more, less = (np.array(side.visits) for side in sides if side is not None)
+            rounds = min(len(more), len(less))
+            both = visits.fast(more)[:rounds] & visits.fast(less)[:rounds]
+            one = np.where(both, more[:rounds] - less[:rounds], math.nan)
+            every.append(np.zeros(rounds) if self.measurement[a] == self.measurement[b] else one)
+        rounds = min(map(len, every))
+        table = np.array([one[:rounds] for one in every])
+        known = ~np.isnan(table).all(axis=0)
+        return differences.by_rounds(np.nanmean(table[:, known], axis=0) if known.any() else np.zeros(1))
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | 
     sure, as in `Advice`.
     """
     estimates, runs = _estimates(fit, objective)
-    known = all(math.isfinite(item.variance) for item in estimates)
+    known = all(item.known for item in estimates)
     group = fit[[best == 1 for best, _ in rank_sets(estimates, runs)]]
     first, decided, sure = group, None, False
     if objective in ("latency", "throughput"):
@@ -267,10 +267,7 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
     found, runs = ranking.measured(rows, clock or ("gpu_ms" if objective == "gpu" else "latency_ms"))
     if objective == "throughput":
         sizes = rows["batch_size"].astype(int)
-        found = [
-            Estimate(item.value / size, item.spread, item.units, item.freedom, item.placement)
-            for item, size in zip(found, sizes, strict=True)
-        ]
+        found = [item.per(size) for item, size in zip(found, sizes, strict=True)]
         runs = list(zip(runs, sizes, strict=True))
     return found, runs
 

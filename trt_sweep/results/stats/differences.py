@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trt_sweep.results.stats import visits
 from trt_sweep.results.stats.estimates import Estimate, _reach
 from trt_sweep.results.stats.samples import LEVEL
 
@@ -16,16 +17,26 @@ from trt_sweep.results.stats.samples import LEVEL
 class Difference:
     """Hold a weighted sum of the logarithms of times, 0 where they are alike.
 
-    `variance`, `freedom` and `placement` are as in `Estimate`.
+    `variance`, `freedom` and `placement` are as in `Estimate`. Where the times were visited in turn, the interval comes
+    from those visits alone: from the logarithms of two times in `sides`, or from a sum for each round in `rounds`.
     """
 
     value: float
     variance: float
     freedom: float
     placement: float
+    rounds: tuple[float, ...] = ()
+    sides: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return both ends of the interval, as logarithms; (nan, nan) where nothing is known of the scatter."""
+        if self.rounds or self.sides:
+            if self.sides:
+                more, less = map(np.array, self.sides)
+                _, low, high = visits.shift(more, less, level)
+            else:
+                _, low, high = visits.paired(np.array(self.rounds), level)
+            return (low, high) if math.isfinite(low) else (math.nan, math.nan)
         if not math.isfinite(self.variance):
             return math.nan, math.nan
         reach = _reach(self.variance, self.freedom, self.placement, (1 + level) / 2)
@@ -42,12 +53,38 @@ class Difference:
 
 
 def difference(weights: Sequence[float], estimates: Sequence[Estimate]) -> Difference:
-    """Return the sum of the logarithms of independent times, each with its weight: 1 and -1 for the difference of two.
+    """Return the sum of the logarithms of times, each with its weight: 1 and -1 for the difference of two.
 
-    The degrees of freedom are Welch's.
+    Two times that were visited in turn are compared by their visits at the host's fast level. Others are taken as
+    independent, with Welch's degrees of freedom. Of times that were visited, but not in turn, nothing is known.
     """
+    if together(estimates) and sorted(weights) == [-1, 1]:
+        more, less = (np.array(estimates[list(weights).index(sign)].visits) for sign in (1, -1))
+        return by_visits(more, less)
+    if any(item.visits for item in estimates):
+        value = sum(weight * math.log(item.value) for weight, item in zip(weights, estimates, strict=True))
+        return Difference(value, math.nan, math.inf, 0.0)
     columns = [(math.log(item.value), item.variance, item.freedom, item.placement) for item in estimates]
     return combined(np.array(weights, dtype=float), *np.array(columns).T)
+
+
+def together(estimates: Sequence[Estimate]) -> bool:
+    """Return whether these times were visited in turn."""
+    return all(item.visits for item in estimates) and len({item.group for item in estimates}) == 1
+
+
+def by_visits(more: np.ndarray, less: np.ndarray) -> Difference:
+    """Return the difference of two times, from the logarithms of their visits at the host's fast level."""
+    sides = (more[visits.fast(more)], less[visits.fast(less)])
+    value, *_ = visits.shift(*sides)
+    spread = sum(float(side.var()) for side in sides)
+    return Difference(value, spread, math.inf, 0.0, sides=(tuple(sides[0].tolist()), tuple(sides[1].tolist())))
+
+
+def by_rounds(each: np.ndarray) -> Difference:
+    """Return the difference that has these values, one a round."""
+    value, *_ = visits.paired(each)
+    return Difference(value, float(each.var()), math.inf, 0.0, rounds=tuple(each.tolist()))
 
 
 def combined(
@@ -69,6 +106,12 @@ def differ(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> 
     """
     low, high = difference((1, -1), (a, b)).interval(1 - (1 - level) / comparisons)
     return low > 0 or high < 0
+
+
+def proved_less(a: Estimate, b: Estimate, comparisons: int, level: float = LEVEL) -> bool:
+    """Tell whether a is proved to be less than b, where `comparisons` such questions are asked (Bonferroni)."""
+    _, high = difference((1, -1), (a, b)).interval(1 - (1 - level) / comparisons)
+    return high < 0
 
 
 def ratio_interval(a: Estimate, b: Estimate, level: float = LEVEL) -> tuple[float, float]:

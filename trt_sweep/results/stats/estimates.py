@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from trt_sweep.results.stats.samples import LEVEL, median_interval, spread_of_rounds
-from trt_sweep.results.stats.unseen import PLACEMENT
+from trt_sweep.results.stats.unseen import LOADS, PLACEMENT, choice
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Estimate:
 
     `value` in ms; `spread` is the relative standard deviation of one of the `units` (rounds, or builds where there is
     more than one) behind it, with `freedom` degrees of freedom; `placement` the relative standard deviation of a run
-    that these units cannot show.
+    that these units cannot show. `visits` are the logarithms of its visits, made in turn with those of the other times
+    of `group`; empty where it has none.
     """
 
     value: float
@@ -31,6 +32,19 @@ class Estimate:
     units: int
     freedom: float
     placement: float
+    visits: tuple[float, ...] = ()
+    group: object = None
+
+    @property
+    def known(self) -> bool:
+        """Return whether anything is known of its scatter."""
+        return bool(self.visits) or math.isfinite(self.variance)
+
+    def per(self, items: int) -> Estimate:
+        """Return the time of one of so many items."""
+        less = math.log(items)
+        visits = tuple(log - less for log in self.visits)
+        return dataclasses.replace(self, value=self.value / items, visits=visits)
 
     @property
     def variance(self) -> float:
@@ -114,3 +128,25 @@ def of_rounds(
         return Estimate(value, between_rounds, rounds, rounds - 1, math.hypot(PLACEMENT, unseen, drift))
     by_rounds = 0.0 if math.isnan(between_rounds) else between_rounds / math.sqrt(rounds)
     return Estimate(value, max(between_builds, by_rounds), builds, builds - 1, drift)
+
+
+def of_captures(
+    value: float,
+    captures: int,
+    between_captures: float | None,
+    builds: int,
+    between_builds: float | None,
+    *,
+    cudnn_benchmark: bool = False,
+) -> Estimate:
+    """Return the estimate of the GPU's work from its captures: they scatter as builds of one engine do.
+
+    The arguments are as in the columns. One capture alone tells nothing of its scatter. What cuDNN chose by timing
+    scatters as `unseen.choice` says.
+    """
+    drift = choice(cudnn_benchmark)
+    if between_builds is not None:
+        spread = max(between_builds, (between_captures or 0.0) / math.sqrt(captures))
+        return Estimate(value, math.hypot(spread, LOADS), builds, builds - 1, drift)
+    spread = math.nan if between_captures is None else math.hypot(between_captures, LOADS)
+    return Estimate(value, spread, captures, captures - 1, drift)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
+from trt_sweep.results.stats import visits
 from trt_sweep.results.stats.estimates import Estimate, _t
 from trt_sweep.results.stats.samples import LEVEL
 from trt_sweep.results.stats.shrinkage import moderated
@@ -24,19 +27,33 @@ def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[t
         members.setdefault(group, []).append(item)
     together = [items[0] if len(items) == 1 else pooled(items) for items in members.values()]
     sizes = np.array([len(items) for items in members.values()])
-    values = np.array([item.value for item in together])
     found = {}
-    for index, (name, apart) in enumerate(zip(members, _apart(together), strict=True)):
-        less = values < values[index]
-        below, above = int(sizes[apart & less].sum()), int(sizes[apart & ~less].sum())
-        found[name] = (1 + below, int(sizes.sum()) - above)
+    for name, side in zip(members, _sides(together), strict=True):
+        found[name] = (1 + int(sizes[side > 0].sum()), int(sizes.sum()) - int(sizes[side < 0].sum()))
     return [found[name] for name in groups]
 
 
 def proved(estimates: Sequence[Estimate]) -> list[list[bool]]:
     """Return a matrix: `[i][j]` is true where times i and j are proved to differ, corrected for the number of pairs."""
-    found: list[list[bool]] = _apart(moderated(estimates)).tolist()
+    found: list[list[bool]] = (_sides(moderated(estimates)) != 0).tolist()
     return found
+
+
+def _sides(estimates: Sequence[Estimate]) -> np.ndarray:
+    """Return a matrix: `[i][j]` is 1 where time i is proved to be more than time j, -1 where less, 0 where neither."""
+    if not any(item.visits for item in estimates):
+        logs = np.log([item.value for item in estimates])
+        signs: np.ndarray = np.sign(logs[:, None] - logs).astype(int) * _apart(estimates)
+        return signs
+    level = 1 - (1 - LEVEL) / max(len(estimates) * (len(estimates) - 1) // 2, 1)
+    sides = np.zeros((len(estimates), len(estimates)), dtype=int)
+    every = [np.sort(item.visits) for item in estimates]
+    fast = [each[visits.fast(each)] if len(each) else each for each in every]
+    for a, b in itertools.combinations(range(len(estimates)), 2):
+        if estimates[a].visits and estimates[b].visits and estimates[a].group == estimates[b].group:
+            sides[a, b] = visits.side(fast[a], fast[b], level)
+            sides[b, a] = -sides[a, b]
+    return sides
 
 
 def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
@@ -69,5 +86,8 @@ def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
 def pooled(members: list[Estimate]) -> Estimate:
     """Return one estimate for several of the same thing: their geometric mean, with the widest scatter among them."""
     value = math.exp(float(np.mean([math.log(item.value) for item in members])))
+    if len({(item.group, len(item.visits)) for item in members}) == 1 and members[0].visits:
+        visited = tuple(np.mean([item.visits for item in members], axis=0).tolist())
+        return dataclasses.replace(members[0], value=value, visits=visited)
     widest = max(members, key=lambda item: item.variance if math.isfinite(item.variance) else math.inf)
     return Estimate(value, widest.spread, widest.units, widest.freedom, widest.placement)

@@ -10,6 +10,10 @@ import math
 PLACEMENT = 0.004
 
 
+# Loads of one engine differ by this much more than captures of one load show. It is the floor of a capture's scatter.
+LOADS = 0.0015
+
+
 # A call that the host bounds is as fast as the host just now, which changes by the minute: windows that follow one
 # another are alike, and lie 15 to 30 % apart over ten minutes.
 HOST_DRIFT = 0.1
@@ -23,9 +27,6 @@ NIGHT_DRIFT = 0.3
 # sweeps of towers of one convolution eager's work had a standard deviation of 4.5 %, but on levels up to 28 % apart.
 # That is no bell's shape, so the allowance is for the levels: 1.96 times this and the root of two make 28 %.
 CUDNN_CHOICE = 0.09
-
-
-CAPTURES = 8  # of a call as a CUDA graph, the middle one of which is timed
 
 
 ONE_CAPTURE = 0.02  # what captures may differ by where there was room for one only: the most that was seen
