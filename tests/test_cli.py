@@ -125,6 +125,7 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["model.weights=/no/such/file"], ["model.weights=/no/such/file", "IMAGENET1K_V1", "state dict"]),
         (["device=gpu"], ["device=gpu", "cuda"]),
         (["measure.visits=1"], ["measure.visits=1", "at least 6"]),
+        (["measure.rounds=3"], ["measure.rounds is gone", "use measure.visits"]),
         (["hydra.sweep.dir=/proc/nowhere"], ["/proc/nowhere", "hydra.sweep.dir"]),
     ],
 )  # fmt: skip

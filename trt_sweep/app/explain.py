@@ -17,6 +17,14 @@ from trt_sweep.errors import SweepError, one_line
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)  # of a configuration that cannot be composed
 
+# Settings of earlier versions, and what does their work now.
+RENAMED = {
+    "measure.rounds": "measure.visits, how often each point is visited (24)",
+    "measure.target": "measure.visits or measure.max_s, which narrow an interval",
+    "measure.min_samples": "measure.max_s, the seconds of calls that count",
+    "measure.min_s": "measure.max_s, the seconds of calls that count",
+}
+
 
 def explain(error: BaseException) -> str:
     """Return one line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
@@ -52,6 +60,8 @@ def _unknown(name: str, error: BaseException) -> str:
         return one_line(cause)
     if name.startswith("compile."):
         return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
+    if name in RENAMED:
+        return f"{name} is gone: use {RENAMED[name]}"
     fields = list(_fields(OmegaConf.structured(SweepConfig)))
     groups = sorted({field.partition(".")[0] for field in fields if "." in field})
     near = get_close_matches(name, [*fields, *groups], 3, 0.5)
