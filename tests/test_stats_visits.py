@@ -170,6 +170,18 @@ def test_the_mean_over_pairs_is_made_round_by_round(tmp_path):
     assert (same.value, same.variance, same.interval()) == (0.0, 0.0, (0.0, 0.0))
 
 
+def test_pairs_that_were_never_fast_in_one_round_are_not_called_alike():
+    """One point is slow in the even rounds and the other in the odd ones."""
+    scatter = Scatter.__new__(Scatter)
+    slow = np.tile([1.0, 1.6], VISITS // 2)
+    items = [estimate(slow), estimate(2 * slow[::-1]), estimate(slow), estimate(2 * slow[::-1])]
+    scatter.visited, scatter.measurement = dict(enumerate(items)), np.arange(4)
+    scatter.logs = np.log([item.value for item in items])
+    mean = scatter.mean(np.array([0, 2]), np.array([1, 3]))
+    assert mean.value == pytest.approx(math.log(2)) and all(map(math.isnan, mean.interval()))
+    assert not mean.within(10.0)
+
+
 def test_old_records_are_shown_and_have_no_ratio_interval():
     table = pd.DataFrame([row(None, visit_group=None), row(None, visit_group=None, latency_ms=2.0)])
     first, second = table.to_dict("records")

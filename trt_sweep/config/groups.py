@@ -129,7 +129,7 @@ class InductorConfig:
 class LimitsConfig:
     """Limit the seconds that a point may take, null for any time; they count once its process is ready.
 
-    `export_s` is for torch.export, tracing and the partition, `build_s` for the build, `timing_s` for each timed window
+    `export_s` is for torch.export, tracing and the partition, `build_s` for the build, `timing_s` for each visit
     with its warm-up, `total_s` for all of the point. Waiting for the GPU's lock does not count.
     """
 

@@ -87,7 +87,12 @@ class Scatter:
             return differences.by_rounds(np.zeros(len(self.visited[a].visits)))
         if a in self.visited and b in self.visited:
             return differences.difference((1, -1), (self.visited[b], self.visited[a]))
-        return differences.Difference(float(self.logs[b] - self.logs[a]), math.nan, math.inf, 0.0)
+        return self._unknown([(a, b)])
+
+    def _unknown(self, pairs: list[tuple[int, int]]) -> differences.Difference:
+        """Return the mean over pairs where nothing is known of its scatter."""
+        value = float(np.mean([self.logs[b] - self.logs[a] for a, b in pairs]))
+        return differences.Difference(value, math.nan, math.inf, 0.0)
 
     def _of_rounds(self, pairs: list[tuple[int, int]]) -> differences.Difference:
         """Return the mean over pairs from its value in each round, so that pairs may have points in common.
@@ -98,8 +103,7 @@ class Scatter:
         for a, b in pairs:
             sides = [self.visited.get(place) for place in (b, a)]
             if None in sides or not differences.together([side for side in sides if side is not None]):
-                value = float(np.mean([self.logs[b] - self.logs[a] for a, b in pairs]))
-                return differences.Difference(value, math.nan, math.inf, 0.0)
+                return self._unknown(pairs)
             more, less = (np.array(side.visits) for side in sides if side is not None)
             rounds = min(len(more), len(less))
             both = visits.fast(more)[:rounds] & visits.fast(less)[:rounds]
@@ -108,7 +112,7 @@ class Scatter:
         rounds = min(map(len, every))
         table = np.array([one[:rounds] for one in every])
         known = ~np.isnan(table).all(axis=0)
-        return differences.by_rounds(np.nanmean(table[:, known], axis=0) if known.any() else np.zeros(1))
+        return differences.by_rounds(np.nanmean(table[:, known], axis=0)) if known.any() else self._unknown(pairs)
 
 
 @dataclass(frozen=True)
