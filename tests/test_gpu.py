@@ -50,7 +50,7 @@ def test_main_command(sweep):
     assert (trt["rel_l2_error"] < 2e-3).all() and (trt["engines"] == 1).all() and (trt["top1_agreement"] == 1).all()
     assert set(rows["clock"]) == {"cuda_events"} and rows["gpu_uuid"].nunique() == 1 and rows["driver"].notna().all()
     assert trt["speedup"].notna().all() and trt["enqueue_ms"].notna().all()
-    assert (rows["rounds"] == 3).all() and set(rows["gpu_ms_method"]) == {"graph"} and rows["health"].notna().all()
+    assert (rows["rounds"] == 48).all() and set(rows["gpu_ms_method"]) == {"graph"} and rows["health"].notna().all()
     assert (trt["gpu_ms"] < trt["latency_ms"] * 1.01).all()
     if versions.flavor() == "rtx":
         assert trt["engine_id"].nunique() == 1 and trt["ignored_axes"].tolist() == [["optimization_level"]] * 3
@@ -61,6 +61,13 @@ def test_main_command(sweep):
         assert "it was timed once for all of them" in done.out
         ranks = trt[["latency_rank", "latency_rank_worst", "gpu_rank", "gpu_rank_worst"]]
         assert (ranks.nunique() == 1).all()  # one engine is never ranked apart
+
+
+def test_the_fastest_of_what_cudnn_chose_is_timed(sweep):
+    """A choice of its own for each thread: the one with the least work is the one whose visits count."""
+    (row,) = sweep("model=resnet18", "backend=eager", "precision=fp16", *BRIEF, example=False).rows.to_dict("records")
+    assert len(row["gpu_ms_choices"]) == 3 and len(set(row["gpu_ms_choices"])) == 3
+    assert row["gpu_ms"] == pytest.approx(min(row["gpu_ms_choices"]), rel=0.01) and row["rel_l2_error"] < 2e-3
 
 
 def test_precisions_and_runtimes(sweep):
@@ -106,7 +113,7 @@ def test_the_next_point_is_unaffected(sweep, model, status, said):
     done = sweep(f"model={model},scale", "backend=eager", "limits.total_s=20", "measure.max_s=1")
     rows = done.rows.set_index("model")
     assert rows.loc[model, "status"] == status and said in rows.loc[model, "reason"], done.out + done.err
-    assert rows.loc["scale", "status"] == "ok" and rows.loc["scale", "rounds"] == 3
+    assert rows.loc["scale", "status"] == "ok" and rows.loc["scale", "rounds"] == 48
     assert rows.loc["scale", "gpu_ms_method"] == "graph" and rows.loc["scale", "rel_l2_error"] == 0
 
 
@@ -141,7 +148,7 @@ def test_planned_and_built_engines_agree(sweep):
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
 
 
-def window(call, **settings) -> tuple[measurement.Window, columns.Timing]:
+def window(call, **settings) -> tuple[measurement.Visit, columns.Timing]:
     device = devices.resolve("cuda")
     found = timer.Timer(call, device, MeasureConfig(**settings)).visit(nvml.monitor(device))
     return found, measurement.Measurement([[found]], 1, 0.0).timing()
@@ -202,7 +209,7 @@ def test_a_cold_cache_is_slower():
 
 def test_health_is_read():
     a = torch.randn(4096, 4096, device="cuda")
-    found, _ = window(lambda: a @ a, min_s=1.5, max_s=6.0)  # 2 s for each of three rounds
+    found, _ = window(lambda: a @ a, max_s=24.0)  # a second for each visit
     row = health.summary([found.health], 0)
     assert row.health in health.VERDICTS and row.sm_clock_mhz > 100 and row.temperature_c > 0 and row.power_w > 1
     assert row.throttle_reasons is not None and row.foreign_processes is not None and row.energy_mj_per_call > 0
@@ -389,7 +396,7 @@ def test_profiles_of_every_runtime(profiled):
     assert rows["profile_reason"].isna().all() and rows["profile_engine_id"].notna().all() and len(rows) == 5
     assert (rows["profile_engine_id"] != rows["engine_id"]).all()  # built for it, with detailed verbosity
     assert (rows["layers_ms"] > rows["moves_ms"]).all() and (rows["layers_over_gpu"] > 0.8).all()
-    assert rows["final"].all() and (rows["rounds"] == 3).all()
+    assert rows["final"].all() and (rows["rounds"] == 48).all()
     for row in rows.to_dict("records"):
         place = folder / row["folder"]
         found = profiles.load(place)

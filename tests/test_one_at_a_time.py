@@ -8,6 +8,7 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep.app.one_at_a_time import helping
 from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking
 
 # What is given before a choice is its default.
 DEFAULTS = ("hydra/sweeper=one_at_a_time", "model=patient", "backend=eager")
@@ -27,7 +28,7 @@ def test_what_helps_alone_is_tried_together(sweep):
         2: ("patient", "jit"),
         3: ("scale", "jit"),
     }
-    assert (rows["status"] == "ok").all() and (rows["rounds"] == 24).all()
+    assert (rows["status"] == "ok").all() and (rows["rounds"] >= 24).all()
     assert "3 points to do" in done.err and "1 point to do" in done.err  # what the first batch did is not done again
 
 
@@ -38,17 +39,16 @@ def test_a_failed_value_stops_nothing(sweep):
 
 
 def row(job: int, latency_ms: float, status: str = "ok", **values) -> dict:
-    spread = {"latency_ms_between_rounds": 0.001, "latency_ms_between_builds": None, "rounds": 3, "builds": 1}
-    base = {"jobs": [job], "status": status, "latency_ms": latency_ms, "launch_bound": False, "reason": None}
-    base |= {"cudnn_benchmark": None, "visit_group": None, "sweep_id": "s"}
-    return base | spread | {"clock": "cuda_events", "batch_size": 1} | values
+    visits = [latency_ms * (1 + place / 10_000) for place in range(24)]
+    base = dict.fromkeys(ranking.VISITED) | {"jobs": [job], "status": status, "latency_ms": latency_ms, "reason": None}
+    return base | {"sweep_id": "s", "visit_group": "g", "latency_ms_visits": visits, "batch_size": 1} | values
 
 
 def test_only_what_is_proved_helps():
     rows = pd.DataFrame(
         [
             *(row(0, 1.0), row(1, 0.9), row(2, 0.9995), row(3, 1.1), row(4, 0.5, "inaccurate")),
-            row(5, 0.8, latency_ms_between_rounds=0.5),
+            row(5, 0.8, visit_group="another"),
         ]
     )
     assert helping(rows, "latency", list("abcde")) == ["a"]
@@ -58,8 +58,7 @@ def test_only_what_is_proved_helps():
 
 
 def test_two_methods_of_gpu_ms_are_not_set_against_each_other():
-    spread = {"gpu_ms_between_rounds": 0.001, "gpu_ms_between_builds": None, "gpu_ms_between_captures": None}
-    spread |= {"gpu_ms_captures": None}
+    spread = {"gpu_ms_between_captures": 0.001, "gpu_ms_captures": 9}
     listed = [("queued", 1.0), ("graph", 0.5), ("queued", 0.5)]
     rows = pd.DataFrame(
         [row(job, 1.0, gpu_ms=ms, gpu_ms_method=name, **spread) for job, (name, ms) in enumerate(listed)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import threading
 import time
 import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -189,25 +191,38 @@ def test_an_interrupt_in_a_later_round_keeps_the_finished_row(tmp_path):
     assert store.read(tmp_path / RECORD) == first and first.status == "ok"
 
 
+class Threads(torch.nn.Module):
+    """Note in which threads it is called."""
+
+    seen: ClassVar[list[int]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(threading.get_ident())
+        return x * 2
+
+
 @without_gpu
-def test_a_measurement_knows_whether_cudnn_chose(tmp_path, monkeypatch):
-    """Without a GPU it never does, so a backend has to say that it did."""
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_cudnn_chose_is_called_in_the_thread_of_the_choice(tmp_path, monkeypatch, chosen):
+    """Without a GPU it never chooses, so a backend has to say that it did."""
     eager = backends.get("eager")
-
-    def chosen(model: Model, settings: base.BuildContext) -> base.Compiled:
-        found = compiled(model, settings)
-        return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=True))
-
     compiled = eager.compile
-    monkeypatch.setattr(eager, "compile", chosen)
-    measure = FAST
-    model = ModelConfig(name="linear", factory=LINEAR, inputs=[InputConfig(shape=[4])])
-    point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=measure), [0])
+
+    def choosing(model: Model, settings: base.BuildContext) -> base.Compiled:
+        found = compiled(model, settings)
+        return dataclasses.replace(found, build=dataclasses.replace(found.build, cudnn_benchmark=chosen))
+
+    monkeypatch.setattr(eager, "compile", choosing)
+    factory = {"_target_": f"{__name__}.Threads"}
+    model = ModelConfig(name="threads", factory=factory, inputs=[InputConfig(shape=[4])])
+    point = Point(SweepConfig(model=model, backend="eager", device="cpu", measure=FAST), [0])
     with build_group([point], tmp_path, lambda _: None) as group:
         record = group.runs[0].start()
-        measurement = group.runs[0].state.measurement
-    assert record.status == "ok" and record.cudnn_benchmark is True
-    assert measurement is not None and measurement.cudnn_benchmark
+        Threads.seen.clear()
+        group.runs[0].again()
+    assert record.status == "ok" and record.gpu_ms_choices is None
+    assert set(Threads.seen) != {threading.get_ident()} if chosen else set(Threads.seen) == {threading.get_ident()}
+    assert len(set(Threads.seen)) == 1
 
 
 @without_gpu

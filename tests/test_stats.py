@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trt_sweep.results.stats import differences, shrinkage, unseen
-from trt_sweep.results.stats import estimates as stats_estimates
-from trt_sweep.results.stats.estimates import Estimate, estimate, of_rounds
-from trt_sweep.results.stats.ranks import _apart, proved, rank_sets
-from trt_sweep.results.stats.samples import effective_size, median_interval, spread_of_rounds
+from trt_sweep.results.stats import differences, shrinkage
+from trt_sweep.results.stats.estimates import Estimate, of_captures
+from trt_sweep.results.stats.ranks import _sides, proved, rank_sets
+from trt_sweep.results.stats.samples import effective_size, median_interval
 
 
 # With n samples, P(X <= k) of a binomial(n, 1/2) must be at most 2.5 % on either side: of 10, (1 + 10) / 1024 leaves
@@ -74,54 +72,47 @@ def test_effective_size():
     assert 30 < effective_size(autoregressive(rng, 1000, 0.9)) < 200
 
 
-def test_estimate_of_rounds_by_hand():
-    """Medians 1 and e: mean of the logarithms 1/2, their standard deviation sqrt(1/2); t with one degree is 12.706."""
-    found = estimate([[np.array([1.0, 1.0, 9.0]), np.array([math.e])]])
-    assert found.value == pytest.approx(math.exp(0.5))
-    assert (found.spread, found.units, found.freedom) == (pytest.approx(math.sqrt(0.5)), 2, 1)
-    reach = math.hypot(12.7062 * math.sqrt(0.5 * 1.5), 1.95996 * math.sqrt(2) * unseen.PLACEMENT)
-    assert found.interval() == pytest.approx((math.exp(0.5 - reach), math.exp(0.5 + reach)), rel=1e-4)
+def test_estimate_of_captures_by_hand():
+    """Nine captures: one more is expected within t(8) = 2.306 times s times sqrt(1 + 1 / 9)."""
+    found = of_captures(2.0, 9, 0.003, 1, None)
+    spread = 0.003 * math.sqrt(10 / 9)
+    assert (found.spread, found.freedom) == (pytest.approx(spread), 8)
+    reach = math.exp(2.306 * spread)
+    assert found.interval() == pytest.approx((2 / reach, 2 * reach), rel=1e-4)
 
 
 def test_estimate_of_builds():
-    """Their own scatter counts, but for no less than the rounds, which may have moved all of them together."""
-    builds = [[np.array([1.0]), np.array([100.0])], [np.array([10.0]), np.array([10.0])]]
-    found = estimate(builds, unseen=0.5, drift=0.1)
-    assert spread_of_rounds(builds) == pytest.approx(math.log(100) / 2)
-    assert (found.value, found.units, found.freedom, found.placement) == (pytest.approx(10.0), 2, 1, 0.1)
-    assert found.spread == pytest.approx(math.log(100) / 2 / math.sqrt(2))
-    apart = estimate([[np.array([1.0]), np.array([1.0])], [np.array([math.e]), np.array([math.e])]])
-    assert apart.spread == pytest.approx(math.sqrt(0.5))
+    """Their own scatter counts, but for no less than the captures, which may have moved all of them together."""
+    few = of_captures(1.0, 9, 0.003, 3, 0.01)
+    assert (few.spread, few.freedom) == (pytest.approx(0.01 * math.sqrt(4 / 3)), 2)
+    assert of_captures(1.0, 9, 0.03, 3, 0.001).spread == pytest.approx(0.01 * math.sqrt(4 / 3))
 
 
-def test_estimate_of_one_window_has_its_own_interval_only():
-    found = estimate([[np.random.default_rng(0).normal(10, 1, 400)]])
-    low, high = found.interval()
-    assert low < 10 < high and math.isnan(spread_of_rounds([[np.ones(3)]]))
-    assert all(map(math.isnan, estimate([[np.ones(3)]]).interval()))
+def test_one_capture_tells_nothing_of_its_scatter():
+    found = of_captures(1.0, 1, None, 1, None)
+    assert not found.known and all(map(math.isnan, found.interval()))
 
 
-@pytest.mark.parametrize("noise", [0.0001, 0.1])
+@pytest.mark.parametrize("noise", [0.002, 0.1])
 def test_interval_holds_another_run(noise):
-    """Where the rounds scatter, and where each run lies elsewhere in memory."""
+    """Builds scatter as captures do, and loads of one by the floor."""
     rng = np.random.default_rng(0)
     trials, held = 1000, 0
 
     def run() -> Estimate:
-        place = rng.normal(0, unseen.PLACEMENT)
-        return estimate([[np.exp(place + rng.normal(0, noise, 1)) for _ in range(3)]])
+        each = rng.normal(0, noise, 9)
+        return of_captures(math.exp(rng.normal(0, noise)), 9, float(each.std(ddof=1)), 1, None)
 
     for _ in range(trials):
         once, again = run(), run()
-        low, high = once.interval()
-        held += low <= again.value <= high
+        held += differences.difference((1, -1), (once, again)).side() == 0
     assert held / trials > 0.935
 
 
 def test_spreads_that_are_alike_are_pooled():
     rng = np.random.default_rng(0)
     drawn = [np.std(rng.normal(0, 0.1, 3), ddof=1) for _ in range(40)]
-    careful = shrinkage.moderated([Estimate(1.0, float(spread), 3, 2, 0.0) for spread in drawn])
+    careful = shrinkage.moderated([Estimate(1.0, float(spread), 2) for spread in drawn])
     spreads = [item.spread for item in careful]
     assert np.std(spreads) < np.std(drawn) / 2 and 0.08 < np.mean(spreads) < 0.12
     assert min(item.freedom for item in careful) > 10
@@ -130,39 +121,15 @@ def test_spreads_that_are_alike_are_pooled():
 def test_spreads_that_differ_stay_apart():
     rng = np.random.default_rng(0)
     scales = [0.0001, 0.3] * 20
-    careful = shrinkage.moderated(
-        [Estimate(1.0, float(np.std(rng.normal(0, s, 3), ddof=1)), 3, 2, 0.0) for s in scales]
-    )
+    careful = shrinkage.moderated([Estimate(1.0, float(np.std(rng.normal(0, s, 3), ddof=1)), 2) for s in scales])
     assert max(item.spread for item in careful[::2]) < min(item.spread for item in careful[1::2])
     assert max(item.freedom for item in careful) < 5
 
 
-def hosted(rng: np.random.Generator, slow: float) -> list[stats_estimates.Estimate]:
-    """A sweep of ten points that the GPU bounds, and twelve, so many times slower, whose spreads are the host's."""
-    scales = [*np.exp(rng.normal(-6, 0.7, 10)), *np.exp(rng.normal(-1.7, 0.3, 12))]
-    rounds = [np.log(slow if index >= 10 else 1) + rng.normal(0, scale, 3) for index, scale in enumerate(scales)]
-    return [
-        of_rounds(
-            float(np.exp(points.mean())),
-            3,
-            float(points.std(ddof=1)),
-            builds=1,
-            between_builds=None,
-            drift=unseen.HOST_DRIFT if index >= 10 else 0.0,
-        )
-        for index, points in enumerate(rounds)
-    ]
-
-
-def test_what_the_host_bounds_scatters_by_itself():
-    """Of pairs that are eight times apart most are told apart, and of those that are alike none, in 100 sweeps."""
-    rng = np.random.default_rng(0)
-    found, false = [], 0
-    for _ in range(100):
-        apart = np.array(proved(hosted(rng, 8.0)))
-        found.append(apart[:10, 10:].mean())
-        false += bool(apart[:10, :10].any() or apart[10:, 10:].any())
-    assert np.mean(found) > 0.8 and false <= 5
+def captured(rng: np.random.Generator, value: float, noise: float) -> Estimate:
+    """A build with nine captures, which scatter as builds do."""
+    spread = float(rng.normal(0, noise, 9).std(ddof=1))
+    return of_captures(value * math.exp(rng.normal(0, noise)), 9, spread, 1, None)
 
 
 @pytest.mark.parametrize("noise", [0.0005, 0.2])
@@ -171,10 +138,7 @@ def test_points_of_one_kind_are_not_ranked_apart(noise):
     rng = np.random.default_rng(0)
     false = 0
     for _ in range(100):
-        points = [
-            estimate([[np.exp(rng.normal(place, noise, 1)) for _ in range(3)]])
-            for place in rng.normal(0, unseen.PLACEMENT, 20)
-        ]
+        points = [captured(rng, 1.0, noise) for _ in range(20)]
         false += any(map(any, proved(points)))
     assert false <= 5
 
@@ -182,40 +146,45 @@ def test_points_of_one_kind_are_not_ranked_apart(noise):
 def test_a_real_difference_is_found():
     rng = np.random.default_rng(0)
     times = [1.0, 1.0, 1.0, 1.0, 1.03, 2.0]
-    points = [estimate([[t * np.exp(rng.normal(0, 0.0005, 1)) for _ in range(3)]]) for t in times]
+    points = [captured(rng, value, 0.0005) for value in times]
     assert rank_sets(points, range(6)) == [(1, 4)] * 4 + [(5, 5), (6, 6)]
 
 
-def exact(value: float, placement: float = 0.0) -> Estimate:
-    return Estimate(value, 1e-6, 3, 2, placement)
+def exact(value: float, spread: float = 1e-6) -> Estimate:
+    return Estimate(value, spread, 2)
 
 
 def test_ranks_overlap_where_only_the_ends_differ():
-    near = unseen.PLACEMENT * 3
-    points = [exact(math.exp(near * step), unseen.PLACEMENT) for step in range(3)]
+    points = [Estimate(math.exp(0.012 * step), 0.004) for step in range(3)]
     assert rank_sets(points, range(3)) == [(1, 2), (1, 3), (2, 3)]
 
 
 def test_ratio_interval_by_hand():
-    """Placement alone: 1.96 times sqrt(2) of it on either side."""
-    low, high = differences.ratio_interval(exact(2.0, 0.01), exact(3.0, 0.01))
+    """1.96 times sqrt(2) of the spread on either side."""
+    low, high = differences.ratio_interval(Estimate(2.0, 0.01), Estimate(3.0, 0.01))
     reach = math.exp(1.95996 * math.sqrt(2) * 0.01)
     assert (low, high) == pytest.approx((1.5 / reach, 1.5 * reach), rel=1e-4)
-    unknown = dataclasses.replace(exact(9.0), spread=math.nan)
-    assert differences.ratio_interval(exact(1.0), unknown) == (0.0, math.inf)
+    assert differences.ratio_interval(exact(1.0), Estimate(9.0)) == (0.0, math.inf)
 
 
 def test_step_down_asks_less_of_the_next_as_holm_does():
     """Two pairs: 2.24 standard deviations for the first (0.05 / 2), 1.96 for the second once that is proved."""
-    one = stats_estimates.Estimate(1.0, 0.0, 1, math.inf, 0.01)
 
-    def pair(deviations: float) -> tuple[Estimate, Estimate]:
-        return one, dataclasses.replace(one, value=math.exp(deviations * math.sqrt(2) * 0.01))
+    def pair(deviations: float) -> differences.Difference:
+        return differences.Difference(deviations * 0.01, 0.01**2)
 
-    assert differences.step_down([pair(2.3), pair(2.1)]) == [True, True]
-    assert differences.step_down([pair(2.2), pair(2.1)]) == [False, False]
-    assert differences.step_down([pair(-2.3), pair(1.9)]) == [True, False]
+    assert differences.step_down([pair(2.3), pair(2.1)]) == [1, 1]
+    assert differences.step_down([pair(2.2), pair(2.1)]) == [0, 0]
+    assert differences.step_down([pair(-2.3), pair(1.9)]) == [-1, 0]
     assert differences.step_down([]) == []
+
+
+def test_more_than_a_share_is_proved_by_the_interval_and_not_the_estimate():
+    """3.1 ± 0.98 % is proved to be more than 2 %; 2.5 % is not, though it is more than nothing."""
+    for value, side in ((0.031, 1), (0.025, 0), (-0.031, -1)):
+        assert differences.Difference(math.copysign(math.log1p(abs(value)), value), 0.005**2).side(delta=0.02) == side
+    assert differences.Difference(math.log1p(0.025), 0.005**2).side() == 1
+    assert differences.step_down([differences.Difference(math.log1p(0.025), 0.005**2)], 0.02) == [0]
 
 
 def test_a_group_is_never_ranked_apart():
@@ -224,17 +193,13 @@ def test_a_group_is_never_ranked_apart():
 
 
 def test_nothing_is_claimed_without_a_known_scatter():
-    unknown = dataclasses.replace(exact(9.0), spread=math.nan)
-    assert not differences.differ(exact(1.0), unknown, 1)
+    assert differences.difference((1, -1), (exact(1.0), Estimate(9.0))).side() == 0
     assert rank_sets([], []) == []
 
 
 def test_one_measurement_of_many_points_is_one():
     """Points that were timed once for all of them say no more of the spread than one does."""
-    distinct = [
-        stats_estimates.Estimate(1.0 + index / 10, spread, 3, 2.0, 0.0)
-        for index, spread in enumerate((0.01, 0.02, 0.03))
-    ]
+    distinct = [Estimate(1.0 + index / 10, spread, 2.0) for index, spread in enumerate((0.01, 0.02, 0.03))]
     many = shrinkage.moderated([*distinct, *[distinct[0]] * 20])
     assert many[:3] == shrinkage.moderated(distinct) and many[3:] == [many[0]] * 20
     ranks = rank_sets([*distinct, distinct[0]], ["a", "b", "c", "a"])
@@ -244,23 +209,22 @@ def test_one_measurement_of_many_points_is_one():
 def test_all_pairs_at_once_are_judged_as_each_alone():
     random = np.random.default_rng(0)
     estimates = [
-        stats_estimates.Estimate(1 + 0.05 * random.random(), 0.01 * random.random(), 3, freedom, placement)
+        Estimate(1 + 0.05 * random.random(), 0.01 * random.random(), freedom)
         for freedom in (1, 2, 2.5, 40, math.inf)
-        for placement in (0.0, 0.004)
-        for _ in range(6)
+        for _ in range(12)
     ]
-    estimates.append(stats_estimates.Estimate(2.0, math.nan, 1, 0, 0.004))  # timed once
+    estimates.append(Estimate(2.0))  # timed once
     pairs = len(estimates) * (len(estimates) - 1) // 2
-    alone = [[a is not b and differences.differ(a, b, pairs) for b in estimates] for a in estimates]
-    assert _apart(estimates).tolist() == alone
+    alone = [
+        [0 if a is b else differences.difference((1, -1), (a, b)).side(pairs) for b in estimates] for a in estimates
+    ]
+    assert _sides(estimates).tolist() == alone
     assert any(map(any, alone)) and not any(alone[-1])
 
 
 def test_times_are_alike_only_where_that_is_proved():
     def pair(ratio, spread):
-        return differences.difference(
-            (1, -1), [stats_estimates.Estimate(value, spread, 3, 20, 0.0) for value in (ratio, 1.0)]
-        )
+        return differences.difference((1, -1), [Estimate(value, spread, 20) for value in (ratio, 1.0)])
 
     assert pair(1.001, 0.002).within(0.02)
     assert not pair(1.001, 0.02).within(0.02)  # nothing is proved by not seeing a difference
@@ -269,7 +233,7 @@ def test_times_are_alike_only_where_that_is_proved():
 
 
 def test_a_mean_of_differences_knows_more_than_one():
-    one, two = (stats_estimates.Estimate(value, 0.01, 3, 20, 0.004) for value in (1.1, 1.0))
+    one, two = (Estimate(value, 0.01, 20) for value in (1.1, 1.0))
     single = differences.difference((1, -1), (one, two))
     mean = differences.difference((0.5, -0.5, 0.5, -0.5), (one, two, one, two))
     assert mean.value == pytest.approx(single.value) == pytest.approx(math.log(1.1))
@@ -279,6 +243,6 @@ def test_a_mean_of_differences_knows_more_than_one():
 
 def test_nothing_imports_all_of_scipy_stats_when_it_starts():
     """It takes half a second, and every command would wait for it."""
-    package = Path(unseen.__file__).parents[2]
+    package = Path(shrinkage.__file__).parents[2]
     all_of_it = re.compile(r"(?m)^(from scipy import .*\bstats\b|from scipy\.stats|import scipy\.stats)")
     assert [path for path in package.rglob("*.py") if all_of_it.search(path.read_text(encoding="utf-8"))] == []

@@ -31,7 +31,7 @@ def on_a_host(rng: np.random.Generator, level: float = 1.0, count: int = VISITS)
 
 
 def estimate(ms: np.ndarray, group: object = "g") -> Estimate:
-    return Estimate(float(np.quantile(ms, 0.25)), 0.1, len(ms), len(ms) - 1, 0.0, tuple(np.log(ms).tolist()), group)
+    return Estimate(float(np.quantile(ms, 0.25)), 0.0, math.inf, tuple(np.log(ms).tolist()), group)
 
 
 @pytest.mark.parametrize("count", range(1, 8))
@@ -105,7 +105,7 @@ def test_equal_times_are_not_told_apart_and_small_differences_are():
         equal = [estimate(on_a_host(rng)) for _ in range(12)]
         false += any(map(any, proved(equal)))
         slower = estimate(on_a_host(rng, 1.1))
-        found += sum(differences.differ(item, slower, 66) for item in equal)
+        found += sum(bool(differences.difference((1, -1), (item, slower)).side(66)) for item in equal)
     assert false <= 4  # at most one sweep in twenty is to claim anything
     assert found / 40 / 12 > 0.8
 
@@ -120,13 +120,59 @@ def test_the_ratio_of_two_points_is_held_by_its_interval():
     assert np.mean(held) > 0.93
 
 
+def in_groups(rng: np.random.Generator, levels: dict[str, list[float]]) -> list[Estimate]:
+    """Return times of groups, each on a host of its own hour, with an anchor that takes 1 ms where the host is calm."""
+    found = []
+    for group, listed in levels.items():
+        hour = math.exp(rng.normal(0, 0.2))
+        anchor = dataclasses.replace(estimate(hour * on_a_host(rng), "the anchor"), spread=0.0)
+        found += [dataclasses.replace(estimate(on_a_host(rng, hour * level), group), anchor=anchor) for level in listed]
+    return found
+
+
+def test_points_of_two_groups_are_compared_through_their_anchor():
+    """The interval holds the true ratio, though all of one group is faster or slower by the hour."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        a, b = in_groups(rng, {"g": [2.0], "h": [2.2]})
+        low, high = differences.difference((1, -1), (b, a)).interval()
+        held += low <= math.log(1.1) <= high
+    assert held / 300 > 0.93
+    assert differences.difference((1, -1), (b, a)).value == pytest.approx(math.log(1.1), abs=0.05)
+    other = dataclasses.replace(b, anchor=dataclasses.replace(b.anchor, group="another anchor"))
+    assert all(map(math.isnan, differences.difference((1, -1), (other, a)).interval()))
+
+
+def test_ranks_of_two_groups_are_those_of_each_pair_alone():
+    rng = np.random.default_rng(1)
+    items = in_groups(rng, {"g": [1.0, 1.0, 1.5], "h": [1.0, 1.05, 2.0], "i": [1.5]})
+    pairs = len(items) * (len(items) - 1) // 2
+    alone = [[0 if a is b else differences.difference((1, -1), (a, b)).side(pairs) for b in items] for a in items]
+    found = _sides(items)
+    assert found.tolist() == alone and found[0, 5] == found[0, 6] == -1 and not found[0, 3]
+
+
+def test_an_anchor_is_no_more_than_itself():
+    """Its own visits say nothing against it: what is known of another group is known as well through it."""
+    rng = np.random.default_rng(0)
+    (b,) = in_groups(rng, {"h": [2.0]})
+    own = on_a_host(rng)
+    a = dataclasses.replace(estimate(own, "g"), anchor=estimate(own, "the anchor"))
+    found = differences.difference((1, -1), (b, a))
+    assert found.interval() == pytest.approx(differences.to_anchor(b).interval())
+
+
 def test_points_that_were_not_visited_in_turn_are_not_compared():
     rng = np.random.default_rng(0)
     first, other = estimate(on_a_host(rng)), estimate(on_a_host(rng, 3.0), "another group")
     assert all(map(math.isnan, differences.difference((1, -1), (first, other)).interval()))
-    assert not differences.differ(first, other, 1) and rank_sets([first, other], "ab") == [(1, 2), (1, 2)]
+    assert not differences.difference((1, -1), (first, other)).side() and rank_sets([first, other], "ab") == [
+        (1, 2),
+        (1, 2),
+    ]
     without = dataclasses.replace(other, visits=(), group=None, spread=0.001)
-    assert not differences.differ(first, without, 1) and not _sides([first, without]).any()
+    assert not differences.difference((1, -1), (first, without)).side() and not _sides([first, without]).any()
 
 
 def test_ranks_of_visited_points():
@@ -139,7 +185,7 @@ def test_ranks_of_visited_points():
 
 def row(ms: np.ndarray | None, **values) -> dict:
     visited = {} if ms is None else {"latency_ms": float(ms.min()), "latency_ms_visits": ms.tolist()}
-    base = {"sweep_id": "s", "visit_group": "g", "latency_ms": 1.0, "latency_ms_visits": None}
+    base = dict.fromkeys(ranking.VISITED) | {"sweep_id": "s", "visit_group": "g", "latency_ms": 1.0}
     return base | visited | values
 
 
@@ -159,7 +205,7 @@ def test_the_mean_over_pairs_is_made_round_by_round(tmp_path):
     rounds = np.exp(rng.normal(0, 0.02, VISITS))
     items = [estimate(level * rounds * np.exp(rng.normal(0, 0.001, VISITS))) for level in (1.0, 1.1, 2.0, 2.2)]
     scatter.visited, scatter.measurement = dict(enumerate(items)), np.arange(4)
-    scatter.logs = np.log([item.value for item in items])
+    scatter.logs, scatter.spread, scatter.freedom = np.log([item.value for item in items]), np.zeros(4), np.full(4, 9.0)
     mean = scatter.mean(np.array([0, 2]), np.array([1, 3]))
     low, high = mean.interval()
     assert low < math.log(1.1) < high < low + 0.002
@@ -170,13 +216,26 @@ def test_the_mean_over_pairs_is_made_round_by_round(tmp_path):
     assert (same.value, same.variance, same.interval()) == (0.0, 0.0, (0.0, 0.0))
 
 
+def test_what_another_build_of_the_anchor_does_is_common_to_all_pairs():
+    """It does not average out: two pairs through one anchor know no more of it than one."""
+    rng = np.random.default_rng(0)
+    scatter = Scatter.__new__(Scatter)
+    items = in_groups(rng, {"g": [2.0, 3.0], "h": [2.2, 3.3]})
+    items = [dataclasses.replace(item, anchor=dataclasses.replace(item.anchor, spread=0.05)) for item in items]
+    scatter.visited, scatter.measurement = dict(enumerate(items)), np.arange(4)
+    scatter.logs, scatter.spread = np.log([item.value for item in items]), np.zeros(4)
+    scatter.freedom = np.full(4, math.inf)
+    low, high = scatter.mean(np.array([0, 1]), np.array([2, 3])).interval()
+    assert high - low > 2 * 1.96 * 0.05 * math.sqrt(2) and low < math.log(1.1) < high
+
+
 def test_pairs_that_were_never_fast_in_one_round_are_not_called_alike():
     """One point is slow in the even rounds and the other in the odd ones."""
     scatter = Scatter.__new__(Scatter)
     slow = np.tile([1.0, 1.6], VISITS // 2)
     items = [estimate(slow), estimate(2 * slow[::-1]), estimate(slow), estimate(2 * slow[::-1])]
     scatter.visited, scatter.measurement = dict(enumerate(items)), np.arange(4)
-    scatter.logs = np.log([item.value for item in items])
+    scatter.logs, scatter.spread, scatter.freedom = np.log([item.value for item in items]), np.zeros(4), np.full(4, 9.0)
     mean = scatter.mean(np.array([0, 2]), np.array([1, 3]))
     assert mean.value == pytest.approx(math.log(2)) and all(map(math.isnan, mean.interval()))
     assert not mean.within(10.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +36,26 @@ COMMON = {
 def put(folder: Path, name: str, latency_ms: float | None = None, **values) -> None:
     timed = {"latency_ms_ci_low": latency_ms, "latency_ms_ci_high": latency_ms, "samples": 100} if latency_ms else {}
     created = f"2026-01-31T12:00:{len(list(folder.rglob('record.json'))):02}"
-    row = COMMON | timed | {"point_id": name, "created_utc": created, "latency_ms": latency_ms} | values
+    row = (
+        COMMON
+        | timed
+        | {"point_id": name, "created_utc": created, "latency_ms": latency_ms}
+        | visited(name, latency_ms, values)
+    )
     store.write(folder / "points" / name, Record(**row))
+
+
+def visited(name: str, latency_ms: float | None, values: dict) -> dict:
+    """Give a row that says how its times scatter the visits and captures that scatter so."""
+    latency, work = (values.get(f"{clock}_between_rounds") for clock in ("latency_ms", "gpu_ms"))
+    found = {}
+    if latency and latency_ms:
+        each = [latency_ms * math.exp(latency * (place / 11.5 - 1)) for place in range(24)]
+        random.Random(name).shuffle(each)
+        found |= {"latency_ms_visits": each, "visit_group": "one"}
+    if work and values.get("gpu_ms"):
+        found |= {"gpu_ms_between_captures": work, "gpu_ms_captures": 9}
+    return found | values
 
 
 def load(folder: Path) -> pd.DataFrame:

@@ -79,8 +79,13 @@ def _compare(parser: Parser) -> Run:
     parser.add_out("where the nights are kept", Path("outputs/bench/compare"))
     parser.add_count("--nights", "nights in which nothing changes; each pair is compared", 6, least=2)
     parser.add_share("--slower", "what is added to one model's work in the last night", above_one=True)
-    parser.add_count("--simulated", "simulated pairs of nights", 1000)
-    return lambda options: _module("compare").run(options.out, options.nights, options.slower, options.simulated)
+    parser.add_count("--simulated", "simulated pairs of nights of each kind", 400)
+    parser.add_argument(
+        "--records", type=Path, metavar="FOLDER", help="nights that the noise of simulated ones is drawn from"
+    )
+    return lambda options: _module("compare").run(
+        options.out, options.nights, options.slower, options.simulated, options.records
+    )
 
 
 def _startup(parser: Parser) -> Run:

@@ -18,7 +18,7 @@ NOT_COMPARABLE = 2
 def main(arguments: list[str]) -> int:
     """Print the comparison, write it where asked, and return its exit code.
 
-    0: no alarm. 1: a point regressed, or newly fails. 2: the two cannot be compared, or too little could be seen.
+    0: no alarm. 1: a point regressed, or newly fails. 2: not comparable, or too little could be seen.
     """
     parser = Parser(
         prog="trt-sweep compare",
@@ -28,6 +28,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("old", type=Path, metavar="OLD", help="the folder of the sweep that is compared with")
     parser.add_argument("new", type=Path, metavar="NEW", help="the folder of the sweep that is judged")
     parser.add_share("--min-effect", "by which a time must change to matter", MIN_EFFECT)
+    parser.add_argument(
+        "--history",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FOLDER",
+        help="earlier nights, or a folder above them: by these latency is judged, and what cuDNN chose anew",
+    )
     parser.add_out(
         "write compare.md, compare.json and compare.xml there: Markdown, data, and JUnit with a test case a point"
     )
@@ -35,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
     from trt_sweep.analysis.compare.compare import compare
 
-    found = compare(options.old, options.new, options.min_effect)
+    found = compare(options.old, options.new, options.min_effect, options.history)
     _show(found)
     if options.out is not None:
         _write(found, options.out)

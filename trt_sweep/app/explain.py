@@ -19,7 +19,7 @@ HYDRA_ERRORS = (HydraException, OmegaConfBaseException)  # of a configuration th
 
 # Settings of earlier versions, and what does their work now.
 RENAMED = {
-    "measure.rounds": "measure.visits, how often each point is visited (24)",
+    "measure.rounds": "measure.visits, how often each point is visited (48)",
     "measure.target": "measure.visits or measure.max_s, which narrow an interval",
     "measure.min_samples": "measure.max_s, the seconds of calls that count",
     "measure.min_s": "measure.max_s, the seconds of calls that count",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trt_sweep.app.arguments import Parser, verb, write_text
+from trt_sweep.errors import SweepError
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 BAD_INPUT = 2
@@ -20,10 +21,13 @@ def main(arguments: list[str]) -> int:
 
     from rich.console import Console
 
+    from trt_sweep.analysis.compare.nights import load
     from trt_sweep.analysis.history import page
-    from trt_sweep.analysis.history.history import history, load
+    from trt_sweep.analysis.history.history import history
 
     nights = load(options.folders)
+    if len(nights) < 2:
+        raise SweepError(f"{options.folders[0]} holds one night only: give the folders of several, or one above them")
     series = history(nights, options.min_effect)
     lines = [f"· {line}" for line in page.words(series, nights)]
     if options.out is not None:

@@ -123,7 +123,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
         # Times of the GPU by two methods are not set against each other.
         if job in usable and (clock != "gpu_ms" or usable[job]["gpu_ms_method"] == base["gpu_ms_method"]):
             before, after = (_estimate(row, objective) for row in (base, usable[job]))
-            if differences.proved_less(after, before, len(alone)):
+            if differences.difference((1, -1), (after, before)).side(len(alone)) < 0:
                 found.append(value)
     return found
 

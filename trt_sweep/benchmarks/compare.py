@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,40 @@ import numpy as np
 import pandas as pd
 import torch
 
-from trt_sweep.analysis.compare import compare, times
+from trt_sweep.analysis.compare import compare, matching, nights, times
 from trt_sweep.benchmarks.nights import Nights
-from trt_sweep.results.stats import estimates, unseen
+from trt_sweep.errors import SweepError
+from trt_sweep.results import ranking
+from trt_sweep.results.stats import estimates
 from trt_sweep.results.thresholds import MIN_EFFECT
 
-ROUNDS, POINTS, SEED = 3, 60, 0
-BETWEEN_ROUNDS = 0.001  # relative standard deviation of gpu_ms on an H200, from the README
+FEWEST_NIGHTS, FEWEST_POINTS, SEED = 5, 3, 0
+TOO_FEW = f"that takes {FEWEST_NIGHTS} nights with {FEWEST_POINTS} points timed by gpu_ms"
+SLOWED = "slower"  # the folder of the last night
 Table = list[dict[str, Any]]
 
 
-def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
-    """Simulate nights, run `count` real ones, print both tables and write them into `folder`.
+def run(folder: Path, count: int, slower: float | None, simulated: int, records: Path | None = None) -> None:
+    """Run `count` real nights, simulate others with noise drawn from records, print both tables and keep them.
 
     Nights that are already in the folder are not run again. `slower` is the share by which one model takes longer in
-    the last night: by default 3 %, or 300 % on a CPU.
+    the last night: by default 3 %, or 300 % on a CPU. The noise is drawn from the nights below `records`, else from
+    those that were run. Raises SweepError for records that are too few.
     """
     folder.mkdir(parents=True, exist_ok=True)
     slower = slower if slower is not None else 0.03 if torch.cuda.is_available() else 3.0
-    found = {"simulated": simulate(simulated)}
-    _keep(folder, found)
     sweeps = Nights(folder)
-    found["nights"] = compare_nights(run_nights(sweeps, count, slower), sweeps.slowed)
+    places = run_nights(sweeps, count, slower)
+    found = {"nights": compare_nights(places, sweeps.slowed)}
     _keep(folder, found)
+    drawn = noise(_nights_below(records) if records is not None else places[:-1])
+    if drawn is not None:
+        found["simulated"] = simulate(drawn, simulated)
+        _keep(folder, found)
+    elif records is not None:
+        raise SweepError(f"nothing to simulate from in --records={records}: {TOO_FEW}")
+    else:
+        print(f"\nnothing to simulate from: {TOO_FEW}")
     comparable = [row for row in found["nights"] if row["alarms"] is not None]
     same = [row for row in comparable if row["found"] is None]
     alarms = sum(row["alarms"] for row in same)
@@ -49,6 +61,11 @@ def run(folder: Path, count: int, slower: float | None, simulated: int) -> None:
     print("results:", folder)
 
 
+def _nights_below(records: Path) -> list[Path]:
+    """Return the folders of nights with nothing changed: `bench compare` calls the last one, which is slower, so."""
+    return [night.folder for night in nights.load([records]) if night.folder.name != SLOWED]
+
+
 def _keep(folder: Path, found: dict[str, Table]) -> None:
     (folder / "compare.json").write_text(json.dumps(found, indent=1) + "\n")
     name, rows = list(found.items())[-1]
@@ -58,7 +75,7 @@ def _keep(folder: Path, found: dict[str, Table]) -> None:
 def run_nights(sweeps: Nights, count: int, slower: float) -> list[Path]:
     """Run `count` nights, and a last one in which one model takes longer; return their folders."""
     folders = [_night(sweeps, f"night{number:02}") for number in range(count)]
-    return [*folders, _night(sweeps, "slower", {sweeps.slowed: slower})]
+    return [*folders, _night(sweeps, SLOWED, {sweeps.slowed: slower})]
 
 
 def compare_nights(folders: list[Path], slowed: str) -> Table:
@@ -70,8 +87,8 @@ def compare_nights(folders: list[Path], slowed: str) -> Table:
     nights cannot be compared.
     """
     rows: Table = []
-    for before, after in itertools.combinations(folders, 2):
-        found = compare.compare(before, after)
+    for (_, before), (number, after) in itertools.combinations(enumerate(folders), 2):
+        found = compare.compare(before, after, history=folders[:number])
         alarms = [point for point in found.points if point.verdict in compare.ALARMS]
         deciding = [point.times[0] for point in compare.steady(found.points) if point.times]
         moved = _most(math.expm1(abs(math.log(item.ratio))) for item in deciding)
@@ -102,30 +119,87 @@ def _night(sweeps: Nights, name: str, slower: dict[str, float] | None = None) ->
     return place
 
 
-def simulate(pairs: int, seed: int = SEED) -> Table:
-    """Simulate pairs of nights of 60 points with the README's spreads; count what is claimed, by added work.
+@dataclass(frozen=True)
+class Noise:
+    """Hold how real points differ between nights of one machine: arrays with a row a point and a column a night.
 
-    In each pair one point takes that much longer. `found_percent` is the share of pairs in which this point is claimed
-    to have changed. `false_percent` is the share in which another point is, or any where nothing was added.
+    `logs` are the logarithms of `gpu_ms`, without a point's mean and a night's median; `between` and `captures` are
+    what each record says of its captures; `pairs` are the numbers of two nights of one machine each.
+    """
+
+    logs: np.ndarray
+    between: np.ndarray
+    captures: np.ndarray
+    pairs: np.ndarray
+
+
+def noise(folders: Sequence[Path]) -> Noise | None:
+    """Return how the points that all these nights have differ between them; None for too few nights or points.
+
+    What cuDNN chose anew is left out, as `compare` judges it by history.
+    """
+    listed = nights.load(folders) if len(folders) >= FEWEST_NIGHTS else []
+    columns = ["gpu_ms", "gpu_ms_between_captures", "gpu_ms_captures"]
+    points: dict[Any, list[list[float]]] = {}
+    for night in listed:
+        rows = night.rows[(night.rows["status"] == "ok") & night.rows["gpu_ms_between_captures"].notna()]
+        for row in rows.to_dict("records"):
+            if not ranking.cudnn_chose(row):
+                points.setdefault((matching.key(row), row["gpu_ms_method"]), []).append([row[name] for name in columns])
+    known = [values for values in points.values() if len(values) == len(folders)]
+    machines = np.array([str(matching.machines_of(night.rows)) for night in listed])
+    pairs = [pair for pair in itertools.permutations(range(len(listed)), 2) if machines[pair[0]] == machines[pair[1]]]
+    if len(known) < FEWEST_POINTS or not pairs:
+        return None
+    gpu_ms, between, captures = np.moveaxis(np.array(known, dtype=float), 2, 0)
+    logs = np.log(gpu_ms)
+    for machine in set(machines):
+        logs[:, machines == machine] -= logs[:, machines == machine].mean(axis=1, keepdims=True)
+    logs -= np.median(logs, axis=0)
+    moved = logs.any(axis=1)
+    return Noise(logs[moved], between[moved], captures[moved], np.array(pairs))
+
+
+def simulate(found: Noise, pairs: int, seed: int = SEED) -> Table:
+    """Simulate pairs of nights whose noise is drawn from records; count what is claimed.
+
+    Each point is a real one: its deviations on two nights, and what its captures said of them then, scaled so that its
+    builds scatter by `builds_percent`. In some, tails are made heavy: deviations become Student's t with 3 degrees of
+    freedom, of the same variance, and the captures do not show it. In some, the machine is slower on the second night.
+    `false_percent` is the share of pairs in which a point is claimed to have changed though nothing was added.
+    `found_3_percent` and `found_5_percent` are how often one point that takes that much longer is claimed.
     """
     rows: Table = []
-    for added in (0.0, 0.02, 0.03, 0.05):
-        rng, false, found = np.random.default_rng(seed), 0, 0
-        for _ in range(pairs):
-            old, new = (_simulated_night(rng, added if last else 0.0) for last in (False, True))
-            questions = [times.Pair(times.GPU, "graph", *pair) for pair in zip(old, new, strict=True)]
-            first, *rest = times.judge(questions)[0]
-            rest = rest if added else [first, *rest]
-            effect = MIN_EFFECT
-            false += any(item.longer(effect) or item.shorter(effect) for item in rest)
-            found += bool(added) and first.longer(effect)
-        row: dict[str, Any] = {"added_percent": 100 * added, "pairs": pairs, "points": POINTS, "seed": seed}
-        found_percent = 100 * found / pairs if added else None
-        rows.append(row | {"false_percent": 100 * false / pairs, "found_percent": found_percent})
+    for count, builds, heavy, shift in itertools.product((12, 60), (0.002, 0.011), (False, True), (0.0, 0.01)):
+        rng = np.random.default_rng(seed)
+        answers: dict[float, list[bool]] = {added: [] for added in (0.0, 0.03, 0.05)}
+        for _, (added, claimed) in itertools.product(range(pairs), answers.items()):
+            times_of_pair = _simulated(found, rng, count, builds, heavy=heavy, shift=shift, added=added)
+            first, *rest = (item.side for item in times.judge(times_of_pair, MIN_EFFECT)[0])
+            claimed.append(first > 0 if added else any((first, *rest)))
+        row: dict[str, Any] = {"points": count, "builds_percent": 100 * builds, "heavy_tails": heavy}
+        row |= {"machine_percent": 100 * shift, "pairs": pairs}
+        names = ("false_percent", "found_3_percent", "found_5_percent")
+        rows.append(row | {name: 100 * float(np.mean(of)) for name, of in zip(names, answers.values(), strict=True)})
     return rows
 
 
-def _simulated_night(rng: np.random.Generator, added: float) -> list[estimates.Estimate]:
-    logs = rng.normal(0, unseen.PLACEMENT, (POINTS, 1)) + rng.normal(0, BETWEEN_ROUNDS, (POINTS, ROUNDS))
-    logs[0] += math.log1p(added)
-    return [estimates.estimate([list(np.exp(point)[:, None])]) for point in logs]
+def _simulated(
+    found: Noise, rng: np.random.Generator, count: int, builds: float, *, heavy: bool, shift: float, added: float
+) -> list[times.Pair]:
+    points = rng.integers(len(found.logs), size=count)
+    scale = builds / found.logs[points].std(axis=1, ddof=1)
+    chosen = found.pairs[rng.integers(len(found.pairs), size=count)].T
+    logs, between, captures = (array[points, chosen] for array in (found.logs, found.between, found.captures))
+    if heavy:
+        logs = logs / np.sqrt(rng.chisquare(3, logs.shape))
+    logs = 1 + logs * scale + np.array([[0.0], [math.log1p(shift)]])
+    logs[1, 0] += math.log1p(added)
+    sides = [
+        [
+            estimates.of_captures(math.exp(log), int(number), float(spread), 1, None)
+            for log, number, spread in zip(of_night, numbers, spreads * scale, strict=True)
+        ]
+        for of_night, numbers, spreads in zip(logs, captures, between, strict=True)
+    ]
+    return [times.Pair(times.GPU, "graph", *pair) for pair in zip(*sides, strict=True)]

@@ -12,12 +12,11 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from trt_sweep.config import groups
@@ -77,7 +76,7 @@ def _names(point: PointRun, number: int) -> Iterator[Name]:
 def _sweep(point: PointRun, names: Sequence[Name], index: int) -> list[Row]:
     device, draw = devices.resolve("auto"), random.Random(index)
     monitor = nvml.monitor(device)
-    windows: list[list[measurement.Window]] = [[] for _ in names]
+    windows: list[list[measurement.Visit]] = [[] for _ in names]
     for number in range(point.config.measure.visits + 1):
         for place in draw.sample(range(len(names)), len(names)):
             with point.running(), locks.device_lock(device):
@@ -125,12 +124,16 @@ def claims(found: list[list[Row]]) -> Table:
 
 
 def coverage(found: list[list[Row]]) -> Table:
-    """Return how often the interval of a ratio in one sweep holds the ratio that all the other sweeps find together."""
+    """Return how often the interval of a ratio in one sweep holds the ratio that all the other sweeps find together.
+
+    With few others that ratio has an error of its own. `equal_held_percent` is how often the interval of two equal
+    names holds 1, which is exact.
+    """
     table = []
     for clock in CLOCKS if len(found) > 1 else ():
         if any(row[clock] is None for rows in found for row in rows):
             continue
-        held, reach = [], []
+        held, reach, equal = [], [], []
         for index, rows in enumerate(found):
             others = [listed for place, listed in enumerate(found) if place != index]
             truth = [_long_run([listed[place] for listed in others], clock) for place in range(len(rows))]
@@ -138,12 +141,15 @@ def coverage(found: list[list[Row]]) -> Table:
             for a, b in itertools.combinations(range(len(rows)), 2):
                 low, high = differences.difference((1, -1), (items[a], items[b])).interval()
                 held.append(low <= truth[a] - truth[b] <= high)
+                if not (rows[a]["added"] or rows[b]["added"]):
+                    equal.append(low <= 0 <= high)
                 reach.append((high - low) / 2)
         table.append(
             {
                 "clock": clock,
                 "ratios": len(held),
                 "held_percent": round(100 * float(np.mean(held)), 1),
+                "equal_held_percent": round(100 * float(np.mean(equal)), 1),
                 "half_width_percent": round(100 * float(np.median(reach)), 2),
             }
         )
@@ -174,7 +180,9 @@ def widths(found: list[list[Row]]) -> Table:
 
 
 def _estimate(row: Row, clock: str) -> estimates.Estimate:
-    return ranking.estimate(pd.Series(row), clock)
+    # An older row lacks what was added since.
+    known: dict[Hashable, Any] = {name: row.get(name) for name in ("latency_ms", *ranking.VISITED)}
+    return ranking.estimate(known, clock)
 
 
 def _long_run(rows: Sequence[Row], clock: str) -> float:

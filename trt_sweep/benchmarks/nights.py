@@ -13,7 +13,7 @@ import torch
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 
-MODELS = 4
+MODELS = 6
 BLOCKS = 33  # in each model, so that one more adds 3 % of work
 SLOWER = "slower.json"
 # On a shared CPU threads wait for each other and for other processes, and a warm-up never settles.
@@ -48,7 +48,7 @@ class Tower(torch.nn.Module):
 
 
 class Nights:
-    """Run the same sweep of four models as often as asked for, each time into a folder below `folder`.
+    """Run the same sweep of six models as often as asked for, each time into a folder below `folder`.
 
     On a GPU each model is run by one backend, and by eager in two precisions. Raises SweepError where a sweep fails.
     """

@@ -129,7 +129,7 @@ def _repeatability(subjects: list[PointRun], repeats: int) -> Table:
     """
     found: dict[tuple[str, str], list[float]] = {}
     for number, line in itertools.product(range(repeats), subjects):
-        window = line.window(0, 3 * number)
+        window = line.window(0, 3 * number * line.config.measure.visits)
         series = {"latency_ms": window.latency_ms} | {f"gpu_ms {name}": each for name, each in window.gpu_ms.items()}
         for clock, samples in series.items():
             found.setdefault((_name(line), clock), []).append(float(np.median(samples)))

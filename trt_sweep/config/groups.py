@@ -24,15 +24,17 @@ class MeasureConfig:
     Each point is visited `visits` times, in turn with the others. Calls that count take `max_s` seconds over all of its
     visits; those of the first `settle_s` seconds of a visit do not count. A point is warmed up once, after its build:
     for at least `warmup_s` seconds, and until calls have stopped changing or `warmup_max_s` is over. `rebuilds` builds
-    are made and timed. `cold_cache` flushes the GPU's L2 cache before each call.
+    are made and timed. `cudnn_choices` is how often cuDNN chooses its algorithms for eager, of which the fastest choice
+    is timed. `cold_cache` flushes the GPU's L2 cache before each call.
     """
 
-    visits: int = 24
+    visits: int = 48
     max_s: float = 1.2
-    settle_s: float = 0.02
+    settle_s: float = 0.015
     warmup_s: float = 0.25
     warmup_max_s: float = 5.0
     rebuilds: int = 1
+    cudnn_choices: int = 3
     cold_cache: bool = False
 
     def __post_init__(self) -> None:
@@ -44,7 +46,9 @@ class MeasureConfig:
             require(0 <= value < math.inf, f"measure.{name}", value, "seconds of at least 0")
         most = f"at most measure.warmup_max_s={self.warmup_max_s:g}"
         require(self.warmup_s <= self.warmup_max_s, "measure.warmup_s", self.warmup_s, most)
-        require(self.rebuilds >= 1, "measure.rebuilds", self.rebuilds, "an integer of at least 1")
+        for name in ("rebuilds", "cudnn_choices"):
+            value = getattr(self, name)
+            require(value >= 1, f"measure.{name}", value, "an integer of at least 1")
 
     def visits_of(self, call_s: float) -> int:
         """Return how often a point is visited whose call takes so many seconds: 0 where one call is over `max_s`.

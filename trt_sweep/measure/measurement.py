@@ -17,7 +17,7 @@ LAUNCH_BOUND = 0.8  # share of the GPU's time that enqueueing takes; trtexec war
 
 
 @dataclass(frozen=True)
-class Window:
+class Visit:
     """Hold the samples of one visit: float64 arrays in milliseconds.
 
     `latency_ms` and `enqueue_ms` have one entry for each call. The arrays of `gpu_ms`, by method, have one for each
@@ -38,27 +38,29 @@ class Measurement:
     """Hold the visits of a point as `windows[build][visit]`, and derive its figures.
 
     The first visit stands alone, right after the build. It counts for `latency_ms` only where there is no other.
-    `cudnn_benchmark` says whether cuDNN chose its convolution algorithms by timing them; `visit_group` names the points
-    that were visited in turn with this one.
+    `visit_group` names the points that were visited in turn with this one, `anchor` is the one of them that other
+    groups have as well. `choices` are the `gpu_ms` of each choice of algorithms that cuDNN made: the least was timed.
     """
 
-    windows: list[list[Window]]
+    windows: list[list[Visit]]
     batch_size: int
     first_call_ms: float | None
     distinct_engines: int | None = None
     timed_with: str | None = None
-    cudnn_benchmark: bool = False
     visit_group: str | None = None
+    point_id: str | None = None
+    anchor: Measurement | None = None
+    choices: list[float] | None = None
 
     @property
     def methods(self) -> list[str]:
         """Return the methods by which every build has a `gpu_ms`."""
         return [name for name in METHODS if all(_taken(build, name) for build in self.windows)]
 
-    def _all(self) -> list[Window]:
+    def _all(self) -> list[Visit]:
         return [window for build in self.windows for window in build]
 
-    def _visits(self) -> list[list[Window]]:
+    def _visits(self) -> list[list[Visit]]:
         """Return the visits that count by build, each build as many."""
         fewest = min(map(len, self.windows))
         return [build[1:fewest] or build[:1] for build in self.windows]
@@ -73,17 +75,13 @@ class Measurement:
         """Return the timing columns of the point; `gpu_ms` is by this method, or by the first there is."""
         counted, first = self._visits(), self.windows[0][0]
         method = method or next(iter(self.methods), None)
-        work = (
-            _gpu_work([_taken(build, method) for build in self.windows], cudnn_benchmark=self.cudnn_benchmark)
-            if method
-            else {}
-        )
+        work = _gpu_work([_taken(build, method) for build in self.windows]) if method else {}
         enqueue = [window.enqueue_ms for window in self._all() if window.enqueue_ms is not None]
         enqueue_ms = float(np.median([np.median(series) for series in enqueue])) if enqueue else None
         launch_bound = enqueue_ms > LAUNCH_BOUND * work["gpu_ms"] if work and enqueue_ms is not None else None
 
-        series = [[window.latency_ms for window in build] for build in counted]
-        logs = np.log([[float(np.median(each)) for each in build] for build in series])
+        series = [[visit.latency_ms for visit in build] for build in counted]
+        logs = self._logs()
         medians = np.exp(logs.mean(axis=0))
         each_visit = [each for build in series for each in build]
         calls = np.concatenate(each_visit)
@@ -100,6 +98,7 @@ class Measurement:
             latency_ms_ci_high=_known(level.high),
             latency_ms_visits=[float(value) for value in medians] if len(medians) > 1 else None,
             visit_group=self.visit_group,
+            **(self.anchor.as_anchor() if self.anchor is not None and len(medians) > 1 else {}),
             host_slow_share=slow_share,
             host_slow_factor=slow_factor,
             latency_ms_between_rounds=_between(logs),
@@ -117,12 +116,30 @@ class Measurement:
             latency_ms_p90=visits.weighted_quantile(calls, weights, 0.9),
             latency_ms_p99=visits.weighted_quantile(calls, weights, 0.99),
             gpu_ms_method=method,
+            gpu_ms_choices=self.choices,
             gpu_ms_reason=next((window.gpu_reason for window in self._all() if window.gpu_reason), None),
             enqueue_ms=enqueue_ms,
             launch_bound=launch_bound,
             first_call_ms=self.first_call_ms,
             throughput_per_s=self.batch_size / level.value * 1e3,
         )
+
+    def _logs(self) -> np.ndarray:
+        """Return the logarithms of the medians of the visits that count, in ms: a row a build."""
+        medians = [[float(np.median(visit.latency_ms)) for visit in build] for build in self._visits()]
+        found: np.ndarray = np.log(medians)
+        return found
+
+    def as_anchor(self) -> dict[str, Any]:
+        """Return what other points keep of this one, so that they can be compared with those of other groups."""
+        medians, method = np.exp(self._logs().mean(axis=0)), next(iter(self.methods), None)
+        spread = estimates.LOADS
+        if method is not None:
+            work = _gpu_work([_taken(build, method) for build in self.windows])
+            between = max(work["gpu_ms_between_captures"] or 0.0, estimates.LOADS)
+            chosen = float(np.log(self.choices).std()) if self.choices else 0.0
+            spread = math.hypot(between, chosen) * min(work["gpu_ms"] / float(np.min(medians)), 1.0)
+        return {"anchor_id": self.point_id, "anchor_ms_visits": [*map(float, medians)], "anchor_spread": spread}
 
     def samples(self) -> dict[str, np.ndarray]:
         """Return all samples: an array for each clock, and beside it the build and the visit of each sample."""
@@ -143,7 +160,7 @@ class Measurement:
         return found
 
 
-def _taken(build: Sequence[Window], method: str) -> list[float]:
+def _taken(build: Sequence[Visit], method: str) -> list[float]:
     """Return the `gpu_ms` of each visit of a build in which it was timed by this method."""
     return [float(np.median(window.gpu_ms[method])) for window in build if method in window.gpu_ms]
 
@@ -157,16 +174,14 @@ def _between(logs: np.ndarray) -> float | None:
     return math.sqrt(float(np.mean(logs.var(axis=1, ddof=1)))) if logs.shape[1] > 1 else None
 
 
-def _gpu_work(builds: Sequence[Sequence[float]], *, cudnn_benchmark: bool) -> dict[str, Any]:
+def _gpu_work(builds: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Return the columns of `gpu_ms`, from what each capture of each build took in ms."""
     logs = [np.log(build) for build in builds]
     means = np.array([build.mean() for build in logs])
     fewest = min(map(len, logs))
     between = math.sqrt(float(np.mean([build.var(ddof=1) for build in logs]))) if fewest > 1 else None
     of_builds = float(means.std(ddof=1)) if len(means) > 1 else None
-    found = estimates.of_captures(
-        math.exp(means.mean()), fewest, between, len(means), of_builds, cudnn_benchmark=cudnn_benchmark
-    )
+    found = estimates.of_captures(math.exp(means.mean()), fewest, between, len(means), of_builds)
     low, high = found.interval()
     return {
         "gpu_ms": found.value,

@@ -16,11 +16,12 @@ from trt_sweep.measure import clocks, cuda_graph
 from trt_sweep.measure.clocks import Call, synchronize
 from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.measure.health import WindowHealth
-from trt_sweep.measure.measurement import Window
+from trt_sweep.measure.measurement import Visit
 from trt_sweep.results.columns import GRAPH, METHODS, QUEUED
 
 MOST_CALLS = 10_000  # of one visit
-CAPTURE_EACH, QUEUE_EACH = 3, 9  # visits: eight captures in the 24 by default
+CAPTURES = 8  # after the first visit, spread over the others
+QUEUE_EACH = 3  # captures, after which calls are queued as well
 BATCHES = 3  # of GPU work in such a visit
 STEADY = 0.005  # share by which blocks of calls may differ once warm
 
@@ -61,7 +62,21 @@ class Timer:
             synchronize(self._device)
             return result, (time.perf_counter() - start) * 1e3
 
-    def visit(self, monitor: Monitor, number: int = 0, phase: Callable[[str], None] = lambda name: None) -> Window:
+    def gpu_ms(self) -> dict[str, float]:
+        """Return the GPU's work in a call by each method that works, in ms, at a quick look; none of a slow call's."""
+        if not self._cuda:
+            return {}
+        with self.on_stream(), gc_disabled():
+            for _ in range(2):
+                _, self._per_call_s = _settle(self.call, self._device, self._settings.settle_s, self._per_call_s or 1.0)
+                if self._per_call_s > self._settings.max_s:
+                    return {}
+            found, _ = self._gpu_work(0)
+        self._missing.clear()  # what had no room beside another choice may have it later
+        self._replay = None
+        return {name: float(np.median(found[name])) for name in METHODS if name in found}
+
+    def visit(self, monitor: Monitor, number: int = 0, phase: Callable[[str], None] = lambda name: None) -> Visit:
         """Make the calls of one visit, and time those that count by each clock.
 
         - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
@@ -73,7 +88,6 @@ class Timer:
         "timing". Errors of the call pass through; raises RuntimeError for times that cannot be.
         """
         settings, health = self._settings, WindowHealth(problem=monitor.problem)
-        look = number % CAPTURE_EACH == 0  # at the GPU's work, and at who else is on it
         with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
             if number == 0:
@@ -83,6 +97,8 @@ class Timer:
                 phase("timing")
                 calls, self._per_call_s = _settle(self.call, self._device, settings.settle_s, self._per_call_s)
             warmup_s = time.perf_counter() - start
+            turn, rest = divmod(number, max(settings.visits_of(self._per_call_s) // CAPTURES, 1))
+            look = rest == 0  # at the GPU's work, and at who else is on it
 
             if number == 0:
                 phase("timing")
@@ -104,15 +120,15 @@ class Timer:
                 call = f"a call takes {self._per_call_s:.1f} s"
                 self._missing = dict.fromkeys(METHODS, f"{call}, more than measure.max_s={settings.max_s:g}")
             elif self._cuda and look:
-                by_method, enqueue = self._gpu_work(number)
+                by_method, enqueue = self._gpu_work(turn)
             if look:
                 health.foreign = monitor.foreign_processes()
             health.problem = health.problem or monitor.problem
         clock = "cuda_events" if self._cuda else "wall"
         reason = "; ".join(dict.fromkeys(self._missing.values())) or None
-        return Window(latency, enqueue, by_method, reason, clock, warmup_s, health)
+        return Visit(latency, enqueue, by_method, reason, clock, warmup_s, health)
 
-    def _gpu_work(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def _gpu_work(self, turn: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Return a few batches of `gpu_ms` by each method that works here, and `enqueue_ms`; one entry a batch or call.
 
         A method that did not work once is not tried again. Where graphs are captured, calls are queued less often.
@@ -120,7 +136,7 @@ class Timer:
         found: dict[str, np.ndarray] = {}
         enqueue = None
         for method in METHODS:
-            if method in self._missing or (method == QUEUED and GRAPH in found and number % QUEUE_EACH):
+            if method in self._missing or (method == QUEUED and GRAPH in found and turn % QUEUE_EACH):
                 continue
             try:
                 if method == GRAPH:

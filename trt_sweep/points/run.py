@@ -8,6 +8,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,17 +19,17 @@ from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.machine import locks, nvml
 from trt_sweep.machine.devices import resolve
 from trt_sweep.measure import health
-from trt_sweep.measure.measurement import Measurement, Window
+from trt_sweep.measure.measurement import Measurement, Visit
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models.model import float32_mode
-from trt_sweep.points import build, check, failure, row
+from trt_sweep.points import build, check, choices, failure, row
 from trt_sweep.points.phases import RECORDING
 from trt_sweep.points.point import Point, Report
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import GroupContext, PointState
 from trt_sweep.results import store
 from trt_sweep.results.columns import Profile
-from trt_sweep.results.record import SAMPLES, Record
+from trt_sweep.results.record import BASELINE, SAMPLES, Record
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class PointRun:
         self.point, self.config, self.folder, self._group = point, point.config, folder, group
         self.state = PointState()
         self.timers: list[Timer] = []
+        self._threads: list[choices.Run[Any]] = []  # in which the calls of each build are made
         self._timed_with: PointRun | None = None  # runs the same engine in the same way, and is timed for both
         self._record_before: Record | None = None  # of a point that is only looked into: it keeps what it says
 
@@ -54,6 +56,11 @@ class PointRun:
     def again(self) -> Record | None:
         """Visit the point once more; return its record where that was the last time, or the point failed."""
         return self._guarded(self._visit)
+
+    def tie(self, anchor: PointRun) -> None:
+        """Keep the visits of this point as well, which other groups of points have too."""
+        if self.state.measurement is not None:
+            self.state.measurement.anchor = anchor.state.measurement
 
     @property
     def rounds(self) -> int:
@@ -216,10 +223,18 @@ class PointRun:
         self._enter("accuracy")
         reference, spread = self._source(device).reference(state.phase)
         found: list[check.FirstCalls] = []
+        chosen: list[float] = []
         for index, built in enumerate(builds):
-            running = functools.partial(self.running, index)
-            found.append(check.make(built.compiled, config, device, reference, running=running, enter=self._enter))
-            self.timers.append(found[-1].timer)
+            run: choices.Run[Any] = choices.here
+            chooses = built.compiled.build.cudnn_benchmark and config.backend == BASELINE
+            if chooses and config.measure.cudnn_choices > 1:
+                run, calls, work = self._choose(index, device, reference)
+                chosen += work
+            else:
+                calls = self._first_calls(index, device, reference)
+            self._threads.append(run)
+            found.append(calls)
+            self.timers.append(calls.timer)
         state.accuracy, state.memory = check.worst(found, spread)
         engines = {built.compiled.build.engine_id for built in builds} - {None}
         state.measurement = Measurement(
@@ -227,8 +242,9 @@ class PointRun:
             config.timed.batch_size,
             found[0].took_ms if state.first_call else None,
             len(engines) or None,
-            cudnn_benchmark=bool(state.compiled.build.cudnn_benchmark),
             visit_group=self._group.visit_group,
+            point_id=self.point.id,
+            choices=chosen or None,
         )
         if state.accuracy.accurate:
             return "ok"
@@ -237,13 +253,41 @@ class PointRun:
         state.phase = "accuracy"
         return "inaccurate"
 
+    def _first_calls(
+        self, index: int, device: torch.device, reference: Any, *, again: bool = False
+    ) -> check.FirstCalls:
+        """Make the first calls of a build; `again` without the user's function."""
+        config, running = self.config, functools.partial(self.running, index)
+        if again:
+            config = dataclasses.replace(config, accuracy=dataclasses.replace(config.accuracy, evaluate={}))
+        compiled = self._group.builds[index].compiled
+        return check.make(compiled, config, device, reference, running=running, enter=self._enter)
+
+    def _choose(
+        self, index: int, device: torch.device, reference: Any
+    ) -> tuple[choices.CallThread, check.FirstCalls, list[float]]:
+        """Have cuDNN choose several times, see `choices.fastest`."""
+
+        def make(number: int) -> check.FirstCalls:
+            return self._first_calls(index, device, reference, again=number > 0)
+
+        def gpu_ms(timer: Timer) -> dict[str, float]:
+            with self.running(index), locks.device_lock(device, self._group.on_phase):
+                return timer.gpu_ms()
+
+        thread, calls, chosen = choices.fastest(self.config.measure.cudnn_choices, make, gpu_ms)
+        self._group.stack.callback(thread.close)
+        return thread, calls, chosen
+
     def _as_timed(self, same: PointRun) -> str:
         """Take over what another point's calls have shown, and its windows to come."""
         other, state = same.state, self.state
         assert other.measurement is not None
         state.phase, state.accuracy, state.memory = "timing", other.accuracy, other.memory
         # One list of windows for both.
-        state.measurement = dataclasses.replace(other.measurement, first_call_ms=None, timed_with=same.point.id)
+        state.measurement = dataclasses.replace(
+            other.measurement, first_call_ms=None, timed_with=same.point.id, point_id=self.point.id
+        )
         return "ok"
 
     @contextlib.contextmanager
@@ -254,8 +298,11 @@ class PointRun:
         with torch.no_grad(), float32_mode(self.config.precision, benchmark), compiled.running():
             yield
 
-    def window(self, index: int = 0, number: int = 0) -> Window:
+    def window(self, index: int = 0, number: int = 0) -> Visit:
         """Make visit `number` of a build; one with a bad verdict is made again once, and then taken as it is."""
+        return cast(Visit, self._threads[index](functools.partial(self._window, index, number)))
+
+    def _window(self, index: int, number: int) -> Visit:
         assert self.state.device is not None
         monitor, timer = nvml.monitor(self.state.device), self.timers[index]
         with self.running(index), locks.device_lock(self.state.device, self._group.on_phase):

@@ -71,8 +71,8 @@ class GroupContext:
     """Hold what the points of one build share.
 
     `on_phase` hears what is being done, `on_record` takes each record as it stands. `visit_group` names all points that
-    are visited in turn. `cache` is what all builds of the
-    process have in common; engines are taken from `store`. `stack` undoes what the backends set up.
+    are visited in turn. `cache` is what all builds of the process have in common; engines are taken from `store`.
+    `stack` undoes what the backends set up.
     """
 
     sweep_id: str

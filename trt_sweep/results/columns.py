@@ -134,7 +134,12 @@ class Timing:
     distinct_engines: int | None = metric("different engine_id among them")
     warmup_s: float | None = metric("warm-up of the first window, until calls had stopped changing", "s")
     samples: int | None = metric("calls timed for latency_ms")
-    visit_group: str | None = metric("names the points that were visited in turn: their visits are compared one by one")
+    visit_group: str | None = metric("names the points that were visited in turn: their visits are compared")
+    anchor_id: str | None = metric(
+        "point that is visited with each group of its model: points of two groups are compared through it"
+    )
+    anchor_ms_visits: list[float] | None = metric("its visits in this group", "ms")
+    anchor_spread: float | None = metric("how far another build of it may lie, a relative standard deviation", "1")
     latency_ms: float | None = metric(
         "time of a call as its caller sees it: lower quartile of the visits' medians, never below gpu_ms", "ms"
     )
@@ -166,6 +171,9 @@ class Timing:
         "relative standard deviation between captures of the call as a graph; by queued, between visits", "1"
     )
     gpu_ms_captures: int | None = metric("captures of each build, or visits by queued")
+    gpu_ms_choices: list[float] | None = metric(
+        "by eager: gpu_ms with each choice of algorithms that cuDNN made; the least of each build was timed", "ms"
+    )
     enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
     launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
     first_call_ms: float | None = metric(

@@ -185,7 +185,13 @@ def _host(table: pd.DataFrame) -> list[str]:
     old = int((ok["latency_ms"].notna() & (ok["schema_version"] < VISITS_SINCE)).sum())
     if old:
         found.append(
-            f"{old} of {len(ok)} points are of an older trt_sweep, without visits: small differences do not show"
+            f"{old} of {len(ok)} points are of an older trt_sweep, without visits: their latencies are not compared"
+        )
+    groups = ok.groupby(["sweep_id", "model_id"])["visit_group"].nunique().max() if len(ok) else 0
+    if groups > 1:
+        found.append(
+            f"points of one model were timed in {groups} groups, between which the host may have changed: ratios go "
+            "through a point that each group has (anchor_id), and where there is none they have no interval"
         )
     return found
 

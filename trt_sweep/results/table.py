@@ -40,7 +40,7 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
         found = _speedup(table, precision)
         for end in ("", "_ci_low", "_ci_high"):
             table[f"{name}{end}"] = found[f"ratio{end}"]
-    table = ranking.ranked(ranking.renewed(table))
+    table = ranking.ranked(table)
     table.attrs["unreadable"] = unreadable
     return table
 

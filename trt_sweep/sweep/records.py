@@ -35,6 +35,11 @@ class SweepRecords:
         """Return whether nothing more is to be done for a point."""
         return point.id in self._records and self._records[point.id].final
 
+    def visited(self, point: Point) -> bool:
+        """Return whether a point has been timed in turn with others, and all of its visits made."""
+        record = self.get(point)
+        return record is not None and record.status == "ok" and record.final and bool(record.latency_ms_visits)
+
     def take_over(self, found: dict[str, Record]) -> None:
         """Take over records that an earlier part of the sweep has written, with the further jobs that led to them."""
         self._records |= found

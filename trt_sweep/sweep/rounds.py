@@ -7,10 +7,12 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from trt_sweep.errors import SweepError
 from trt_sweep.points.phases import HARNESS
 from trt_sweep.points.point import Point, Report, by_build
+from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels, count, outcome
 from trt_sweep.sweep.process import SweepWorker
@@ -21,6 +23,7 @@ from trt_sweep.workers.client import WorkerClient
 from trt_sweep.workers.protocol import OnPhase, WorkerLost
 
 Build = list[Point]
+T = TypeVar("T")
 MISHAPS = 3  # in a row, after which it is no use to go on
 
 
@@ -28,7 +31,8 @@ class Rounds:
     """Take builds in hand, as many as there is room for, and visit their points round after round.
 
     Each round has an order of its own, drawn from the name of the sweep: models one after the other, and in each its
-    points, so that those that will be compared are near each other.
+    points, so that those that will be compared are near each other. Where points do not all fit, each group visits one
+    point of each model that the first one had, its anchor: points of two groups are compared through that.
 
     A worker that is lost takes the builds in hand with it: they are made again, apart from points not yet tried.
     `on_phase` hears what goes on beside the worker, and `ahead` builds what is to come. `over` says that no sweep will
@@ -53,6 +57,9 @@ class Rounds:
         self._beside: list[int] = []
         self._at_work: Point | None = None
         self._mishaps = 0
+        self._anchors: dict[str, tuple[Point, int]] = {}  # of the group, by model, with their visits to come
+        self._anchorless: set[str] = set()  # models whose anchor took the process down
+        self._tried_alone: set[str] = set()  # points that did not fit beside others, nor beside an anchor
         self._draw = random.Random(records.folder.name)
 
     def run(self, builds: list[Build]) -> None:
@@ -65,6 +72,7 @@ class Rounds:
         """Take builds from the queue for as long as there is room for them, and time them in rounds."""
         held: list[Point] = []
         alone: list[Point] = []
+        self._anchors.clear()
         try:
             worker = self._worker.ready()
             fit = self._fill(worker, queue, held, alone) and self._time(worker, held) and self._profile(worker, held)
@@ -97,6 +105,8 @@ class Rounds:
             if self._ahead is not None:
                 # Not the first, which is about to be built in any case.
                 self._ahead.offer(itertools.islice(queue, 1, self._ahead.lead))
+            self._at_work = None
+            self._anchor(worker, queue[0][0])
             worker.open(queue[0])
             opened += 1
             build = queue.popleft()
@@ -112,11 +122,52 @@ class Rounds:
                     if build[index + 1 :]:
                         self._fresh.appendleft(build[index + 1 :])
                     return False
-                if record.status == "out_of_memory" and opened > 1:
+                if record.status == "out_of_memory" and (opened > 1 or self._anchors):
                     alone.append(point)
+                    self._tried_alone.add(point.id)
             if alone:
                 break
         return True
+
+    def _anchor(self, worker: WorkerClient, point: Point) -> None:
+        """Build the anchor of a point's model again, where an earlier group had one."""
+        model = _model(point)
+        if model in self._anchors or model in self._anchorless or point.id in self._tried_alone:
+            return
+        earlier = [each for each in self._records.plan.points if _model(each) == model and self._records.visited(each)]
+        known = {self._records[each].anchor_id for each in earlier}
+        anchor = next((each for each in earlier if each.id in known), None)
+        if anchor is None:
+            return
+        self._progress.say(f"{self._label(anchor)}: built again, to compare what follows with what was timed")
+        limits = worker.assignment.options.limits
+        report = self._with_anchor(worker, model, functools.partial(worker.anchor, anchor, limits))
+        if report.record.status == "ok":
+            self._anchors[model] = anchor, report.rounds
+
+    def _with_anchor(self, worker: WorkerClient, model: str, step: Callable[[], T]) -> T:
+        """Take a step with an anchor, whose record stays as it is; the model has none any more where that is fatal."""
+        self._at_work = None
+        self._before_step(worker)
+        self._anchorless.add(model)
+        report = step()
+        self._on_phase(HARNESS)
+        if isinstance(report, Report) and not report.fit:
+            raise WorkerLost("crashed", None, "CUDA is in error after a point was built again")
+        self._anchorless.remove(model)
+        return report
+
+    def _tie(self, worker: WorkerClient, held: list[Point]) -> None:
+        """Have the points of each model keep the visits of its anchor: of eager, if it is there, else of the first."""
+        models: dict[str, list[Point]] = {}
+        for point in held:
+            if self._records.report(point).rounds:
+                models.setdefault(_model(point), []).append(point)
+        for model, points in models.items():
+            eager = [point for point in points if point.config.backend == BASELINE]
+            anchor, visits = self._anchors.setdefault(model, ((eager or points)[0], 0))
+            if visits or anchor in points:
+                worker.tie(anchor.id, [point.id for point in points])
 
     def _start(self, worker: WorkerClient, point: Point) -> bool:
         self._progress.begin(self._label(point), point.config.backend)
@@ -129,31 +180,40 @@ class Rounds:
 
     def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
         """Visit the points in hand in turn, as often as each is to be."""
-        rounds = {point.id: self._rounds(point) for point in held}
+        rounds = {point.id: self._records.report(point).rounds for point in held}
         most = max(rounds.values(), default=0)
+        self._tie(worker, held)
         for number in range(1, most + 1):
-            due = self._order([point for point in held if rounds[point.id] >= number])
-            self._progress.expect(sum(rounds[point.id] + 1 - number for point in due))
+            due = [point for point in held if rounds[point.id] >= number]
+            models = {_model(point) for point in due}
+            visited = {name: anchor for name, (anchor, visits) in self._anchors.items() if visits >= number}
+            anchors = [anchor for name, anchor in visited.items() if name in models]
+            due = self._order(due + anchors)
+            self._progress.expect(sum(rounds.get(point.id, most) + 1 - number for point in due))
             for point in due:
                 if self._interrupts.signal:
                     return True
-                self._progress.again(self._label(point), number, rounds[point.id])
-                if not self._step(worker, point, functools.partial(worker.visit, point.id)):
+                self._progress.again(self._label(point), number, rounds.get(point.id, most))
+                if point in anchors:
+                    self._visit_anchor(worker, point)
+                elif not self._step(worker, point, functools.partial(worker.visit, point.id)):
                     return False
         if most:
             self._progress.say(f"visited {most} times{', in turn' * (len(held) > 1)}")
         return True
 
+    def _visit_anchor(self, worker: WorkerClient, anchor: Point) -> None:
+        report = self._with_anchor(worker, _model(anchor), functools.partial(worker.visit, anchor.id))
+        if report is not None and report.record.status != "ok":
+            del self._anchors[_model(anchor)]
+
     def _order(self, points: list[Point]) -> list[Point]:
         """Return the points in a new order. Those whose visits are another point's come last."""
         models: dict[str, list[Point]] = {}
         for point in self._draw.sample(points, len(points)):
-            models.setdefault(point.config.unsized.source_key, []).append(point)
+            models.setdefault(_model(point), []).append(point)
         order = [point for model in self._draw.sample(list(models), len(models)) for point in models[model]]
         return sorted(order, key=lambda point: self._records[point].timed_with is not None)
-
-    def _rounds(self, point: Point) -> int:
-        return self._records.report(point).rounds
 
     def _profile(self, worker: WorkerClient, held: list[Point]) -> bool:
         """Look into the engines of the points that ask for it, when nothing is to be timed any more."""
@@ -192,9 +252,7 @@ class Rounds:
     ) -> bool:
         """Take a step with a point and keep its record; return whether the worker can go on."""
         self._at_work = point
-        if self._ahead is not None and self._ahead.pids != self._beside:
-            self._beside = self._ahead.pids
-            worker.beside(self._beside)
+        self._before_step(worker)
         try:
             report = step()
             if report is not None:
@@ -205,6 +263,16 @@ class Rounds:
         self._on_phase(HARNESS)
         return self._records.report(point).fit
 
+    def _before_step(self, worker: WorkerClient) -> None:
+        """Tell the worker who builds beside it."""
+        if self._ahead is not None and self._ahead.pids != self._beside:
+            self._beside = self._ahead.pids
+            worker.beside(self._beside)
+
     def _replace(self) -> None:
         self._worker.replace()
         self._beside = []
+
+
+def _model(point: Point) -> str:
+    return point.config.unsized.source_key

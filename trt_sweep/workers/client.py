@@ -54,6 +54,13 @@ class WorkerClient:
         found: Report | None = self._step("visit", point_id)
         return found
 
+    def anchor(self, point: Point, limits: LimitsConfig) -> Report:
+        found: Report = self._ask("anchor", point, limits=limits)
+        return found
+
+    def tie(self, anchor_id: str, point_ids: list[str]) -> None:
+        self._ask("tie", anchor_id, point_ids)
+
     def profile(self, point_id: str) -> Report:
         found: Report = self._step("profile", point_id)
         return found

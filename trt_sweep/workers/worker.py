@@ -143,6 +143,27 @@ class Worker:
             with torch.no_grad(), float32_mode(config.precision):
                 yield model, context
 
+    def anchor(self, point: Point) -> Report:
+        """Build a point of an earlier group again, by which this one is tied to it.
+
+        Its record stays as it is. What is written goes into a folder that is deleted with the group.
+        """
+        private = self._folder / PRIVATE
+        private.mkdir(exist_ok=True)
+        folder = Path(self._held.enter_context(TemporaryDirectory(dir=private)))
+        context = GroupContext(
+            self._folder.name, self._options, self._on_phase, lambda _: None, self._cache, self._engine_store()
+        )
+        with redirect_output(self._folder / LOG):
+            (run,) = self._held.enter_context(BuildGroup([point], lambda _: folder, context)).runs
+            self._runs[point.id] = run
+            return self._report(run, run.start())
+
+    def tie(self, anchor_id: str, point_ids: list[str]) -> None:
+        """Have these points keep the visits of an anchor."""
+        for point_id in point_ids:
+            self._runs[point_id].tie(self._runs[anchor_id])
+
     def beside(self, pids: list[int]) -> None:
         """Note which processes build for the same sweep, and so are not of others."""
         nvml.BUILDER_PIDS.clear()

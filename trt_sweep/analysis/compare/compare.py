@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep.analysis.compare import matching, times
+from trt_sweep.analysis.compare import matching, nights, times
 from trt_sweep.analysis.compare.matching import Row, known
 from trt_sweep.analysis.compare.times import GPU, Times
-from trt_sweep.results import ranking
+from trt_sweep.results.stats.differences import Difference
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 REGRESSED, FAILING, FIXED, IMPROVED = "regressed", "newly failing", "fixed", "improved"
@@ -55,14 +56,14 @@ class Judged:
 class Comparison:
     """Hold all points of two nights, the gravest verdict first.
 
-    `problems` say why the nights cannot be compared. `min_effect` is the share of a time that matters. `host_drift` is
-    the relative standard deviation of a night's host that was allowed for, None where no time depends on it. `common`
-    is what changed for every point.
+    `problems` say why the nights cannot be compared. `min_effect` is the share of a time that matters. `machine` is by
+    how much the GPU's work of all points has changed alike; None where they are too few, or did not change alike.
+    `common` is what else changed for every point.
     """
 
     points: list[Judged]
     min_effect: float
-    host_drift: float | None
+    machine: Difference | None = None
     common: dict[str, tuple[object, object]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -81,13 +82,14 @@ class Comparison:
         return NOT_COMPARABLE if self.problems else FINE
 
 
-def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT) -> Comparison:
+def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT, history: Sequence[Path] = ()) -> Comparison:
     """Judge each point of the sweep in folder `new` by the same point in `old`.
 
-    A time has regressed where it is proved to be longer (`stats.step_down` over all points and clocks) and by at least
-    the share `min_effect`; it is unchanged where it is shown to differ by less. Where a row is not healthy, or its
-    clocks are other ones, neither is claimed. Points of other GPUs are not judged at all. Raises SweepError for a
-    folder that cannot be read.
+    A time has regressed where it is proved to be longer by more than the share `min_effect` (`step_down` over all
+    points and clocks); it is unchanged where it is shown to differ by less. The GPU's work is judged by its captures,
+    once what all points have in common is taken out. Latency, and what cuDNN chose anew, is judged only by earlier
+    nights in `history`: folders, or one above them. Where a row is not healthy, or its clocks are other ones, nothing
+    is claimed. Points of other GPUs are not judged at all. Raises SweepError for a folder that cannot be read.
     """
     before, after = matching.read(old), matching.read(new)
     notes = _notes(old, before) + _notes(new, after)
@@ -95,23 +97,28 @@ def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT) -> Comparison:
     if all(machines) and machines[0] != machines[1]:
         where = f"OLD is of {machines[0][0]}, NEW of {machines[1][0]}"
         problem = f"{where}: times of two machines say nothing of a change; run both on one, as by device=cuda:0"
-        return Comparison([], min_effect, None, problems=[problem], notes=notes)
+        return Comparison([], min_effect, problems=[problem], notes=notes)
     pairs = matching.pairs(before, after)
     both = [(one, other) for one, other in pairs if one is not None and other is not None]
     if not both:
         problem = "no point of OLD is in NEW: give two runs of one sweep"
-        return Comparison([], min_effect, None, problems=[problem], notes=notes)
+        return Comparison([], min_effect, problems=[problem], notes=notes)
     timed = [(one, other) for one, other in both if one["status"] == other["status"] == "ok"]
-    found, drift = times.compared(timed)
+    earlier = [
+        night
+        for night in (nights.load(history) if history else ())
+        if night.created < str(after["created_utc"].min()) and matching.machines_of(night.rows) == machines[1]
+    ]
+    found, machine = times.compared(timed, min_effect, times.between_nights(earlier))
     by_point = {other["point_id"]: listed for (_, other), listed in zip(timed, found, strict=True)}
     names = _labels(before, after)
     points = []
     for one, other in pairs:
         clocks = by_point.get(other["point_id"], []) if one is not None and other is not None else []
-        points.append(_judged(names[_row_id(one, other)], one, other, clocks, min_effect))
+        points.append(_judged(names[_row_id(one, other)], one, other, clocks))
     points.sort(key=lambda point: VERDICTS.index(point.verdict))
     points, common = _without_common(points)
-    return Comparison(points, min_effect, drift, common, _problems(points, min_effect), notes)
+    return Comparison(points, min_effect, machine, common, _problems(points, min_effect), notes)
 
 
 def _row_id(old: Row | None, new: Row | None) -> str:
@@ -129,27 +136,31 @@ def _labels(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, str]:
     return dict(gone) | dict(named)
 
 
-def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times], effect: float) -> Judged:
+def _judged(label: str, old: Row | None, new: Row | None, clocks: list[Times]) -> Judged:
     if old is None or new is None:
         return Judged(label, GONE if new is None else NEW, [], {}, old, new)
     changed = matching.changed(old, new)
     if not clocks:
         return Judged(label, _by_status(old, new), [], changed, old, new, _untimed(old, new))
     unhealthy = _unhealthy(old, new, changed)
-    regressed = any(item.longer(effect) for item in clocks)
-    improved = clocks[0].shorter(effect)
+    regressed = any(item.side > 0 for item in clocks)
     if unhealthy:
         return Judged(label, NOT_APART, clocks, changed, old, new, unhealthy, suspect=regressed)
-    verdict = REGRESSED if regressed else IMPROVED if improved else UNCHANGED if clocks[0].within(effect) else NOT_APART
-    blind = _blind(clocks[0], _chosen(old, new)) if clocks[0].blind(effect) and verdict == NOT_APART else None
-    return Judged(label, verdict, clocks, changed, old, new, blind)
+    first = clocks[0]
+    verdict = REGRESSED if regressed else IMPROVED if first.side < 0 else UNCHANGED if first.within else NOT_APART
+    return Judged(label, verdict, clocks, changed, old, new, _blind(first) if verdict == NOT_APART else None)
 
 
-def _blind(times: Times, chosen: bool) -> str:
-    if not math.isfinite(times.reach):
-        return f"{times.clock} was timed once: nothing is known of its scatter"
-    why = ", as cuDNN chooses its algorithms anew in each process" if chosen and times.clock == GPU else ""
-    return f"{times.clock} is known to ±{times.reach:.1%} only{why}"
+def _blind(times: Times) -> str | None:
+    """Return why equal times would not have been shown to be equal; None where they would."""
+    if not times.blind:
+        return None
+    if math.isfinite(times.reach):
+        return f"{times.clock} is known to ±{times.reach:.1%} only"
+    if times.by_history:
+        why = "which cuDNN chose anew" if times.clock == GPU else "which the host moves"
+        return f"{times.clock}, {why}, is judged by earlier nights: give three or more as --history"
+    return f"{times.clock} was timed once: nothing is known of its scatter"
 
 
 def _by_status(old: Row, new: Row) -> str:
@@ -177,7 +188,7 @@ def _unhealthy(old: Row, new: Row, changed: dict[str, tuple[object, object]]) ->
     found = [
         f"{side} was {row['health']} ({row['health_reason']})"
         for side, row in (("OLD", old), ("NEW", new))
-        if known(row["health"]) and row["health"] != "ok"
+        if not matching.healthy(row)
     ]
     if "sm_clock_mhz" in changed:
         found.append("the SM clock was {:.0f} MHz and is {:.0f}".format(*changed["sm_clock_mhz"]))
@@ -201,17 +212,13 @@ def _without_common(points: list[Judged]) -> tuple[list[Judged], dict[str, tuple
     ], common
 
 
-def _chosen(*rows: Row | None) -> bool:
-    return any(ranking.cudnn_chose(row) for row in rows if row is not None)
-
-
 def steady(points: list[Judged]) -> list[Judged]:
-    """Return the timed points that can show something: without those that cuDNN chooses for, where there are others.
+    """Return the timed points that can show something: without those that only history judges, where there are others.
 
     Those are noisy on any machine.
     """
     timed = [point for point in points if point.times or point.blind]
-    return [point for point in timed if not _chosen(point.old, point.new)] or timed
+    return [point for point in timed if not (point.times and point.times[0].by_history)] or timed
 
 
 def _problems(points: list[Judged], effect: float) -> list[str]:
@@ -220,11 +227,10 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     blind = [point for point in timed if point.blind]
     found = []
     if len(blind) * 2 > len(timed):
-        chosen = _chosen(blind[0].old, blind[0].new)
-        better = "time a compiled backend" if chosen else "use an idle machine, more measure.visits"
         found.append(
             f"too noisy for --min-effect={effect:g}: {len(blind)} of {len(timed)} points could not have shown it, "
-            f"such as {blind[0].label} ({blind[0].blind}); {better}, or a larger --min-effect"
+            f"such as {blind[0].label} ({blind[0].blind}); use an idle machine, measure.rebuilds, earlier nights as "
+            "--history, or a larger --min-effect"
         )
     for point in points:
         if point.suspect:

@@ -87,6 +87,11 @@ def known(value: Any) -> bool:
     return value is not None and (isinstance(value, list) or not pd.isna(value))
 
 
+def healthy(row: Row) -> bool:
+    """Return whether nothing is known to speak against a row's times."""
+    return not known(row["health"]) or bool(row["health"] == "ok")
+
+
 def is_time(value: Any) -> bool:
     """Return whether a record's time is one."""
     return known(value) and 0 < value < math.inf

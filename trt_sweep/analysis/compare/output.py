@@ -26,6 +26,7 @@ def words(comparison: Comparison) -> list[str]:
     """Return the verdict, then what led to it, one sentence each."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     found = [f"{OUTCOMES[comparison.exit_code]}: {counts or 'nothing was compared'}"]
+    found += _machine(comparison)
     found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict in ALARMS]
     found += [f"{point.label}: {sentence(point)}" for point in comparison.points if point.verdict == "improved"]
     found += comparison.problems
@@ -39,13 +40,19 @@ def words(comparison: Comparison) -> list[str]:
             f"{len(blind)} of {len(comparison.points)} points could not have shown a change of "
             f"{comparison.min_effect:.0%}; of these moved most {most.label}: {most.blind}{move}"
         )
-    if comparison.host_drift is not None:
-        found.append(
-            "latencies that the host bounds drift between nights, which is allowed for (standard deviation up to "
-            f"{comparison.host_drift:.0%}): only large changes show there, and one of all such points at once is taken "
-            "for the host's"
-        )
     return [clean(line) for line in found + comparison.notes]
+
+
+def _machine(comparison: Comparison) -> list[str]:
+    """Say by how much the GPU's work of all points changed, where that is more than chance."""
+    if comparison.machine is None or not comparison.machine.side():
+        return []
+    value, low, high = map(math.expm1, (comparison.machine.value, *comparison.machine.interval()))
+    how = "slower" if value > 0 else "faster"
+    said = f"the points are {abs(value):.1%} {how} alike [{low:+.1%}, {high:+.1%}] by gpu_ms"
+    if abs(comparison.machine.value) < math.log1p(comparison.min_effect):
+        return [f"{said}: that is taken for the machine's, and out of the ratios below"]
+    return [f"{said}: by more than --min-effect, so it stays in the ratios below"]
 
 
 def _moved(point: Judged) -> float:
@@ -65,7 +72,7 @@ def sentence(point: Judged) -> str:
 
 def _time(item: Times) -> str:
     method = f" ({item.method})" if item.method else ""
-    proved = "" if item.apart else ", not proved"
+    proved = "" if item.side or item.within else ", not proved"
     return f"{item.clock}{method} {item.old_ms:.4g} to {item.new_ms:.4g} ms, {_ratio(item)}{proved}"
 
 
@@ -105,7 +112,7 @@ def cells(comparison: Comparison) -> list[dict[str, str]]:
             item, name = by_clock.get(clock), clock.removesuffix("_ms")
             row[f"{name} ms"] = f"{item.old_ms:.4g} → {item.new_ms:.4g}" if item else "–"
             # The interval is of this time alone, the proof of all questions of the night.
-            unproved = ", not proved" if item and not (item.apart or item.low <= 1 <= item.high) else ""
+            unproved = ", not proved" if item and item.beyond and not item.side else ""
             row[f"{name} × [95 %]"] = _ratio(item) + unproved if item else "–"
         row["build s"] = _both(point, "build_s", ".1f")
         row["rel. error"] = _both(point, "rel_l2_error", ".1e")
@@ -156,7 +163,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "counts": comparison.counts,
         "min_effect": comparison.min_effect,
         "level": samples.LEVEL,
-        "host_drift": comparison.host_drift,
+        "machine": comparison.machine and math.exp(comparison.machine.value),
         "changed": comparison.common,
         "problems": comparison.problems,
         "notes": comparison.notes,

@@ -7,32 +7,21 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from trt_sweep.analysis.compare import matching, times
-from trt_sweep.analysis.compare.matching import Row, known
+from trt_sweep.analysis.compare.matching import Row
+from trt_sweep.analysis.compare.nights import Night
 from trt_sweep.errors import SweepError
-from trt_sweep.results import ranking, record
-from trt_sweep.results.stats import differences, estimates
+from trt_sweep.results import ranking
+from trt_sweep.results.stats import differences
+from trt_sweep.results.stats.estimates import LOADS, Estimate
 from trt_sweep.results.thresholds import MIN_EFFECT
 
+QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of all lies nearer
 ALONE = "it stands alone: no new level yet"
-
-
-@dataclass(frozen=True)
-class Night:
-    """Hold a sweep's folder and its rows."""
-
-    folder: Path
-    rows: pd.DataFrame
-
-    @property
-    def created(self) -> str:
-        """Return when its first point was timed, ISO 8601."""
-        return str(self.rows["created_utc"].min())
 
 
 @dataclass(frozen=True)
@@ -81,28 +70,13 @@ class Series:
         return _segments([value for value in self.values if not value.left_out], [shift.night for shift in self.shifts])
 
 
-def load(folders: Sequence[Path]) -> list[Night]:
-    """Return the nights, the oldest first: each folder is one; where one is given, each sweep below it.
-
-    Raise SweepError for a folder that cannot be read, and for less than two nights.
-    """
-    if len(folders) == 1 and folders[0].is_dir():
-        found = sorted({path.parents[2] for path in folders[0].rglob(f"points/*/{record.RECORD}")}) or folders
-    else:
-        found = folders
-    nights = sorted((Night(folder, matching.read(folder)) for folder in found), key=lambda night: night.created)
-    if len(nights) < 2:
-        raise SweepError(f"{folders[0]} holds one night only: give the folders of several, or one above them")
-    return nights
-
-
 def history(nights: Sequence[Night], min_effect: float = MIN_EFFECT) -> list[Series]:
     """Return the series of all points, those with shifts first; raise SweepError where ruptures is missing.
 
     PELT (R. Killick and others, 2012, by `ruptures`) proposes where the mean of the logarithms shifts. Its penalty is
     that of Y.-C. Yao (1988), in units of what a night is known to scatter by. A proposal counts where the levels on its
-    sides are proved to differ (`differ`, for as many questions as there are places for a shift in all series) and by at
-    least the share `min_effect`.
+    sides are proved to differ by more than the share `min_effect`, for as many questions as there are places for a
+    shift in all series.
     """
     series = _series(nights)
     questions = sum(len(each.values) for each in series)
@@ -117,7 +91,7 @@ def _series(nights: Sequence[Night]) -> list[Series]:
         for row in night.rows[night.rows["status"] == "ok"].to_dict("records"):
             last[matching.key(row)] = row
             for clock in times.CLOCKS:
-                if matching.is_time(row[clock]) and known(row["rounds"]) and known(row["builds"]):
+                if matching.is_time(row[clock]):
                     method = row["gpu_ms_method"] if clock == times.GPU else None
                     values.setdefault((matching.key(row), clock, method), []).append(_value(number, row, clock))
     if not last:
@@ -128,12 +102,10 @@ def _series(nights: Sequence[Night]) -> list[Series]:
 
 
 def _value(night: int, row: Row, clock: str) -> Value:
-    estimate = ranking.estimate(pd.Series(row), clock)
-    within = 0.0 if math.isnan(estimate.spread) else estimate.spread / math.sqrt(estimate.units)
-    host = times.host_drift(row) if clock == times.LATENCY else 0.0
-    spread = math.hypot(within, max(estimate.placement, host, times.delay(row) if host else 0.0))
-    healthy = not known(row["health"]) or row["health"] == "ok"
-    return Value(night, float(row[clock]), spread, row, None if healthy else f"{row['health']}: {row['health_reason']}")
+    """Return a night's time; what a latency scatters by between nights, only the nights themselves tell."""
+    spread = ranking.estimate(row, clock).spread if clock == times.GPU else times.within_night(row, clock)
+    left_out = None if matching.healthy(row) else f"{row['health']}: {row['health_reason']}"
+    return Value(night, float(row[clock]), max(spread, LOADS) if spread > 0 else LOADS, row, left_out)
 
 
 def _with_shifts(series: Series, questions: int, effect: float) -> Series:
@@ -151,10 +123,7 @@ def _with_shifts(series: Series, questions: int, effect: float) -> Series:
     while begins:  # a proposal that is not proved joins its levels, the smallest first
         shifts = [_shift(*pair, spread) for pair in itertools.pairwise(_segments(used, begins))]
         levels = [[_level(level, spread) for level in pair] for pair in itertools.pairwise(_segments(used, begins))]
-        proved = [
-            differences.differ(before, after, questions) and max(shift.ratio, 1 / shift.ratio) >= 1 + effect
-            for (before, after), shift in zip(levels, shifts, strict=True)
-        ]
+        proved = [differences.difference((-1, 1), pair).side(questions, effect) != 0 for pair in levels]
         if all(proved):
             return dataclasses.replace(series, shifts=shifts)
         weak = [index for index, sure in enumerate(proved) if not sure]
@@ -169,7 +138,7 @@ def _spread(values: Sequence[Value]) -> float:
     """
     told = math.sqrt(float(np.mean([value.spread**2 for value in values])))
     steps = np.abs(np.diff([math.log(value.ms) for value in values]))
-    return max(told, float(np.median(steps)) / times.QUARTILE / math.sqrt(2))
+    return max(told, float(np.median(steps)) / QUARTILE / math.sqrt(2))
 
 
 def _proposed(values: Sequence[Value], spread: float) -> list[int]:
@@ -188,9 +157,9 @@ def _segments(values: Sequence[Value], begins: Sequence[int]) -> list[list[Value
     return [[value for value in values if low <= value.night < high] for low, high in itertools.pairwise(edges)]
 
 
-def _level(values: Sequence[Value], spread: float) -> estimates.Estimate:
+def _level(values: Sequence[Value], spread: float) -> Estimate:
     middle = math.exp(float(np.mean([math.log(value.ms) for value in values])))
-    return estimates.Estimate(middle, 0.0, 1, math.inf, spread / math.sqrt(len(values)))
+    return Estimate(middle, spread / math.sqrt(len(values)))
 
 
 def _shift(before: Sequence[Value], after: Sequence[Value], spread: float) -> Shift:

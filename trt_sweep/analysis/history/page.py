@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from trt_sweep.analysis.compare import matching
+from trt_sweep.analysis.compare.nights import Night
 from trt_sweep.analysis.compare.output import clean, describe
-from trt_sweep.analysis.history.history import ALONE, Night, Series, Shift, Value
+from trt_sweep.analysis.history.history import ALONE, Series, Shift, Value
 
 WIDTH, HEIGHT, MARGIN = 720, 180, 30  # of a chart, in its own units
 STYLE = """

@@ -9,8 +9,8 @@ import pandas as pd
 
 from trt_sweep.analysis.layers import matching
 from trt_sweep.analysis.layers.matching import Layer
-from trt_sweep.results.stats import differences
-from trt_sweep.results.stats.estimates import estimate
+from trt_sweep.results.stats import differences, samples
+from trt_sweep.results.stats.estimates import Estimate, student
 
 UNCHANGED, FASTER, SLOWER = "unchanged", "faster", "slower"
 FUSED, SPLIT, REGROUPED = "fused", "split", "regrouped"
@@ -146,5 +146,7 @@ def differ(before: list[Layer], after: list[Layer], spread: float, comparisons: 
         series = np.sum([layer["samples"][:calls] for layer in side], axis=0, dtype=float)
         if series.min() <= 0:
             return False
-        estimates.append(estimate([[series]], drift=spread))
-    return differences.differ(estimates[0], estimates[1], comparisons)
+        low, high = samples.median_interval(series)
+        half = math.log(high / low) / 2 / student(math.inf, (1 + samples.LEVEL) / 2)
+        estimates.append(Estimate(float(np.median(series)), math.hypot(half, spread)))
+    return differences.difference((1, -1), estimates).side(comparisons) != 0

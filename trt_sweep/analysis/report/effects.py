@@ -106,7 +106,7 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
 
 def one_engine(mean: differences.Difference) -> bool:
     """Return whether each pair of this mean is one measurement."""
-    return mean.variance == mean.placement == 0
+    return mean.interval() == (0.0, 0.0)
 
 
 def _effect(

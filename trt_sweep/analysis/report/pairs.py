@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Scatter:
     """
 
     def __init__(self, rows: pd.DataFrame, clock: str) -> None:
-        self.logs, self.variance, self.freedom, self.placement = (np.full(len(rows), math.nan) for _ in range(4))
+        self.logs, self.spread, self.freedom = (np.full(len(rows), math.nan) for _ in range(3))
         self.measurement = np.arange(len(rows))  # equal for rows of one measurement
         self.visited: dict[int, Estimate] = {}  # of rows that were visited in turn with others
         values = rows[clock].astype(float)
@@ -44,8 +45,7 @@ class Scatter:
                 one = careful[indices[0]] if len(indices) == 1 else ranks.pooled([careful[index] for index in indices])
                 where = usable[places[indices]]
                 self.measurement[where] = where[0]
-                self.logs[where], self.variance[where] = math.log(one.value), one.variance
-                self.freedom[where], self.placement[where] = one.freedom, one.placement
+                self.logs[where], self.spread[where], self.freedom[where] = math.log(one.value), one.spread, one.freedom
                 if one.visits:
                     self.visited |= dict.fromkeys(where.tolist(), one)
 
@@ -55,13 +55,16 @@ class Scatter:
             if len(a) == 1:
                 return self._of_one(int(a[0]), int(b[0]))
             return self._of_rounds([*zip(a.tolist(), b.tolist(), strict=True)])
+        return self._independent(a, b)
+
+    def _independent(self, a: np.ndarray, b: np.ndarray) -> differences.Difference:
+        """Return the mean over pairs of times that are independent but for points that they share."""
         rows, signs = np.concatenate([a, b]), np.repeat([-1 / len(a), 1 / len(a)], len(a))
         places, first, number = np.unique(self.measurement[rows], return_index=True, return_inverse=True)
         weights, used = np.bincount(number, signs, len(places)), rows[first]
         known = np.abs(weights) > 1e-9 / len(a)
         weights, used = weights[known], used[known]
-        columns = (self.logs, self.variance, self.freedom, self.placement)
-        return differences.combined(weights, *(column[used] for column in columns))
+        return differences.combined(weights, *(column[used] for column in (self.logs, self.spread, self.freedom)))
 
     def each(self, a: np.ndarray, b: np.ndarray, level: float = samples.LEVEL) -> tuple[np.ndarray, np.ndarray]:
         """Return the difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
@@ -71,20 +74,19 @@ class Scatter:
             lows, highs = np.array([one.interval(level) for one in found]).T
             reach = np.fmax(highs - values, values - lows)
             return values, np.where(np.isnan(reach), math.inf, reach)
-        variance = self.variance[a] + self.variance[b]
+        variances = [self.spread[side] ** 2 for side in (a, b)]
+        variance = variances[0] + variances[1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            loss = sum(self.variance[side] ** 2 / self.freedom[side] for side in (a, b))
+            loss = variances[0] ** 2 / self.freedom[a] + variances[1] ** 2 / self.freedom[b]
             freedom = np.minimum(np.where(loss > 0, variance**2 / loss, math.inf), 1e6)
-        student, normal = special.stdtrit(freedom, (1 + level) / 2), special.ndtri((1 + level) / 2)
-        placement = self.placement[a] ** 2 + self.placement[b] ** 2
-        reach = np.sqrt(student**2 * variance + normal**2 * placement)
+        reach = special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance)
         reach = np.where(np.isnan(reach), math.inf, reach)
         return self.logs[b] - self.logs[a], np.where(self.measurement[a] == self.measurement[b], 0.0, reach)
 
     def _of_one(self, a: int, b: int) -> differences.Difference:
         """Return how much more row b takes than row a, of which one at least was visited."""
         if self.measurement[a] == self.measurement[b]:
-            return differences.by_rounds(np.zeros(len(self.visited[a].visits)))
+            return differences.Difference(0.0, 0.0)
         if a in self.visited and b in self.visited:
             return differences.difference((1, -1), (self.visited[b], self.visited[a]))
         return self._unknown([(a, b)])
@@ -92,7 +94,7 @@ class Scatter:
     def _unknown(self, pairs: list[tuple[int, int]]) -> differences.Difference:
         """Return the mean over pairs where nothing is known of its scatter."""
         value = float(np.mean([self.logs[b] - self.logs[a] for a, b in pairs]))
-        return differences.Difference(value, math.nan, math.inf, 0.0)
+        return differences.Difference(value, math.nan)
 
     def _of_rounds(self, pairs: list[tuple[int, int]]) -> differences.Difference:
         """Return the mean over pairs from its value in each round, so that pairs may have points in common.
@@ -101,18 +103,47 @@ class Scatter:
         """
         every = []
         for a, b in pairs:
-            sides = [self.visited.get(place) for place in (b, a)]
-            if None in sides or not differences.together([side for side in sides if side is not None]):
+            sides = [self.visited[place] for place in (b, a) if place in self.visited]
+            if len(sides) == 2 and differences.together(sides):
+                each = _by_round(sides[0], sides[1])
+            elif len(sides) == 2 and differences.anchored(sides):
+                one, other = (_by_round(side, side.anchor) for side in sides if side.anchor is not None)
+                rounds = min(len(one), len(other))
+                each = one[:rounds] - other[:rounds]
+            else:
                 return self._unknown(pairs)
-            more, less = (np.array(side.visits) for side in sides if side is not None)
-            rounds = min(len(more), len(less))
-            both = visits.fast(more)[:rounds] & visits.fast(less)[:rounds]
-            one = np.where(both, more[:rounds] - less[:rounds], math.nan)
-            every.append(np.zeros(rounds) if self.measurement[a] == self.measurement[b] else one)
+            every.append(np.zeros(len(each)) if self.measurement[a] == self.measurement[b] else each)
         rounds = min(map(len, every))
         table = np.array([one[:rounds] for one in every])
         known = ~np.isnan(table).all(axis=0)
-        return differences.by_rounds(np.nanmean(table[:, known], axis=0)) if known.any() else self._unknown(pairs)
+        if not known.any():
+            return self._unknown(pairs)
+        unseen = self._independent(*np.array(pairs).T)
+        unseen = dataclasses.replace(unseen, variance=unseen.variance + self._of_anchors(pairs))
+        return differences.by_rounds(np.nanmean(table[:, known], axis=0), unseen)
+
+    def _of_anchors(self, pairs: list[tuple[int, int]]) -> float:
+        """Return the variance that anchors add to a mean over pairs: each is a build of its own in each group."""
+        weights: dict[object, float] = {}
+        spreads: dict[object, float] = {}
+        for a, b in pairs:
+            sides = self.visited[b], self.visited[a]
+            if differences.together(sides):
+                continue
+            for sign, side in zip((-1, 1), sides, strict=True):
+                assert side.anchor is not None
+                build = side.group, side.anchor.group
+                weights[build] = weights.get(build, 0.0) + sign / len(pairs)
+                spreads[build] = side.anchor.spread
+        return float(sum((weights[build] * spreads[build]) ** 2 for build in weights))
+
+
+def _by_round(more: Estimate, less: Estimate) -> np.ndarray:
+    """Return by how much one takes more in each round; NaN where the host was not at its fast level for both."""
+    sides = [np.array(side.visits) for side in (more, less)]
+    rounds = min(map(len, sides))
+    both = visits.fast(sides[0])[:rounds] & visits.fast(sides[1])[:rounds]
+    return np.where(both, sides[0][:rounds] - sides[1][:rounds], math.nan)
 
 
 @dataclass(frozen=True)

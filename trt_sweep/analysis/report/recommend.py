@@ -263,7 +263,7 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
     `clock` is another than the objective's.
     """
     if objective == "energy":
-        return [Estimate(value, math.nan, 1, math.inf, 0.0) for value in rows["energy_mj_per_call"]], list(rows.index)
+        return [Estimate(value) for value in rows["energy_mj_per_call"]], list(rows.index)
     found, runs = ranking.measured(rows, clock or ("gpu_ms" if objective == "gpu" else "latency_ms"))
     if objective == "throughput":
         sizes = rows["batch_size"].astype(int)

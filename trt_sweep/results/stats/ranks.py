@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from trt_sweep.results.stats import visits
-from trt_sweep.results.stats.estimates import Estimate, _t
+from trt_sweep.results.stats import differences, visits
+from trt_sweep.results.stats.estimates import Estimate, student
 from trt_sweep.results.stats.samples import LEVEL
 from trt_sweep.results.stats.shrinkage import moderated
 
@@ -41,46 +41,58 @@ def proved(estimates: Sequence[Estimate]) -> list[list[bool]]:
 
 def _sides(estimates: Sequence[Estimate]) -> np.ndarray:
     """Return a matrix: `[i][j]` is 1 where time i is proved to be more than time j, -1 where less, 0 where neither."""
+    pairs = max(len(estimates) * (len(estimates) - 1) // 2, 1)
     if not any(item.visits for item in estimates):
-        logs = np.log([item.value for item in estimates])
-        signs: np.ndarray = np.sign(logs[:, None] - logs).astype(int) * _apart(estimates)
-        return signs
-    level = 1 - (1 - LEVEL) / max(len(estimates) * (len(estimates) - 1) // 2, 1)
-    sides = np.zeros((len(estimates), len(estimates)), dtype=int)
+        return _by_scatter(estimates, (1 - LEVEL) / pairs)
+    level = 1 - (1 - LEVEL) / pairs
+    sides = _by_anchor(estimates, level)
     every = [np.sort(item.visits) for item in estimates]
     fast = [each[visits.fast(each)] if len(each) else each for each in every]
+    reach = [student(item.freedom, (1 + level) / 2) * item.spread for item in estimates]
     for a, b in itertools.combinations(range(len(estimates)), 2):
-        if estimates[a].visits and estimates[b].visits and estimates[a].group == estimates[b].group:
-            sides[a, b] = visits.side(fast[a], fast[b], level)
-            sides[b, a] = -sides[a, b]
+        if not differences.together((estimates[a], estimates[b])):
+            continue
+        side = visits.side(fast[a], fast[b], level)
+        gap = max(fast[a][0] - fast[b][-1], fast[b][0] - fast[a][-1])
+        if side and gap <= math.hypot(reach[a], reach[b]):  # else what visits do not show cannot change the answer
+            side = differences.by_visits(estimates[a], estimates[b]).side(pairs)
+        sides[a, b], sides[b, a] = side, -side
     return sides
 
 
-def _apart(estimates: Sequence[Estimate]) -> np.ndarray:
-    """Return the answer of `differences.differ` for every pair, as a matrix.
+def _by_anchor(estimates: Sequence[Estimate], level: float) -> np.ndarray:
+    """Return the same for times of two groups with one anchor: `differences.by_anchor` of each pair, all at once."""
+    sides = np.zeros((len(estimates), len(estimates)), dtype=int)
+    groups: dict[object, list[int]] = {}
+    for index, item in enumerate(estimates):
+        if item.visits and item.anchor is not None:
+            groups.setdefault(item.anchor.group, []).append(index)
+    for places in groups.values():
+        if len({estimates[place].group for place in places}) < 2:
+            continue
+        found = [differences.to_anchor(estimates[place]) for place in places]
+        values = np.array([one.value for one in found])
+        lows, highs = np.array([one.interval(level) for one in found]).T
+        down, up = values - lows, highs - values
+        apart = values[:, None] - values
+        proved = (apart > np.hypot(down[:, None], up)).astype(int) - (-apart > np.hypot(up[:, None], down))
+        other = [[estimates[a].group != estimates[b].group for b in places] for a in places]
+        sides[np.ix_(places, places)] = proved * other
+    return sides
 
-    Welch's degrees of freedom lie between the smaller of the two and infinity: most pairs are decided by one of these,
-    and only the others need a quantile of their own.
-    """
-    count = len(estimates)
-    quantile = 1 - (1 - LEVEL) / 2 / max(count * (count - 1) // 2, 1)
+
+def _by_scatter(estimates: Sequence[Estimate], chance: float) -> np.ndarray:
+    """Return the same for times that were not visited, by Welch's test of each pair: `Difference.side` all at once."""
     logs = np.log([item.value for item in estimates])
-    variances = np.array([item.variance for item in estimates])
-    freedom = np.minimum([item.freedom for item in estimates], 1e6)
-    placements = np.array([item.placement for item in estimates]) ** 2
-    largest, least = special.stdtrit(freedom, quantile) ** 2, _t(math.inf, quantile) ** 2
-    losses = variances**2 / np.where(freedom > 0, freedom, math.nan)
-    apart = np.zeros((count, count), dtype=bool)
+    variances = np.array([item.spread**2 for item in estimates])
+    both = variances[:, None] + variances
     with np.errstate(invalid="ignore", divide="ignore"):
-        for index in range(count):
-            variance = variances[index] + variances
-            beyond = (logs[index] - logs) ** 2 - least * (placements[index] + placements)
-            apart[index] = beyond > np.maximum(largest[index], largest) * variance
-            (open_,) = np.nonzero(~apart[index] & (beyond > least * variance))
-            welch = np.minimum(variance[open_] ** 2 / (losses[index] + losses[open_]), 1e6)
-            apart[index, open_] = beyond[open_] > special.stdtrit(welch, quantile) ** 2 * variance[open_]
-    np.fill_diagonal(apart, False)
-    return apart
+        losses = variances**2 / np.array([item.freedom for item in estimates])
+        freedom = np.minimum(both**2 / (losses[:, None] + losses), 1e6)
+        apart = logs[:, None] - logs
+        proved = special.stdtr(freedom, -np.abs(apart) / np.sqrt(both)) < chance / 2
+    sides: np.ndarray = np.sign(apart).astype(int) * proved
+    return sides
 
 
 def pooled(members: list[Estimate]) -> Estimate:
@@ -89,5 +101,5 @@ def pooled(members: list[Estimate]) -> Estimate:
     if len({(item.group, len(item.visits)) for item in members}) == 1 and members[0].visits:
         visited = tuple(np.mean([item.visits for item in members], axis=0).tolist())
         return dataclasses.replace(members[0], value=value, visits=visited)
-    widest = max(members, key=lambda item: item.variance if math.isfinite(item.variance) else math.inf)
-    return Estimate(value, widest.spread, widest.units, widest.freedom, widest.placement)
+    widest = max(members, key=lambda item: item.spread if math.isfinite(item.spread) else math.inf)
+    return Estimate(value, widest.spread, widest.freedom)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
@@ -59,13 +58,3 @@ def _left_out(count: int, tail: float) -> int:
     while below >= 0 and special.bdtr(below, count, 0.5) > tail:
         below -= 1
     return below
-
-
-def spread_of_rounds(windows: Sequence[Sequence[np.ndarray]]) -> float:
-    """Return the relative standard deviation of a round within its build, pooled over the builds.
-
-    `windows[build][round]` is one series, in ms. The answer is nan where each build has one round.
-    """
-    medians = [np.log([float(np.median(series)) for series in build]) for build in windows]
-    variances = [build.var(ddof=1) for build in medians if len(build) > 1]
-    return math.sqrt(float(np.mean(variances))) if variances else math.nan
