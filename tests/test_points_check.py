@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from test_points_run import eager
 from trt_sweep.backends import base
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import memory
+from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points import check, evaluation
 from trt_sweep.points.prepared import PreparedModel
+from trt_sweep.results.columns import Accuracy
 
 CPU = torch.device("cpu")
 
@@ -35,7 +38,7 @@ def made(function) -> tuple[check.FirstCalls, list[str]]:
         done.append("out")
 
     compiled = base.Compiled(bind, build_memory=memory.BuildMemory(CPU))
-    return check.make(compiled, source.config, CPU, source.reference("x")[0], running=running, enter=done.append), done
+    return check.make(compiled, source.config, CPU, source.reference("x"), running=running, enter=done.append), done
 
 
 def test_what_the_first_calls_show():
@@ -61,6 +64,25 @@ def test_the_evaluation_is_of_the_build(monkeypatch):
     source = PreparedModel(dataclasses.replace(eager(), accuracy=how), CPU, ProcessCache())
     module = source.model().module
     compiled = base.Compiled(lambda inputs: lambda: module(*inputs.args), build_memory=memory.BuildMemory(CPU))
-    reference, _ = source.reference("x")
+    reference = source.reference("x")
     found = check.make(compiled, source.config, CPU, reference, running=contextlib.nullcontext, enter=print)
     assert (found.accuracy.evaluation, found.accuracy.evaluation_name) == (0.5, "top1")
+
+
+def calls(*leaves: Leaf, accurate: bool) -> check.FirstCalls:
+    return check.FirstCalls(None, 1.0, Accuracy(accurate=accurate, finite=True), list(leaves), 1)
+
+
+def test_the_worst_build_is_the_one_with_the_worst_verdict():
+    good = calls(Leaf("x", "floating", (2,), 0.1, excess=0.5), accurate=True)
+    bad = calls(Leaf("ids", WHOLE, (2,), 1.0, excess=50.0), accurate=False)
+    for found in ([good, bad], [bad, good]):
+        assert check.worst(found, 0.1)[0].accurate is False
+
+
+def test_the_reason_is_of_the_worst_output():
+    leaves = [Leaf("a", "floating", (2,), 0.1, excess=0.5), Leaf("b", "floating", (2,), 0.02, excess=2.0)]
+    said = check.why_inaccurate(leaves, {"a": 0.05, "b": 1e-4}, eager())
+    assert said.startswith("output b: relative L2 error 0.02, above accuracy.rel_l2.fp32=0.001 and 4 times eager's")
+    infinite = [Leaf("a", "floating", (2,), math.inf, finite=False, excess=math.inf)]
+    assert check.why_inaccurate(infinite, {}, eager()) == "the output is not finite although the FP32 reference is"

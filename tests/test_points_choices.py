@@ -25,7 +25,7 @@ class Choices:
         if isinstance(found, Exception):
             raise found
         accuracy = Accuracy(rel_l2_error=float(number), evaluation=None if number else 0.9)
-        return FirstCalls(Mock(Timer, number=number), 100.0 - number, accuracy, number)
+        return FirstCalls(Mock(Timer, number=number), 100.0 - number, accuracy, [], number)
 
     def gpu_ms(self, timer: Timer) -> dict[str, float]:
         assert threading.current_thread() is self.threads[-1]

@@ -10,7 +10,6 @@ import torch
 from test_points_run import eager
 
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.errors import SweepError
 from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
@@ -25,10 +24,12 @@ def test_points_share_what_they_have_in_common():
     one = PreparedModel(point, CPU, shared)
     other = PreparedModel(dataclasses.replace(point, precision="bf16"), CPU, shared)
     larger = PreparedModel(dataclasses.replace(point, batch_size=8), CPU, shared)
-    assert one.model() is other.model() and one.reference("x")[0] is other.reference("x")[0]
-    assert larger.model().module is one.model().module and len(larger.reference("x")[0]) == 8
+    assert one.model() is other.model() and one.reference("x").outputs is other.reference("x").outputs
+    assert larger.model().module is one.model().module and len(larger.reference("x").outputs["output"]) == 8
     inputs = one.model().inputs.args[0]
-    assert torch.equal(one.reference("x")[0], one.model().module(inputs)) and one.reference("x")[1] > 0.1
+    assert torch.equal(one.reference("x").outputs["output"], one.model().module(inputs))
+    assert one.reference("x").spread > 0.1 and one.beside_eager("x").eager == {}
+    assert 0 < other.beside_eager("x").eager["output"] < 0.1
 
 
 class Constant(torch.nn.Module):
@@ -36,10 +37,10 @@ class Constant(torch.nn.Module):
         return torch.arange(4.0)
 
 
-def test_a_reference_that_proves_nothing():
+def test_a_model_that_ignores_its_inputs_is_named():
     model = ModelConfig(name="m", factory={"_target_": f"{__name__}.Constant"}, inputs=[InputConfig(shape=[4])])
-    with pytest.raises(SweepError, match="does not depend on the inputs"):
-        PreparedModel(dataclasses.replace(eager(), model=model), CPU, ProcessCache()).reference("x")
+    found = PreparedModel(dataclasses.replace(eager(), model=model), CPU, ProcessCache()).reference("x")
+    assert found.notes == ("no output depends on the inputs: equality there proves little",) and found.spread is None
 
 
 def test_what_quantizing_alone_does(monkeypatch):
@@ -50,7 +51,7 @@ def test_what_quantizing_alone_does(monkeypatch):
         calls.append(1)
         halved = copy.deepcopy(model.module)
         for parameter in halved.parameters():
-            parameter.mul_(0.5)
+            parameter.data.mul_(0.5)
         halved.register_forward_hook(lambda *_: calls.append("called"))
         return dataclasses.replace(model, module=halved), columns.Quantization(quantized_layers=1)
 

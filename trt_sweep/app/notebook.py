@@ -20,7 +20,8 @@ from trt_sweep.config import compose, hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.factory import IN_MEMORY, keep_in_memory
+from trt_sweep.models import in_memory
+from trt_sweep.models.model import Inputs
 from trt_sweep.results import table
 from trt_sweep.sweep.sweep import Sweep
 
@@ -36,9 +37,9 @@ def run(
 ) -> pd.DataFrame:
     """Sweep `axes` over a module, and return the table of its records as `trt_sweep.load` gives it.
 
-    `inputs` are a tensor, several by position, or several by keyword. The points are called with others like them,
-    drawn from `model.seed`: of the same shapes and types, with values in the same range. A first dimension that all
-    have in common is the batch, and `batch_size` an axis. `axes` holds the values of each axis, `settings` one value
+    `inputs` are a tensor, several by position, or several by keyword. The points are called with copies of them. A
+    first dimension that all have in common is the batch, and `batch_size` an axis: a larger batch has the given samples
+    over and over, a smaller one the first of them. `axes` holds the values of each axis, `settings` one value
     for each of what is not swept, both by the names of the command line:
 
         trt_sweep.run(net, x, {"optimization_level": [0, 3, 5]}, {"precision": "fp16", "measure.visits": 48})
@@ -115,13 +116,37 @@ def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int
     batched = len(sizes) == 1 and 0 not in sizes
     specs = [_spec(name, tensor, batched) for name, tensor in named]
     name = type(module).__name__
+    key = _identity(module, named)
+    args = tuple(tensor for item, tensor in named if item is None)
+    given = Inputs(args, {item: tensor for item, tensor in named if item is not None})
+    in_memory.keep(key, in_memory.Held(module, given, batched))
+    factory = {"_target_": in_memory.IN_MEMORY, "key": key}
+    return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
+
+
+def _identity(module: torch.nn.Module, inputs: Sequence[tuple[str | None, torch.Tensor]]) -> str:
+    """Return a hash of a module and its inputs: structure, tensors, and plain attributes, which may change outputs."""
     key = hashlib.sha256(f"{type(module).__module__}.{module}".encode())
-    for item, tensor in module.state_dict().items():
+    for path, part in module.named_modules():
+        plain = {name: value for name, value in vars(part).items() if name != "training" and _plain(value)}
+        key.update(f"{path} {sorted(plain.items())!r}".encode())
+        plain = {"code": part.code} if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code") else {}
+        key.update(repr(plain).encode())
+    tensors = (*module.named_parameters(), *module.named_buffers(), *inputs)
+    for item, tensor in (*tensors, *module.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            key.update(f"{item} {tensor!r}".encode())  # what get_extra_state gives
+            continue
         key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
         key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    keep_in_memory(key.hexdigest(), module)
-    factory = {"_target_": IN_MEMORY, "key": key.hexdigest()}
-    return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
+    return key.hexdigest()
+
+
+def _plain(value: Any) -> bool:
+    """Return whether a value is a number, a text, or a sequence of such: what prints as what it is."""
+    if isinstance(value, tuple | list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | complex | str | torch.dtype)
 
 
 def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from difflib import get_close_matches
@@ -11,19 +10,19 @@ from pathlib import Path
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from torch.nn.parameter import is_lazy
 
 from trt_sweep.config.checks import Range
 from trt_sweep.config.model import ModelConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.measure import accuracy
+from trt_sweep.measure import outputs
+from trt_sweep.models import checkpoints, in_memory
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
-from trt_sweep.models.model import Model
+from trt_sweep.models.model import Model, copied
 
 TORCHVISION = "torchvision.models.get_model"
-IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
-_in_memory: dict[str, torch.nn.Module] = {}
 MIN_OUTPUT_CHANGE = 1e-3  # relative, between two inputs; rounding to FP16 changes an output by half of it
 
 
@@ -80,21 +79,25 @@ def _seeded(config: PointConfig) -> torch.nn.Module:
     model = config.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
-        module = _module(model).float().eval().requires_grad_(False)
+        module = _materialized(_module(model).eval(), config).float()
         if model.factory.get("_target_") == TORCHVISION and model.weights is None:
             _redraw_faded_convolutions(module, config)
     return module
 
 
-def keep_in_memory(key: str, module: torch.nn.Module) -> None:
-    """Keep a module for configurations whose factory is `IN_MEMORY` with this key."""
-    _in_memory[key] = module
+def _materialized(module: torch.nn.Module, config: PointConfig) -> torch.nn.Module:
+    """Return a module whose lazy layers have got their sizes, as its first call would give them."""
+    if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        inputs = example_inputs(config.timed, torch.device("cpu"))
+        with torch.no_grad():
+            module(*inputs.args, **inputs.kwargs)
+    return module
 
 
 def _module(model: ModelConfig) -> torch.nn.Module:
     factory, file = dict(model.factory), None
-    if factory.get("_target_") == IN_MEMORY:
-        return copy.deepcopy(_in_memory[factory["key"]])
+    if (held := in_memory.find(model)) is not None:
+        return copied(held.module)
     if model.weights is not None:
         if Path(model.weights).is_file():
             file = Path(model.weights)
@@ -109,23 +112,10 @@ def _module(model: ModelConfig) -> torch.nn.Module:
             f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module"
         )
     if file is not None:
-        _load(module, file)
+        checkpoints.load(module, file)
     elif model.weights is None:
         _redraw_zero_layers(module)
     return module
-
-
-def _load(module: torch.nn.Module, file: Path) -> None:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError(f"it holds a {type(state).__name__}")
-        module.load_state_dict(state)
-    except Exception as error:
-        raise SweepError(
-            f"model.weights={file} is not a state dict of this model ({one_line(error, 200)}): "
-            "save one with torch.save(module.state_dict(), path)"
-        ) from error
 
 
 def _redraw_zero_layers(module: torch.nn.Module) -> None:
@@ -138,6 +128,7 @@ def _redraw_zero_layers(module: torch.nn.Module) -> None:
         if (
             isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
             and isinstance(weight, torch.Tensor)
+            and not is_lazy(weight)
             and not weight.any()
         ):
             layer.reset_parameters()
@@ -154,8 +145,8 @@ def _redraw_faded_convolutions(module: torch.nn.Module, config: PointConfig) -> 
     with torch.no_grad():
         one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
         output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
-        loud = all(bool(tensor.abs().max() > torch.finfo(torch.float16).tiny) for tensor in accuracy.tensors(output))
-        if loud and accuracy.relative_distance(output, other) > MIN_OUTPUT_CHANGE:
+        loud = all(tensor.abs().max() > torch.finfo(torch.float16).tiny for tensor in outputs.tensors(output).values())
+        if loud and min(outputs.distance(output, other).values()) > MIN_OUTPUT_CHANGE:
             return
         for layer in module.modules():
             if isinstance(layer, torch.nn.Conv2d):

@@ -10,6 +10,7 @@ import torch
 
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
+from trt_sweep.models import in_memory
 from trt_sweep.models.model import Inputs
 
 # Flips one bit of the seed for inputs. With the seed of the weights torch would draw the same numbers for both. Its
@@ -18,10 +19,13 @@ INPUT_SEED_BIT = 1 << 31
 
 
 def example_inputs(config: PointConfig, device: torch.device, other: int = 0) -> Inputs:
-    """Return random inputs for a point whose sizes are all fixed, on `device`; the model's seed decides them.
+    """Return inputs for a point whose sizes are all fixed, on `device`.
 
-    Each number `other`, below 2^31, gives other inputs.
+    They are random, by the model's seed; or those that were given with a module in memory. Each number `other`, below
+    2^31, gives other inputs.
     """
+    if (held := in_memory.find(config.model)) is not None:
+        return in_memory.given(held, config.batch_size, device, int(other))
     generator = torch.Generator().manual_seed((config.model.seed + other) ^ INPUT_SEED_BIT)
     args, kwargs = [], {}
     for spec in config.model.inputs:

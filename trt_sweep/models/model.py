@@ -27,13 +27,13 @@ class Inputs:
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Inputs:
         """Return a copy whose FP32 tensors have `dtype`; 4-d tensors are channels-last if asked."""
 
-        def cast(tensor: torch.Tensor) -> torch.Tensor:
+        def one(tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
             if channels_last and tensor.dim() == 4:
                 return tensor.contiguous(memory_format=torch.channels_last)
             return tensor
 
-        return Inputs(tuple(map(cast, self.args)), {name: cast(tensor) for name, tensor in self.kwargs.items()})
+        return Inputs(tuple(map(one, self.args)), {name: one(tensor) for name, tensor in self.kwargs.items()})
 
     def by_position(self) -> Inputs:
         """Return all inputs by position, those by keyword behind the others."""
@@ -71,10 +71,35 @@ class Model:
         """Return a copy whose FP32 weights and inputs have `dtype`; 4-d tensors are channels-last if asked."""
         module = self.module
         if not self.typed:
-            module = copy.deepcopy(module).to(dtype)
+            module = cast(copied(module), dtype)
             if channels_last:
                 module = module.to(memory_format=torch.channels_last)
         return dataclasses.replace(self, module=module, inputs=self.inputs.to(dtype, channels_last))
+
+
+def copied(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a module; what cannot be copied, such as a lock, is the same object in both."""
+    try:
+        return copy.deepcopy(module)
+    except (TypeError, copy.Error):
+        shared = [value for part in module.modules() for value in vars(part).values() if not _copies(value)]
+        return copy.deepcopy(module, {id(value): value for value in shared})
+
+
+def _copies(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple | torch.nn.Module | torch.Tensor):
+        return True  # what is in them is looked at, or copies
+    try:
+        copy.deepcopy(value)
+    except (TypeError, copy.Error):
+        return False
+    return True
+
+
+def cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """Cast the floating-point parameters and buffers of a module: complex, integer and quantized ones stay."""
+    module._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+    return module
 
 
 def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:

@@ -15,6 +15,7 @@ from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points.failure import without_traceback
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import BuildResult, PointState
+from trt_sweep.results.columns import Accuracy
 
 
 def engine_key(config: PointConfig, compiled: Compiled, reuse: bool) -> str | None:
@@ -57,10 +58,9 @@ def build(state: PointState, context: BuildContext, source: PreparedModel, build
     context.phase("model")
     model = source.model()
     context.phase("reference")
-    if config.dryrun and not config.quantized:
-        model()
-    else:
-        source.reference(state.phase)  # a reference that proves nothing is worth no build
+    reference = source.reference(state.phase)  # one that nothing can be compared with is worth no build
+    if config.dryrun:
+        state.accuracy = Accuracy(reference_spread=reference.spread, model_notes=[*reference.notes] or None)
     if config.quantized:
         context.phase("quantization")
         model, state.quantization = source.quantized(state.phase)

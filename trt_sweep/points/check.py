@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from trt_sweep.backends.base import Compiled, Running
 from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory
+from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models import inputs
 from trt_sweep.points import evaluation
@@ -27,12 +27,14 @@ PHASE = "accuracy"
 class FirstCalls:
     """Hold what the first calls of a build have shown; `timer` has the call that is to be timed.
 
-    `took_ms` is for the very first one; `peak_bytes` are of the GPU's memory, null where they are not told.
+    `took_ms` is for the very first one; `outputs` are the leaves, one by one; `peak_bytes` are of the GPU's memory,
+    null where they are not told.
     """
 
     timer: Timer
     took_ms: float
     accuracy: columns.Accuracy
+    outputs: list[Leaf]
     peak_bytes: int | None
 
 
@@ -40,7 +42,7 @@ def make(
     compiled: Compiled,
     config: PointConfig,
     device: torch.device,
-    reference: Any,
+    reference: accuracy.Reference,
     *,
     running: Running,
     enter: Callable[[str], None],
@@ -68,7 +70,7 @@ def make(
         calls.prepare(timer)
         with charged, calls.measure():
             outputs, took_ms = timer.first()
-    found = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
+    found, leaves = accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
     with calls.measure():
         del outputs
     with calling():
@@ -78,26 +80,34 @@ def make(
         with calling():
             value = evaluation.run(evaluation.Batched(bind, config), config, device)
         found = dataclasses.replace(found, evaluation=value, evaluation_name=evaluation.name(config))
-    return FirstCalls(timer, took_ms, found, None if taken is None or keeps is None else keeps + taken)
+    return FirstCalls(timer, took_ms, found, leaves, None if taken is None or keeps is None else keeps + taken)
 
 
-def worst(found: list[FirstCalls], spread: float) -> tuple[columns.Accuracy, columns.Memory]:
-    """Return the accuracy of the worst build, and the memory of the largest.
+def worst(found: list[FirstCalls], spread: float | None) -> tuple[columns.Accuracy, columns.Memory, list[Leaf]]:
+    """Return the accuracy of the worst build with its leaves, and the memory of the largest.
 
     `spread` is how far other inputs move the reference. The memory is null where that of one build is not told.
     """
-    # NaN is worse than any number.
-    least = max((each.accuracy for each in found), key=lambda item: (not item.finite, item.rel_l2_error))
+    worst = max(found, key=lambda each: (each.accuracy.accurate is False, excess(each.outputs)))
     known = [each.peak_bytes for each in found if each.peak_bytes is not None]
     peak = max(known) if len(known) == len(found) else None
-    return dataclasses.replace(least, reference_spread=spread), columns.Memory(peak_gpu_bytes=peak)
+    accuracy = dataclasses.replace(worst.accuracy, reference_spread=spread)
+    return accuracy, columns.Memory(peak_gpu_bytes=peak), worst.outputs
 
 
-def why_inaccurate(accuracy: columns.Accuracy, config: PointConfig) -> str:
-    """Return the reason of a row that is inaccurate."""
-    if not accuracy.finite:
-        return "the output is not finite although the FP32 reference is"
-    return (
-        f"relative L2 error {accuracy.rel_l2_error:.2g} against the FP32 reference is above "
-        f"accuracy.rel_l2.{config.precision}={config.accuracy.rel_l2[config.precision]}"
-    )
+def excess(leaves: list[Leaf]) -> float:
+    """Return the largest error of these over what is accurate; 0 where none is judged."""
+    return max((leaf.excess for leaf in leaves if leaf.excess is not None), default=0.0)
+
+
+def why_inaccurate(leaves: list[Leaf], eager: Mapping[str, float], config: PointConfig) -> str:
+    """Return the reason of a row that is inaccurate: what its worst output is, and what it may be."""
+    worst = max((leaf for leaf in leaves if leaf.excess is not None), key=lambda leaf: leaf.excess or 0.0)
+    which = f"output {worst.name}" if len(leaves) > 1 else "the output"
+    if not worst.finite:
+        return f"{which} is not finite although the FP32 reference is"
+    what = f"{worst.error:.2g} of the entries differ" if worst.kind == WHOLE else f"relative L2 error {worst.error:.2g}"
+    limit = f"accuracy.rel_l2.{config.precision}={config.accuracy.rel_l2[config.precision]}"
+    own = eager.get(worst.name)
+    beside = f" and {accuracy.WORSE:g} times eager's in {config.precision} ({own:.2g})" if own is not None else ""
+    return f"{which}: {what}, above {limit}{beside}; compared with the FP32 reference"

@@ -89,6 +89,8 @@ def effective(config: PointConfig) -> list[PointConfig]:
     device = resolve(config.device)
     if backend.TENSORRT and device.type != "cuda":
         unset["dryrun"] = True
+    if not any(item.batched for item in config.model.inputs):
+        unset["batch_size"] = 1  # no input has a batch that could be larger
     config = backend.effective(dataclasses.replace(config, **unset, device=str(device)))
     config = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs))
     if not config.dynamic:

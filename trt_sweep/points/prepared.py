@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from trt_sweep.config.point import PointConfig
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory, quantization
+from trt_sweep.models import factory, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
@@ -36,23 +35,28 @@ class PreparedModel:
         key = ("model", self.config.source_key, str(self.device))
         return self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
 
-    def reference(self, phase: str) -> tuple[Any, float]:
-        """Return the outputs of the FP32 model at the size that is timed, and how far other inputs move them.
-
-        Raises SweepError for outputs against which an error would mean nothing.
-        """
+    def reference(self, phase: str) -> accuracy.Reference:
+        """Return the outputs of the FP32 model at the size that is timed; raise SweepError where it has none."""
         key = ("reference", self.config.timed.source_key, str(self.device))
         return self.cache.get_or_make(key, lambda: self._reference(phase))
 
-    def _reference(self, phase: str) -> tuple[Any, float]:
-        model = self.model()
+    def beside_eager(self, phase: str) -> accuracy.Reference:
+        """Return the same with the errors of eager in the point's precision, which no engine is blamed for."""
+        found, precision = self.reference(phase), self.config.precision
+        if precision == "fp32" or self.config.quantized:
+            return found
+        key = ("eager", precision, self.config.timed.source_key, str(self.device))
+        return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
+
+    def _reference(self, phase: str) -> accuracy.Reference:
         inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (False, True))
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
-            reference = model.module(*inputs.args, **inputs.kwargs)
-            accuracy.require_variance(reference)
-            spread = accuracy.relative_distance(reference, model.module(*other.args, **other.kwargs))
-        accuracy.require_dependence(spread)
-        return reference, spread
+            return reference.make(self.model().module, inputs, other)
+
+    def _eager(self, found: accuracy.Reference, phase: str) -> dict[str, float]:
+        model = dataclasses.replace(self.model(), inputs=example_inputs(self.config.timed, self.device))
+        with float32_mode(self.config.precision), locks.build_lock(self.device, self.enter, phase):
+            return reference.errors(model, DTYPE[self.config.base_precision], found)
 
     def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
         """Return the quantized model and what its own outputs are worth, so that no engine is blamed for them.
@@ -67,8 +71,8 @@ class PreparedModel:
 
     def _fake_quantized(self, model: Model, phase: str) -> columns.Accuracy:
         config = self.config
-        reference, _ = self.reference(phase)
+        found = self.reference(phase)
         inputs = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             outputs = model.module(*inputs.args, **inputs.kwargs)
-        return accuracy.check(outputs, reference, config.accuracy.rel_l2[config.precision])
+        return accuracy.check(outputs, found, config.accuracy.rel_l2[config.precision])[0]

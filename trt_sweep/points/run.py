@@ -32,6 +32,7 @@ from trt_sweep.results.columns import Profile
 from trt_sweep.results.record import BASELINE, SAMPLES, Record
 
 log = logging.getLogger(__name__)
+OUTPUTS = "outputs.json"  # how each leaf of the outputs compares
 
 
 class PointRun:
@@ -48,6 +49,7 @@ class PointRun:
     def start(self) -> Record:
         """Build, check and time the first round; only KeyboardInterrupt passes, and after the record."""
         store.write_json(self.folder / "config.json", self.config.to_dict())
+        (self.folder / OUTPUTS).unlink(missing_ok=True)
         self._send()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
         record = self._guarded(self._run)
         assert record is not None
@@ -221,7 +223,7 @@ class PointRun:
         """Bind each build and compare its outputs; return "ok", or "inaccurate" with the reason kept."""
         config, state, builds = self.config, self.state, self._group.builds
         self._enter("accuracy")
-        reference, spread = self._source(device).reference(state.phase)
+        reference = self._source(device).beside_eager(state.phase)
         found: list[check.FirstCalls] = []
         chosen: list[float] = []
         for index, built in enumerate(builds):
@@ -235,7 +237,8 @@ class PointRun:
             self._threads.append(run)
             found.append(calls)
             self.timers.append(calls.timer)
-        state.accuracy, state.memory = check.worst(found, spread)
+        state.accuracy, state.memory, state.outputs = check.worst(found, reference.spread)
+        self._write_outputs()
         engines = {built.compiled.build.engine_id for built in builds} - {None}
         state.measurement = Measurement(
             [[] for _ in builds],
@@ -246,9 +249,9 @@ class PointRun:
             point_id=self.point.id,
             choices=chosen or None,
         )
-        if state.accuracy.accurate:
+        if state.accuracy.accurate is not False:
             return "ok"
-        state.reason = check.why_inaccurate(state.accuracy, config)
+        state.reason = check.why_inaccurate(state.outputs, reference.eager, config)
         self._visit()  # its times are of interest all the same
         state.phase = "accuracy"
         return "inaccurate"
@@ -283,7 +286,10 @@ class PointRun:
         """Take over what another point's calls have shown, and its windows to come."""
         other, state = same.state, self.state
         assert other.measurement is not None
-        state.phase, state.accuracy, state.memory = "timing", other.accuracy, other.memory
+        state.phase, state.accuracy, state.memory, state.outputs = (
+            *("timing", other.accuracy, other.memory, other.outputs),
+        )
+        self._write_outputs()
         # One list of windows for both.
         state.measurement = dataclasses.replace(
             other.measurement, first_call_ms=None, timed_with=same.point.id, point_id=self.point.id
@@ -329,6 +335,10 @@ class PointRun:
         if first or state.timed(self.config.measure):
             self._write_samples()
         return "ok"
+
+    def _write_outputs(self) -> None:
+        """Write how each leaf compares beside the record; what is not finite is null."""
+        store.write_json(self.folder / OUTPUTS, [store.finite(vars(leaf)) for leaf in self.state.outputs])
 
     def _write_samples(self) -> None:
         """Write all samples beside the record, whole or not at all."""

@@ -14,6 +14,7 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Measurement
+from trt_sweep.measure.outputs import Leaf
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
 from trt_sweep.results.columns import Accuracy, Memory, Profile, Quantization
@@ -45,6 +46,7 @@ class PointState:
     quantization: Quantization = field(default_factory=Quantization)
     accuracy: Accuracy = field(default_factory=Accuracy)
     memory: Memory = field(default_factory=Memory)
+    outputs: list[Leaf] = field(default_factory=list)
     measurement: Measurement | None = None
     window_health: list[WindowHealth] = field(default_factory=list)
     remeasured: int = 0

@@ -216,14 +216,23 @@ class Accuracy:
     reference_spread: float | None = metric(
         "relative L2 change of the reference when the inputs are drawn anew; errors near it prove little"
     )
-    finite: bool | None = metric("whether every output is finite")
-    rel_l2_error: float | None = metric("||output - reference|| / ||reference||")
+    finite: bool | None = metric("whether every output is finite where the reference is")
+    rel_l2_error: float | None = metric("||output - reference|| / ||reference||; integers and booleans left out")
     max_abs_error: float | None = metric("largest absolute difference")
     cosine: float | None = metric("cosine similarity with the reference")
     top1_agreement: float | None = metric(
         "share of rows whose largest entry along the last dimension is the reference's"
     )
-    accurate: bool | None = metric("finite, and rel_l2_error within the tolerance of the precision")
+    agreement: float | None = metric("share of equal entries, of integer and boolean outputs")
+    worst_output: str | None = metric("name of the output with the largest error for what is accurate, of several")
+    eager_rel_l2_error: float | None = metric("rel_l2_error of eager in the same precision")
+    accurate: bool | None = metric(
+        "finite, and each output's error within the tolerance of the precision, or within 4 times that of eager in it; "
+        "null where every output is different each time"
+    )
+    model_notes: list[str] | None = metric(
+        "what the model does beside computing outputs from inputs; outputs not judged"
+    )
     evaluation: float | None = metric("what the user's accuracy.evaluate says of the compiled model")
     evaluation_name: str | None = metric("name of that function")
 

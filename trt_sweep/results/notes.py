@@ -36,6 +36,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         *_ignored(table),
         *_planned(table),
         *_advice(table),
+        *_model(table),
         *_reference(table),
         *_random_calibration(table),
         *_wrong_when_quantized(table),
@@ -242,6 +243,13 @@ def _advice(table: pd.DataFrame) -> list[str]:
                 f"(fewest segments, moderate); its default is {row['default_min_block_size']}"
             )
     return found
+
+
+def _model(table: pd.DataFrame) -> list[str]:
+    """Tell what a model does that a function does not, and which of its outputs were not judged."""
+    told = table[table["model_notes"].map(lambda notes: isinstance(notes, list | tuple))]
+    every = [(row["model"], note) for row in told.to_dict("records") for note in row["model_notes"]]
+    return [f"{model}: {note}" for model, note in dict.fromkeys(every)]
 
 
 def _reference(table: pd.DataFrame) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,15 @@ def write_json(path: Path, content: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row in which numbers that are not finite are null."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
 def write(folder: Path, record: Record) -> Path:
     """Write the record of a point into its folder and return the file; numbers that are not finite become null."""
-    row = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in vars(record).items()
-    }
     path = folder / RECORD
-    write_json(path, row)
+    write_json(path, finite(vars(record)))
     return path
 
 

@@ -20,7 +20,7 @@ from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
-from trt_sweep.models import factory
+from trt_sweep.models import in_memory
 from trt_sweep.results import store, table
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep import command
@@ -79,7 +79,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:
         raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
-    if found.model.factory.get("_target_") == factory.IN_MEMORY:
+    if found.model.factory.get("_target_") == in_memory.IN_MEMORY:
         raise SweepError(
             f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
         )

@@ -126,7 +126,7 @@ def quantize_cached(
     name = config.quantization.method
     one_size = name is not None and getattr(get_method(name), "ONE_SIZE", False)
     key = ("quantized", (config if one_size else config.unsized).quantized_key, str(device))
-    made, facts = cache.get_or_make(key, lambda: quantize(model, config, device))
+    made, facts = cache.get_or_make(key, torch.no_grad()(lambda: quantize(model, config, device)))
     return dataclasses.replace(made, inputs=model.inputs, dynamic=model.dynamic), facts
 
 
