@@ -138,7 +138,7 @@ class Measurement:
             work = _gpu_work([_taken(build, method) for build in self.windows])
             between = max(work["gpu_ms_between_captures"] or 0.0, estimates.LOADS)
             chosen = float(np.log(self.choices).std()) if self.choices else 0.0
-            spread = math.hypot(between, chosen) * min(work["gpu_ms"] / float(np.min(medians)), 1.0)
+            spread = estimates.of_call(math.hypot(between, chosen), work["gpu_ms"], float(np.min(medians)))
         return {"anchor_id": self.point_id, "anchor_ms_visits": [*map(float, medians)], "anchor_spread": spread}
 
     def samples(self) -> dict[str, np.ndarray]:

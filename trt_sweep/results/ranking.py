@@ -41,10 +41,9 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
     logs = _logs(row["latency_ms_visits"])
     if not logs:
         return estimates.Estimate(value)
-    # What another build's addresses do to the GPU's work, they do to its part of a call.
     spread, freedom = estimates.LOADS, math.inf
     if work.known and not pd.isna(gpu_ms):
-        spread, freedom = work.spread * min(float(gpu_ms) / value, 1.0), work.freedom
+        spread, freedom = estimates.of_call(work.spread, float(gpu_ms), value), work.freedom
     anchor = None
     if isinstance(row["anchor_ms_visits"], list | tuple):
         medians = row["anchor_ms_visits"]

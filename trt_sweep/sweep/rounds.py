@@ -7,7 +7,6 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
 
 from trt_sweep.errors import SweepError
 from trt_sweep.points.phases import HARNESS
@@ -23,7 +22,6 @@ from trt_sweep.workers.client import WorkerClient
 from trt_sweep.workers.protocol import OnPhase, WorkerLost
 
 Build = list[Point]
-T = TypeVar("T")
 MISHAPS = 3  # in a row, after which it is no use to go on
 
 
@@ -142,17 +140,17 @@ class Rounds:
         self._progress.say(f"{self._label(anchor)}: built again, to compare what follows with what was timed")
         limits = worker.assignment.options.limits
         report = self._with_anchor(worker, model, functools.partial(worker.anchor, anchor, limits))
-        if report.record.status == "ok":
+        if report is not None and report.record.status == "ok":
             self._anchors[model] = anchor, report.rounds
 
-    def _with_anchor(self, worker: WorkerClient, model: str, step: Callable[[], T]) -> T:
+    def _with_anchor(self, worker: WorkerClient, model: str, step: Callable[[], Report | None]) -> Report | None:
         """Take a step with an anchor, whose record stays as it is; the model has none any more where that is fatal."""
         self._at_work = None
         self._before_step(worker)
         self._anchorless.add(model)
         report = step()
         self._on_phase(HARNESS)
-        if isinstance(report, Report) and not report.fit:
+        if report is not None and not report.fit:
             raise WorkerLost("crashed", None, "CUDA is in error after a point was built again")
         self._anchorless.remove(model)
         return report

@@ -72,3 +72,11 @@ def of_captures(
     if between_builds is not None:
         of_one, units = max(between_builds, (between_captures or 0.0) / math.sqrt(captures)), builds
     return Estimate(value, max(of_one, LOADS) * math.sqrt(1 + 1 / units), units - 1)
+
+
+def of_call(work: float, gpu_ms: float, latency_ms: float) -> float:
+    """Return how far another build's latency may lie, where its GPU work lies `work` away: relative, both.
+
+    What another build's addresses do to the GPU's work, they do to its part of a call.
+    """
+    return work * min(gpu_ms / latency_ms, 1.0)
