@@ -1,4 +1,4 @@
-"""What the harness does to a module changes nothing of its partition: ours beside the library's own dry run."""
+"""Show that the harness leaves a module's partition alone: ours is set beside the library's own dry run."""
 
 from __future__ import annotations
 

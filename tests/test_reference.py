@@ -1,4 +1,4 @@
-"""What a model does that a function does not, found by calling it."""
+"""Call models that are no functions: random ones, and such as change their state or inputs. Each must be named."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def test_an_anchor_that_fails_ties_nothing(tmp_path):
 
 
 def test_memory_that_an_anchor_takes_is_left_to_a_point_that_needs_it(tmp_path):
-    """What did not fit beside others is tried alone: without the anchor, too."""
+    """Try a point alone that did not fit beside others: without the anchor, too."""
 
     class Small(Logged):
         beside = False
