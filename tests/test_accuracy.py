@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +15,8 @@ from trt_sweep.measure import accuracy
 from trt_sweep.measure.accuracy import Reference
 
 A = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
+REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
+SAME = ("sweep_id", "model", "precision", "batch_size")
 NESTED = {"logits": A, "more": [(torch.tensor([1, 5, 3]), None), {"deep": A + 1}], "name": "x"}
 
 
@@ -65,6 +70,23 @@ def test_what_the_precision_itself_costs_is_not_the_engines_fault(eager, accurat
     assert found.eager_rel_l2_error == (eager.get("output") if eager else None)
 
 
+def test_the_factor_is_above_what_builds_on_record_have():
+    """Set the error of each build beside that of eager in the same sweep, model, precision and batch size."""
+    rows = [json.loads(path.read_text()) for path in REFERENCE.rglob("points/*/record.json")]
+    rows = [row for row in rows if row.get("rel_l2_error") and not row.get("quantization_method")]
+    rows = [row for row in rows if row["precision"] in ("fp16", "bf16", "tf32")]
+    eager: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        if row["backend"] == "eager":
+            eager.setdefault(tuple(row[key] for key in SAME), []).append(row["rel_l2_error"])
+    found = [
+        row["rel_l2_error"] / float(np.median(eager[key]))
+        for row in rows
+        if row["backend"] != "eager" and (key := tuple(row[key] for key in SAME)) in eager
+    ]
+    assert len(found) > 200 and 2.4 < max(found) < 2.5 < accuracy.WORSE
+
+
 def test_an_error_as_large_as_the_output_is_never_accurate():
     assert not check(-A, A, 0.01, eager={"output": 10.0}).accurate
     assert not check(torch.zeros(2), torch.ones(2), 0.01, eager={"output": 1.0}).accurate
@@ -83,7 +105,8 @@ def test_whole_numbers_are_judged_by_agreement():
 
 def test_a_model_that_answers_differently_each_time_is_not_judged():
     found = check(A * 2, A, 0.01, unsteady=frozenset(["output"]), notes=("the model answers different each time",))
-    assert found.accurate is None and found.model_notes == ["the model answers different each time"]
+    assert (found.accurate, found.finite) == (None, None)
+    assert found.model_notes == ["the model answers different each time"]
     both = check((A, A * 2), (A, A), 0.01, unsteady=frozenset(["1"]))
     assert both.accurate and not check((A * 2, A), (A, A), 0.01, unsteady=frozenset(["1"])).accurate
 
