@@ -16,7 +16,6 @@ NAMES = {"gpu": "GPU time"}
 TIES = 6  # of them that are named
 NEXT = 3  # that are named where nothing is known of the scatter
 MOST = 8  # of a kind of sentence in the summary
-DRIFT = 0.05  # relative standard deviation between rounds that is worth a word
 VERDICTS = {
     "effect": "had an effect",
     "none": "had no effect",
@@ -244,13 +243,10 @@ def caveats(rows: pd.DataFrame) -> list[str]:
     ill = ill[ill != "ok"]
     if len(ill):
         found.append(f"{len(ill)} of {len(ok)} timed points have bad health: {_counts(ill)}.")
-    unstable = int((ok["latency_ms_between_rounds"].astype(float) > DRIFT).sum())
-    if unstable:
-        found.append(f"{unstable} of {len(ok)} timed points drifted by more than {DRIFT:.0%} between their rounds.")
-    once = int((ok["latency_ms_between_rounds"].isna() & ok["latency_ms_between_builds"].isna()).sum())
-    if once:
+    unvisited = int((ok["latency_ms"].notna() & ok["latency_ms_visits"].isna()).sum())
+    if unvisited:
         found.append(
-            f"{once} of {len(ok)} timed points have one window only: their intervals say little, no rank is given."
+            f"{unvisited} of {len(ok)} timed points have no visits: their latencies are shown, and not compared."
         )
     if ok["gpu_ms"].isna().any():
         found.append(f"{int(ok['gpu_ms'].isna().sum())} of {len(ok)} timed points have no gpu_ms.")
