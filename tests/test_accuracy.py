@@ -104,9 +104,9 @@ def test_whole_numbers_are_judged_by_agreement():
 
 
 def test_a_model_that_answers_differently_each_time_is_not_judged():
-    found = check(A * 2, A, 0.01, unsteady=frozenset(["output"]), notes=("the model answers different each time",))
+    found = check(A * 2, A, 0.01, unsteady=frozenset(["output"]), notes=("every output is different each time",))
     assert (found.accurate, found.finite) == (None, None)
-    assert found.model_notes == ["the model answers different each time"]
+    assert found.model_notes == ["every output is different each time"]
     both = check((A, A * 2), (A, A), 0.01, unsteady=frozenset(["1"]))
     assert both.accurate and not check((A * 2, A), (A, A), 0.01, unsteady=frozenset(["1"])).accurate
 

@@ -50,8 +50,8 @@ def changed(self, x):
 @pytest.mark.parametrize(
     ("function", "note", "unsteady"),
     [
-        (lambda self, x: self.lin(x) + torch.randn_like(x), "answers different each time", True),
-        (lambda self, x: nn.functional.dropout(self.lin(x), 0.5), "answers different each time", True),
+        (lambda self, x: self.lin(x) + torch.randn_like(x), "every output is different each time", True),
+        (lambda self, x: nn.functional.dropout(self.lin(x), 0.5), "every output is different each time", True),
         (counted, "changes its own state (buffer seen)", False),
         (changed, "changes its inputs (input 0)", False),
         (lambda self, x: (self.lin(x), self.lin.weight * 2), "output 1 does not depend on the inputs", False),

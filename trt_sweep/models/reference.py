@@ -43,9 +43,9 @@ def _notes(
 ) -> list[str]:
     notes = []
     if unsteady:
-        tensors = outputs.tensors(found)
-        which = "the model answers" if len(unsteady) == len(tensors) else f"output {', '.join(sorted(unsteady))} is"
-        notes.append(f"{which} different each time: its errors are not judged")
+        every = len(unsteady) == len(outputs.tensors(found))
+        which = "every output" if every else f"output {', '.join(sorted(unsteady))}"
+        notes.append(f"{which} is different each time: its errors are not judged")
     own = [what for what in changed if what.startswith("buffer ")]
     if own:
         notes.append(f"the model changes its own state ({', '.join(own)}): the first call is judged")

@@ -191,8 +191,8 @@ def _host(table: pd.DataFrame) -> list[str]:
     groups = ok.groupby(["sweep_id", "model_id"])["visit_group"].nunique().max() if len(ok) else 0
     if groups > 1:
         found.append(
-            f"points of one model were timed in {groups} groups, between which the host may have changed: ratios go "
-            "through a point that each group has (anchor_id), and where there is none they have no interval"
+            f"points of one model were timed in {groups} groups, and the host may have changed in between; ratios "
+            "go through a point that both groups have (anchor_id), and have no interval without one"
         )
     return found
 
