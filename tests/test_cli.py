@@ -109,7 +109,7 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["batch_size=[8,1,32]"], ["batch_size=[8, 1, 32]", "min <= opt <= max"]),
         (["batch_size=[1,8,32]", "time_at=[64]"], ["time_at=[64]", "from 1 to 32"]),
         (["time_at=[8]"], ["time_at=[8]", "batch_size=[1,8,32]"]),
-        (["batch_size=[1,8,32]", "model=ranged"], ["[1, 8, 32]", "[4, 8, 16]", "one dynamic dimension"]),
+        (["batch_size=[1,8,32]", "model=ranged", "time_at=[8]"], ["batch from 1 to 32, size from 4 to 16"]),
         (["backend=torchscript", "torchscript.mode=tracing"], ["torchscript.mode=tracing", "trace, script"]),
         (["backend=inductor", "inductor.mode=fast"], ["inductor.mode=fast", "reduce-overhead", "max-autotune"]),
         (["cuda_graphs=maybe"], ["cuda_graphs", "maybe"]),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trt_sweep.backends.paths import _inductor
+from trt_sweep.config.checks import Range
 from trt_sweep.config.groups import InductorConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -15,7 +16,7 @@ from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.models import torch_compile, tracing
 from trt_sweep.models.model import Inputs, Model
 
-RANGE = {0: (1, 4, 8)}
+RANGE = {0: Range(1, 4, 8, "batch")}
 
 
 class Shifted(torch.nn.Module):
@@ -60,7 +61,7 @@ def test_a_range_that_a_module_does_not_allow_is_refused():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.reshape(2, 6)
 
-    with pytest.raises(Exception, match="size"):
+    with pytest.raises(Exception, match="batch"):
         tracing.export(Model(Fixed(), Inputs((torch.randn(4, 3),), {}), {0: RANGE}))
 
 

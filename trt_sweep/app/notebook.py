@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
-import json
+import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,43 @@ from typing import Any
 import pandas as pd
 import torch
 
+from trt_sweep.app import overrides
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
-from trt_sweep.config import compose, hydra
-from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config import compose
+from trt_sweep.config.model import DTYPES, WHOLE, InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models import in_memory
-from trt_sweep.models.model import Inputs
+from trt_sweep.models.arguments import taken_apart
+from trt_sweep.models.identity import identity
 from trt_sweep.results import table
 from trt_sweep.sweep.sweep import Sweep
 
-Given = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
+GIVEN = {  # what may stand beside a module in memory of the settings that describe a model, and why others may not
+    "model.name": None,
+    "model.seed": None,
+    "model.weights": "load them into the module",
+    "model.inputs": "give the inputs themselves",
+}
 
 
 def run(
     model: torch.nn.Module,
-    inputs: Given,
-    axes: Mapping[str, Sequence[Any]] | None = None,
+    inputs: Any = (),
+    axes: Mapping[str, Iterable[Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Sweep `axes` over a module, and return the table of its records as `trt_sweep.load` gives it.
 
-    `inputs` are a tensor, several by position, or several by keyword. The points are called with copies of them. A
-    first dimension that all have in common is the batch, and `batch_size` an axis: a larger batch has the given samples
-    over and over, a smaller one the first of them. `axes` holds the values of each axis, `settings` one value
-    for each of what is not swept, both by the names of the command line:
+    `inputs` are a tensor, or a tuple or list of the arguments by position, or a mapping of those by keyword; `kwargs`
+    are those by keyword beside ones by position. An argument is a tensor, a number, a flag, a text or None, or lists,
+    tuples and dicts of them. The points are called with copies of them. A first dimension that all tensors have in
+    common is the batch, and `batch_size` an axis: a larger batch has the given samples over and over, a smaller one the
+    first of them. `axes` holds the values of each axis, `settings` one value for each of what is not swept, both by the
+    names of the command line; a setting that names a function, such as accuracy.evaluate, may be the function itself:
 
         trt_sweep.run(net, x, {"optimization_level": [0, 3, 5]}, {"precision": "fp16", "measure.visits": 48})
 
@@ -48,11 +58,12 @@ def run(
     process along. Records go into `folder`, which is named in `DataFrame.attrs["folder"]`; by default a new one below
     outputs/. A point that fails is a row; raises SweepError for what can be known to be wrong before.
     """
-    described = _described(model, inputs)
-    swept = dict(axes or {})
-    for name, values in swept.items():
-        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise SweepError(f"axes[{name!r}]={values!r} is not allowed: give a list of values")
+    swept = {name: _values(name, values) for name, values in dict(axes or {}).items()}
+    described = _described(model, *_call(inputs, kwargs))
+    for name in (*swept, *(settings or {})):
+        if name.partition(".")[0] == "model" and (name in swept or GIVEN.get(name, "") is not None):
+            why = GIVEN.get(name) or "it is the one that is given"
+            raise SweepError(f"{name} is not allowed beside a module in memory: {why}")
     for name, allowed in {"isolation": "none", "build_workers": 0}.items():
         value = dict(settings or {}).get(name, allowed)
         if value != allowed or name in swept:
@@ -81,82 +92,67 @@ def _device() -> str:
 
 def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> SweepConfig:
     model, batch_size = described
-    overrides = [f"{'+' * name.startswith('compile.')}{name}={_written(value)}" for name, value in values.items()]
     try:
-        found = compose.composed(overrides)
+        found = compose.composed([overrides.written(name, value) for name, value in values.items()])
     except HYDRA_ERRORS as error:
         raise SweepError(explain(error)) from error
-    model = dataclasses.replace(model, seed=found.model.seed)
+    name = found.model.name if "model.name" in values else model.name
+    model = dataclasses.replace(model, name=name, seed=found.model.seed)
     return dataclasses.replace(
         found, model=model, batch_size=found.batch_size if "batch_size" in values else batch_size
     )
 
 
-def _written(value: Any) -> str:
-    """Return a value as Hydra reads it on a command line."""
-    if isinstance(value, str):
-        return hydra.quoted(value)
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
-    return json.dumps(value)
+def _values(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str | Mapping | torch.Tensor) or not isinstance(values, Iterable) or not (found := [*values]):
+        raise SweepError(f"axes[{name!r}]={values!r} is not allowed: give a list of values")
+    return found
 
 
-def _described(module: torch.nn.Module, inputs: Given) -> tuple[ModelConfig, int]:
+def _call(inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return what a module is called with by position and by keyword."""
+    if isinstance(inputs, Mapping):
+        twice = sorted(set(inputs) & set(kwargs or {}))
+        if twice:
+            raise SweepError(f"inputs and kwargs both have {', '.join(twice)}: give it once")
+        return (), {**inputs, **(kwargs or {})}
+    several = isinstance(inputs, tuple | list)
+    return inputs if several else (inputs,), dict(kwargs or {})
+
+
+def _described(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelConfig, int]:
     """Return the module and what it is called with as a configuration, and the size of the batch."""
     if not isinstance(module, torch.nn.Module):
         raise SweepError(f"model={type(module).__name__} is not allowed: give a torch.nn.Module")
-    if isinstance(inputs, torch.Tensor):
-        inputs = (inputs,)
-    named: list[tuple[str | None, Any]]
-    named = [*inputs.items()] if isinstance(inputs, Mapping) else [(None, tensor) for tensor in inputs]
-    for name, tensor in named:
-        if not isinstance(tensor, torch.Tensor):
-            raise SweepError(f"inputs[{name}] is a {type(tensor).__name__}: give tensors")
-    sizes = {int(tensor.shape[0]) if tensor.dim() else 0 for _, tensor in named}
-    batched = len(sizes) == 1 and 0 not in sizes
-    specs = [_spec(name, tensor, batched) for name, tensor in named]
-    name = type(module).__name__
-    key = _identity(module, named)
-    args = tuple(tensor for item, tensor in named if item is None)
-    given = Inputs(args, {item: tensor for item, tensor in named if item is not None})
-    in_memory.keep(key, in_memory.Held(module, given, batched))
+    for name in kwargs:
+        if not isinstance(name, str):
+            raise SweepError(f"inputs[{name!r}] is not allowed: name inputs by text, as forward does")
+    structure, tensors = taken_apart(args, kwargs)
+    sizes = {int(tensor.shape[0]) for tensor in tensors if tensor.dim()}
+    batched = len(sizes) == 1 and 0 not in sizes and all(tensor.dim() for tensor in tensors)
+    key = identity(module, structure, tensors)
+    in_memory.keep(key, in_memory.Held(module, structure, tuple(tensors), batched))
+    specs = [
+        _spec(name if not structure.plain or not name.isdigit() else None, tensor, batched)
+        for name, tensor in zip(structure.names(), tensors, strict=True)
+    ]
     factory = {"_target_": in_memory.IN_MEMORY, "key": key}
-    return ModelConfig(name=name, factory=factory, inputs=specs), next(iter(sizes)) if batched else 1
-
-
-def _identity(module: torch.nn.Module, inputs: Sequence[tuple[str | None, torch.Tensor]]) -> str:
-    """Return a hash of a module and its inputs: structure, tensors, and plain attributes, which may change outputs."""
-    key = hashlib.sha256(f"{type(module).__module__}.{module}".encode())
-    for path, part in module.named_modules():
-        plain = {name: value for name, value in vars(part).items() if name != "training" and _plain(value)}
-        key.update(f"{path} {sorted(plain.items())!r}".encode())
-        plain = {"code": part.code} if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code") else {}
-        key.update(repr(plain).encode())
-    tensors = (*module.named_parameters(), *module.named_buffers(), *inputs)
-    for item, tensor in (*tensors, *module.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):
-            key.update(f"{item} {tensor!r}".encode())  # what get_extra_state gives
-            continue
-        key.update(f"{item} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        key.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return key.hexdigest()
-
-
-def _plain(value: Any) -> bool:
-    """Return whether a value is a number, a text, or a sequence of such: what prints as what it is."""
-    if isinstance(value, tuple | list):
-        return all(map(_plain, value))
-    return value is None or isinstance(value, bool | int | float | complex | str | torch.dtype)
+    return ModelConfig(name=type(module).__name__, factory=factory, inputs=specs), sizes.pop() if batched else 1
 
 
 def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:
+    """Describe a tensor; its values are known by the identity of the module that it is given with."""
     shape = list(tensor.shape[1:] if batched else tensor.shape)
     dtype = "float" if tensor.dtype == torch.float32 else str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise SweepError(f"an input is of {tensor.dtype}: give one of {', '.join(DTYPES)}")
     low = high = None
-    if dtype != "bool" and tensor.numel():
-        low, high = float(tensor.min()), float(tensor.max())
-        if not tensor.dtype.is_floating_point:
-            high += 1
-        elif low == high:  # a range that holds the constant, but for the last digits
-            high = low + max(abs(low), 1.0) * 1e-6
+    if dtype in WHOLE:
+        values = tensor.to(torch.int64)
+        low, high = (float(values.min()), float(values.max()) + 1) if tensor.numel() else (0.0, 1.0)
+    elif tensor.is_floating_point() and tensor.numel():
+        low, high = float(tensor.float().min()), float(tensor.float().max())
+        high = low + max(abs(low), 1.0) * 1e-6 if low == high else high  # a range that holds the constant
+        if not (math.isfinite(low) and math.isfinite(high)):
+            low = high = None
     return InputConfig(shape=shape, dtype=dtype, low=low, high=high, name=name, batched=batched)

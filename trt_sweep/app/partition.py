@@ -134,8 +134,9 @@ def _words(config: PointConfig, found: Report) -> list[str]:
     excluded = [name for name in ("torch_executed_ops", "torch_executed_modules") if config.compile.get(name)]
     if excluded:
         said.append(f"What +compile.{' and '.join(excluded)} names counts as without a converter.")
-    if config.dynamic:
-        said.append(f"Sizes are those at {config.dynamic[1]}, which the range is optimized for.")
+    if config.ranges:
+        usual = ", ".join(f"{item.name} {item.opt}" for item in config.ranges.values())
+        said.append(f"Sizes are those at {usual}, which the range is optimized for.")
     if any(boundary.bytes is None for graph in found.graphs for boundary in graph.boundaries):
         said.append("A size of ? is decided by the data.")
     if config.backend == "torch_compile":

@@ -19,11 +19,8 @@ def capture(function: Callable[..., Any], inputs: Inputs, device: torch.device) 
     next call overwrites them. The first call raises Unsupported, with CUDA's reason, where the function cannot be
     captured.
     """
-    given = [*inputs.args, *inputs.kwargs.values()]
-    own = Inputs(
-        tuple(tensor.clone() for tensor in inputs.args), {k: tensor.clone() for k, tensor in inputs.kwargs.items()}
-    )
-    static = [*own.args, *own.kwargs.values()]
+    own = inputs.with_tensors([tensor.clone() for tensor in inputs.tensors])
+    given, static = list(inputs.tensors), list(own.tensors)
     captured: list[tuple[torch.cuda.CUDAGraph, Any]] = []
 
     def call() -> Any:

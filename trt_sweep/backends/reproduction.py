@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.backends import paths
-from trt_sweep.models import reproduction
+from trt_sweep.models import reproduction, reproduction_inputs
 from trt_sweep.models.reproduction import Point, comment, fill, name
 
 NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
@@ -90,25 +90,13 @@ def _written(arguments: dict[str, Any]) -> list[str]:
 
 
 def _export(point: Point, config: dict[str, Any]) -> list[str]:
-    """Make `program` by torch.export, with one `Dim` where the point has a range of sizes."""
+    """Make `program` by torch.export, with a `Dim` for each range of sizes that the point has."""
     if point["dynamic_range"] is None:
         return ["program = torch.export.export(model, args, kwargs)"]
-    least, _, most = (int(size) for size in str(point["dynamic_range"]).split(":"))
     model = config.get("model")
-    shapes, position = [], 0
-    for spec in model.get("inputs", []) if isinstance(model, dict) else []:
-        sizes = [config.get("batch_size"), *spec["shape"]] if spec.get("batched", True) else spec["shape"]
-        ranges = ", ".join(f"{axis}: size" for axis, length in enumerate(sizes) if isinstance(length, list))
-        key = f"names[{position}]" if spec.get("name") is None else repr(str(spec["name"]))
-        position += spec.get("name") is None
-        shapes.append(f"{key}: {{{ranges}}}")
-    return [
-        "import inspect",
-        "names = list(inspect.signature(model.forward).parameters)",
-        f"size = torch.export.Dim('size', min={least}, max={most})",
-        f"shapes = {{{', '.join(shapes)}}}",
-        "program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes)",
-    ]
+    specs = model.get("inputs") or [] if isinstance(model, dict) else []
+    found = reproduction_inputs.shapes(specs, reproduction.batch_size(config, point))
+    return [*found, "program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes)"]
 
 
 def _flags(point: Point) -> str:

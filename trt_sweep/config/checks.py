@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from trt_sweep.errors import require
+from trt_sweep.errors import SweepError, require
 
-Range = tuple[int, int, int]  # min, opt, max of a dynamic dimension
+
+class Range(NamedTuple):
+    """Hold the smallest, the usual and the largest size of a dynamic dimension; one name is one dimension."""
+
+    min: int
+    opt: int
+    max: int
+    name: str
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:
@@ -22,7 +30,17 @@ def require_target(name: str, value: dict[str, Any]) -> None:
 
 
 def require_size(name: str, size: object, value: object) -> None:
-    """Raise SweepError where a size is no whole number, nor three: a range. `value` is what was given."""
+    """Raise SweepError where a size is no whole number, nor three: a range. `value` is what was given.
+
+    A range may have a name, as in {seq: [1, 128, 512]}; the name alone stands for a range that is given elsewhere.
+    """
+    if isinstance(size, str) and size.isidentifier():
+        return
+    if isinstance(size, Mapping):
+        named = len(size) == 1 and all(isinstance(key, str) and key.isidentifier() for key in size)
+        one = "one name and its range, as in {seq: [1,128,512]}"
+        require(named and isinstance(next(iter(size.values())), list), name, value, one)
+        (size,) = size.values()
     sizes: list[Any] = size if isinstance(size, list) else [size]
     whole = all(isinstance(item, int) and not isinstance(item, bool) and item >= 1 for item in sizes)
     right = len(sizes) == 3 if isinstance(size, list) else True
@@ -30,3 +48,26 @@ def require_size(name: str, size: object, value: object) -> None:
     if isinstance(size, list):
         low, opt, high = sizes
         require(low <= opt <= high and low < high, name, value, "min <= opt <= max with min < max")
+
+
+def named_range(size: object, known: Mapping[str, Range], unnamed: str) -> Range | None:
+    """Return the range that a size stands for, None for a whole number; one without a name gets `unnamed`."""
+    if isinstance(size, str):
+        if size not in known:
+            raise SweepError(
+                f"model.inputs.shape has {size} and no range of that name: give it one, {{{size}: [1,8,32]}}"
+            )
+        return known[size]
+    if isinstance(size, Mapping):
+        ((name, found),) = size.items()
+        return Range(found[0], found[1], found[2], name)
+    return Range(size[0], size[1], size[2], unnamed) if isinstance(size, list) else None
+
+
+def fits(own: int, size: object) -> bool:
+    """Return whether a size is one that is allowed: the number, or in the range; any where the range is elsewhere."""
+    if isinstance(size, Mapping):
+        (size,) = size.values()
+    if isinstance(size, list):
+        return bool(size[0] <= own <= size[2])
+    return isinstance(size, str) or own == size

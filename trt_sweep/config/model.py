@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
-from trt_sweep.config.checks import require_size
+from trt_sweep.config.checks import require_size, require_target
 from trt_sweep.errors import require
 
 WHOLE = {
@@ -17,20 +20,33 @@ WHOLE = {
     "int16": (-(2**15), 2**15),
     "int8": (-128, 128),
     "uint8": (0, 256),
+    "uint16": (0, 2**16),
+    "uint32": (0, 2**32),
 }
+FLOATING = ("float", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+DTYPES = (*FLOATING, *WHOLE, "bool", "complex64", "complex128")
 
 
-DTYPES = ("float", "float64", "float16", "bfloat16", *WHOLE, "bool")
+UNSET = "<unset>"  # null is a value that an argument may have
+
+
+def later(default: Any) -> Any:
+    """Return a field that the digests leave out at its default, since it came after digests were kept."""
+    return field(default_factory=lambda: copy.copy(default), metadata={"later": True})
 
 
 @dataclass
 class InputConfig:
-    """One tensor that the model is called with.
+    """One argument that the model is called with: a tensor, or what `value` or `items` give.
 
-    `shape` leaves out the batch dimension, which is put in front unless `batched` is false; one of its sizes may be
-    [min, opt, max], see `PointConfig.dynamic`. `dtype` "float" follows the precision of the point. Values are standard
-    normal, or uniform in [`low`, `high`) where both are given (integers need them). With a `name` the tensor is passed
-    as that keyword argument.
+    A tensor is drawn at random unless it comes from a `file` (.pt, .npy, .npz, .safetensors or an image; `key` names
+    one of several that it holds) or from a `factory`, which is called as `model.factory` is. `shape` leaves out the
+    batch dimension, which is put in front unless `batched` is false; one of its sizes may be a range, [min, opt, max]
+    or {name: [min, opt, max]}, see `PointConfig.ranges`. That of a file is read from it. `dtype` "float" follows the
+    precision of the point. Random values are standard normal, or uniform in [`low`, `high`) where both are given
+    (integers need them). `value` is a number, a flag, a text or null, which is passed on as it is. `items` are the
+    inputs in a list, or by name in a dict. With a `name` all this is passed as that keyword argument. `digest` is that
+    of the content of a file, or of what the factory gave.
     """
 
     shape: list[Any] = field(default_factory=list)
@@ -39,11 +55,34 @@ class InputConfig:
     high: float | None = None
     name: str | None = None
     batched: bool = True
+    file: str | None = later(None)
+    key: str | None = later(None)
+    factory: dict[str, Any] = later({})
+    value: Any = later(UNSET)
+    items: Any = later(None)
+    digest: str | None = later(None)
 
     def __post_init__(self) -> None:
         for size in self.shape:
             require_size("model.inputs.shape", size, self.shape)
         require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
+        require_target("model.inputs.factory", self.factory)
+        if self.items is not None:
+            require(isinstance(self.items, list | dict), "model.inputs.items", self.items, "a list or a dict of inputs")
+            named = isinstance(self.items, dict)
+            self.items = (
+                {key: _input(value) for key, value in self.items.items()} if named else [*map(_input, self.items)]
+            )
+        sources = [name for name in ("file", "factory", "items") if getattr(self, name)]
+        sources += ["value"] * (self.value != UNSET)
+        one = "one of file, factory, value and items for an input"
+        require(len(sources) < 2, "model.inputs", " and ".join(sources), one)
+        require(self.key is None or bool(self.file), "model.inputs.key", self.key, "it with a file that holds several")
+        if sources:
+            bounds = (self.low, self.high)
+            require(bounds == (None, None), "model.inputs.low/high", bounds, f"none beside {sources[0]}")
+            require(self.given or not self.shape, "model.inputs.shape", self.shape, f"none beside {sources[0]}")
+            return
         name, given = "model.inputs.low/high", (self.low, self.high)
         if self.low is None or self.high is None:
             require(given == (None, None), name, given, "both or neither")
@@ -55,6 +94,36 @@ class InputConfig:
             least, most = WHOLE[self.dtype]
             fits = least <= self.low and self.high <= most and int(self.low) < int(self.high)
             require(fits, name, given, f"whole numbers with low < high that {self.dtype} holds, high itself excluded")
+
+    @property
+    def given(self) -> bool:
+        """Return whether this is a tensor that the user has: its values are in a file, or a function gives them."""
+        return bool(self.file or self.factory)
+
+    @property
+    def tensors(self) -> list[InputConfig]:
+        """Return the inputs that are tensors, in their order: this one, or those among `items`."""
+        if self.items is not None:
+            parts = self.items.values() if isinstance(self.items, dict) else self.items
+            return [tensor for part in parts for tensor in part.tensors]
+        return [self] if self.value == UNSET else []
+
+    def changed(self, change: Callable[[InputConfig], InputConfig]) -> InputConfig:
+        """Return this input with `change` made to each tensor in it."""
+        if self.items is None:
+            return change(self) if self.value == UNSET else self
+        if isinstance(self.items, dict):
+            return dataclasses.replace(self, items={key: part.changed(change) for key, part in self.items.items()})
+        return dataclasses.replace(self, items=[part.changed(change) for part in self.items])
+
+
+def _input(value: Any) -> InputConfig:
+    if isinstance(value, InputConfig):
+        return value
+    names = [item.name for item in dataclasses.fields(InputConfig)]
+    known = isinstance(value, dict) and set(value) <= set(names)
+    require(known, "model.inputs.items", value, "inputs with the settings " + ", ".join(names))
+    return InputConfig(**value)
 
 
 @dataclass
@@ -75,3 +144,13 @@ class ModelConfig:
         inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
         names = [item.name for item in inputs if item.name is not None]
         require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
+
+    @property
+    def tensors(self) -> list[InputConfig]:
+        """Return the inputs that are tensors, in the order in which a call has them: those by keyword come last."""
+        ordered = sorted(self.inputs, key=lambda item: item.name is not None)
+        return [tensor for item in ordered for tensor in item.tensors]
+
+    def changed(self, change: Callable[[InputConfig], InputConfig]) -> ModelConfig:
+        """Return the model with `change` made to each tensor among its inputs."""
+        return dataclasses.replace(self, inputs=[item.changed(change) for item in self.inputs])

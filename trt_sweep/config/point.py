@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
-from trt_sweep.config.checks import Range, require_choice, require_size
+from trt_sweep.config.checks import Range, named_range, require_choice, require_size
 from trt_sweep.config.groups import (
     PRECISIONS,
     QUANTIZED,
@@ -37,7 +38,8 @@ class PointConfig:
 
     null means the library's default; the record holds the value that took effect. `precision` auto is the one that
     `quantization.method` goes with, fp16 without a method. `batch_size` may be [min, opt, max]: the point is then built
-    once for that range and timed at each size of `time_at` (default: these three). `compile` holds further compilation
+    once for that range and timed at each size of `time_at` (default: these three), or where several dimensions have
+    a range at each combination of sizes, as {batch: 1, seq: 128}. `compile` holds further compilation
     arguments of the installed Torch-TensorRT. `cache` says what TensorRT's timing cache holds when a build begins:
     nothing, what a first build of the same point left, or a copy of the file `cache_snapshot`. What engines tell of
     their layers depends on `profiling_verbosity`.
@@ -47,7 +49,7 @@ class PointConfig:
     backend: str = MISSING
     precision: str = "fp32"
     batch_size: Any = 1
-    time_at: list[int] | None = None
+    time_at: list[Any] | None = None
     min_block_size: int | None = None
     optimization_level: int | None = None
     runtime: str | None = None
@@ -103,12 +105,32 @@ class PointConfig:
             self._check_sizes()
 
     def _check_sizes(self) -> None:
-        least, _, most = self.dynamic or (self.batch_size,) * 3
+        ranges = self.ranges
         if self.time_at is None:
             return
-        ok = bool(self.time_at) and all(least <= size <= most for size in self.time_at)
-        allowed = f"sizes from {least} to {most}" if self.dynamic else "it with a range, as in batch_size=[1,8,32]"
+        one = next(iter(ranges.values())) if len(ranges) == 1 else None
+        allowed = "it with a range, as in batch_size=[1,8,32]"
+        if one is not None:
+            allowed = f"sizes from {one.min} to {one.max}"
+        elif ranges:
+            allowed = "combinations of " + ", ".join(
+                f"{item.name} from {item.min} to {item.max}" for item in ranges.values()
+            )
+            allowed += ", each as {" + ", ".join(f"{item.name}: {item.opt}" for item in ranges.values()) + "}"
+        ok = bool(self.time_at) and bool(ranges) and all(self._within(item) for item in self.time_at)
         require(ok, "time_at", self.time_at, allowed)
+
+    def _within(self, sizes: Any) -> bool:
+        ranges = self.ranges
+        if not isinstance(sizes, dict):
+            sizes = {next(iter(ranges)): sizes} if len(ranges) == 1 else {"": sizes}
+        return bool(sizes) and all(
+            name in ranges
+            and isinstance(size, int)
+            and not isinstance(size, bool)
+            and ranges[name].min <= size <= ranges[name].max
+            for name, size in sizes.items()
+        )
 
     @property
     def quantized(self) -> bool:
@@ -126,39 +148,73 @@ class PointConfig:
         return "fp32" if self.device == "cpu" and not self.dryrun else "fp16"
 
     @property
-    def dynamic(self) -> Range | None:
-        """Return the range of the dynamic dimension, None where every size is fixed.
+    def ranges(self) -> dict[str, Range]:
+        """Return the dynamic dimensions by name, the batch first; empty where every size is fixed.
 
-        A point has one such dimension; it may occur more than once (in two inputs, say), with the same range. Raises
-        SweepError for two different ones.
+        A dimension may occur more than once (in two inputs, say): under its name, or with the same range where it has
+        none. Raises SweepError for one name with two ranges.
         """
-        batched = [self.batch_size] if any(item.batched for item in self.model.inputs) else []
-        sizes = [*batched, *(size for item in self.model.inputs for size in item.shape)]
-        ranges = sorted({tuple(size) for size in sizes if isinstance(size, list)})
-        if len(ranges) > 1:
-            shown = " and ".join(str(list(found)) for found in ranges)
-            raise SweepError(f"{shown}: a point has one dynamic dimension; give the others one size, or the same range")
-        return (ranges[0][0], ranges[0][1], ranges[0][2]) if ranges else None
+        found: dict[str, Range] = {}
+        for size in self._sizes():
+            if isinstance(size, str) or not isinstance(size, list | dict):
+                continue
+            known = {item[:3]: item.name for item in found.values()}
+            unnamed = "batch" if size is self.batch_size else "size" if "size" not in found else f"size_{len(found)}"
+            own = named_range(size, {}, known.get(tuple(size), unnamed) if isinstance(size, list) else "")
+            assert own is not None
+            first = found.setdefault(own.name, own)
+            require(first == own, own.name, list(own[:3]), f"one range for one name: it is {list(first[:3])} elsewhere")
+        for size in self._sizes():
+            named_range(size, found, "")
+        return found
+
+    def _sizes(self) -> list[Any]:
+        tensors = self.model.tensors
+        batched = [self.batch_size] if any(item.batched for item in tensors) else []
+        return [*batched, *(size for item in tensors for size in item.shape)]
+
+    def range_of(self, size: Any) -> Range | None:
+        """Return the range that a size of `batch_size` or of an input's shape stands for; None for a whole number."""
+        ranges = self.ranges
+        if isinstance(size, list):
+            return next(item for item in ranges.values() if list(item[:3]) == size)
+        return named_range(size, ranges, "")
 
     @property
-    def sizes(self) -> list[int]:
-        """Return the sizes at which the dynamic dimension is timed; empty without one."""
-        return list(dict.fromkeys(self.time_at or self.dynamic)) if self.dynamic else []
+    def combinations(self) -> list[dict[str, int]]:
+        """Return the sizes at which the dynamic dimensions are timed, by name: by default all at min, opt and max.
 
-    def at(self, size: int) -> PointConfig:
-        """Return this point with its dynamic dimension fixed at `size`, as a backend without dynamic shapes sees it."""
+        Empty without one. A dimension that `time_at` does not name has its usual size, opt.
+        """
+        ranges = self.ranges
+        usual = {item.name: item.opt for item in ranges.values()}
+        if self.time_at and ranges:
+            given = [item if isinstance(item, dict) else dict.fromkeys(usual, item) for item in self.time_at]
+        else:
+            given = [{item.name: item[:3][end] for item in ranges.values()} for end in range(3)] if ranges else []
+        found = [{**usual, **item} for item in given]
+        return [item for number, item in enumerate(found) if item not in found[:number]]
+
+    def at(self, sizes: Mapping[str, int]) -> PointConfig:
+        """Return this point with its dynamic dimensions fixed, as a backend without dynamic shapes sees it."""
 
         def fixed(value: Any) -> Any:
-            return size if isinstance(value, list) else value
+            found = self.range_of(value)
+            return value if found is None else sizes[found.name]
 
-        inputs = [dataclasses.replace(item, shape=[fixed(value) for value in item.shape]) for item in self.model.inputs]
-        model = dataclasses.replace(self.model, inputs=inputs)
+        model = self.model.changed(lambda item: dataclasses.replace(item, shape=[*map(fixed, item.shape)]))
         return dataclasses.replace(self, model=model, batch_size=fixed(self.batch_size), time_at=None)
+
+    @property
+    def usual(self) -> PointConfig:
+        """Return the point with its dynamic dimensions at the sizes that are optimized for; itself without any."""
+        ranges = self.ranges
+        return self.at({item.name: item.opt for item in ranges.values()}) if ranges else self
 
     @property
     def timed(self) -> PointConfig:
         """Return the point with the sizes that it is timed at; for a plan, the ones that are optimized for."""
-        return self.at(self.sizes[0] if self.time_at else self.dynamic[1]) if self.dynamic else self
+        return self.at(self.combinations[0]) if self.time_at else self.usual
 
     @property
     def unsized(self) -> PointConfig:
@@ -167,8 +223,8 @@ class PointConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point in plain containers, as JSON and YAML hold them."""
-        content = dataclasses.asdict(self)
-        return {item.name: content[item.name] for item in dataclasses.fields(PointConfig)}
+        content = plain(self)
+        return {item.name: content[item.name] for item in dataclasses.fields(PointConfig) if item.name in content}
 
     @property
     def point_id(self) -> str:
@@ -191,18 +247,37 @@ class PointConfig:
     @property
     def source_key(self) -> str:
         """Return the digits of the module with its example inputs on the device, as the backends see it."""
-        return digest({"model": dataclasses.asdict(self.model), "batch_size": self.batch_size, "device": self.device})
+        return digest({"model": plain(self.model), "batch_size": self.batch_size, "device": self.device})
 
     @property
     def quantized_key(self) -> str:
         """Return the digits of the module as `quantization` leaves it, in its base precision."""
-        how = dataclasses.asdict(self.quantization) if self.quantized else None
+        how = plain(self.quantization) if self.quantized else None
         return digest({"source": self.source_key, "precision": [self.precision, self.base_precision], "how": how})
 
     @property
     def model_id(self) -> str:
         """Return the digits of the model with its weights and inputs, as timed."""
-        return digest(dataclasses.asdict(self.timed.model))
+        return digest(plain(self.timed.model))
+
+
+def plain(config: Any) -> Any:
+    """Return a configuration in plain containers, without the fields marked "later" that have their default.
+
+    A setting that is new leaves the digests of those who do not use it as they were.
+    """
+    if not dataclasses.is_dataclass(config):
+        if isinstance(config, dict):
+            return {key: plain(value) for key, value in config.items()}
+        return [plain(value) for value in config] if isinstance(config, list | tuple) else config
+    found = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        made = item.default_factory
+        default = item.default if made is dataclasses.MISSING else made()
+        if not (item.metadata.get("later") and value == default):
+            found[item.name] = plain(value)
+    return found
 
 
 SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.measure import outputs
 from trt_sweep.models import checkpoints, in_memory
+from trt_sweep.models.arguments import structured
 from trt_sweep.models.cache import ProcessCache
-from trt_sweep.models.inputs import example_inputs
+from trt_sweep.models.inputs import example_inputs, structure
 from trt_sweep.models.model import Model, copied
 
 TORCHVISION = "torchvision.models.get_model"
@@ -63,16 +63,15 @@ def build(config: PointConfig, device: torch.device, cache: ProcessCache | None 
     """
     key_of_module = ("module", config.unsized.source_key, str(device))
     module = (cache or ProcessCache()).get_or_make(key_of_module, lambda: _seeded(config).to(device))
+    inputs = example_inputs(config.usual, device)
+    keys = [*range(len(inputs.args)), *inputs.kwargs]
     dynamic: dict[int | str, dict[int, Range]] = {}
-    positions = itertools.count()
-    for spec in config.model.inputs:
+    for key, spec in zip(keys, config.model.tensors, strict=True):
         shape = [config.batch_size, *spec.shape] if spec.batched else spec.shape
-        ranges = {axis: (size[0], size[1], size[2]) for axis, size in enumerate(shape) if isinstance(size, list)}
-        key = next(positions) if spec.name is None else spec.name
+        ranges = {axis: found for axis, size in enumerate(shape) if (found := config.range_of(size)) is not None}
         if ranges:
             dynamic[key] = ranges
-    fixed = config.at(config.dynamic[1]) if config.dynamic else config
-    return Model(module, example_inputs(fixed, device), dynamic)
+    return Model(structured(module, structure(config)), inputs, dynamic)
 
 
 def _seeded(config: PointConfig) -> torch.nn.Module:
@@ -143,7 +142,7 @@ def _redraw_faded_convolutions(module: torch.nn.Module, config: PointConfig) -> 
     """
     fixed = dataclasses.replace(config.timed, batch_size=1)
     with torch.no_grad():
-        one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
+        one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (0, 1))
         output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
         loud = all(tensor.abs().max() > torch.finfo(torch.float16).tiny for tensor in outputs.tensors(output).values())
         if loud and min(outputs.distance(output, other).values()) > MIN_OUTPUT_CHANGE:

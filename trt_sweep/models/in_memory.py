@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from typing import Any
 
 import torch
 
 from trt_sweep.config.model import ModelConfig
-from trt_sweep.models.model import Inputs
+from trt_sweep.models.arguments import Structure
+from trt_sweep.models.identity import describe
 
 IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
 MOVED = 0.1  # relative: how far other inputs lie from those that were given
@@ -15,10 +18,14 @@ MOVED = 0.1  # relative: how far other inputs lie from those that were given
 
 @dataclasses.dataclass(frozen=True)
 class Held:
-    """Hold a module and its inputs; `batched` says whether their first dimension is a batch."""
+    """Hold a module and the tensors of its inputs with their structure.
+
+    `batched` says whether the tensors' first dimension is a batch.
+    """
 
     module: torch.nn.Module
-    inputs: Inputs
+    structure: Structure
+    tensors: tuple[torch.Tensor, ...]
     batched: bool
 
 
@@ -35,20 +42,33 @@ def find(model: ModelConfig) -> Held | None:
     return _held[model.factory["key"]] if model.factory.get("_target_") == IN_MEMORY else None
 
 
-def given(held: Held, batch_size: int, device: torch.device, other: int) -> Inputs:
-    """Return copies of the inputs that were given, with so many samples: those given, over and over, or the first.
+_values: dict[str, Any] = {}
 
-    Each number `other` gives inputs near them: the samples in another order, and floating-point numbers moved by a
+
+def call_of(value: Any) -> dict[str, str]:
+    """Keep a function, or data, and return the configuration by which `held` gives it."""
+    name = getattr(value, "__qualname__", type(value).__name__)
+    key = hashlib.sha256(f"{name} {describe(value)}".encode()).hexdigest()[:16]
+    _values[key] = value
+    return {"_target_": f"{__name__}.{call.__name__}", "name": name, "key": key}
+
+
+def call(*given: Any, name: str, key: str) -> Any:
+    """Return what a function that is kept gives for these arguments; data that are kept as they are."""
+    value = _values[key]
+    return value(*given) if callable(value) else value
+
+
+def samples(tensor: torch.Tensor, batched: bool, batch_size: int, other: int, first: int) -> torch.Tensor:
+    """Return a copy of a tensor that the user has, with so many of its samples: from `first` on, over and over.
+
+    Each number `other` gives a tensor near it: the samples in another order, and floating-point numbers moved by a
     tenth. Integers and booleans of a single sample stay as they are, since not every one need be valid.
     """
-    generator = torch.Generator().manual_seed(other)
-
-    def one(tensor: torch.Tensor) -> torch.Tensor:
-        found = tensor.detach().cpu()
-        if held.batched:
-            found = found[(torch.arange(batch_size) + other) % len(found)]
-        if other and found.is_floating_point():
-            found = found * (1 + MOVED * torch.randn(found.shape, generator=generator)).to(found.dtype)
-        return found.to(device, copy=True)
-
-    return Inputs(tuple(map(one, held.inputs.args)), {name: one(each) for name, each in held.inputs.kwargs.items()})
+    found = tensor.detach().cpu()
+    if batched:
+        found = found[(torch.arange(batch_size) + first + other) % len(found)]
+    if other and found.is_floating_point():
+        generator = torch.Generator().manual_seed(other)
+        found = found * (1 + MOVED * torch.randn(found.shape, generator=generator)).to(found.dtype)
+    return found.clone()

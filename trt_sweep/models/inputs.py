@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
-from trt_sweep.models import in_memory
+from trt_sweep.errors import SweepError
+from trt_sweep.models import in_memory, input_files
+from trt_sweep.models.arguments import Structure, taken_apart
 from trt_sweep.models.model import Inputs
 
 # Flips one bit of the seed for inputs. With the seed of the weights torch would draw the same numbers for both. Its
@@ -18,42 +21,102 @@ from trt_sweep.models.model import Inputs
 INPUT_SEED_BIT = 1 << 31
 
 
-def example_inputs(config: PointConfig, device: torch.device, other: int = 0) -> Inputs:
+def example_inputs(config: PointConfig, device: torch.device, other: int = 0, first: int = 0) -> Inputs:
     """Return inputs for a point whose sizes are all fixed, on `device`.
 
-    They are random, by the model's seed; or those that were given with a module in memory. Each number `other`, below
-    2^31, gives other inputs.
+    Those that the user has are the samples from number `first` on, over and over where there are fewer than the batch
+    has. All others are random, by the model's seed. Each number `other`, below 2^31, gives other inputs.
     """
     if (held := in_memory.find(config.model)) is not None:
-        return in_memory.given(held, config.batch_size, device, int(other))
-    generator = torch.Generator().manual_seed((config.model.seed + other) ^ INPUT_SEED_BIT)
-    args, kwargs = [], {}
-    for spec in config.model.inputs:
-        tensor = _input(spec, config.batch_size, generator).to(device)
-        if spec.name is None:
-            args.append(tensor)
-        else:
-            kwargs[spec.name] = tensor
-    return Inputs(tuple(args), kwargs)
+        structure, tensors = held.structure, held.tensors
+        made = [in_memory.samples(each, held.batched, config.batch_size, other, first) for each in tensors]
+    else:
+        generator = torch.Generator().manual_seed((config.model.seed + other + first) ^ INPUT_SEED_BIT)
+
+        def make(spec: InputConfig) -> torch.Tensor:
+            if not spec.given:
+                return _drawn(spec, config.batch_size, generator)
+            found = input_files.read(spec, config.model.seed)
+            return in_memory.samples(found, spec.batched, config.batch_size, other, first)
+
+        structure, made = taken_apart(*_arguments(config, make))
+    moved = [tensor.to(device) for tensor in made]
+    args, kwargs = structure.fill(moved) if structure.plain else (tuple(moved), {})
+    return Inputs(args, kwargs)
+
+
+def structure(config: PointConfig) -> Structure | None:
+    """Return how a call's arguments are made of its tensors; None where they are tensors and nothing else."""
+    if (held := in_memory.find(config.model)) is not None:
+        found = held.structure
+    else:
+        found, _ = taken_apart(*_arguments(config, lambda spec: torch.empty(0)))
+    return None if found.plain else found
+
+
+def _arguments(
+    config: PointConfig, make: Callable[[InputConfig], torch.Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments by position and by keyword, with what `make` gives for each tensor."""
+
+    def one(spec: InputConfig) -> Any:
+        if isinstance(spec.items, Mapping):
+            return {key: one(part) for key, part in spec.items.items()}
+        if spec.items is not None:
+            return [one(part) for part in spec.items]
+        return make(spec) if spec.tensors else spec.value
+
+    made = [(spec.name, one(spec)) for spec in config.model.inputs]
+    return tuple(value for name, value in made if name is None), {
+        name: value for name, value in made if name is not None
+    }
 
 
 def inputs_over_range(config: PointConfig, device: torch.device) -> list[Inputs]:
-    """Return inputs at min, opt and max of the dynamic dimension; without one, the point's only."""
-    return [example_inputs(config.at(size) if size else config, device) for size in config.dynamic or (0,)]
+    """Return inputs with all dynamic dimensions at min, at opt and at max; without one, the point's only."""
+    ends = [config.at({item.name: item[:3][end] for item in config.ranges.values()}) for end in range(3)]
+    return [example_inputs(each, device) for each in (ends if config.ranges else [config])]
+
+
+def batches_given(config: PointConfig) -> int:
+    """Return the number of batches that the samples fill which the user has; 1 where all inputs are random."""
+    if (held := in_memory.find(config.model)) is not None:
+        count = len(held.tensors[0]) if held.batched else 1
+    else:
+        specs = [spec for spec in config.model.tensors if spec.given and spec.batched]
+        count = max((len(input_files.read(spec, config.model.seed)) for spec in specs), default=1)
+    return math.ceil(count / int(config.batch_size))
+
+
+def from_call(args: Sequence[Any], kwargs: Mapping[str, Any], config: PointConfig) -> Inputs:
+    """Return the arguments of a call of the user's as the inputs of the model; raise SweepError for other ones.
+
+    What is no tensor must be as in the model's own inputs.
+    """
+    own = example_inputs(config.timed, torch.device("cpu"))
+    wanted = structure(config.timed) or taken_apart(own.args, own.kwargs)[0]
+    given, tensors = taken_apart(args, kwargs)
+    by_name = {name: tensor for name, tensor in zip(given.names(), tensors, strict=True)}
+    names = wanted.names()
+    if sorted(names) != sorted(by_name):
+        raise SweepError(f"the model is called with tensors for {_shown(given.names())}: it takes {_shown(names)}")
+    return own.with_tensors([by_name[name] for name in names])
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(f"input {name}" if name.isdigit() else name for name in names) or "no input"
 
 
 def sample_count(inputs: Inputs, config: PointConfig) -> int:
     """Return the number of samples in these inputs; 1 where none has a batch dimension."""
-    return next((len(tensor) for _, tensor, batched in _tensors_with_batched(inputs, config) if batched), 1)
+    return next((len(tensor) for tensor, batched in _with_batched(inputs, config) if batched), 1)
 
 
 def concatenate(several: Sequence[Inputs], config: PointConfig) -> Inputs:
     """Concatenate inputs along the batch dimension; a tensor without one is taken from the first."""
-    made: dict[int | str, torch.Tensor] = {}
-    for rows in zip(*(_tensors_with_batched(inputs, config) for inputs in several), strict=True):
-        key, tensor, batched = rows[0]
-        made[key] = torch.cat([row[1] for row in rows]) if batched else tensor
-    return _from_dict(made)
+    columns = zip(*(_with_batched(inputs, config) for inputs in several), strict=True)
+    made = [torch.cat([tensor for tensor, _ in column]) if column[0][1] else column[0][0] for column in columns]
+    return several[0].with_tensors(made)
 
 
 def split_batches(inputs: Inputs, config: PointConfig, most: int | None = None) -> Iterator[tuple[Inputs, int]]:
@@ -64,32 +127,17 @@ def split_batches(inputs: Inputs, config: PointConfig, most: int | None = None) 
     number, size = min(sample_count(inputs, config), most or sys.maxsize), config.timed.batch_size
     for start in range(0, number, size):
         keep = min(size, number - start)
-        cut = {
-            key: torch.cat(
-                [tensor[start : start + keep], tensor[start : start + 1].expand(size - keep, *tensor[0].shape)]
-            )
-            if batched
-            else tensor
-            for key, tensor, batched in _tensors_with_batched(inputs, config)
-        }
-        yield _from_dict(cut), keep
+        index = [*range(start, start + keep), *[start] * (size - keep)]
+        cut = [tensor[index] if batched else tensor for tensor, batched in _with_batched(inputs, config)]
+        yield inputs.with_tensors(cut), keep
 
 
-def _from_dict(tensors: dict[int | str, torch.Tensor]) -> Inputs:
-    """Return inputs made of tensors by their position or name."""
-    args = tuple(tensor for key, tensor in tensors.items() if isinstance(key, int))
-    return Inputs(args, {key: tensor for key, tensor in tensors.items() if isinstance(key, str)})
+def _with_batched(inputs: Inputs, config: PointConfig) -> list[tuple[torch.Tensor, bool]]:
+    """Return each tensor with whether it has a batch dimension."""
+    return [(tensor, spec.batched) for tensor, spec in zip(inputs.tensors, config.model.tensors, strict=True)]
 
 
-def _tensors_with_batched(inputs: Inputs, config: PointConfig) -> Iterator[tuple[int | str, torch.Tensor, bool]]:
-    """Yield the position or name of each tensor, the tensor, and whether it has a batch dimension."""
-    positions = itertools.count()
-    for spec in config.model.inputs:
-        key: int | str = next(positions) if spec.name is None else spec.name
-        yield key, inputs.args[key] if isinstance(key, int) else inputs.kwargs[key], spec.batched
-
-
-def _input(spec: InputConfig, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+def _drawn(spec: InputConfig, batch_size: int, generator: torch.Generator) -> torch.Tensor:
     """Draw a tensor on the CPU, so that every device gets the same values."""
     shape = [batch_size, *spec.shape] if spec.batched else spec.shape
     dtype = torch.float32 if spec.dtype == "float" else getattr(torch, spec.dtype)

@@ -33,19 +33,29 @@ class Inputs:
                 return tensor.contiguous(memory_format=torch.channels_last)
             return tensor
 
-        return Inputs(tuple(map(one, self.args)), {name: one(tensor) for name, tensor in self.kwargs.items()})
+        return self.with_tensors([*map(one, self.tensors)])
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Return all tensors, those by keyword behind the others."""
+        return (*self.args, *self.kwargs.values())
+
+    def with_tensors(self, tensors: Sequence[torch.Tensor]) -> Inputs:
+        """Return the same inputs with these tensors instead, in the order of `tensors`."""
+        count = len(self.args)
+        return Inputs(tuple(tensors[:count]), dict(zip(self.kwargs, tensors[count:], strict=True)))
 
     def by_position(self) -> Inputs:
         """Return all inputs by position, those by keyword behind the others."""
-        return Inputs((*self.args, *self.kwargs.values()), {})
+        return Inputs(self.tensors, {})
 
 
 @dataclass(frozen=True)
 class Model:
     """Hold a module in eval mode, and inputs for it.
 
-    `dynamic` gives the dimensions that have a range: by position or name of the input, then by dimension,
-    (min, opt, max). The inputs have the size opt there. A `typed` module keeps its types and is not cast. torch.export
+    `dynamic` gives the dimensions that have a range: by position or name of the input, then by dimension. The inputs
+    have the size opt there. A `typed` module keeps its types and is not cast. torch.export
     and Torch-TensorRT must run inside the context that `lowering` makes.
     """
 
@@ -104,7 +114,9 @@ def cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:
     """Return a shape three times: with all dimensions that have a range at min, at opt and at max."""
-    return [tuple(ranges[axis][end] if axis in ranges else size for axis, size in enumerate(shape)) for end in range(3)]
+    return [
+        tuple(ranges[axis][:3][end] if axis in ranges else size for axis, size in enumerate(shape)) for end in range(3)
+    ]
 
 
 @contextlib.contextmanager

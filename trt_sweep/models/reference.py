@@ -118,7 +118,7 @@ def _call(module: torch.nn.Module, inputs: Inputs, state: _State) -> tuple[dict[
 
 
 def _equal(one: Inputs, other: Inputs) -> bool:
-    pairs = zip((*one.args, *one.kwargs.values()), (*other.args, *other.kwargs.values()), strict=True)
+    pairs = zip(one.tensors, other.tensors, strict=True)
     return all(_same(a, b) for a, b in pairs)
 
 

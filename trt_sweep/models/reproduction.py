@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 from trt_sweep import models
+from trt_sweep.models import reproduction_inputs
 from trt_sweep.results.record import RANDOM
 
 Point = Mapping[str, Any]
@@ -153,34 +154,18 @@ def _precision(wanted: str) -> list[str]:
 
 def _inputs(config: dict[str, Any], point: Point, device: str, dtype: str) -> list[str]:
     """Make `args` and `kwargs`, drawn as in the sweep."""
-    specs = config["model"].get("inputs", []) if isinstance(config.get("model"), dict) else []
+    specs = config["model"].get("inputs") if isinstance(config.get("model"), dict) else None
     if not specs:
-        return ["args, kwargs = (), {}  # the model's inputs"]
-    made, named = [], []
-    for spec in specs:
-        # A range is exported at the size that it is optimized for: an example of size 1 would fix the dimension.
-        batch = config["batch_size"] if isinstance(config.get("batch_size"), list) else int(point["batch_size"])
-        sizes = [batch, *spec["shape"]] if spec.get("batched", True) else list(spec["shape"])
-        tensor = _tensor([size[1] if isinstance(size, list) else int(size) for size in sizes], spec, device, dtype)
-        if spec.get("name") is None:
-            made.append(tensor)
-        else:
-            named.append(f"{str(spec['name'])!r}: {tensor}")
-    return [f"args = ({', '.join(made)}{',' if len(made) == 1 else ''})", f"kwargs = {{{', '.join(named)}}}"]
+        return reproduction_inputs.UNKNOWN
+    batch, imports = batch_size(config, point), set[str]()
+    where = f"device={device!r}, dtype=torch.{dtype}"
+    made = reproduction_inputs.lines(specs, batch, where, imports, _call)
+    return [*(f"import {module}" for module in sorted(imports)), *made]
 
 
-def _tensor(shape: list[int], spec: dict[str, Any], device: str, dtype: str) -> str:
-    kind = spec.get("dtype", "float")
-    low, high = spec.get("low"), spec.get("high")
-    size = ", ".join(map(str, shape))
-    to = f"device={device!r}, dtype=torch.{dtype if kind == 'float' else name(str(kind))}"
-    if kind == "bool":
-        return f"torch.randint(0, 2, ({size},), device={device!r}).bool()"
-    if low is None or high is None:
-        return f"torch.randn({size}).to({to})"
-    if kind.startswith(("int", "uint")):
-        return f"torch.randint({int(low)}, {int(high)}, ({size},)).to({to})"
-    return f"(torch.rand({size}) * {float(high) - float(low)} + {float(low)}).to({to})"
+def batch_size(config: dict[str, Any], point: Point) -> int | list[int]:
+    """Return the batch size of a point, or its range."""
+    return config["batch_size"] if isinstance(config.get("batch_size"), list) else int(point["batch_size"])
 
 
 def _library(point: Point) -> Path:

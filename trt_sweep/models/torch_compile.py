@@ -69,8 +69,8 @@ def compile_model(model: Model, stack: contextlib.ExitStack, calls: int = 1, **h
     before = _counts()
     for key, axes in model.dynamic.items():
         tensor = model.inputs.args[key] if isinstance(key, int) else model.inputs.kwargs[key]
-        for axis, (least, _, most) in axes.items():
-            torch._dynamo.mark_dynamic(tensor, axis, min=least, max=most)
+        for axis, found in axes.items():
+            torch._dynamo.mark_dynamic(tensor, axis, min=found.min, max=found.max)
     module = torch.compile(_in_own_frame(model.module), **how)
     # After a graph break the module's own frames go on, and all modules of a class share those.
     with torch._dynamo.config.patch(recompile_limit=2**16, accumulated_recompile_limit=2**20):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -13,26 +12,22 @@ from trt_sweep.errors import one_line
 from trt_sweep.models.model import Model
 
 
-def _by_name(model: Model) -> dict[str, torch.Tensor]:
-    bound = inspect.signature(model.module.forward).bind(*model.inputs.args, **model.inputs.kwargs)
-    return dict(bound.arguments)
-
-
 def export(model: Model) -> torch.export.ExportedProgram:
-    """Export the model by `torch.export.export`, with one `Dim` for the dynamic dimension wherever it occurs.
+    """Export the model by `torch.export.export`, with one `Dim` for each dynamic dimension wherever it occurs.
 
     Errors of torch.export pass through, with its advice, for a module whose sizes cannot vary so.
     """
-    shapes: dict[str, dict[int, Any] | None] | None = None
-    if model.dynamic:
-        names = list(_by_name(model))
-        least, _, most = next(iter(next(iter(model.dynamic.values())).values()))
-        dim = torch.export.Dim("size", min=least, max=most)
-        shapes = dict.fromkeys(names)
-        for key, axes in model.dynamic.items():
-            shapes[names[key] if isinstance(key, int) else key] = dict.fromkeys(axes, dim)
+    args, kwargs = model.inputs.args, model.inputs.kwargs
+    shapes = torch.export.ShapesCollection()
+    dims: dict[str, Any] = {}
+    for key, axes in model.dynamic.items():
+        named = {
+            axis: dims.setdefault(each.name, torch.export.Dim(each.name, min=each.min, max=each.max))
+            for axis, each in axes.items()
+        }
+        shapes[args[key] if isinstance(key, int) else kwargs[key]] = named
     with model.lowering():
-        return torch.export.export(model.module, model.inputs.args, model.inputs.kwargs, dynamic_shapes=shapes)
+        return torch.export.export(model.module, args, kwargs, dynamic_shapes=shapes if dims else None)
 
 
 class _ByPosition(torch.nn.Module):

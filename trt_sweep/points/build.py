@@ -52,7 +52,7 @@ def build(state: PointState, context: BuildContext, source: PreparedModel, build
     config, device = context.config, context.device
     backend = backends.get(config.backend)
     at_any_size = ("refused", config.unsized.build_id)
-    if (refused := context.cache.get(at_any_size)) is not None and not config.dynamic:
+    if (refused := context.cache.get(at_any_size)) is not None and not config.ranges:
         state.phase = "build"
         raise Unsupported(f"{refused} (at another batch size; not tried again at this one)")
     context.phase("model")
@@ -74,7 +74,7 @@ def build(state: PointState, context: BuildContext, source: PreparedModel, build
             state.compiled = backend.plan(model, context) if config.dryrun else _compiled(backend, model, context)
     except Exception as error:
         failure = without_traceback(error)
-        if isinstance(error, Refused) and not config.dynamic:  # a range may be what it refuses
+        if isinstance(error, Refused) and not config.ranges:  # a range may be what it refuses
             context.cache.put(at_any_size, str(error))
         raise
     finally:

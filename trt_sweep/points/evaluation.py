@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.inputs import split_batches
+from trt_sweep.models.inputs import from_call, split_batches
 from trt_sweep.models.model import Inputs
 
 
@@ -27,16 +27,13 @@ class Batched:
     def __init__(self, bind: Callable[[Inputs], Callable[[], Any]], config: PointConfig) -> None:
         self._bind, self._config = bind, config.timed
 
-    def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> Any:
-        named = [spec.name for spec in self._config.model.inputs if spec.name is not None]
-        positional = len(self._config.model.inputs) - len(named)
-        if len(args) != positional or set(kwargs) != set(named):
-            raise SweepError(
-                f"accuracy.evaluate calls the model with {len(args)} inputs by position and {list(kwargs)} by name: "
-                f"it takes {positional} and {named}"
-            )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            given = from_call(args, kwargs, self._config)
+        except SweepError as error:
+            raise SweepError(f"accuracy.evaluate: {error}") from error
         outputs = []
-        for inputs, keep in split_batches(Inputs(args, kwargs), self._config):
+        for inputs, keep in split_batches(given, self._config):
             made = self._bind(inputs)()
             outputs.append(pytree.tree_map_only(torch.Tensor, functools.partial(_kept, keep), made))
         return pytree.tree_map(lambda *parts: torch.cat(parts), outputs[0], *outputs[1:])

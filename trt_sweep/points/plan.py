@@ -13,7 +13,7 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
-from trt_sweep.models import quantization
+from trt_sweep.models import input_files, quantization
 from trt_sweep.models.factory import check
 from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
@@ -80,6 +80,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
     """
     backend = backends.get(config.backend)
     check(config.model)
+    config = dataclasses.replace(config, model=input_files.resolved(config.model))
     config = quantization.resolve(config)
     fields = {item.name: item for item in dataclasses.fields(PointConfig)}
     unset: dict[str, Any] = {}
@@ -89,17 +90,19 @@ def effective(config: PointConfig) -> list[PointConfig]:
     device = resolve(config.device)
     if backend.TENSORRT and device.type != "cuda":
         unset["dryrun"] = True
-    if not any(item.batched for item in config.model.inputs):
+    if not any(item.batched for item in config.model.tensors):
         unset["batch_size"] = 1  # no input has a batch that could be larger
     config = backend.effective(dataclasses.replace(config, **unset, device=str(device)))
     config = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs))
-    if not config.dynamic:
+    if not config.ranges:
         return [dataclasses.replace(config, time_at=None)]
     if config.dryrun and backend.TENSORRT and backend.DYNAMIC:
         return [dataclasses.replace(config, time_at=None)]
-    if backend.DYNAMIC:
-        return [dataclasses.replace(config, time_at=[size]) for size in config.sizes]
-    return [config.at(size) for size in config.sizes]
+    if not backend.DYNAMIC:
+        return [config.at(sizes) for sizes in config.combinations]
+    one = len(config.ranges) == 1  # which needs no name
+    timed = [next(iter(sizes.values())) if one else sizes for sizes in config.combinations]
+    return [dataclasses.replace(config, time_at=[sizes]) for sizes in timed]
 
 
 def axes(config: PointConfig) -> dict[str, Any]:
@@ -108,7 +111,9 @@ def axes(config: PointConfig) -> dict[str, Any]:
     modes = backends.get(config.backend).AXES & set(TABLE["mode"].config)
     how = config.quantization
     calibrates = how.method is not None and quantization.get_method(how.method).CALIBRATES
-    shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.inputs]
+    shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.tensors]
+    ranges = {item.name: ":".join(map(str, item[:3])) for item in config.ranges.values()}
+    one = len(ranges) == 1
     same = {name: getattr(config, name) for name in record.columns(Axes) if hasattr(config, name)}
     return same | {
         "model": config.model.name,
@@ -121,8 +126,8 @@ def axes(config: PointConfig) -> dict[str, Any]:
         "mode": next((getattr(config, name).mode for name in modes), None),
         "batch_size": timed.batch_size,
         "input_shapes": " ".join("x".join(map(str, shape)) or "()" for shape in shapes),
-        "dynamic_range": ":".join(map(str, config.dynamic)) if config.dynamic else None,
-        "time_at": config.time_at[0] if config.time_at else None,
+        "dynamic_range": " ".join(text if one else f"{name}={text}" for name, text in ranges.items()) or None,
+        "time_at": config.time_at[0] if config.time_at and one else None,
         "cold_cache": config.measure.cold_cache,
         "compile": " ".join(f"{name}={value}" for name, value in sorted(config.compile.items())) or None,
     }

@@ -49,7 +49,7 @@ class PreparedModel:
         return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
 
     def _reference(self, phase: str) -> accuracy.Reference:
-        inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (False, True))
+        inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (0, 1))
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             return reference.make(self.model().module, inputs, other)
 

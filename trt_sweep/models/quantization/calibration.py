@@ -10,10 +10,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from trt_sweep.config.checks import fits
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.inputs import concatenate, example_inputs, split_batches
+from trt_sweep.models.inputs import concatenate, example_inputs, from_call, split_batches
 from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
 
@@ -36,7 +37,7 @@ def batches(config: PointConfig, device: torch.device) -> list[Inputs]:
         drawn = [
             example_inputs(alone, device, other=2 + index) for index in range(left)
         ]  # 0 and 1 are the point's inputs
-        if not any(spec.batched for spec in timed.model.inputs):
+        if not any(spec.batched for spec in timed.model.tensors):
             return drawn
         return [piece for piece, _ in split_batches(concatenate(drawn, timed), timed)]
     found: list[Inputs] = []
@@ -65,16 +66,18 @@ def _iterable(calibration: dict[str, Any]) -> Iterable[Any]:
 
 def _checked(batch: Any, config: PointConfig, where: str, device: torch.device) -> Inputs:
     """Return a batch as the model's inputs; raise SweepError for one that does not fit."""
-    specs = config.model.inputs
-    positional = [spec for spec in specs if spec.name is None]
-    named = {spec.name: spec for spec in specs if spec.name is not None}
     args = (batch,) if isinstance(batch, torch.Tensor) else () if isinstance(batch, dict) else batch
     kwargs = batch if isinstance(batch, dict) else {}
-    if not isinstance(args, tuple | list) or len(args) != len(positional) or set(kwargs) != set(named):
-        wanted = [f"{len(positional)} by position"] * bool(positional) + [str(key) for key in named]
-        raise SweepError(f"{where} does not fit the model's inputs: give tensors for {', '.join(wanted)}")
-    tensors = [_tensor(value, spec, where, device) for value, spec in zip(args, positional, strict=True)]
-    return Inputs(tuple(tensors), {key: _tensor(kwargs[key], spec, where, device) for key, spec in named.items()})
+    if not isinstance(args, tuple | list):
+        raise SweepError(f"{where} is a {type(batch).__name__}: give tensors, tuples or dicts of them")
+    try:
+        given = from_call(args, kwargs, config)
+    except SweepError as error:
+        raise SweepError(f"{where} does not fit the model's inputs: {error}") from error
+    specs = config.model.tensors
+    return given.with_tensors(
+        [_tensor(value, spec, where, device) for value, spec in zip(given.tensors, specs, strict=True)]
+    )
 
 
 def _tensor(value: Any, spec: InputConfig, where: str, device: torch.device) -> torch.Tensor:
@@ -82,10 +85,10 @@ def _tensor(value: Any, spec: InputConfig, where: str, device: torch.device) -> 
         raise SweepError(f"{where} holds a {type(value).__name__}: give tensors")
     own = list(value.shape)
     wanted = [None] * spec.batched + spec.shape
-    fits = len(own) == len(wanted) and 0 not in own
+    right = len(own) == len(wanted) and 0 not in own
     for size, allowed in zip(own, wanted, strict=False):
-        fits &= allowed is None or (allowed[0] <= size <= allowed[2] if isinstance(allowed, list) else size == allowed)
-    if not fits:
+        right &= allowed is None or fits(size, allowed)
+    if not right:
         shown = ", ".join("batch" if size is None else str(size) for size in wanted)
         raise SweepError(f"{where} has shape {own}: the model takes [{shown}]")
     if value.is_floating_point():
