@@ -112,7 +112,6 @@ def test_it_runs_on_every_backend(tmp_path, backend):
 @needs_tensorrt
 @without_gpu
 def test_it_is_planned(tmp_path):
-    found = trt_sweep.run(
-        Mixed(), ([torch.ones(3, 8)] * 2,), None, QUICK, tmp_path, kwargs={"cache": {"k": torch.ones(3, 8)}}
-    )
+    ones, settings = torch.ones(3, 8), QUICK | {"min_block_size": 1}
+    found = trt_sweep.run(Mixed(), ([ones, ones * 2],), None, settings, tmp_path, kwargs={"cache": {"k": ones}})
     assert found["status"].tolist() == ["dryrun"] and found["fallback_ops"].tolist() == [0]

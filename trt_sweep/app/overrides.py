@@ -25,7 +25,8 @@ def written(name: str, value: Any) -> str:
     """
     if name in CALLED and not isinstance(value, Mapping | str | None):
         value = in_memory.call_of(value)
-    return f"{'+' * name.startswith('compile.')}{name}={_value(name, value)}"
+    adds = name.startswith("compile.") or isinstance(value, Mapping)  # keys that the schema does not name
+    return f"{'++' * adds}{name}={_value(name, value)}"
 
 
 def _value(name: str, value: Any) -> str:
@@ -38,7 +39,7 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, str | Path):
         return hydra.quoted(str(value))
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{hydra.quoted(str(key))}:{_value(name, item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_value(name, item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple | set | np.ndarray):
         return "[" + ",".join(_value(name, item) for item in value) + "]"
     if value is None or isinstance(value, bool | int | float):

@@ -53,6 +53,11 @@ def call_of(value: Any) -> dict[str, str]:
     return {"_target_": f"{__name__}.{call.__name__}", "name": name, "key": key}
 
 
+def name(configured: dict[str, Any]) -> str:
+    """Return the name of what a configuration calls; that of a function in memory is the function's own."""
+    return str(configured["name" if configured["_target_"] == f"{__name__}.{call.__name__}" else "_target_"])
+
+
 def call(*given: Any, name: str, key: str) -> Any:
     """Return what a function that is kept gives for these arguments; data that are kept as they are."""
     value = _values[key]

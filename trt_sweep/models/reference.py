@@ -96,8 +96,10 @@ class _State:
 
 def _same(one: torch.Tensor | None, other: torch.Tensor) -> bool:
     """Return whether two tensors are equal, NaN being equal to NaN."""
-    if one is None or one.shape != other.shape:
+    if one is None or one.shape != other.shape or one.layout != other.layout:
         return False
+    if one.layout != torch.strided:
+        one, other = one.to_dense(), other.to_dense()
     if torch.equal(one, other):
         return True
     return one.is_floating_point() and bool(torch.isclose(one, other, 0, 0, equal_nan=True).all())

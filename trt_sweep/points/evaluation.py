@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.models import in_memory
 from trt_sweep.models.inputs import from_call, split_batches
 from trt_sweep.models.model import Inputs
 
@@ -47,7 +48,7 @@ def _kept(number: int, tensor: torch.Tensor) -> torch.Tensor:
 def name(config: PointConfig) -> str | None:
     """Return the column `evaluation_name`."""
     evaluate = config.accuracy.evaluate
-    return str(evaluate["_target_"]) if evaluate else None
+    return in_memory.name(evaluate) if evaluate else None
 
 
 def run(model: Callable[..., Any], config: PointConfig, device: torch.device) -> float | None:

@@ -14,6 +14,7 @@ from trt_sweep.config.checks import fits
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
+from trt_sweep.models import in_memory
 from trt_sweep.models.inputs import concatenate, example_inputs, from_call, split_batches
 from trt_sweep.models.model import Inputs
 from trt_sweep.results.record import RANDOM
@@ -22,7 +23,7 @@ from trt_sweep.results.record import RANDOM
 def name(config: PointConfig) -> str:
     """Return the column `calibration`: the name of the user's data, or "random"."""
     given = config.quantization.calibration
-    return str(given["_target_"]) if given else RANDOM
+    return in_memory.name(given) if given else RANDOM
 
 
 def batches(config: PointConfig, device: torch.device) -> list[Inputs]:
