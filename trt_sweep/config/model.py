@@ -101,6 +101,11 @@ class InputConfig:
         return bool(self.file or self.factory)
 
     @property
+    def drawn(self) -> bool:
+        """Return whether this is a tensor of integers that are drawn at random."""
+        return self.dtype in WHOLE and not self.given
+
+    @property
     def tensors(self) -> list[InputConfig]:
         """Return the inputs that are tensors, in their order: this one, or those among `items`."""
         if self.items is not None:

@@ -28,7 +28,7 @@ def make(module: torch.nn.Module, inputs: Inputs, other: Inputs) -> accuracy.Ref
     first, changed = _call(module, inputs, state)
     accuracy.require_tensors(first)
     again, _ = _call(module, inputs, state)
-    moved = None if _equal(inputs, other) else _call(module, other, state)[0]
+    moved = None if _equal(inputs, other) else _moved(module, other, state)
     unsteady = frozenset(name for name, far in _distance(first, again).items() if not far <= STEADY)
     apart = {} if moved is None else _distance(first, moved)
     constant = frozenset(name for name, far in apart.items() if far == 0) - unsteady
@@ -117,6 +117,16 @@ def _call(module: torch.nn.Module, inputs: Inputs, state: _State) -> tuple[dict[
     pairs = zip(names, (*inputs.args, *inputs.kwargs.values()), (*own[0], *own[1].values()), strict=True)
     changed = [f"input {name}" for name, before, after in pairs if not _same(after, before)]
     return copies, [*changed, *(f"buffer {name}" for name in state.put_back())]
+
+
+def _moved(module: torch.nn.Module, other: Inputs, state: _State) -> dict[str, Any] | None:
+    """Return the outputs for other inputs; None where the module does not take them, as not every one is valid."""
+    try:
+        return _call(module, other, state)[0]
+    except Exception:
+        log.info("the model does not take other inputs like its own", exc_info=True)
+        state.put_back()
+        return None
 
 
 def _equal(one: Inputs, other: Inputs) -> bool:

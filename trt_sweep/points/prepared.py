@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from trt_sweep.config.point import PointConfig
+from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
 from trt_sweep.models import factory, quantization, reference
@@ -50,8 +51,17 @@ class PreparedModel:
 
     def _reference(self, phase: str) -> accuracy.Reference:
         inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (0, 1))
+        model, drawn = self.model(), any(spec.drawn for spec in self.config.model.tensors)
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
-            return reference.make(self.model().module, inputs, other)
+            try:
+                return reference.make(model.module, inputs, other)
+            except (IndexError, RuntimeError, ValueError) as error:
+                if not drawn or NO_MEMORY.search(str(error)):
+                    raise
+                raise SweepError(
+                    f"{one_line(error, 300)}: model.inputs are drawn at random, and not every integer need be valid; "
+                    "give your own by model.inputs.file or model.inputs.factory"
+                ) from error
 
     def _eager(self, found: accuracy.Reference, phase: str) -> dict[str, float]:
         model = dataclasses.replace(self.model(), inputs=example_inputs(self.config.timed, self.device))

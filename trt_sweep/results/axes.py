@@ -238,9 +238,15 @@ def varied(table: pd.DataFrame) -> list[str]:
     for name, row in TABLE.items():
         # The baselines are without, so that these differ between rows even where all others have one value.
         if row.shown_where_set and (table[name].notna() & table[name].ne(False)).any():
-            most[[name, *row.moves]] = 2
+            most[[name, *(column for column in row.moves if table[column].notna().any())]] = 2
     found = [name for name in AXES if (name in LABEL_AXES and name != "model") or most[name] > 1]
-    return unsaid_twice(found, {name for name in found if table[name].notna().all()})
+    return unsaid_twice(found, {name for name in found if table[name].notna().all() and _tells(swept, name)})
+
+
+def _tells(table: pd.DataFrame, name: str) -> bool:
+    """Return whether an axis tells what it says: of several dynamic dimensions the batch does not tell the others."""
+    says = list(TABLE[name].says)
+    return not says or bool((table.groupby(["model", name])[says].nunique() <= 1).all(axis=None))
 
 
 def unsaid_twice(names: list[str], everywhere: set[str] | None = None) -> list[str]:
