@@ -412,21 +412,25 @@ def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypa
         standby.end_idle()
 
 
-def test_the_end_of_a_joblib_sweep_leaves_no_process_for_points(tmp_path):
-    """Its jobs are processes of joblib's, which go on for a while when their parent is killed."""
+@pytest.mark.parametrize("killed", [True, False])
+def test_the_end_of_a_joblib_sweep_leaves_nothing_running(tmp_path, killed):
+    """Its jobs are processes of joblib's. Those that are killed with their parent would never end by themselves."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    model = "hangs" if killed else "scale"
     command = [sys.executable, "-m", "trt_sweep", "-m", "--config-dir", str(EXAMPLE), f"hydra.sweep.dir={tmp_path}/s"]
-    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=patient", "batch_size=1,2", *QUICK]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"model={model}", "batch_size=1,2", *QUICK]
     main = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     jobs = [tmp_path / "s" / number for number in "01"]
-    end = time.monotonic() + 60
     while not all(any(job.glob("points/*/config.json")) for job in jobs):
-        assert time.monotonic() < end
+        assert main.poll() is None
         time.sleep(0.1)
-    assert all(processes(job) for job in jobs)
-    main.kill()
+    started = psutil.Process(main.pid).children(recursive=True)
+    if killed:
+        assert all(processes(job) for job in jobs)
+        main.kill()
     main.wait()
-    assert all(gone(job, standby.KEPT_S + 30) for job in jobs)
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left and not any(processes(job) for job in jobs)
 
 
 def test_what_an_earlier_sweep_did_to_its_process_costs_the_next_no_point(tmp_path):

@@ -20,6 +20,7 @@ from trt_sweep.config.compose import CONF, import_from, register_resolver
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import command
+from trt_sweep.sweep.interrupts import end_with_parent
 from trt_sweep.workers import spawn, standby
 
 
@@ -33,6 +34,7 @@ def _run(composed: DictConfig) -> float | None:
     alone = HydraConfig.get().mode is RunMode.RUN
     if not alone:
         command.called_with = None  # a job of another launcher's: the command line is not this job's own
+        end_with_parent()
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else int(job.num)
     checked = {number: from_hydra(composed)}

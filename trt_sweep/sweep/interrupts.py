@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+PARENT_S = 0.5  # between two looks at whether the parent is there
+
+
+@functools.cache
+def end_with_parent() -> None:
+    """End this process soon after its parent, where it is one of a pool's, such as joblib's; otherwise do nothing.
+
+    Without the parent nobody wants its results, and it would hold the GPU, or wait for it. Its worker goes with it.
+    """
+    if multiprocessing.parent_process() is None:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_S)
+        os._exit(1)  # whatever it is doing, and without the jobs that it has been given besides
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Interrupted(KeyboardInterrupt):
