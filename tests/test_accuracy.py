@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from trt_sweep.config.groups import AccuracyConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
 from trt_sweep.measure.accuracy import Reference
@@ -129,8 +130,65 @@ def test_reference_without_a_tensor(outputs):
 
 
 def test_reference_that_is_not_a_number():
+    reference = Reference({"a": A, "b": torch.tensor([1.0, math.nan])})
     with pytest.raises(SweepError, match=r"output b of the FP32 reference is not a number \(NaN\)"):
-        accuracy.require_tensors({"a": A, "b": torch.tensor([1.0, math.nan])})
+        accuracy.chosen(reference, AccuracyConfig())
+    assert accuracy.chosen(reference, AccuracyConfig(outputs=["a"])).unjudged == {"b"}
+
+
+HIDDEN = {"logits": A, "hidden": (A, A + 1), "pooled": A * 2}
+
+
+@pytest.mark.parametrize(
+    ("asked", "judged"),
+    [
+        ([], {"logits", "hidden.0", "hidden.1", "pooled"}),
+        (["logits"], {"logits"}),
+        (["hidden"], {"hidden.0", "hidden.1"}),
+        (["hidden.1", "po*"], {"hidden.1", "pooled"}),
+        (["*.[01]"], {"hidden.0", "hidden.1"}),
+    ],
+)
+def test_the_outputs_that_are_judged_are_chosen_by_name(asked, judged):
+    reference = accuracy.chosen(Reference(HIDDEN), AccuracyConfig(outputs=asked))
+    wrong = {"logits": -A, "hidden": (-A, -A), "pooled": -A}
+    found, leaves = accuracy.check(wrong, reference, 0.1)
+    assert {leaf.name for leaf in leaves if leaf.excess is not None} == judged and not found.accurate
+    assert all(leaf.error > 1 and (leaf.note is None) is (leaf.name in judged) for leaf in leaves)
+    right = {name: value for name, value in HIDDEN.items() if name in {name.partition(".")[0] for name in judged}}
+    assert accuracy.check(wrong | right, reference, 0.1)[0].accurate or asked == ["hidden.1", "po*"]
+    notes = {f"of 4 outputs {', '.join(asked)} is judged (accuracy.outputs)"} if asked else set()
+    assert set(reference.notes) == notes
+
+
+def test_what_is_not_judged_may_have_any_shape_and_moves_no_reference():
+    moved = {"a": 0.5, "b": 1e-9, "c": math.inf}
+    reference = Reference({"a": A, "b": A, "c": A}, moved)
+    assert reference.spread == 1e-9
+    reference = accuracy.chosen(reference, AccuracyConfig(outputs=["a"]))
+    found, leaves = accuracy.check({"a": A, "b": A[:1], "c": torch.full((2, 2), math.nan)}, reference, 0.1)
+    assert reference.spread == 0.5 and found.accurate and found.finite and found.rel_l2_error == 0
+    assert leaves[1].note == "it is not judged (accuracy.outputs), and has shape (1, 2)"
+
+
+@pytest.mark.parametrize("asked", [{"outputs": ["pooled", "logit"]}, {"output_rel_l2": {"logit": 0.1}}])
+def test_a_name_that_no_output_has(asked):
+    (setting,) = asked
+    line = f"accuracy.{setting}: no output is named logit; use logits, pooled, hidden.0, hidden.1"
+    with pytest.raises(SweepError, match=f"^{line}$"):
+        accuracy.chosen(Reference({**HIDDEN, "count": 3}), AccuracyConfig(**asked))
+
+
+def test_the_longest_name_gives_an_output_its_tolerance():
+    own = {"hidden": 0.3, "hidden.*": 0.2, "hidden.1": 0.1, "*ogi*": {"ts": 1}}
+    with pytest.raises(SweepError, match=r"no output is named \*ogi\*\.ts"):
+        accuracy.chosen(Reference(HIDDEN), AccuracyConfig(output_rel_l2=own))
+    own = {"hidden": {"*": 0.2, "1": 0.1}, "log*": 1}  # nested, as Hydra makes of a name with a dot
+    reference = accuracy.chosen(Reference(HIDDEN, eager={"logits": 0.3}), AccuracyConfig(output_rel_l2=own))
+    assert reference.tolerances == {"hidden.0": 0.2, "hidden.1": 0.1, "logits": 1}
+    got = {"logits": A * 1.1, "hidden": (A * 1.1, (A + 1) * 1.1), "pooled": A * 2.1}
+    _, leaves = accuracy.check(got, reference, 0.05)
+    assert [leaf.excess for leaf in leaves] == pytest.approx([0.1, 0.5, 1.0, 1.0], rel=1e-5)
 
 
 @pytest.mark.parametrize("output", [A, NESTED, torch.tensor(1.5), torch.zeros(3), torch.tensor([-math.inf, 1.0])])

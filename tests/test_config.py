@@ -64,6 +64,8 @@ TOLERANCES = AccuracyConfig().rel_l2
             "above 0",
         ),
         (sweep, {"precision": "int2"}, "precision", "int2", "fp32, tf32, fp16, bf16, int8, fp8, int4, auto"),
+        (AccuracyConfig, {"output_rel_l2": {"a": {"b": 0}}}, "accuracy.output_rel_l2.a.b", "0", "above 0"),
+        (AccuracyConfig, {"output_rel_l2": {"a": True}}, "accuracy.output_rel_l2.a", "true", "above 0"),
         (AccuracyConfig, {"evaluate": {"n": 1}}, "accuracy.evaluate", "{'n': 1}", "accuracy.evaluate._target_="),
         (QuantizationConfig, {"calibration": {"n": 1}}, "quantization.calibration", "{'n': 1}", "_target_="),
         (QuantizationConfig, {"samples": 0}, "quantization.samples", "0", "at least 1"),
@@ -98,6 +100,7 @@ def test_refused(build, values, field, shown, allowed):
         ("accuracy.rel_l2=x", "accuracy.rel_l2=x is not allowed: use accuracy.rel_l2.NAME=VALUE"),
         ("retry=crashed", "retry=crashed is not allowed: use a list of strings in brackets, [a,b]"),
         ("time_at=3", "time_at=3 is not allowed: use a list of items in brackets, [a,b], or null"),
+        ("accuracy.outputs=x", "accuracy.outputs=x is not allowed: use a list of strings in brackets, [a,b]"),
         ("inductor=3", "inductor=3 is not allowed: use its settings: inductor.mode"),
         ("model.inputs.0.low=x", "model.inputs[0].low=x is not allowed: use a number, or null"),
         ("model.inputs=[{batched:x}]", "model.inputs.batched=x is not allowed: use true or false"),
@@ -107,6 +110,14 @@ def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(override, line):
     with pytest.raises(HydraException) as caught:
         compose.composed(["model=resnet18", override])
     assert explain(caught.value) == line
+
+
+@pytest.mark.parametrize("name", ["accuracy.output_rel_l2.logits", "model.factory.dropout", "compile.x", "compile"])
+def test_a_key_of_the_users_own_needs_a_plus(name):
+    with pytest.raises(HydraException) as caught:
+        compose.composed(["model=resnet18", f"{name}={{a:1}}"])
+    assert explain(caught.value).startswith(f"{name} is not a setting of trt_sweep; write +{name}=… for ")
+    compose.composed(["model=resnet18", f"+{name}={{a:1}}"])
 
 
 def test_an_error_of_another_kind_has_no_type_to_name():

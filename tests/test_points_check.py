@@ -84,5 +84,11 @@ def test_the_reason_is_of_the_worst_output():
     leaves = [Leaf("a", "floating", (2,), 0.1, excess=0.5), Leaf("b", "floating", (2,), 0.02, excess=2.0)]
     said = check.why_inaccurate(leaves, {"a": 0.05, "b": 1e-4}, eager())
     assert said.startswith("output b: relative L2 error 0.02, above accuracy.rel_l2.fp32=0.001 and 4 times eager's")
+    own = dataclasses.replace(eager().accuracy, output_rel_l2={"*": 0.02, "b": 0.01})
+    said = check.why_inaccurate(leaves, {}, dataclasses.replace(eager(), accuracy=own))
+    assert (
+        said
+        == "output b: relative L2 error 0.02, above accuracy.output_rel_l2.b=0.01; compared with the FP32 reference"
+    )
     infinite = [Leaf("a", "floating", (2,), math.inf, finite=False, excess=math.inf)]
     assert check.why_inaccurate(infinite, {}, eager()) == "the output is not finite although the FP32 reference is"

@@ -10,6 +10,7 @@ import torch
 from test_points_run import eager
 
 from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.errors import SweepError
 from trt_sweep.models import quantization
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
@@ -30,6 +31,19 @@ def test_points_share_what_they_have_in_common():
     assert torch.equal(one.reference("x").outputs["output"], one.model().module(inputs))
     assert one.reference("x").spread > 0.1 and one.beside_eager("x").eager == {}
     assert 0 < other.beside_eager("x").eager["output"] < 0.1
+
+
+def test_points_that_judge_other_outputs_share_the_reference():
+    shared, point = ProcessCache(), eager()
+    own, unknown = (
+        dataclasses.replace(point, accuracy=dataclasses.replace(point.accuracy, **asked))
+        for asked in ({"outputs": ["out*"], "output_rel_l2": {"output": 0.5}}, {"outputs": ["logits"]})
+    )
+    found = PreparedModel(own, CPU, shared).reference("x")
+    assert found.tolerances == {"output": 0.5}
+    assert found.outputs is PreparedModel(point, CPU, shared).reference("x").outputs
+    with pytest.raises(SweepError, match=r"^accuracy\.outputs: no output is named logits; use output$"):
+        PreparedModel(unknown, CPU, shared).reference("x")
 
 
 class Constant(torch.nn.Module):

@@ -81,8 +81,9 @@ def measure(model: Model, config: PointConfig, found: Groups) -> Iterator[Damage
     device, cast = torch.device(config.device), DTYPE[config.base_precision]
     inputs = example_inputs(config.timed, device)
     with torch.no_grad(), float32_mode("fp32"):
-        reference = model.module(*inputs.args, **inputs.kwargs)
-        accuracy.require_tensors(reference)
+        reference = accuracy.Reference(model.module(*inputs.args, **inputs.kwargs))
+        accuracy.require_tensors(reference.outputs)
+        reference = accuracy.chosen(reference, config.accuracy)
         plain = dataclasses.replace(config, precision="fp32", quantization=QuantizationConfig())
         yield Damage("none (fp32)", 0, 0.0, _evaluated(model, plain, device))
         points = {"all": config} | {group: alone(config, model.module, found[group]) for group in found}
@@ -92,7 +93,7 @@ def measure(model: Model, config: PointConfig, found: Groups) -> Iterator[Damage
             except quantization.NothingQuantized:
                 continue
             own = inputs.to(cast)
-            checked, _ = accuracy.check(made.module(*own.args, **own.kwargs), accuracy.Reference(reference), 1.0)
+            checked, _ = accuracy.check(made.module(*own.args, **own.kwargs), reference, 1.0)
             assert facts.quantized_layers is not None
             if checked.rel_l2_error is None:
                 raise SweepError("the model returns integers only, so that the damage of a layer cannot be told")

@@ -25,6 +25,13 @@ RENAMED = {
     "measure.min_s": "measure.max_s, the seconds of calls that count",
 }
 
+# Groups whose keys the user names.
+OPEN = {
+    "compile": "a compilation argument of Torch-TensorRT",
+    "accuracy.output_rel_l2": "the tolerance of an output",
+    "model.factory": "an argument of the model's factory",
+}
+
 
 def explain(error: BaseException) -> str:
     """Return one line for an error of ours, of Hydra's or of the file system, with the fix where we know it."""
@@ -58,8 +65,9 @@ def _unknown(name: str, error: BaseException) -> str:
     cause: Any = error.__cause__
     if cause is not None and "not in" not in str(cause):
         return one_line(cause)
-    if name.startswith("compile."):
-        return f"{name} is not a setting of trt_sweep; write +{name}=… for a compilation argument of Torch-TensorRT"
+    for group, what in OPEN.items():
+        if name == group or name.startswith(f"{group}."):
+            return f"{name} is not a setting of trt_sweep; write +{name}=… for {what}"
     if name in RENAMED:
         return f"{name} is gone: use {RENAMED[name]}"
     fields = list(_fields(OmegaConf.structured(SweepConfig)))

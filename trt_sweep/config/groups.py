@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +65,11 @@ class MeasureConfig:
 class AccuracyConfig:
     """Say what counts as accurate, and what else is asked of the outputs.
 
-    `rel_l2` is the largest relative L2 error against the FP32 eager reference, by precision. `evaluate` names a
-    function of one's own (`_target_` and its arguments) that is called with the compiled model and the device and gives
-    a number, see `evaluation`.
+    `rel_l2` is the largest relative L2 error against the FP32 eager reference, by precision. `outputs` are the outputs
+    that are judged, all where it is empty; `output_rel_l2` gives some a tolerance of their own, in every precision.
+    Both name an output as outputs.json does, by the start of its name (`hidden` for hidden.0 and hidden.1), or by a
+    pattern. `evaluate` names a function of one's own (`_target_` and its arguments) that is called with the compiled
+    model and the device and gives a number, see `evaluation`.
     """
 
     rel_l2: dict[str, float] = field(
@@ -76,8 +79,14 @@ class AccuracyConfig:
         }
     )
     evaluate: dict[str, Any] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list, metadata={"later": True})
+    output_rel_l2: dict[Any, Any] = field(default_factory=dict, metadata={"later": True})
 
     def __post_init__(self) -> None:
+        self.output_rel_l2 = dict(_joined(self.output_rel_l2))
+        for name, value in self.output_rel_l2.items():
+            ok = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+            require(ok, f"accuracy.output_rel_l2.{name}", value, "a number above 0")
         require(
             set(self.rel_l2) >= set(PRECISIONS),
             "accuracy.rel_l2",
@@ -87,6 +96,15 @@ class AccuracyConfig:
         for precision, value in self.rel_l2.items():
             require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
         require_target("accuracy.evaluate", self.evaluate)
+
+
+def _joined(given: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the items of a nested dict by their joined names: +accuracy.output_rel_l2.hidden.0=… nests two."""
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{rest}", inner) for rest, inner in _joined(value))
+        else:
+            yield str(name), value
 
 
 @dataclass

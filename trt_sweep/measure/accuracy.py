@@ -6,10 +6,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
 
+from trt_sweep.config.groups import AccuracyConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import outputs as of_outputs
 from trt_sweep.measure.outputs import WHOLE, Leaf
@@ -19,53 +21,108 @@ from trt_sweep.results.columns import Accuracy
 # has 2.5 times, as a test shows.
 WORSE = 4.0
 ABSURD = 1.0  # an error as large as the output itself
+UNASKED = "it is not judged (accuracy.outputs)"
+SHOWN = 12  # outputs that an error names
 
 
 @dataclass(frozen=True)
 class Reference:
     """Hold the outputs that a point's are compared with, and what they can prove.
 
-    `spread` is the least that other inputs move an output by, relative; None where none moves. `constant` are the
-    leaves that other inputs do not change, `varying` those whose shape they change, `unsteady` those that are different
-    each time. `notes` say what the model does beside computing its outputs from its inputs. `eager` are the errors of
-    eager in the point's precision, by leaf; empty where they are not known.
+    `moved` is how far other inputs move each leaf, relative. `constant` are the leaves that other inputs do not change,
+    `varying` those whose shape they change, `unsteady` those that are different each time. `notes` say what the model
+    does beside computing its outputs from its inputs. `eager` are the errors of eager in the point's precision, by
+    leaf; empty where they are not known. `unjudged` are the leaves that nobody asks about, `tolerances` those of leaves
+    that have one of their own.
     """
 
     outputs: Any
-    spread: float | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
     constant: frozenset[str] = frozenset()
     varying: frozenset[str] = frozenset()
     unsteady: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     eager: Mapping[str, float] = field(default_factory=dict)
+    unjudged: frozenset[str] = frozenset()
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def spread(self) -> float | None:
+        """Return the least that other inputs move an output by that is judged; None where none moves."""
+        moved = (far for name, far in self.moved.items() if name not in self.unjudged)
+        return min((far for far in moved if 0 < far < math.inf), default=None)
 
 
 def require_tensors(outputs: Any) -> None:
-    """Raise SweepError for outputs that nothing can be compared with: without a tensor, or not a number."""
-    found = of_outputs.tensors(outputs)
-    if not found:
+    """Raise SweepError for outputs without a tensor: nothing can be compared with them."""
+    if not of_outputs.tensors(outputs):
         raise SweepError(
             "the model returns no tensor, so its output cannot be checked: return tensors, tuples or dicts of them"
         )
-    for name, tensor in found.items():
-        if (tensor.is_floating_point() or tensor.is_complex()) and torch.isnan(tensor).any():
-            raise SweepError(
-                f"output {name} of the FP32 reference is not a number (NaN): check model.weights and the range of "
-                "model.inputs"
-            )
+
+
+def not_numbers(outputs: Any) -> list[str]:
+    """Return the names of the leaves that have an entry that is not a number."""
+    return [
+        name
+        for name, tensor in of_outputs.tensors(outputs).items()
+        if (tensor.is_floating_point() or tensor.is_complex()) and torch.isnan(tensor).any()
+    ]
+
+
+def chosen(reference: Reference, asked: AccuracyConfig) -> Reference:
+    """Return a reference that knows which of its leaves are judged, and by which tolerances of their own.
+
+    Raises SweepError for a name that no output has, and where one to be judged is not a number.
+    """
+    names = [*of_outputs.tensors(reference.outputs)]
+    for setting, patterns in (("outputs", asked.outputs), ("output_rel_l2", asked.output_rel_l2)):
+        for pattern in patterns:
+            if not of_outputs.named(names, pattern):
+                nearest = sorted(names, key=lambda name: -SequenceMatcher(None, name, pattern).ratio())
+                more = f" or {len(names) - SHOWN} more" * (len(names) > SHOWN)
+                raise SweepError(
+                    f"accuracy.{setting}: no output is named {pattern}; use {', '.join(nearest[:SHOWN])}{more}"
+                )
+    judged = {name for pattern in asked.outputs or ["*"] for name in of_outputs.named(names, pattern)}
+    broken = next((name for name in not_numbers(reference.outputs) if name in judged), None)
+    if broken is not None:
+        raise SweepError(
+            f"output {broken} of the FP32 reference is not a number (NaN): check model.weights and the range of "
+            "model.inputs, or name the outputs to judge, accuracy.outputs=[…]"
+        )
+    unjudged = frozenset(names) - judged
+    note = f"of {len(names)} outputs {', '.join(asked.outputs)} is judged (accuracy.outputs)"
+    own = {name: own_tolerance(name, asked) for name in names}
+    return dataclasses.replace(
+        reference,
+        unjudged=unjudged,
+        tolerances={name: asked.output_rel_l2[pattern] for name, pattern in own.items() if pattern is not None},
+        notes=(*reference.notes, *([note] if unjudged else [])),
+    )
+
+
+def own_tolerance(name: str, asked: AccuracyConfig) -> str | None:
+    """Return the key of `output_rel_l2` that holds for an output: its name, or else the longest; None without one."""
+    fit = [pattern for pattern in asked.output_rel_l2 if of_outputs.named([name], pattern)]
+    return max(fit, key=lambda pattern: (pattern == name, len(pattern)), default=None)
 
 
 def compare(outputs: Any, reference: Reference) -> list[Leaf]:
     """Return how each tensor of the outputs compares; raise SweepError for another number or other shapes of them."""
     found = []
     for name, output, expected in of_outputs.paired(outputs, reference.outputs):
+        asked = name not in reference.unjudged
         if name in reference.unsteady:
             found.append(Leaf(name, "", tuple(expected.shape), note="it is different each time"))
         elif output.shape == expected.shape:
-            found.append(of_outputs.compare(name, output, expected))
+            leaf = of_outputs.compare(name, output, expected)
+            found.append(leaf if asked else dataclasses.replace(leaf, note=UNASKED))
         elif name in reference.varying:
             note = f"its length depends on the data: {tuple(output.shape)} here"
             found.append(Leaf(name, "", tuple(expected.shape), note=note))
+        elif not asked:
+            found.append(Leaf(name, "", tuple(expected.shape), note=f"{UNASKED}, and has shape {tuple(output.shape)}"))
         else:
             raise SweepError(
                 f"output {name} of the compiled model has shape {tuple(output.shape)}, that of the eager one "
@@ -77,8 +134,9 @@ def compare(outputs: Any, reference: Reference) -> list[Leaf]:
 def check(outputs: Any, reference: Reference, rel_l2: float) -> tuple[Accuracy, list[Leaf]]:
     """Return the verdict on outputs, and each leaf: `Accuracy` has the worst figure of all, and the name of the worst.
 
-    `rel_l2` is the error up to which a leaf is accurate in any case. Beyond it, it is as long as it is at most `WORSE`
-    times that of eager in the same precision, and below `ABSURD`. The verdict is None where no leaf can be judged.
+    `rel_l2` is the error up to which a leaf without a tolerance of its own is accurate in any case. Beyond it, it is as
+    long as it is at most `WORSE` times that of eager in the same precision, and below `ABSURD`. The verdict is None
+    where no leaf can be judged.
     """
     leaves = [
         leaf if leaf.note else dataclasses.replace(leaf, excess=_excess(leaf, reference, rel_l2))
@@ -87,7 +145,8 @@ def check(outputs: Any, reference: Reference, rel_l2: float) -> tuple[Accuracy, 
     judged = [leaf for leaf in leaves if leaf.excess is not None]
     numbers = [leaf for leaf in judged if leaf.kind != WHOLE]
     worst = max(judged, key=lambda leaf: leaf.excess or 0.0, default=None)
-    lengths = [f"output {leaf.name}: {leaf.note}" for leaf in leaves if leaf.note and leaf.name in reference.varying]
+    varying = reference.varying - reference.unjudged
+    lengths = [f"output {leaf.name}: {leaf.note}" for leaf in leaves if leaf.note and leaf.name in varying]
     return Accuracy(
         finite=all(leaf.finite for leaf in judged) if judged else None,
         rel_l2_error=_worst([leaf.error for leaf in numbers], max),
@@ -107,6 +166,7 @@ def _excess(leaf: Leaf, reference: Reference, rel_l2: float) -> float:
     error = leaf.error
     if error is None or not leaf.finite or math.isnan(error):
         return math.inf
+    rel_l2 = reference.tolerances.get(leaf.name, rel_l2)
     return error / max(rel_l2, min(WORSE * reference.eager.get(leaf.name, 0.0), math.nextafter(ABSURD, 0)))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ class Leaf:
 
     `error` is ||output - reference|| / ||reference||, or the share of entries that differ where they are integers or
     booleans. Complex numbers count as pairs of real ones. Infinities at the same places are equal. `note` says why the
-    leaf is not judged; its other figures are then null. `excess` is its error over the largest that is accurate.
+    leaf is not judged; where nothing can be compared its figures are null. `excess` is its error over the largest that
+    is accurate.
     """
 
     name: str
@@ -83,6 +85,11 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]] | None:
 def tensors(outputs: Any) -> dict[str, torch.Tensor]:
     """Return the leaves that are tensors."""
     return {name: leaf for name, leaf in leaves(outputs).items() if isinstance(leaf, torch.Tensor)}
+
+
+def named(names: Iterable[str], pattern: str) -> list[str]:
+    """Return those of the names that are this one, begin with it and a dot, or match it as a pattern of the shell."""
+    return [name for name in names if name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)]
 
 
 def paired(outputs: Any, reference: Any) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:

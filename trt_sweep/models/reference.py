@@ -28,14 +28,19 @@ def make(module: torch.nn.Module, inputs: Inputs, other: Inputs) -> accuracy.Ref
     first, changed = _call(module, inputs, state)
     accuracy.require_tensors(first)
     again, _ = _call(module, inputs, state)
+<<<<<<< HEAD
     moved = None if _equal(inputs, other) else _moved(module, other, state)
     unsteady = frozenset(name for name, far in _distance(first, again).items() if not far <= STEADY)
+=======
+    moved = None if _equal(inputs, other) else _call(module, other, state)[0]
+    far_again = _distance(first, again)
+    unsteady = frozenset(name for name, far in far_again.items() if not far <= STEADY) - {*accuracy.not_numbers(first)}
+>>>>>>> bba94e1 (feat: accuracy.outputs chooses the outputs that are judged, accuracy.output_rel_l2 gives them tolerances of their own)
     apart = {} if moved is None else _distance(first, moved)
     constant = frozenset(name for name, far in apart.items() if far == 0) - unsteady
     varying = frozenset() if moved is None else _reshaped(first, moved)
-    spreads = [far for far in apart.values() if 0 < far < math.inf]
     notes = _notes(first, changed, unsteady, constant, alone=len(constant) == len(apart))
-    return accuracy.Reference(first, min(spreads, default=None), constant, varying, unsteady, tuple(notes))
+    return accuracy.Reference(first, apart, constant, varying, unsteady, tuple(notes))
 
 
 def _notes(

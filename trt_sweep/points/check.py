@@ -108,6 +108,8 @@ def why_inaccurate(leaves: list[Leaf], eager: Mapping[str, float], config: Point
         return f"{which} is not finite although the FP32 reference is"
     what = f"{worst.error:.2g} of the entries differ" if worst.kind == WHOLE else f"relative L2 error {worst.error:.2g}"
     limit = f"accuracy.rel_l2.{config.precision}={config.accuracy.rel_l2[config.precision]}"
+    if (key := accuracy.own_tolerance(worst.name, config.accuracy)) is not None:
+        limit = f"accuracy.output_rel_l2.{key}={config.accuracy.output_rel_l2[key]}"
     own = eager.get(worst.name)
     beside = f" and {accuracy.WORSE:g} times eager's in {config.precision} ({own:.2g})" if own is not None else ""
     return f"{which}: {what}, above {limit}{beside}; compared with the FP32 reference"

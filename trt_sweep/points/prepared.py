@@ -37,9 +37,12 @@ class PreparedModel:
         return self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
 
     def reference(self, phase: str) -> accuracy.Reference:
-        """Return the outputs of the FP32 model at the size that is timed; raise SweepError where it has none."""
+        """Return the outputs of the FP32 model at the size that is timed, as the point asks for them.
+
+        Raises SweepError where there is nothing to compare with, or no output of a name that it asks for.
+        """
         key = ("reference", self.config.timed.source_key, str(self.device))
-        return self.cache.get_or_make(key, lambda: self._reference(phase))
+        return accuracy.chosen(self.cache.get_or_make(key, lambda: self._reference(phase)), self.config.accuracy)
 
     def beside_eager(self, phase: str) -> accuracy.Reference:
         """Return the same with the errors of eager in the point's precision, which no engine is blamed for."""
@@ -74,7 +77,8 @@ class PreparedModel:
         Raises what `quantization.quantize_cached` raises.
         """
         model, facts = quantization.quantize_cached(self.model(), self.config, self.device, self.cache)
-        key = ("fake_quant", self.config.quantized_key, self.config.timed.source_key, str(self.device))
+        which = (self.config.quantized_key, self.config.timed.source_key, *self.config.accuracy.outputs)
+        key = ("fake_quant", *which, str(self.device))
         found = self.cache.get_or_make(key, lambda: self._fake_quantized(model, phase))
         facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
         return model, facts
