@@ -194,3 +194,27 @@ def test_the_longest_name_gives_an_output_its_tolerance():
 @pytest.mark.parametrize("output", [A, NESTED, torch.tensor(1.5), torch.zeros(3), torch.tensor([-math.inf, 1.0])])
 def test_a_reference_may_be_constant_or_masked_or_one_number(output):
     accuracy.require_tensors(output)
+
+
+def test_one_wrong_sample_of_a_batch_is_inaccurate():
+    """bf16 may be 0.1 off in all: a single sample of 1024 that is another's is 0.04 off."""
+    reference = torch.randn(1024, 100, generator=torch.Generator().manual_seed(0))
+    wrong = reference.clone()
+    wrong[5] = reference[6]
+    found = check(wrong, reference, 0.1, batch=1024)
+    assert found.rel_l2_error < 0.1 and found.accurate is False and found.worst_sample == 5
+    assert check(wrong, reference, 0.1).accurate is True
+    near = reference + 0.05 * torch.randn(1024, 100)  # none of them stands out
+    assert check(near, reference, 0.1, batch=1024).accurate is True
+
+
+def test_the_worst_of_several_batches_counts():
+    batches = torch.randn(3, 2, 4)
+    known = Reference(batches[0], batch=2, further=(batches[1], batches[2]))
+    given = batches.clone()
+    given[2, 1] += 1
+    leaves = accuracy.judge(given[0], known, 1e-3)
+    for number in (1, 2):
+        leaves = accuracy.worse(leaves, accuracy.judge(given[number], known, 1e-3, number))
+    found = accuracy.verdict(leaves, known)
+    assert found.accurate is False and (found.worst_sample, found.judged_samples) == (5, 6)

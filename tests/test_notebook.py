@@ -131,7 +131,7 @@ def test_what_is_given_is_what_is_timed(tmp_path):
     assert rows["status"].tolist() == ["ok"]
     # With zeros the output is the bias, whatever comes in.
     assert rows["model_notes"].iloc[0] == ["no output depends on the inputs: equality there proves little"]
-    moved = [x for x in seen if not torch.equal(x, torch.ones(3, 8))]
+    moved = [x for x in seen if not (x == 1).all()]
     assert len(seen) > 100 and len(moved) == 1  # one call with others, to see what depends on them
 
 

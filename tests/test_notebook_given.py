@@ -150,3 +150,22 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
     with pytest.raises(SweepError) as error:
         run(tmp_path, **given)
     assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), error.value
+
+
+class Large(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 3e4) / 3e4
+
+
+def test_all_samples_are_judged_and_the_worst_is_named(tmp_path):
+    """In FP16 the seventh of them overflows; the batch that is timed has the first two."""
+    x = torch.ones(8, 4) + torch.rand(8, 4) / 4
+    x[6] = 4
+    kwargs = {"precision": "fp16", "batch_size": 2, "baselines": False}
+    rows = run(tmp_path, Large(), x, None, kwargs)
+    assert (rows["status"].iloc[0], rows["worst_sample"].iloc[0], rows["judged_samples"].iloc[0]) == (
+        "inaccurate",
+        6,
+        8,
+    )
+    assert "not finite" in rows["reason"].iloc[0]

@@ -148,3 +148,15 @@ def test_how_far_outputs_moved():
     one, two = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5])
     assert outputs.distance((one, one), (two, one)) == {"0": pytest.approx(0.1), "1": 0.0}
     assert outputs.distance(one, torch.ones(3)) == {"output": math.inf}
+
+
+def test_one_wrong_sample_of_many_shows():
+    """In the error of all it hides: one of 64 that is wholly wrong makes it an eighth."""
+    reference = torch.randn(64, 100)
+    wrong = reference.clone()
+    wrong[5] = reference[6]
+    leaf = outputs.compare("x", wrong, reference, batch=64)
+    assert leaf.sample == 5 and leaf.sample_error > 1 and leaf.error < 0.25
+    assert outputs.compare("x", wrong, reference).sample is None
+    silent = torch.zeros(4, 3)
+    assert outputs.compare("x", silent, silent, batch=4).sample is None

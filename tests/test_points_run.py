@@ -127,7 +127,7 @@ def test_what_is_refused_for_a_range_is_tried_at_a_size_of_its_own(tmp_path, mon
     compile = backends.get("eager").compile
 
     def refuses(model: Model, settings: base.BuildContext) -> base.Compiled:
-        if settings.config.dynamic:
+        if settings.config.ranges:
             raise Refused("no dynamic shapes")
         return compile(model, settings)
 

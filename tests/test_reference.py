@@ -15,9 +15,9 @@ from trt_sweep.models.model import Inputs, Model, cast, copied
 X, OTHER = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
 
 
-def made(module, x=X, other=OTHER):
+def made(module, x=X, other=OTHER, **more):
     with torch.no_grad():
-        return reference.make(module.eval(), Inputs((x,), {}), Inputs((other,), {}))
+        return reference.make(module.eval(), Inputs((x,), {}), Inputs((other,), {}), **more)
 
 
 class Function(nn.Module):
@@ -163,3 +163,35 @@ def test_only_floating_point_is_cast():
     assert (module.lin.weight.dtype, module.table.dtype, module.ids.dtype) == (
         *(torch.float16, torch.complex64, torch.int64),
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "note"),
+    [
+        (lambda self, x: self.lin(x), None),
+        (lambda self, x: (self.lin(x), x.argmax(-1)), None),
+        (lambda self, x: self.lin(x) - self.lin(x).mean(0), "alone, sample"),
+        (lambda self, x: self.lin(x).reshape(4, 8)[:3], None),  # no batch to be told from
+        (lambda self, x: self.lin(x).view(4, 8), None),  # which one sample alone does not fit
+    ],
+)
+def test_a_sample_alone_is_as_in_its_batch(function, note):
+    found = made(Function(function), alone=[Inputs((x[None],), {}) for x in X])
+    assert found.batch == 4 and len(found.notes) == (note is not None)
+    assert note is None or (note in found.notes[0] and "depend on each other" in found.notes[0])
+
+
+def test_inputs_that_the_module_does_not_take_tell_nothing():
+    def strict(self, x):
+        if not torch.equal(x, X):
+            raise ValueError("not these")
+        return self.lin(x)
+
+    found = made(Function(strict))
+    assert found.moved == {} and found.notes == ()
+
+
+def test_further_batches_are_kept():
+    found = made(Function(lambda self, x: self.lin(x)), further=[Inputs((OTHER,), {})])
+    ((outputs,),) = (each.values() for each in found.further)
+    assert outputs.shape == (4, 8) and not torch.equal(outputs, found.outputs["output"])

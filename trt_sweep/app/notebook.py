@@ -129,7 +129,9 @@ def _described(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
             raise SweepError(f"inputs[{name!r}] is not allowed: name inputs by text, as forward does")
     structure, tensors = taken_apart(args, kwargs)
     sizes = {int(tensor.shape[0]) for tensor in tensors if tensor.dim()}
-    batched = len(sizes) == 1 and 0 not in sizes and all(tensor.dim() for tensor in tensors)
+    # Several lists of integers are ids and offsets, or lengths, as often as they are a batch.
+    lists = sum(tensor.dim() == 1 and not tensor.is_floating_point() for tensor in tensors)
+    batched = len(sizes) == 1 and 0 not in sizes and all(tensor.dim() for tensor in tensors) and lists < 2
     key = identity(module, structure, tensors)
     in_memory.keep(key, in_memory.Held(module, structure, tuple(tensors), batched))
     specs = [

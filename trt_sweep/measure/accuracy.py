@@ -32,8 +32,9 @@ class Reference:
     `moved` is how far other inputs move each leaf, relative. `constant` are the leaves that other inputs do not change,
     `varying` those whose shape they change, `unsteady` those that are different each time. `notes` say what the model
     does beside computing its outputs from its inputs. `eager` are the errors of eager in the point's precision, by
-    leaf; empty where they are not known. `unjudged` are the leaves that nobody asks about, `tolerances` those of leaves
-    that have one of their own.
+    leaf; empty where they are not known. Where a leaf's first dimension is `batch`, it has that many samples. `further`
+    are the outputs for further batches of samples that the user has. `unjudged` are the leaves that nobody asks about,
+    `tolerances` those of leaves that have one of their own.
     """
 
     outputs: Any
@@ -43,6 +44,8 @@ class Reference:
     unsteady: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     eager: Mapping[str, float] = field(default_factory=dict)
+    batch: int = 1
+    further: tuple[Any, ...] = ()
     unjudged: frozenset[str] = frozenset()
     tolerances: Mapping[str, float] = field(default_factory=dict)
 
@@ -108,15 +111,20 @@ def own_tolerance(name: str, asked: AccuracyConfig) -> str | None:
     return max(fit, key=lambda pattern: (pattern == name, len(pattern)), default=None)
 
 
-def compare(outputs: Any, reference: Reference) -> list[Leaf]:
-    """Return how each tensor of the outputs compares; raise SweepError for another number or other shapes of them."""
+def compare(outputs: Any, reference: Reference, number: int = 0) -> list[Leaf]:
+    """Return how each tensor of the outputs compares with those of the reference for batch `number` of the samples.
+
+    Raises SweepError for another number of tensors, or other shapes of them.
+    """
     found = []
-    for name, output, expected in of_outputs.paired(outputs, reference.outputs):
+    for name, output, expected in of_outputs.paired(outputs, (reference.outputs, *reference.further)[number]):
         asked = name not in reference.unjudged
         if name in reference.unsteady:
             found.append(Leaf(name, "", tuple(expected.shape), note="it is different each time"))
         elif output.shape == expected.shape:
-            leaf = of_outputs.compare(name, output, expected)
+            leaf = of_outputs.compare(name, output, expected, reference.batch)
+            if leaf.sample is not None or number:
+                leaf = dataclasses.replace(leaf, sample=number * reference.batch + (leaf.sample or 0))
             found.append(leaf if asked else dataclasses.replace(leaf, note=UNASKED))
         elif name in reference.varying:
             note = f"its length depends on the data: {tuple(output.shape)} here"
@@ -132,16 +140,32 @@ def compare(outputs: Any, reference: Reference) -> list[Leaf]:
 
 
 def check(outputs: Any, reference: Reference, rel_l2: float) -> tuple[Accuracy, list[Leaf]]:
-    """Return the verdict on outputs, and each leaf: `Accuracy` has the worst figure of all, and the name of the worst.
+    """Return the verdict on outputs, and each leaf, as `judge` and `verdict` give them."""
+    leaves = judge(outputs, reference, rel_l2)
+    return verdict(leaves, reference), leaves
+
+
+def judge(outputs: Any, reference: Reference, rel_l2: float, number: int = 0) -> list[Leaf]:
+    """Return each leaf of the outputs for batch `number` of the samples, with its error over what is accurate.
 
     `rel_l2` is the error up to which a leaf without a tolerance of its own is accurate in any case. Beyond it, it is as
-    long as it is at most `WORSE` times that of eager in the same precision, and below `ABSURD`. The verdict is None
-    where no leaf can be judged.
+    long as it is at most `WORSE` times that of eager in the same precision, and below `ABSURD`. One sample of a batch
+    may have `WORSE` times as much, also below `ABSURD`: among many, a wrong one hides in the error of all.
     """
-    leaves = [
+    return [
         leaf if leaf.note else dataclasses.replace(leaf, excess=_excess(leaf, reference, rel_l2))
-        for leaf in compare(outputs, reference)
+        for leaf in compare(outputs, reference, number)
     ]
+
+
+def worse(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
+    """Return the worse one of each leaf, as two batches of samples have it."""
+    pairs = zip(leaves, others, strict=True)
+    return [max(pair, key=lambda leaf: -1.0 if leaf.excess is None else leaf.excess) for pair in pairs]
+
+
+def verdict(leaves: list[Leaf], reference: Reference) -> Accuracy:
+    """Return the worst figures of all leaves, and the name of the worst; null where no leaf can be judged."""
     judged = [leaf for leaf in leaves if leaf.excess is not None]
     numbers = [leaf for leaf in judged if leaf.kind != WHOLE]
     worst = max(judged, key=lambda leaf: leaf.excess or 0.0, default=None)
@@ -158,7 +182,9 @@ def check(outputs: Any, reference: Reference, rel_l2: float) -> tuple[Accuracy, 
         eager_rel_l2_error=_worst([reference.eager.get(leaf.name) for leaf in numbers], max),
         accurate=all((leaf.excess or 0.0) <= 1 for leaf in judged) if judged else None,
         model_notes=[*reference.notes, *lengths] or None,
-    ), leaves
+        judged_samples=reference.batch * (1 + len(reference.further)) if judged else None,
+        worst_sample=worst.sample if worst is not None else None,
+    )
 
 
 def _excess(leaf: Leaf, reference: Reference, rel_l2: float) -> float:
@@ -166,8 +192,11 @@ def _excess(leaf: Leaf, reference: Reference, rel_l2: float) -> float:
     error = leaf.error
     if error is None or not leaf.finite or math.isnan(error):
         return math.inf
-    rel_l2 = reference.tolerances.get(leaf.name, rel_l2)
-    return error / max(rel_l2, min(WORSE * reference.eager.get(leaf.name, 0.0), math.nextafter(ABSURD, 0)))
+    most = max(
+        reference.tolerances.get(leaf.name, rel_l2),
+        min(WORSE * reference.eager.get(leaf.name, 0.0), math.nextafter(ABSURD, 0)),
+    )
+    return max(error / most, (leaf.sample_error or 0.0) / max(most, min(WORSE * most, math.nextafter(ABSURD, 0))))
 
 
 def _worst(values: Sequence[float | None], pick: Any) -> float | None:

@@ -36,6 +36,8 @@ class Leaf:
     cosine: float | None = None
     top1_agreement: float | None = None
     finite: bool = True
+    sample_error: float | None = None
+    sample: int | None = None
     note: str | None = None
     excess: float | None = None
 
@@ -112,8 +114,8 @@ def _shown(found: Mapping[str, torch.Tensor]) -> str:
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in found.items()) or "none"
 
 
-def compare(name: str, output: torch.Tensor, reference: torch.Tensor) -> Leaf:
-    """Return how a tensor compares with the reference's of the same shape."""
+def compare(name: str, output: torch.Tensor, reference: torch.Tensor, batch: int = 1) -> Leaf:
+    """Return how a tensor compares with the reference's of the same shape; sample by sample where it has `batch`."""
     shape = tuple(reference.shape)
     output = output.to(reference.device)
     if not (reference.is_floating_point() or reference.is_complex()):
@@ -129,7 +131,9 @@ def compare(name: str, output: torch.Tensor, reference: torch.Tensor) -> Leaf:
         a, b = output.double(), reference.double()
     top1 = _top1(a, b) if kind == FLOATING else None
     same = torch.isinf(b) & (a == b)
-    a, b = (torch.where(same, 0.0, tensor).flatten() for tensor in (a, b))
+    a, b = (torch.where(same, 0.0, tensor) for tensor in (a, b))
+    sample_error, sample = _of_samples(a, b) if batch > 1 and b.dim() and len(b) == batch else (None, None)
+    a, b = a.flatten(), b.flatten()
     if not a.numel():
         return Leaf(name, kind, shape, 0.0, 0.0)
     return Leaf(
@@ -141,7 +145,17 @@ def compare(name: str, output: torch.Tensor, reference: torch.Tensor) -> Leaf:
         float(torch.nn.functional.cosine_similarity(a, b, dim=0)) if b.any() else None,
         top1,
         bool(torch.isfinite(a).all()),
+        sample_error,
+        sample,
     )
+
+
+def _of_samples(a: torch.Tensor, b: torch.Tensor) -> tuple[float | None, int | None]:
+    """Return the largest error of one sample, over the size of a typical one, and its number."""
+    apart, size = ((tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]).norm(dim=1) for tensor in (a - b, b))
+    typical = float(size.square().mean().sqrt())
+    sample = int(apart.argmax())
+    return (float(apart[sample]) / typical, sample) if typical > 0 else (None, None)
 
 
 def _relative(a: torch.Tensor, b: torch.Tensor) -> float:

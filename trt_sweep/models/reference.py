@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,33 +15,58 @@ from trt_sweep.measure import accuracy, outputs
 from trt_sweep.models.model import Inputs, Model
 
 log = logging.getLogger(__name__)
+TOGETHER = 1e-3  # relative: kernels for other sizes answer differently by less
 STEADY = 1e-4  # relative: kernels that add up in any order answer differently by less
 
 
-def make(module: torch.nn.Module, inputs: Inputs, other: Inputs) -> accuracy.Reference:
-    """Return the outputs for `inputs`, and what two calls with them and one with `other` inputs tell.
+def make(
+    module: torch.nn.Module,
+    inputs: Inputs,
+    other: Inputs,
+    alone: Sequence[Inputs] = (),
+    further: Sequence[Inputs] = (),
+) -> accuracy.Reference:
+    """Return the outputs for `inputs` and for `further` batches, and what more calls tell of the module.
 
-    Where the other inputs are the same, nothing is known of what depends on them. Every call gets copies, and the
-    module's buffers are afterwards as they were. Raises SweepError for outputs that nothing can be compared with, and
-    what the module raises.
+    Two are made with `inputs`, and one with `other` ones: where these are the same, nothing is known of what depends on
+    them. `alone` are the samples of `inputs`, each a batch of its own. Every call gets copies, and the module's buffers
+    are afterwards as they were. Raises SweepError for outputs that nothing can be compared with, and what the module
+    raises.
     """
     state = _State(module)
     first, changed = _call(module, inputs, state)
     accuracy.require_tensors(first)
     again, _ = _call(module, inputs, state)
-<<<<<<< HEAD
-    moved = None if _equal(inputs, other) else _moved(module, other, state)
-    unsteady = frozenset(name for name, far in _distance(first, again).items() if not far <= STEADY)
-=======
-    moved = None if _equal(inputs, other) else _call(module, other, state)[0]
+    moved = None if _equal(inputs, other) else _if_taken(module, other, state)
     far_again = _distance(first, again)
     unsteady = frozenset(name for name, far in far_again.items() if not far <= STEADY) - {*accuracy.not_numbers(first)}
->>>>>>> bba94e1 (feat: accuracy.outputs chooses the outputs that are judged, accuracy.output_rel_l2 gives them tolerances of their own)
     apart = {} if moved is None else _distance(first, moved)
     constant = frozenset(name for name, far in apart.items() if far == 0) - unsteady
     varying = frozenset() if moved is None else _reshaped(first, moved)
     notes = _notes(first, changed, unsteady, constant, alone=len(constant) == len(apart))
-    return accuracy.Reference(first, apart, constant, varying, unsteady, tuple(notes))
+    singles = [_if_taken(module, each, state) for each in alone]
+    notes += _of_batch(first, singles, unsteady)
+    more = tuple(_call(module, each, state)[0] for each in further)
+    return accuracy.Reference(
+        first, apart, constant, varying, unsteady, tuple(notes), batch=max(len(alone), 1), further=more
+    )
+
+
+def _of_batch(found: dict[str, Any], singles: Sequence[dict[str, Any] | None], unsteady: frozenset[str]) -> list[str]:
+    """Return a note where a sample alone gives something else than in its batch."""
+    worst, which = 0.0, ""
+    for number, single in enumerate(singles):
+        for name, tensor in outputs.tensors(single or {}).items():
+            whole = found.get(name)
+            if name in unsteady or not isinstance(whole, torch.Tensor) or not whole.dim() or len(whole) != len(singles):
+                continue
+            own = whole[number : number + 1]
+            far = float(outputs.compare(name, tensor, own).error or 0.0) if own.shape == tensor.shape else 0.0
+            if far > worst:
+                worst, which = far, f"sample {number} of output {name}"
+    if worst <= TOGETHER:
+        return []
+    return [f"the samples of a batch depend on each other: alone, {which} is {worst:.2g} off"]
 
 
 def _notes(
@@ -124,12 +150,12 @@ def _call(module: torch.nn.Module, inputs: Inputs, state: _State) -> tuple[dict[
     return copies, [*changed, *(f"buffer {name}" for name in state.put_back())]
 
 
-def _moved(module: torch.nn.Module, other: Inputs, state: _State) -> dict[str, Any] | None:
-    """Return the outputs for other inputs; None where the module does not take them, as not every one is valid."""
+def _if_taken(module: torch.nn.Module, other: Inputs, state: _State) -> dict[str, Any] | None:
+    """Return the outputs for inputs that were not asked for; None where the module does not take them."""
     try:
         return _call(module, other, state)[0]
     except Exception:
-        log.info("the model does not take other inputs like its own", exc_info=True)
+        log.info("the model does not take inputs made of its own", exc_info=True)
         state.put_back()
         return None
 

@@ -12,11 +12,13 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory, quantization, reference
+from trt_sweep.models import factory, inputs, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
 from trt_sweep.results import columns
+
+MOST_BATCHES = 64  # of samples that the user has, whose outputs are kept
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,17 @@ class PreparedModel:
         return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
 
     def _reference(self, phase: str) -> accuracy.Reference:
-        inputs, other = (example_inputs(self.config.timed, self.device, other) for other in (0, 1))
-        model, drawn = self.model(), any(spec.drawn for spec in self.config.model.tensors)
+        config, device = self.config.timed, self.device
+        given, other = (example_inputs(config, device, other) for other in (0, 1))
+        batched = config.batch_size > 1 and any(spec.batched for spec in config.model.tensors)
+        one = dataclasses.replace(config, batch_size=1)
+        alone = [part for part, _ in inputs.split_batches(given, one)] if batched else []
+        count = min(inputs.batches_given(config), MOST_BATCHES)
+        further = [example_inputs(config, device, first=number * config.batch_size) for number in range(1, count)]
+        model, drawn = self.model(), any(spec.drawn for spec in config.model.tensors)
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             try:
-                return reference.make(model.module, inputs, other)
+                return reference.make(model.module, given, other, alone, further)
             except (IndexError, RuntimeError, ValueError) as error:
                 if not drawn or NO_MEMORY.search(str(error)):
                     raise
@@ -86,7 +94,7 @@ class PreparedModel:
     def _fake_quantized(self, model: Model, phase: str) -> columns.Accuracy:
         config = self.config
         found = self.reference(phase)
-        inputs = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])
+        own = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
-            outputs = model.module(*inputs.args, **inputs.kwargs)
+            outputs = model.module(*own.args, **own.kwargs)
         return accuracy.check(outputs, found, config.accuracy.rel_l2[config.precision])[0]

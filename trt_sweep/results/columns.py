@@ -225,9 +225,12 @@ class Accuracy:
     )
     agreement: float | None = metric("share of equal entries, of integer and boolean outputs")
     worst_output: str | None = metric("name of the output with the largest error for what is accurate, of several")
+    worst_sample: int | None = metric("number of the sample in which the worst output is worst, of several")
+    judged_samples: int | None = metric("samples whose outputs were compared, each in its batch")
     eager_rel_l2_error: float | None = metric("rel_l2_error of eager in the same precision")
     accurate: bool | None = metric(
-        "finite, and each output's error within the tolerance of the precision, or within 4 times that of eager in it; "
+        "finite, and each output's error within the tolerance of the precision, or within 4 times that of eager in it, "
+        "that of one sample within 4 times as much; "
         "null where every output is different each time"
     )
     model_notes: list[str] | None = metric(
