@@ -184,3 +184,15 @@ def test_a_folder_may_be_used_again(tmp_path):
     for size in (3, 5):
         rows = trt_sweep.run(Net(), torch.rand(size, 8), {"backend": ["jit"]}, QUICK, tmp_path)
         assert set(rows["batch_size"]) == {size} and sorted(rows["backend"]) == ["eager", "jit"]
+
+
+def test_a_notebook_shows_one_line_that_changes_and_a_line_a_point(tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    code = "import torch, trt_sweep\n"
+    code += f"rows = trt_sweep.run(torch.nn.Linear(8, 4), torch.rand(3, 8), {{'backend': ['eager', 'jit']}}, {QUICK})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = [each["data"]["text/plain"] for each in notebook.cells[0].outputs if each.output_type == "display_data"]
+    assert sum("elapsed" in text for text in said) == 1  # where every phase has been
+    assert sum("ok" in text and "Linear" in text for text in said) == 2

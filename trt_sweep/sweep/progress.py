@@ -1,4 +1,7 @@
-"""Progress of a sweep: a live line on a terminal, plain lines elsewhere; the libraries' chatter goes to a log file."""
+"""Progress of a sweep: a live line on a terminal and in a notebook, plain lines elsewhere.
+
+The libraries' chatter goes to a log file.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import time
 from collections import defaultdict
 from statistics import mean
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -29,6 +33,7 @@ class Progress:
         self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
         self._console = Console(file=self._stream)
         self._live: Live | None = None
+        self._cell: Any = None  # IPython's handle for the line of a notebook that changes
         self._todo, self._total = list(kinds), len(kinds)
         self._took: dict[str, list[float]] = defaultdict(list)
         self._start = self._began = time.monotonic()
@@ -41,11 +46,17 @@ class Progress:
         if self._console.is_terminal:
             self._live = Live(console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
+        elif self._console.is_jupyter:
+            from IPython.display import display
+
+            self._cell = display({"text/plain": ""}, raw=True, display_id=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._cell is not None:
+            self._cell.update({"text/plain": self._times()}, raw=True)
         self._stream.close()
 
     def begin(self, label: str, kind: str) -> None:
@@ -117,5 +128,7 @@ class Progress:
     def _show(self, line: str) -> None:
         if self._live is not None:
             self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
+        elif self._cell is not None:
+            self._cell.update({"text/plain": line}, raw=True)
         elif not (self._round or "").startswith("round"):  # a line a visit is too many
             self.say(line)
