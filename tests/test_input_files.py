@@ -14,7 +14,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models import input_files
-from trt_sweep.models.inputs import batches_given, example_inputs
+from trt_sweep.models.inputs import example_inputs, samples_given
 from trt_sweep.points.plan import effective
 
 CPU = torch.device("cpu")
@@ -82,12 +82,10 @@ def test_samples_are_used_in_turn_and_over_again(files):
     large = config(spec, batch_size=5)
     assert torch.equal(example_inputs(large, CPU).args[0], X[[0, 1, 2, 0, 1]])
     assert torch.equal(example_inputs(config(spec), CPU, first=2).args[0], X[[2, 0]])
-    assert (batches_given(large), batches_given(config(spec)), batches_given(config(InputConfig(shape=[8])))) == (
-        1,
-        2,
-        1,
-    )
+    assert samples_given(large) == samples_given(config(spec)) == 3
+    assert samples_given(config(InputConfig(shape=[8]))) is None
     whole = config(dataclasses.replace(spec, batched=False))
+    assert samples_given(whole) is None
     assert torch.equal(example_inputs(whole, CPU).args[0], X)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -78,14 +77,12 @@ def inputs_over_range(config: PointConfig, device: torch.device) -> list[Inputs]
     return [example_inputs(each, device) for each in (ends if config.ranges else [config])]
 
 
-def batches_given(config: PointConfig) -> int:
-    """Return the number of batches that the samples fill which the user has; 1 where all inputs are random."""
+def samples_given(config: PointConfig) -> int | None:
+    """Return the number of samples that the user has; None where all inputs are random, or without a batch."""
     if (held := in_memory.find(config.model)) is not None:
-        count = len(held.tensors[0]) if held.batched else 1
-    else:
-        specs = [spec for spec in config.model.tensors if spec.given and spec.batched]
-        count = max((len(input_files.read(spec, config.model.seed)) for spec in specs), default=1)
-    return math.ceil(count / int(config.batch_size))
+        return len(held.tensors[0]) if held.batched else None
+    specs = [spec for spec in config.model.tensors if spec.given and spec.batched]
+    return max((len(input_files.read(spec, config.model.seed)) for spec in specs), default=None)
 
 
 def from_call(args: Sequence[Any], kwargs: Mapping[str, Any], config: PointConfig) -> Inputs:

@@ -60,12 +60,13 @@ class PreparedModel:
         batched = config.batch_size > 1 and any(spec.batched for spec in config.model.tensors)
         one = dataclasses.replace(config, batch_size=1)
         alone = [part for part, _ in inputs.split_batches(given, one)] if batched else []
-        count = min(inputs.batches_given(config), MOST_BATCHES)
-        further = [example_inputs(config, device, first=number * config.batch_size) for number in range(1, count)]
+        samples, size = inputs.samples_given(config), config.batch_size
+        starts = range(size, min(samples or 0, MOST_BATCHES * size), size)
+        further = [example_inputs(config, device, first=start) for start in starts]
         model, drawn = self.model(), any(spec.drawn for spec in config.model.tensors)
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             try:
-                return reference.make(model.module, given, other, alone, further)
+                found = reference.make(model.module, given, other, alone, further)
             except (IndexError, RuntimeError, ValueError) as error:
                 if not drawn or NO_MEMORY.search(str(error)):
                     raise
@@ -73,6 +74,10 @@ class PreparedModel:
                     f"{one_line(error, 300)}: model.inputs are drawn at random, and not every integer need be valid; "
                     "give your own by model.inputs.file or model.inputs.factory"
                 ) from error
+        if samples is None or samples >= size:
+            return found
+        note = f"a batch of {size} is made of the {samples} samples that are given, over and over"
+        return dataclasses.replace(found, notes=(*found.notes, note))
 
     def _eager(self, found: accuracy.Reference, phase: str) -> dict[str, float]:
         model = dataclasses.replace(self.model(), inputs=example_inputs(self.config.timed, self.device))
