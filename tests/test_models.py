@@ -14,9 +14,10 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy, outputs
 from trt_sweep.models import factory as models_factory
-from trt_sweep.models.factory import MIN_OUTPUT_CHANGE, TORCHVISION, check
+from trt_sweep.models.factory import resolve
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Inputs, Model, float32_mode, shapes_over_range
+from trt_sweep.models.sources.torchvision import GET_MODEL, MIN_OUTPUT_CHANGE
 
 CPU = torch.device("cpu")
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}
@@ -179,7 +180,7 @@ def test_state_dict(tmp_path):
     state = torch.nn.Linear(4, 3).state_dict()
     torch.save(state, file)
     configured = config(weights=str(file))
-    check(configured.model)
+    assert resolve(configured.model) == configured.model
     loaded = models_factory.build(configured, CPU).module.state_dict()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
@@ -224,22 +225,22 @@ def test_files_that_torch_did_not_write(tmp_path):
 
 def test_missing_weights():
     with pytest.raises(SweepError, match=r"model\.weights=nowhere\.pt is not a file: give the path of a state dict"):
-        check(config(weights="nowhere.pt").model)
+        resolve(config(weights="nowhere.pt").model)
 
 
 def torchvision(name, **model) -> ModelConfig:
-    return config({"_target_": TORCHVISION, "name": name}, name=name, **model).model
+    return config({"_target_": GET_MODEL, "name": name}, name=name, **model).model
 
 
 def test_names_of_torchvision():
-    check(torchvision("resnet18"))
-    check(torchvision("resnet18", weights="DEFAULT"))
+    for known in (torchvision("resnet18"), torchvision("resnet18", weights="DEFAULT")):
+        assert resolve(known) == known
     with pytest.raises(SweepError, match=r"model\.name=resnet19 is not a model.*did you mean .*resnet18"):
-        check(torchvision("resnet19"))
+        resolve(torchvision("resnet19"))
     with pytest.raises(SweepError, match=r"model\.name=qqqq .*list_models"):
-        check(torchvision("qqqq"))
+        resolve(torchvision("qqqq"))
     with pytest.raises(SweepError, match=r"weights=IMAGENET is neither.*IMAGENET1K_V1, DEFAULT"):
-        check(torchvision("resnet18", weights="IMAGENET"))
+        resolve(torchvision("resnet18", weights="IMAGENET"))
 
 
 @pytest.mark.parametrize(
@@ -262,16 +263,26 @@ def test_factory_that_does_not_work(factory, said):
     assert "\n" not in str(caught.value)
 
 
-def test_zero_heads_are_drawn_anew_with_random_weights_only(tmp_path):
+def test_zeros_of_ones_own_model_are_left_alone(tmp_path):
     factory = {"_target_": f"{HERE}.ZeroHead"}
-    one, two = build(factory), build(factory)
-    assert one().std() > 0
-    assert torch.equal(one.module.head.weight, two.module.head.weight)
+    assert not build(factory)().any()  # they may be pruned
     named = build(factory, weights="V1")  # no file: the factory's own affair
     assert named.module.weights == "V1"
-    assert not named().any()
     torch.save(ZeroHead().state_dict(), tmp_path / "zero.pt")
     assert not build(factory, weights=str(tmp_path / "zero.pt"))().any()
+
+
+def test_zero_heads_of_torchvision_are_drawn_anew_with_random_weights_only(tmp_path):
+    from torchvision.models import get_model
+
+    def head(**model) -> torch.Tensor:
+        spec = config({"_target_": GET_MODEL, "name": "vit_b_16"}, [InputConfig(shape=[3, 224, 224])], 1, **model)
+        return models_factory.build(spec, CPU).module.heads.head.weight
+
+    one, two = head(), head()
+    assert one.any() and torch.equal(one, two)
+    torch.save(get_model("vit_b_16").state_dict(), tmp_path / "zero.pt")
+    assert not head(weights=str(tmp_path / "zero.pt")).any()
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("fp16", False), ("bf16", False)])
@@ -301,7 +312,7 @@ def test_the_batch_size_is_the_first_dimension():
 
 @pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "resnet18"])
 def test_the_output_of_random_weights_depends_on_the_input_and_fits_fp16(name):
-    factory = {"_target_": TORCHVISION, "name": name}
+    factory = {"_target_": GET_MODEL, "name": name}
     spec = config(factory, [InputConfig(shape=[3, 96, 96])], batch_size=1, name=name)
     model, other = models_factory.build(spec, CPU), example_inputs(spec, CPU, other=True)
     with torch.no_grad():

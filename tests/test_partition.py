@@ -12,14 +12,15 @@ from trt_sweep.backends import base
 from trt_sweep.backends.torchtrt import loading, partitioner
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.models.factory import TORCHVISION, build
+from trt_sweep.models.factory import build
 from trt_sweep.models.model import Inputs, Model
+from trt_sweep.models.sources.torchvision import GET_MODEL
 
 pytestmark = needs_tensorrt
 
 
 def torchvision(name: str) -> Model:
-    factory = {"_target_": TORCHVISION, "name": name}
+    factory = {"_target_": GET_MODEL, "name": name}
     model = ModelConfig(name=name, factory=factory, inputs=[InputConfig(shape=[3, 224, 224])])
     return build(
         SweepConfig(model=model, backend="dynamo"),

@@ -61,7 +61,7 @@ def text() -> str:
 def axes() -> list[tuple[str, str]]:
     """Return each axis with its meaning and values."""
     found = [
-        ("model", f"what is compiled: {_one_of(names('model'))}; any other of torchvision's by model.name=NAME"),
+        ("model", f"what is compiled: {_one_of(names('model'))}; of torchvision, timm and such any by model.name=NAME"),
         ("backend", f"the way to an engine: {_one_of(names('backend'))}"),
         ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need the next"),
         ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),

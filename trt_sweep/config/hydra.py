@@ -30,8 +30,8 @@ def from_hydra(composed: Any) -> SweepConfig:
     missing = [key for key in ("name", "factory", "inputs") if OmegaConf.is_missing(composed.model, key)]
     if missing:
         raise SweepError(
-            f"model.{missing[0]} is not set: choose a model (model=resnet18), name one of torchvision's "
-            "(model.name=convnext_tiny) or set it in your own model/<name>.yaml"
+            f"model.{missing[0]} is not set: choose a model (model=resnet18), name one of its source's "
+            "(model=timm model.name=convnext_tiny) or set it in your own model/<name>.yaml"
         )
     config = OmegaConf.to_object(composed)
     assert isinstance(config, SweepConfig)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
@@ -131,19 +131,27 @@ def _input(value: Any) -> InputConfig:
     return InputConfig(**value)
 
 
+if TYPE_CHECKING:
+    InputList = list[InputConfig]  # what every reader of a point's effective configuration finds
+else:
+    InputList = list[InputConfig] | None  # what may be given
+
+
 @dataclass
 class ModelConfig:
     """A module and the inputs it is called with.
 
     `factory` is built by Hydra (`_target_` and its arguments). `weights` is a name of torchvision's
-    (IMAGENET1K_V1, DEFAULT) or the path of a state dict; null leaves the weights random, drawn from `seed`.
+    (IMAGENET1K_V1, DEFAULT) or the path of a state dict; null leaves what the factory makes: random weights,
+    drawn from `seed`, unless it loads some. Where `inputs` is null, the model's source knows them
+    (`trt_sweep.models.sources`), and the effective configuration of a point has them.
     """
 
     name: str = MISSING
     factory: dict[str, Any] = MISSING
     weights: str | None = None
     seed: int = 0
-    inputs: list[InputConfig] = MISSING
+    inputs: InputList = MISSING
 
     def __post_init__(self) -> None:
         inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made

@@ -105,7 +105,9 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
         made = _call(dict(chosen.get("factory") or {}), imports, weights)
     except (ValueError, TypeError):
         return [f"# model: put your own {comment(point['model'])} here, a torch.nn.Module", f"model = model{end}"]
-    if weights is None:
+    if weights is None and "pretrained" in made:
+        note = []
+    elif weights is None:
         note = ["# random weights here, and in the sweep: give your own"]
     else:
         note = [] if "weights" in made else [f"# and load_state_dict of {comment(weights)}"]

@@ -14,7 +14,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models import input_files, quantization
-from trt_sweep.models.factory import check
+from trt_sweep.models.factory import resolve as resolve_model
 from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
 from trt_sweep.results import record
@@ -79,8 +79,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
     Raises SweepError where a point cannot work, before anything is built.
     """
     backend = backends.get(config.backend)
-    check(config.model)
-    config = dataclasses.replace(config, model=input_files.resolved(config.model))
+    config = dataclasses.replace(config, model=input_files.resolved(resolve_model(config.model)))
     config = quantization.resolve(config)
     fields = {item.name: item for item in dataclasses.fields(PointConfig)}
     unset: dict[str, Any] = {}

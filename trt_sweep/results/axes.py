@@ -69,7 +69,7 @@ class Axes:
 
     model: str = _axis("effective model name", Axis(acts_on="engine", task=True, names_point=True, plain=True))
     model_id: str = metric("hash of the model's factory, weights, seed and inputs")
-    weights: str | None = metric("name or file of the weights; null for random ones")
+    weights: str | None = metric("name or file of the weights; null for what the factory makes, random ones as a rule")
     seed: int | None = metric("seed of random weights and inputs")
     backend: str = _axis(
         "compile path", Axis(acts_on="run", default="dynamo", base="eager", names_point=True, plain=True)
