@@ -108,7 +108,9 @@ def test_a_missing_package_names_its_extra(monkeypatch, name):
 
 
 def test_inputs_that_nobody_knows():
-    with pytest.raises(SweepError, match=r"^model\.inputs=null is not allowed: nothing says what torch\.nn\.ReLU takes"):
+    with pytest.raises(
+        SweepError, match=r"^model\.inputs=null is not allowed: nothing says what torch\.nn\.ReLU takes"
+    ):
         point("transformer_mlp", "m", "model.factory._target_=torch.nn.ReLU", "model.inputs=null")
 
 
@@ -118,17 +120,24 @@ def test_given_inputs_are_kept(timm):
 
 
 def test_timm(timm):
-    model, outputs = build("timm", "resnet10t", "model.factory.image_size=64", "+model.factory.num_classes=7")
+    _, outputs = build("timm", "resnet10t", "model.factory.image_size=64", "+model.factory.num_classes=7")
     assert outputs == {"output": (2, 7)}
     config = point("timm", "inception_v3")
     assert [item.shape for item in config.model.inputs] == [[3, 299, 299]]
     assert config.model.factory == {"_target_": "timm.create_model", "model_name": "inception_v3"}
     assert point("timm", "vit_tiny_patch16_224", "+model.factory.img_size=96").model.inputs[0].shape == [3, 96, 96]
-    assert point("timm", "resnet10t", "+model.factory.num_classes=7").model.name == "resnet10t(num_classes=7)"
+    named = point("timm", "resnet10t", "+model.factory.num_classes=7", "+model.factory.layers=[1,1,1,2]").model.name
+    assert named == "resnet10t(num_classes=7,layers=(1,1,1,2))"
+    assert point("timm", "mine", "model.factory.name=resnet10t").model.name == "mine"
+    long = [f"+model.factory.layers=[1,1,1,{number}]" for number in (1, 2)]
+    names = {point("timm", "resnet10t", each, f"+model.factory.act_layer={'x' * 60}").model.name for each in long}
+    assert len(names) == 2 and all(name.startswith("resnet10t(2 settings, ") for name in names)
 
 
 def test_timm_does_not_know_the_name(timm):
-    assert refused("timm", "convnext_tinny").startswith("model.name=convnext_tinny is not a model of timm: did you mean")
+    assert refused("timm", "convnext_tinny").startswith(
+        "model.name=convnext_tinny is not a model of timm: did you mean"
+    )
     assert "convnext_tiny" in refused("timm", "convnext_tinny")
     assert refused("timm", "qqqqqq").endswith("timm.list_models() lists them")
 
@@ -230,10 +239,16 @@ def test_transformers_does_not_know_it(transformers):
     for name in ("AutoModel", "pipeline", "PreTrainedModel"):  # of transformers, and no model
         assert "is not a model" in refused("transformers", name)
     said = refused("transformers", "BertModel", *settings("num_hidden_layer=3"))
-    assert said.startswith("model.factory.config.num_hidden_layer is not a setting of BertConfig: use num_hidden_layers")
+    assert said.startswith(
+        "model.factory.config.num_hidden_layer is not a setting of BertConfig: use num_hidden_layers"
+    )
     assert "model.factory.config is not allowed" in refused("transformers", "BertModel", *settings("hidden_size=[1]"))
     said = refused("transformers", "BertModel", "model.factory.sequence_length=513")
     assert said == "model.factory.sequence_length=513 is not allowed: use at most 512, the positions that the model has"
+    said = refused("transformers", "BertModel", "+model.factory.sequence_lenght=3")
+    assert said.startswith("model.factory.sequence_lenght is not a setting of transformers: use sequence_length")
+    said = refused("transformers", "BertModel", "model.factory.sequence_length=long")
+    assert said.startswith("model.factory does not describe a model (TypeError")
     said = refused("transformers", "TimeSeriesTransformerModel", *settings("prediction_length=4"))
     assert "nothing is known here of past_values" in said and "give them, as in model.inputs=" in said
 
@@ -267,7 +282,7 @@ def test_an_autoencoder_and_its_decoder(diffusers, tmp_path):
 
 def test_a_diffusion_transformer(diffusers):
     small = ("num_attention_heads=2", "attention_head_dim=4", "num_layers=1", "sample_size=8", "num_embeds_ada_norm=10")
-    model, outputs = build("diffusers", "DiTTransformer2DModel", *settings(*small, "norm_num_groups=4"))
+    model, _ = build("diffusers", "DiTTransformer2DModel", *settings(*small, "norm_num_groups=4"))
     assert list(model.inputs.kwargs) == ["hidden_states", "timestep", "class_labels"]
 
 
@@ -303,7 +318,7 @@ def test_ultralytics_does_not_know_it(ultralytics):
     ],
 )
 def test_a_detector_apart_from_nms(no_download, name, names):
-    model, outputs = build("torchvision_detection", name, "model.factory.image_size=64")
+    _, outputs = build("torchvision_detection", name, "model.factory.image_size=64")
     assert outputs.keys() == names and outputs["bbox_regression"][0] == 2
 
 

@@ -39,7 +39,7 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        hint = " (or model=SOURCE model.name=NAME: timm, torchvision and others know many more)" if group == "model" else ""
+        hint = " (or a source: model=timm model.name=NAME)" if group == "model" else ""
         return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
     if isinstance(error, OSError):
         where = str(error.filename or "the results folder")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method
 
 from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.point import digest
 from trt_sweep.errors import SweepError, one_line
+
+MOST_SHOWN = 60  # characters of settings in a model's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Described:
 def resolve(model: ModelConfig) -> ModelConfig:
     """Return a model with the call and the inputs that its source describes; one of no source as it is.
 
-    Inputs that the user gave stay. Raises SweepError for a name that the source does not know, for a package that is
-    missing, and where there are no inputs.
+    Inputs that the user gave stay, and so does a name that is not the source's. Raises SweepError for a name that the
+    source does not know, for a package that is missing, and where there are no inputs.
     """
     given: list[InputConfig] | None = model.inputs
     target = str(model.factory.get("_target_"))
@@ -43,17 +46,27 @@ def resolve(model: ModelConfig) -> ModelConfig:
         if given is None:
             raise _no_inputs(f"nothing says what {target} takes")
         return model
+    found = _described(target, model)
+    inputs = found.inputs if given is None else given
+    if isinstance(inputs, str):
+        raise _no_inputs(inputs)
+    name = found.name if model.name == model.factory.get("name") else model.name
+    return dataclasses.replace(model, name=name, factory=found.factory, inputs=inputs)
+
+
+def _described(target: str, model: ModelConfig) -> Described:
+    describe = get_method(target)
+    settings = {name: value for name, value in model.factory.items() if name != "_target_"}
+    parameters = inspect.signature(describe).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        require_settings(settings, parameters, "model.factory", target.split(".")[-2])
     try:
-        found = instantiate(model.factory, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        text = str(cause) if isinstance(cause, SweepError) else f"model.factory is not allowed: {one_line(cause)}"
-        raise SweepError(text) from error
-    if given is None and isinstance(found.inputs, str):
-        raise _no_inputs(found.inputs)
-    return dataclasses.replace(
-        model, name=found.name, factory=found.factory, inputs=found.inputs if given is None else given
-    )
+        found: Described = describe(**settings)
+    except SweepError:
+        raise
+    except Exception as error:
+        raise SweepError(f"model.factory does not describe a model ({one_line(error)})") from error
+    return found
 
 
 def _no_inputs(why: str) -> SweepError:
@@ -94,9 +107,12 @@ def require_settings(settings: Iterable[str], known: Iterable[str], where: str, 
 
 
 def with_settings(name: str, settings: dict[str, Any]) -> str:
-    """Return the effective name of a model, with what was set about it: rows of other models have other names."""
+    """Return the effective name of a model, with what was set about it, in short: other models have other names."""
     shown = ",".join(f"{key}={value}" for key, value in settings.items())
-    return f"{name}({shown})" if shown else name
+    plain = shown.translate(str.maketrans("[]", "()", " '"))  # brackets are markup in a table
+    if len(plain) > MOST_SHOWN:
+        plain = f"{len(settings)} settings, {digest(settings)[:6]}"
+    return f"{name}({plain})" if plain else name
 
 
 def image(channels: int, size: int | list[int] | tuple[int, ...], name: str | None = None) -> InputConfig:
