@@ -17,7 +17,8 @@ from trt_sweep.models import factory as models_factory
 from trt_sweep.models.factory import resolve
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Inputs, Model, float32_mode, shapes_over_range
-from trt_sweep.models.sources.torchvision import GET_MODEL, MIN_OUTPUT_CHANGE
+from trt_sweep.models.sources.redraw import MIN_OUTPUT_CHANGE
+from trt_sweep.models.sources.torchvision import GET_MODEL
 
 CPU = torch.device("cpu")
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 3}

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import EXAMPLE
 
 from trt_sweep.config import compose
 from trt_sweep.errors import SweepError
+from trt_sweep.measure import outputs as outputs_of
 from trt_sweep.models import factory, reproduction
+from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Model
 from trt_sweep.models.sources import torchvision
 from trt_sweep.models.sources import ultralytics as ultralytics_source
+from trt_sweep.models.sources.redraw import MIN_OUTPUT_CHANGE
 from trt_sweep.points import plan
 
 CPU = torch.device("cpu")
+SOURCES = ("timm", "transformers", "diffusers", "ultralytics")
 BERT = ("num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=8", "vocab_size=50")
 BLOCKS = "[DownBlock2D,CrossAttnDownBlock2D]", "[CrossAttnUpBlock2D,UpBlock2D]"
 
@@ -40,14 +48,12 @@ def build(group: str, name: str, *overrides: str) -> tuple[Model, dict[str, tupl
     state, same = model.module.state_dict(), again.module.state_dict()
     assert all(torch.equal(state[name], same[name]) for name in state)  # by model.seed
     with torch.no_grad():
-        outputs = factory_outputs(model())
+        outputs = finite(model())
     return model, {name: tuple(tensor.shape) for name, tensor in outputs.items()}
 
 
-def factory_outputs(outputs) -> dict[str, torch.Tensor]:
-    from trt_sweep.measure import outputs as measured
-
-    found = measured.tensors(outputs)
+def finite(outputs: Any) -> dict[str, torch.Tensor]:
+    found = outputs_of.tensors(outputs)
     assert all(tensor.isfinite().all() for tensor in found.values())
     return found
 
@@ -99,7 +105,7 @@ def test_lines_to_paste_build_the_same_model_without_trt_sweep(timm, transformer
         assert made["kwargs"].keys() == expected.inputs.kwargs.keys()
 
 
-@pytest.mark.parametrize("name", ["timm", "transformers", "diffusers", "ultralytics"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_missing_package_names_its_extra(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)  # as Python has it for what must not be imported
     monkeypatch.setattr(ultralytics_source, "_files", ultralytics_source._files.__wrapped__)  # not what it has read
@@ -130,7 +136,7 @@ def test_timm(timm):
     assert named == "resnet10t(num_classes=7,layers=(1,1,1,2))"
     assert point("timm", "mine", "model.factory.name=resnet10t").model.name == "mine"
     long = [f"+model.factory.layers=[1,1,1,{number}]" for number in (1, 2)]
-    names = {point("timm", "resnet10t", each, f"+model.factory.act_layer={'x' * 60}").model.name for each in long}
+    names = {point("timm", "resnet10t", each, f"+model.factory.act_layer={'x' * 100}").model.name for each in long}
     assert len(names) == 2 and all(name.startswith("resnet10t(2 settings, ") for name in names)
 
 
@@ -179,7 +185,9 @@ def test_settings_of_a_configuration_can_be_swept(transformers):
         assert factory.build(config, CPU).module.config._attn_implementation == value
         names.add(config.model.name)
         ids.add(config.point_id)
-    assert len(names) == len(ids) == 2 and any("attn_implementation=eager" in name for name in names)
+    assert len(names) == len(ids) == 2
+    named = point("transformers", "BertModel", *settings("attn_implementation=eager")).model.name
+    assert named == "BertModel(attn_implementation=eager)"
 
 
 def test_images_and_text(transformers):
@@ -300,8 +308,14 @@ def test_diffusers_does_not_know_it(diffusers, tmp_path):
 
 @pytest.mark.parametrize(("name", "outputs"), [("yolo11n", {"0": (2, 84, 84)}), ("yolov8n-cls", {"0": (2, 1000)})])
 def test_yolo(ultralytics, name, outputs):
-    _, found = build("ultralytics", name, "model.factory.image_size=64")
+    model, found = build("ultralytics", name, "model.factory.image_size=64")
     assert found | outputs == found
+    other = example_inputs(point("ultralytics", name, "model.factory.image_size=64"), CPU, other=True)
+    with torch.no_grad():
+        moved = outputs_of.distance(model(), model.module(*other.args))
+    assert min(moved.values()) > MIN_OUTPUT_CHANGE  # as drawn by ultralytics, scores do not depend on the input
+    if name == "yolo11n":
+        assert model.module.model[-1].dfl.conv.weight.flatten().tolist() == list(range(16))  # a constant of the model
 
 
 def test_ultralytics_does_not_know_it(ultralytics):
@@ -343,6 +357,28 @@ def test_a_detector_of_two_stages(no_download, monkeypatch, tmp_path):
 def test_segmentation(no_download):
     _, outputs = build("torchvision", "lraspp_mobilenet_v3_large", "model.inputs=[{shape:[3,64,64]}]")
     assert outputs == {"out": (2, 21, 64, 64)}
+
+
+def test_the_page_of_models_names_models_that_there_are():
+    """Resolve each line of docs/models.md whose source is installed."""
+    page = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| [^|]+ \| `(model=[^`]+)`", page, re.MULTILINE)
+    assert len(lines) > 20
+    for line in lines:
+        source = line.split()[0].removeprefix("model=").split("_")[0]
+        package = {"sd": "diffusers"}.get(source, source)
+        if package not in SOURCES or importlib.util.find_spec(package) is not None:
+            found = compose.composed([*line.split(), "backend=eager"], EXAMPLE)
+            (effective,) = plan.effective(found.point)
+            assert effective.model.inputs, line
+
+
+@pytest.mark.parametrize("name", ["super_resolution", "tagger", "recommender"])
+def test_the_small_models_of_that_page(name):
+    found = compose.composed([f"model={name}", "backend=eager", "batch_size=2"], EXAMPLE)
+    (effective,) = plan.effective(found.point)
+    with torch.no_grad():
+        assert [len(tensor) for tensor in finite(factory.build(effective, CPU)()).values()] == [2]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs, structure
 from trt_sweep.models.model import Model, copied
 from trt_sweep.models.sources import torchvision
+from trt_sweep.models.sources.redraw import redraw
 
 
 def resolve(model: ModelConfig) -> ModelConfig:
@@ -60,8 +61,7 @@ def _seeded(config: PointConfig) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
         module = _materialized(_module(model).eval(), config).float()
-        if model.factory.get("_target_") == torchvision.GET_MODEL and model.weights is None:
-            torchvision.redraw(module, config)
+        redraw(module, config)
     return module
 
 

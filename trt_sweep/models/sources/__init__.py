@@ -19,7 +19,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.point import digest
 from trt_sweep.errors import SweepError, one_line
 
-MOST_SHOWN = 60  # characters of settings in a model's name
+MOST_SHOWN = 100  # characters of settings in a model's name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,16 +10,12 @@ from typing import Any
 import torch
 
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.measure import outputs
-from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.sources import Described, image, unknown
 
 GET_MODEL = "torchvision.models.get_model"
 WITHOUT_NMS = f"{__name__}.without_nms"
 REGIONS = 1000  # that the second stage of a detector looks at in each image, torchvision's default
-MIN_OUTPUT_CHANGE = 1e-3  # relative, between two inputs; rounding to FP16 changes an output by half of it
 
 
 def describe(name: str, image_size: int | list[int] | None = None, **settings: Any) -> Described:
@@ -99,43 +95,3 @@ def _no_download(name: str, weights: str | None) -> dict[str, None]:
 
     takes = "weights_backbone" in inspect.signature(get_model_builder(name)).parameters
     return {"weights_backbone": None} if takes and weights is None else {}
-
-
-def redraw(module: torch.nn.Module, config: PointConfig) -> None:
-    """Draw random weights anew where a check of the output would prove nothing, see the two functions below."""
-    _redraw_zero_layers(module)
-    _redraw_faded_convolutions(module, config)
-
-
-def _redraw_zero_layers(module: torch.nn.Module) -> None:
-    """Draw new weights for layers initialised to zero, such as the head of torchvision's ViT.
-
-    Their output is constant, and a check of it would prove nothing.
-    """
-    for layer in module.modules():
-        weight = getattr(layer, "weight", None)
-        if (
-            isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
-            and isinstance(weight, torch.Tensor)
-            and not weight.any()
-        ):
-            layer.reset_parameters()
-
-
-def _redraw_faded_convolutions(module: torch.nn.Module, config: PointConfig) -> None:
-    """Draw new weights for all convolutions where the output hardly depends on the input, or is too small for FP16.
-
-    A check of such an output would prove nothing. With random weights that of torchvision's googlenet is constant, and
-    that of its mobilenet_v2 too small. The new weights keep the signal's variance from layer to layer (He et al.,
-    Delving Deep into Rectifiers, 2015, equation 10).
-    """
-    fixed = dataclasses.replace(config.timed, batch_size=1)
-    with torch.no_grad():
-        one, two = (example_inputs(fixed, torch.device("cpu"), other) for other in (False, True))
-        output, other = module(*one.args, **one.kwargs), module(*two.args, **two.kwargs)
-        loud = all(tensor.abs().max() > torch.finfo(torch.float16).tiny for tensor in outputs.tensors(output).values())
-        if loud and min(outputs.distance(output, other).values()) > MIN_OUTPUT_CHANGE:
-            return
-        for layer in module.modules():
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
