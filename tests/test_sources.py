@@ -220,7 +220,7 @@ def test_sound(transformers):
 def test_text_is_written_without_a_cache(transformers):
     small = settings("n_layer=1", "n_embd=16", "n_head=2", "vocab_size=50")
     model, outputs = build("transformers", "GPT2LMHeadModel", *small, "model.factory.sequence_length=7")
-    assert outputs == {"logits": (2, 7, 50)}
+    assert outputs == {"logits": (2, 7, 50)} and model.module.config.use_cache is False
     small = settings("num_layers=1", "d_model=16", "num_heads=2", "d_ff=8", "vocab_size=50", "d_kv=8")
     model, outputs = build("transformers", "T5Model", *small)
     assert list(model.inputs.kwargs) == ["input_ids", "attention_mask", "decoder_input_ids"]
@@ -347,6 +347,9 @@ def test_a_detector_of_two_stages(no_download, monkeypatch, tmp_path):
         "torchvision_detection", name, "model.factory.image_size=64", f"model.weights={tmp_path / 'w.pt'}"
     )
     assert (outputs["logits"], outputs["boxes"]) == ((10, 91), (10, 364))
+    named = point("torchvision_detection", name, "model.weights=DEFAULT")
+    lines = "\n".join(reproduction.lines(named.to_dict(), plan.axes(named) | {"base_precision": None}, "cpu"))
+    assert f"without_nms(name='{name}', weights='DEFAULT')" in lines
     config = point("torchvision_detection", name, f"model.weights={tmp_path / 'w.pt'}")
     built = factory.build(dataclasses.replace(config, batch_size=1), CPU).module
     assert torch.equal(built.roi_heads.box_head.fc6.weight, whole.roi_heads.box_head.fc6.weight)

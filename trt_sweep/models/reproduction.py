@@ -21,7 +21,7 @@ from trt_sweep.results.record import RANDOM
 
 Point = Mapping[str, Any]
 DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-TORCHVISION = "torchvision.models.get_model"
+TORCHVISION = ("torchvision.models.get_model", "trt_sweep.models.sources.torchvision.without_nms")
 METHODS = Path(models.__path__[0]) / "quantization/methods"
 
 
@@ -129,7 +129,7 @@ def _call(factory: dict[str, Any], imports: set[str], weights: str | None = None
     imports.add(".".join(parts))
     factory.pop("_convert_", None)  # of OmegaConf's containers, which there are none of here
     positional = [_value(value, imports) for value in factory.pop("_args_", None) or []]
-    if weights is not None and target == TORCHVISION and not Path(weights).suffix:
+    if weights is not None and target in TORCHVISION and not Path(weights).suffix:
         factory["weights"] = weights
     if {"_partial_", "_recursive_"} & factory.keys():
         raise ValueError(target)
