@@ -55,6 +55,23 @@ class Residual(nn.Module):
         return (x + self.body(x)).mean((2, 3))
 
 
+class HeadInFp32(nn.Module):
+    """In half but for its head, as transformers keeps some modules in FP32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU()).half(), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).to(self.head.weight.dtype))
+
+
+class Half(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU())
+        self.half()
+
+
 IDS = InputConfig(shape=[5], dtype="int64", low=0, high=50)
 ROWS, IMAGE = InputConfig(shape=[6, 8]), InputConfig(shape=[8, 16, 16])
 MODELS = {
@@ -68,13 +85,19 @@ MODELS = {
     "embedding": ("torch.nn.Embedding", {"num_embeddings": 50, "embedding_dim": 8}, IDS),
     "transposed": ("torch.nn.ConvTranspose2d", {"in_channels": 8, "out_channels": 4, "kernel_size": 2}, IMAGE),
     "group norm": ("torch.nn.GroupNorm", {"num_groups": 2, "num_channels": 8}, IMAGE),
+    "half": (f"{HERE}.Half", {}, ROWS),
+    "mixed": (f"{HERE}.HeadInFp32", {}, ROWS),
 }
+HALF = ("half", "mixed")
 
 
 def config(name: str) -> SweepConfig:
     target, arguments, inputs = MODELS[name]
     model = ModelConfig(name=name, factory={"_target_": target, **arguments}, inputs=[inputs])
-    return SweepConfig(model=model, backend="dynamo", batch_size=2, dryrun=True, min_block_size=1, measure=FAST)
+    precision = "fp16" if name in HALF else "fp32"
+    return SweepConfig(
+        model=model, backend="dynamo", precision=precision, batch_size=2, dryrun=True, min_block_size=1, measure=FAST
+    )
 
 
 def untouched(spec: SweepConfig) -> tuple[int | None, int | None, int | None]:

@@ -79,7 +79,7 @@ def measure(model: Model, config: PointConfig, found: Groups) -> Iterator[Damage
     `config` is of the backend eager. Raise what quantizing raises.
     """
     device, cast = torch.device(config.device), DTYPE[config.base_precision]
-    inputs = example_inputs(config.timed, device)
+    inputs = example_inputs(config.timed, device).to(torch.float32)
     with torch.no_grad(), float32_mode("fp32"):
         reference = accuracy.Reference(model.module(*inputs.args, **inputs.kwargs))
         accuracy.require_tensors(reference.outputs)

@@ -13,11 +13,11 @@ from trt_sweep.config.checks import Range
 from trt_sweep.config.model import ModelConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models import checkpoints, in_memory, sources
+from trt_sweep.models import checkpoints, dtypes, in_memory, sources
 from trt_sweep.models.arguments import structured
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs, structure
-from trt_sweep.models.model import Model, copied
+from trt_sweep.models.model import Model, cast, copied
 from trt_sweep.models.sources import torchvision
 from trt_sweep.models.sources.redraw import redraw
 
@@ -38,13 +38,15 @@ def resolve(model: ModelConfig) -> ModelConfig:
 
 
 def build(config: PointConfig, device: torch.device, cache: ProcessCache | None = None) -> Model:
-    """Return the module in FP32 and eval mode, with its inputs, on `device`.
+    """Return the module in FP32 and eval mode, with its inputs, on `device`; beside it the module as it came in half.
 
     The same seed gives the same weights and inputs on any device. In `cache` one module serves all batch sizes. Raises
     SweepError where the factory, the weights or the inputs do not work.
     """
     key_of_module = ("module", config.unsized.source_key, str(device))
-    module = (cache or ProcessCache()).get_or_make(key_of_module, lambda: _seeded(config).to(device))
+    module, as_given = (cache or ProcessCache()).get_or_make(
+        key_of_module, lambda: _in_fp32(_seeded(config).to(device))
+    )
     inputs = example_inputs(config.usual, device)
     keys = [*range(len(inputs.args)), *inputs.kwargs]
     dynamic: dict[int | str, dict[int, Range]] = {}
@@ -53,14 +55,22 @@ def build(config: PointConfig, device: torch.device, cache: ProcessCache | None 
         ranges = {axis: found for axis, size in enumerate(shape) if (found := config.range_of(size)) is not None}
         if ranges:
             dynamic[key] = ranges
-    return Model(structured(module, structure(config)), inputs, dynamic)
+    form = structure(config)
+    own = None if as_given is None else structured(as_given, form)
+    return Model(structured(module, form), inputs, dynamic, as_given=own)
+
+
+def _in_fp32(module: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module | None]:
+    """Return a module in FP32; beside it the one that was given, where part of that is in FP16 or BF16."""
+    return (cast(copied(module), torch.float32), module) if dtypes.in_half(module) else (module.float(), None)
 
 
 def _seeded(config: PointConfig) -> torch.nn.Module:
     model = config.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed)
-        module = _materialized(_module(model).eval(), config).float()
+        module = _materialized(_module(model).eval(), config)
+        dtypes.keep(model, module)
         redraw(module, config)
     return module
 

@@ -11,7 +11,7 @@ import torch
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models import in_memory, input_files
+from trt_sweep.models import dtypes, in_memory, input_files
 from trt_sweep.models.arguments import Structure, taken_apart
 from trt_sweep.models.model import Inputs
 
@@ -24,8 +24,10 @@ def example_inputs(config: PointConfig, device: torch.device, other: int = 0, fi
     """Return inputs for a point whose sizes are all fixed, on `device`.
 
     Those that the user has are the samples from number `first` on, over and over where there are fewer than the batch
-    has. All others are random, by the model's seed. Each number `other`, below 2^31, gives other inputs.
+    has. All others are random, by the model's seed. Each number `other`, below 2^31, gives other inputs. What is random
+    has the type that the module comes in, see `Inputs.to`.
     """
+    own = dtypes.of(config.model)
     if (held := in_memory.find(config.model)) is not None:
         structure, tensors = held.structure, held.tensors
         made = [in_memory.samples(each, held.batched, config.batch_size, other, first) for each in tensors]
@@ -34,14 +36,15 @@ def example_inputs(config: PointConfig, device: torch.device, other: int = 0, fi
 
         def make(spec: InputConfig) -> torch.Tensor:
             if not spec.given:
-                return _drawn(spec, config.batch_size, generator)
+                drawn = _drawn(spec, config.batch_size, generator)
+                return drawn.to(own) if spec.dtype == "float" and own in dtypes.HALF else drawn
             found = input_files.read(spec, config.model.seed)
             return in_memory.samples(found, spec.batched, config.batch_size, other, first)
 
         structure, made = taken_apart(*_arguments(config, make))
     moved = [tensor.to(device) for tensor in made]
     args, kwargs = structure.fill(moved) if structure.plain else (tuple(moved), {})
-    return Inputs(args, kwargs)
+    return Inputs(args, kwargs, own)
 
 
 def structure(config: PointConfig) -> Structure | None:

@@ -19,21 +19,26 @@ DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "b
 
 @dataclass(frozen=True)
 class Inputs:
-    """Hold the arguments of a module's forward, on one device."""
+    """Hold the arguments of a module's forward, on one device, and the main floating-point type of that module."""
 
     args: tuple[torch.Tensor, ...]
     kwargs: dict[str, torch.Tensor]
+    own: torch.dtype = torch.float32
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Inputs:
-        """Return a copy whose FP32 tensors have `dtype`; 4-d tensors are channels-last if asked."""
+        """Return a copy whose tensors in FP32 or the module's own type have `dtype`; in that type they stay as given.
+
+        4-d tensors are channels-last if asked.
+        """
+        follow = () if dtype == self.own else (torch.float32, self.own)
 
         def one(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+            tensor = tensor.to(dtype) if tensor.dtype in follow else tensor
             if channels_last and tensor.dim() == 4:
                 return tensor.contiguous(memory_format=torch.channels_last)
             return tensor
 
-        return self.with_tensors([*map(one, self.tensors)])
+        return dataclasses.replace(self.with_tensors([*map(one, self.tensors)]), own=torch.float32)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -43,11 +48,12 @@ class Inputs:
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> Inputs:
         """Return the same inputs with these tensors instead, in the order of `tensors`."""
         count = len(self.args)
-        return Inputs(tuple(tensors[:count]), dict(zip(self.kwargs, tensors[count:], strict=True)))
+        kwargs = dict(zip(self.kwargs, tensors[count:], strict=True))
+        return dataclasses.replace(self, args=tuple(tensors[:count]), kwargs=kwargs)
 
     def by_position(self) -> Inputs:
         """Return all inputs by position, those by keyword behind the others."""
-        return Inputs(self.tensors, {})
+        return dataclasses.replace(self, args=self.tensors, kwargs={})
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,9 @@ class Model:
     """Hold a module in eval mode, and inputs for it.
 
     `dynamic` gives the dimensions that have a range: by position or name of the input, then by dimension. The inputs
-    have the size opt there. A `typed` module keeps its types and is not cast. torch.export
-    and Torch-TensorRT must run inside the context that `lowering` makes.
+    have the size opt there. A `typed` module keeps its types and is not cast. torch.export and Torch-TensorRT must run
+    inside the context that `lowering` makes. `module` is in FP32; `as_given` is the module as it came, where part of it
+    is in FP16 or BF16.
     """
 
     module: torch.nn.Module
@@ -64,6 +71,7 @@ class Model:
     dynamic: dict[int | str, dict[int, Range]] = field(default_factory=dict)
     typed: bool = False
     lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    as_given: torch.nn.Module | None = None
 
     @property
     def may_convolve(self) -> bool:
@@ -78,10 +86,14 @@ class Model:
         return self.module(*self.inputs.args, **self.inputs.kwargs)
 
     def to(self, dtype: torch.dtype, channels_last: bool = False) -> Model:
-        """Return a copy whose FP32 weights and inputs have `dtype`; 4-d tensors are channels-last if asked."""
+        """Return a copy whose weights and inputs have `dtype`; 4-d tensors are channels-last if asked.
+
+        A module that comes in this type is taken as it came, with whatever it has in another.
+        """
         module = self.module
         if not self.typed:
-            module = cast(copied(module), dtype)
+            as_given = self.as_given if dtype == self.inputs.own else None
+            module = cast(copied(module), dtype) if as_given is None else copied(as_given)
             if channels_last:
                 module = module.to(memory_format=torch.channels_last)
         return dataclasses.replace(self, module=module, inputs=self.inputs.to(dtype, channels_last))

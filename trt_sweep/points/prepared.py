@@ -55,29 +55,45 @@ class PreparedModel:
         return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
 
     def _reference(self, phase: str) -> accuracy.Reference:
-        config, device = self.config.timed, self.device
+        """Call the FP32 model; one that comes in half and does not run in FP32 is called as it comes."""
+        model = self.model()  # what type it comes in is known from here on
+        config, device, size = self.config.timed, self.device, self.config.timed.batch_size
+        samples, one = inputs.samples_given(config), dataclasses.replace(config, batch_size=1)
         given, other = (example_inputs(config, device, other) for other in (0, 1))
-        batched = config.batch_size > 1 and any(spec.batched for spec in config.model.tensors)
-        one = dataclasses.replace(config, batch_size=1)
+        batched = size > 1 and any(spec.batched for spec in config.model.tensors)
         alone = [part for part, _ in inputs.split_batches(given, one)] if batched else []
-        samples, size = inputs.samples_given(config), config.batch_size
         starts = range(size, min(samples or 0, MOST_BATCHES * size), size)
         further = [example_inputs(config, device, first=start) for start in starts]
-        model, drawn = self.model(), any(spec.drawn for spec in config.model.tensors)
+        notes = list[str]()
+        if samples is not None and samples < size:
+            notes.append(f"a batch of {size} is made of the {samples} samples that are given, over and over")
+
+        def call(module: torch.nn.Module, precise: torch.dtype) -> accuracy.Reference:
+            own, others = given.to(precise), other.to(precise)
+            parts, more = ([each.to(precise) for each in several] for several in (alone, further))
+            return reference.make(module, own, others, parts, more)
+
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             try:
-                found = reference.make(model.module, given, other, alone, further)
+                found = call(model.module, torch.float32)
             except (IndexError, RuntimeError, ValueError) as error:
-                if not drawn or NO_MEMORY.search(str(error)):
+                if NO_MEMORY.search(str(error)):
                     raise
-                raise SweepError(
-                    f"{one_line(error, 300)}: model.inputs are drawn at random, and not every integer need be valid; "
-                    "give your own by model.inputs.file or model.inputs.factory"
-                ) from error
-        if samples is None or samples >= size:
-            return found
-        note = f"a batch of {size} is made of the {samples} samples that are given, over and over"
-        return dataclasses.replace(found, notes=(*found.notes, note))
+                if model.as_given is None:
+                    self._require_valid(error)
+                    raise
+                why = one_line(error, 200)
+                notes.append(f"the reference is the model as it comes, since its FP32 copy fails: {why}")
+                found = call(model.as_given, given.own)
+        return dataclasses.replace(found, notes=(*found.notes, *notes))
+
+    def _require_valid(self, error: Exception) -> None:
+        """Raise SweepError for the error of a call whose integers are random, and may not be valid."""
+        if any(spec.drawn for spec in self.config.model.tensors):
+            raise SweepError(
+                f"{one_line(error, 300)}: model.inputs are drawn at random, and not every integer need be valid; give "
+                "your own by model.inputs.file or model.inputs.factory"
+            ) from error
 
     def _eager(self, found: accuracy.Reference, phase: str) -> dict[str, float]:
         model = dataclasses.replace(self.model(), inputs=example_inputs(self.config.timed, self.device))

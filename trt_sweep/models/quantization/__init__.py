@@ -142,6 +142,7 @@ def quantize(model: Model, config: PointConfig, device: torch.device) -> tuple[M
             "backend=dynamo, or backend=eager for the fake-quantized model in PyTorch"
         )
     method, skipped = get_method(name), _skipped(model.module, config.quantization.skip)
+    model = dataclasses.replace(model, inputs=model.inputs.to(torch.float32), as_given=None)
     data = calibration.batches(config, device) if method.CALIBRATES else []
     start = time.perf_counter()
     with torch.no_grad(), float32_mode("fp32"):

@@ -36,7 +36,7 @@ def batches(config: PointConfig, device: torch.device) -> list[Inputs]:
     if not config.quantization.calibration:
         alone = dataclasses.replace(timed, batch_size=1)
         drawn = [
-            example_inputs(alone, device, other=2 + index) for index in range(left)
+            example_inputs(alone, device, other=2 + index).to(torch.float32) for index in range(left)
         ]  # 0 and 1 are the point's inputs
         if not any(spec.batched for spec in timed.model.tensors):
             return drawn
