@@ -90,10 +90,10 @@ def test_a_script_keeps_branches():
 def test_graphs_and_breaks_are_counted():
     with contextlib.ExitStack() as stack:
         one = torch_compile.compile_model(linear(), stack, backend="eager")
-        assert (one.graphs, one.graph_breaks) == (1, 0)
+        assert (one.graphs, one.breaks) == (1, [])
     with contextlib.ExitStack() as stack:
         two = torch_compile.compile_model(Model(Broken(), Inputs((torch.randn(3),), {})), stack, backend="eager")
-        assert (two.graphs, two.graph_breaks) == (2, 1)
+        assert (two.graphs, len(two.breaks)) == (2, 1)
 
 
 def test_another_graph_is_refused_until_the_stack_ends():
@@ -112,7 +112,7 @@ def test_modules_of_one_class_are_compiled_apart_and_stay_so():
     with contextlib.ExitStack() as stack, torch.no_grad():
         models = [linear({}) for _ in range(12)]
         made = [torch_compile.compile_model(model, stack, backend="eager") for model in models]
-        assert [(each.graphs, each.graph_breaks) for each in made] == [(1, 0)] * 12
+        assert [(each.graphs, each.breaks) for each in made] == [(1, [])] * 12
         with torch_compile.without_recompiling():
             for model, each in zip(models, made, strict=True):
                 assert torch.equal(each.call(x), model.module(x))

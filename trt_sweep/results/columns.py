@@ -102,7 +102,10 @@ class Build:
         "from the serialized engine, or package, to what can be called (onnx, aot_inductor)", "s"
     )
     graphs: int | None = metric("graphs that torch.compile made of the model")
-    graph_breaks: int | None = metric("breaks between them")
+    graph_breaks: int | None = metric("lines of the model's code at which a graph ends early, or none begins")
+    break_reasons: list[str] | None = metric("these lines, each with the reason in torch's words; null without a break")
+    ops_outside: int | None = metric("operators of a call that run in PyTorch beside the graphs; null without a break")
+    ops_outside_names: str | None = metric("their names: aten.lstm:1 aten.linear:2")
     engine_bytes: int | None = metric("size of the serialized engines together", "B")
     engine_id: str | None = metric("hash of the serialized engines: equal means byte-identical")
     engine_reused_from: str | None = metric(

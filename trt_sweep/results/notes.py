@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep.results import ranking
+from trt_sweep.results import notes_of_builds, ranking
 from trt_sweep.results.axes import AXES, COMPARABLE, LABEL_AXES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
@@ -22,13 +22,12 @@ FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
 def notes(table: pd.DataFrame) -> list[str]:
     """Return the notes on a table that `trt_sweep.results.table.load` gave, each once.
 
-    They tell of engines that points share, of settings without effect, of clocks and the GPU's health, of points that
-    were only planned, of accuracy, of what profiles found, and of failures with their reasons.
+    They tell of engines that points share, of builds, of settings without effect, of clocks and the GPU's health, of
+    points that were only planned, of accuracy, of what profiles found, and of failures with their reasons.
     """
     found = [
         *_shared_engines(table),
-        *_not_built(table),
-        *_merged(table),
+        *notes_of_builds.notes(table),
         *_clocks(table),
         *_host(table),
         *_launch_bound(table),
@@ -78,36 +77,6 @@ def _times_of_one_engine(rows: pd.DataFrame, differ: list[str]) -> str:
     if not runtime:
         return "; differences between their times are noise"
     return ", but may run it differently" if runtime == differ else f"; {', '.join(runtime)} may run it differently"
-
-
-def _not_built(table: pd.DataFrame) -> list[str]:
-    """Tell how many points run an engine that was built for another, or in another process."""
-    found = []
-    reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
-    if reused:
-        found.append(
-            f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
-            "arguments was built for (engine_reused_from); reuse=false builds and times each"
-        )
-    stored = int(table["engines_stored"].fillna(0).sum())
-    if stored:
-        found.append(
-            f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
-            "build_s counts what building them took"
-        )
-    return found
-
-
-def _merged(table: pd.DataFrame) -> list[str]:
-    """Tell which jobs led to one point, since its backend does not use what they differ in."""
-    found = []
-    shared = table[table["jobs"].map(len) > 1]
-    for backend, rows in shared.groupby("backend", sort=False):
-        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
-        axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
-        why = f": {', '.join(axes)} made no difference to it" if axes else ", which ask for the same"
-        found.append(f"{backend} ran once for jobs {jobs}{why}")
-    return found
 
 
 def _clocks(table: pd.DataFrame) -> list[str]:

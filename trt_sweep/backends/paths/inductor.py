@@ -45,6 +45,9 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     made = torch_compile.compile_model(cast, context.stack, calls, mode=config.inductor.mode)
     synchronize(context.device)
     build_s = time.perf_counter() - start
+    found = torch_compile.described(made, cast)
+    if config.cuda_graphs and not found["graphs"]:
+        raise Unsupported(f"cuda_graphs=true: {made.why_none}")
     if config.cuda_graphs and made.skipped:
         raise Unsupported("cuda_graphs=true: torch.compile cannot capture this model; log.txt says why")
 
@@ -53,5 +56,5 @@ def compile(model: Model, context: BuildContext) -> Compiled:
         return torch_compile.check_first_call(lambda: made.call(*own.args, **own.kwargs))
 
     method: Any = "inductor" if config.cuda_graphs else None
-    build = Build(build_s=build_s, graphs=made.graphs, graph_breaks=made.graph_breaks, cuda_graphs_method=method)
+    build = Build(build_s=build_s, cuda_graphs_method=method, **found)
     return Compiled(bind, build, running=torch_compile.without_recompiling, module=cast.module)

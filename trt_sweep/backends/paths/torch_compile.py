@@ -114,15 +114,15 @@ def _compiled(
 
 def _plan(model: Model, context: BuildContext, arguments: dict[str, Any]) -> Compiled:
     context.phase("partition")
+    size, seen = arguments["min_block_size"], list[torch_compile.CompiledGraphs]()
+    dry_run = functools.partial(_dry_run, model, arguments, seen)
 
     def plan() -> tuple[Partition, dict[str, Any], Build]:
-        seen: list[torch_compile.CompiledGraphs] = []
-        dry_run = functools.partial(_dry_run, model, arguments, seen)
-        planned, details = partitioner.plan(dry_run, arguments["min_block_size"], context.once, "torch_compile")
-        return planned, details, Build(graphs=seen[0].graphs, graph_breaks=seen[0].graph_breaks)
+        planned, details = partitioner.plan(dry_run, size, context.once, "torch_compile")
+        return planned, details, Build(**torch_compile.described(seen[0], model))
 
     # No other axis reaches the partitioner.
-    planned, details, build = context.once(f"partition {arguments['min_block_size']}", plan)
+    planned, details, build = context.once(f"partition {size}", plan)
     write_json(context.folder / partitioner.FILE, details)
     ignored = ignored_axes(installed.torch_tensorrt(), context.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
@@ -136,6 +136,8 @@ def _dry_run(
     with contextlib.ExitStack() as stack, partitioner.trackers() as found:
         options = arguments | {"min_block_size": size, "dryrun": True}
         made, graphs = _compiled(model, stack, options)
+    if not graphs:
+        raise Unsupported(f"backend=torch_compile: {made.why_none}; backend=dynamo exports the model whole")
     seen.append(made)
     # A graph without a single operator to convert has no tracker, and comes back unpartitioned.
     trackers = iter(found)

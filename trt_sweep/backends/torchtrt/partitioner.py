@@ -19,6 +19,7 @@ import torch
 
 from trt_sweep.backends.base import DryRun, GraphDryRun
 from trt_sweep.backends.torchtrt import installed, loading
+from trt_sweep.errors import Unsupported
 from trt_sweep.results.columns import Partition
 
 FILE = "partition.json"
@@ -47,6 +48,10 @@ def plan(dry_run: DryRun, size: int, once: Once, frontend: str = "dynamo") -> tu
             supported += tracker.supported_ops_in_graph
             for name, count in tracker.unsupported_ops.items():
                 unsupported[str(name)] = unsupported.get(str(name), 0) + count
+    if not total:
+        raise Unsupported(
+            "nothing reaches TensorRT: the lowered graph of this model has no operator; use backend=eager"
+        )
     fallback = [item for _, graph in graphs for item in _fallback(graph)]
     partition = Partition(
         ops_total=total,
