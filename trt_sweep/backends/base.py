@@ -118,6 +118,18 @@ def binding(function: Callable[..., Any], context: BuildContext, channels_last: 
     return bind
 
 
+def putting_back(bind: Bind, whole: Callable[[Any], Any] | None) -> Bind:
+    """Return a `bind` whose calls give outputs as `whole` makes them, see `tracing.tensors_only`."""
+    if whole is None:
+        return bind
+
+    def bound(inputs: Inputs) -> Call:
+        call = bind(inputs)
+        return lambda: whole(call())
+
+    return bound
+
+
 def captured(context: BuildContext) -> str | None:
     """Return the `cuda_graphs_method` of what `binding` made."""
     return "capture" if context.config.cuda_graphs else None

@@ -88,7 +88,8 @@ def _notes(
         notes.append(f"{which} on the inputs: equality there proves little")
     skipped = [name for name, leaf in outputs.leaves(found).items() if not isinstance(leaf, torch.Tensor)]
     if skipped:
-        notes.append(f"output {', '.join(skipped)} is no tensor: it is not compared")
+        which = f"output {', '.join(skipped)} is no tensor"
+        notes.append(f"{which}: it is not compared, and what is exported keeps its value")
     return notes
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch._dynamo.config
 import torch._dynamo.utils
+from torch.export.graph_signature import ConstantArgument, OutputKind
+from torch.utils import _pytree as pytree
 
 from trt_sweep.errors import one_line
 from trt_sweep.models.model import Model
@@ -28,6 +31,33 @@ def export(model: Model) -> torch.export.ExportedProgram:
         shapes[args[key] if isinstance(key, int) else kwargs[key]] = named
     with model.lowering():
         return torch.export.export(model.module, args, kwargs, dynamic_shapes=shapes if dims else None)
+
+
+def tensors_only(program: torch.export.ExportedProgram) -> Callable[[Any], Any] | None:
+    """Take None, numbers and texts out of a program's outputs; return a function that puts them back, or None.
+
+    What runs engines gives tensors only. What is taken out is put back as it was when the module was exported. None is
+    returned where there is nothing of the kind.
+    """
+    specs, output = program.graph_signature.output_specs, program.graph.output_node()
+    given = [spec for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
+    taken = {number: spec.arg.value for number, spec in enumerate(given) if isinstance(spec.arg, ConstantArgument)}
+    signature = program.module_call_graph[0].signature
+    if not taken or signature is None:
+        return None
+    structure = signature.out_spec
+    kept = [pair for pair in zip(specs, output.args[0], strict=True) if not isinstance(pair[0].arg, ConstantArgument)]
+    specs[:] = [spec for spec, _ in kept]
+    output.args = (tuple(value for _, value in kept),)
+    signature.out_spec = pytree.tree_structure([0] * (len(given) - len(taken)))
+    program.graph_module.recompile()
+
+    def whole(outputs: Any) -> Any:
+        tensors = iter(pytree.tree_leaves(outputs))
+        leaves = [taken[number] if number in taken else next(tensors) for number in range(len(given))]
+        return pytree.tree_unflatten(leaves, structure)
+
+    return whole
 
 
 class _ByPosition(torch.nn.Module):

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
+from trt_sweep.backends.base import BuildContext, Compiled, binding, captured, putting_back
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
@@ -42,6 +42,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     cast = model.to(context.dtype)
     start = time.perf_counter()
     program = tracing.export(cast)
+    whole = tracing.tensors_only(program)
     build = Build(export_s=time.perf_counter() - start, cuda_graphs_method=captured(context))
     context.keep(Compiled(None, build))
     context.phase("build")
@@ -58,7 +59,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     loaded = torch._inductor.aoti_load_package(path)
     build = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
     package.unlink(missing_ok=True)  # as large as the weights; the loaded copy needs it no more
-    return Compiled(binding(loaded, context), build)
+    return Compiled(putting_back(binding(loaded, context), whole), build)
 
 
 def _require_loadable(path: str) -> None:

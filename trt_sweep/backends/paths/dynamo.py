@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
-from trt_sweep.backends.torchtrt import build_errors, building, installed, loading, partitioner
+from trt_sweep.backends.torchtrt import build_errors, building, conversion, installed, loading, partitioner
 from trt_sweep.backends.torchtrt.arguments import AXES as TORCHTRT_AXES
 from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.config.point import PointConfig
@@ -43,28 +44,16 @@ def effective(config: PointConfig) -> PointConfig:
 
 
 def plan(model: Model, context: BuildContext) -> Compiled:
-    """Export and partition; build nothing, but in a dry run of a quantized model where the builder needs no GPU.
-
-    The partitioner takes every quantize node; whether there is an engine for it is known to the converters and the
-    builder alone.
-    """
+    """Export and partition; in a dry run find out what a build would refuse, where that needs no GPU."""
     arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
-    cast = model.to(context.dtype)
-    program, planned = _plan(cast, context, arguments)
-    if not (context.config.quantized and context.config.dryrun and installed.torch_tensorrt().rtx):
-        return planned
-    context.phase("build")
-    with build_errors.explained(_method(context)), cast.lowering(), build_errors.building_on_the_cpu() as engines:
-        _compile(program, cast, arguments)
-    build = dataclasses.replace(planned.build, engine_bytes=sum(map(len, engines)))
-    return dataclasses.replace(planned, build=build)
+    return _plan(model.to(context.dtype), context, arguments)[2]
 
 
 def dry_runs(model: Model, context: BuildContext) -> base.DryRun:
     """Export, and return a function that partitions by `min_block_size` and builds nothing."""
     arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
     cast = model.to(context.dtype)
-    program, _ = _exported(cast, context)
+    program, _, _ = _exported(cast, context)
     return _lowered(program, cast, arguments).dry_run
 
 
@@ -72,7 +61,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
     arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
     cast = model.to(context.dtype)
-    program, planned = _plan(cast, context, arguments)
+    program, whole, planned = _plan(cast, context, arguments)
     reused = context.reuse(planned)
     if reused is not None:
         return reused
@@ -81,17 +70,18 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     arguments |= building.further_arguments(context, "dynamo")
 
     def build() -> torch.nn.Module:
-        explained = build_errors.explained(_method(context)) if context.config.quantized else contextlib.nullcontext()
-        with explained, cast.lowering():
+        with build_errors.explained(build_errors.what(context.config)), cast.lowering():
             made: torch.nn.Module = _compile(program, cast, arguments)
         return made
 
     module, built = building.built(build, context)
-    return building.finish([module], module, planned, context, arguments=arguments, built=built)
+    compiled = building.finish([module], module, planned, context, arguments=arguments, built=built)
+    assert compiled.bind is not None
+    return dataclasses.replace(compiled, bind=base.putting_back(compiled.bind, whole))
 
 
-def _method(context: BuildContext) -> str:
-    return f"quantization.method={context.config.quantization.method}"
+# A program, what puts back the outputs that are no tensors (see `tracing.tensors_only`), and the seconds it took.
+Exported = tuple[torch.export.ExportedProgram, Callable[[Any], Any] | None, float]
 
 
 def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> Any:
@@ -102,11 +92,12 @@ def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dic
 
 def _plan(
     model: Model, context: BuildContext, arguments: dict[str, Any]
-) -> tuple[torch.export.ExportedProgram, Compiled]:
-    program, export_s = _exported(model, context)
+) -> tuple[torch.export.ExportedProgram, Callable[[Any], Any] | None, Compiled]:
+    program, whole, export_s = _exported(model, context)
     context.phase("partition")
     size = arguments["min_block_size"]
 
+    @functools.cache
     def dry_run(size: int) -> list[base.GraphDryRun]:
         return context.once("lowered", lambda: _lowered(program, model, arguments)).dry_run(size)
 
@@ -116,18 +107,18 @@ def _plan(
     ignored = ignored_axes(installed.torch_tensorrt(), context.config, "dynamo")
     compiled = Compiled(None, Build(export_s=export_s), planned, ignored_axes=ignored)
     context.keep(compiled)
-    return program, compiled
+    return program, whole, conversion.checked(compiled, lambda: dry_run(size), model, context)
 
 
-def _exported(model: Model, context: BuildContext) -> tuple[torch.export.ExportedProgram, float]:
+def _exported(model: Model, context: BuildContext) -> Exported:
     context.phase("export")
     return context.once("program", lambda: _export(model))
 
 
-def _export(model: Model) -> tuple[torch.export.ExportedProgram, float]:
+def _export(model: Model) -> Exported:
     start = time.perf_counter()
     program = tracing.export(model)
-    return program, time.perf_counter() - start
+    return program, tracing.tensors_only(program), time.perf_counter() - start
 
 
 def _lowered(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> partitioner.Lowered:

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def plan(model: Model, context: BuildContext) -> Compiled:
 def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, parse, build, and load the engine."""
     timing_cache.require(context.config)
-    network, planned, outputs, modules = _parsed(model, context)
+    network, planned, unflattened, modules = _parsed(model, context)
     config = context.config
     context.phase("build")
     engine, built = _built(network, context)
@@ -93,7 +94,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     build = dataclasses.replace(build, load_s=runner.load_s, cuda_graphs_method=method)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return pytree.tree_unflatten(runner(*args, **kwargs), outputs)
+        return unflattened(runner(*args, **kwargs))
 
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
@@ -134,12 +135,13 @@ def _built(network: Network, context: BuildContext) -> tuple[bytes, dict[str, An
     return found.engine, {"build_s": found.build_s, "engines_stored": stored, "cache_id": cache_id}
 
 
-def _parsed(model: Model, context: BuildContext) -> tuple[Network, Compiled, pytree.TreeSpec, dict[str, str]]:
-    """Return the network, what is known of the point by now, the structure of its outputs, and `_modules`."""
+def _parsed(model: Model, context: BuildContext) -> tuple[Network, Compiled, Callable[[Any], Any], dict[str, str]]:
+    """Return the network, what is known of the point by now, what gives its outputs their structure, and `_modules`."""
     context.phase("export")
     cast = model.to(context.dtype)
     start = time.perf_counter()
     program = tracing.export(cast)
+    whole = tracing.tensors_only(program)
     try:
         exported = torch.onnx.export(program, dynamo=True, verbose=False)
     except torch.onnx.OnnxExporterError as error:
@@ -161,7 +163,8 @@ def _parsed(model: Model, context: BuildContext) -> tuple[Network, Compiled, pyt
     context.keep(planned)
     spec = program.call_spec.out_spec
     assert spec is not None
-    return network, planned, spec, _modules(exported.model.graph)
+    unflattened = whole or functools.partial(pytree.tree_unflatten, treespec=spec)
+    return network, planned, unflattened, _modules(exported.model.graph)
 
 
 def _modules(graph: Any) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
-from trt_sweep.backends.torchtrt import building, installed, loading, partitioner
+from trt_sweep.backends.torchtrt import build_errors, building, conversion, installed, loading, partitioner
 from trt_sweep.backends.torchtrt.arguments import AXES as TORCHTRT_AXES
 from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
 from trt_sweep.config.point import PointConfig
@@ -46,7 +46,7 @@ def effective(config: PointConfig) -> PointConfig:
 
 
 def plan(model: Model, context: BuildContext) -> Compiled:
-    """Trace and partition; build nothing."""
+    """Trace and partition; in a dry run find out what a build would refuse, where that needs no GPU."""
     arguments = _arguments(context.config)
     return _plan(model.to(context.dtype), context, arguments)
 
@@ -67,7 +67,12 @@ def compile(model: Model, context: BuildContext) -> Compiled:
 
     context.phase("build")
     arguments |= building.further_arguments(context, "torch_compile")
-    (made, graphs), built = building.built(lambda: _compiled(cast, context.stack, arguments), context)
+
+    def build() -> tuple[torch_compile.CompiledGraphs, list[torch.fx.GraphModule]]:
+        with build_errors.explained(build_errors.what(context.config)):
+            return _compiled(cast, context.stack, arguments)
+
+    (made, graphs), built = building.built(build, context)
     compiled = building.finish(graphs, made.call, planned, context, arguments=arguments, built=built)
     inner = compiled.bind
     assert inner is not None
@@ -115,7 +120,7 @@ def _compiled(
 def _plan(model: Model, context: BuildContext, arguments: dict[str, Any]) -> Compiled:
     context.phase("partition")
     size, seen = arguments["min_block_size"], list[torch_compile.CompiledGraphs]()
-    dry_run = functools.partial(_dry_run, model, arguments, seen)
+    dry_run = functools.cache(functools.partial(_dry_run, model, arguments, seen))
 
     def plan() -> tuple[Partition, dict[str, Any], Build]:
         planned, details = partitioner.plan(dry_run, size, context.once, "torch_compile")
@@ -127,7 +132,7 @@ def _plan(model: Model, context: BuildContext, arguments: dict[str, Any]) -> Com
     ignored = ignored_axes(installed.torch_tensorrt(), context.config, "torch_compile")
     compiled = Compiled(None, build, planned, ignored_axes=ignored)
     context.keep(compiled)
-    return compiled
+    return conversion.checked(compiled, lambda: dry_run(size), model, context)
 
 
 def _dry_run(

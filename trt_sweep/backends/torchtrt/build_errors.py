@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
+import re
 from collections.abc import Iterator
-from typing import Any
-from unittest import mock
 
-import torch
-
-from trt_sweep.backends.torchtrt import installed, partitioner
+from trt_sweep.backends.torchtrt import installed
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, Refused, Unsupported, one_line
+
+# What a CUDA call says that fails, or finds no GPU: no refusal.
+NO_GPU = re.compile(r"cuda (error|driver|gpu|failure)|cudaerror|nvidia driver", re.IGNORECASE)
 
 
 class _Errors(logging.Handler):
@@ -26,9 +26,19 @@ class _Errors(logging.Handler):
         self.said.append(record.getMessage())
 
 
+def what(config: PointConfig) -> str:
+    """Return the setting of a point that a refusal is to be put down to."""
+    how = config.quantization.method
+    return f"quantization.method={how}" if config.quantized else f"backend={config.backend}"
+
+
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Raise Unsupported, in the library's own words, where the builder refuses a network; Refused for a converter."""
+    """Raise Unsupported, in the library's own words, where a converter or the builder refuses a network.
+
+    A converter's refusal names the operator. One of PyTorch's own may be refused for its shape, and can be left to
+    PyTorch; another, as those that quantize, is Refused at any size.
+    """
     logger = logging.getLogger("torch_tensorrt [TensorRT Conversion Context]")
     errors = _Errors()
     logger.addHandler(errors)
@@ -36,48 +46,17 @@ def explained(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         # torch.fx says which node was being converted; the builder gives None, which the library asserts or raises.
-        reason, converting, _ = str(error).partition("While executing")
-        refused = converting or "build_serialized_network" in reason or isinstance(error, AssertionError)
+        reason, converting, node = str(error).partition("While executing")
+        builder = "build_serialized_network" in reason or (isinstance(error, AssertionError) and bool(errors.said))
         said = errors.said[-1] if errors.said else reason
-        if not refused or NO_MEMORY.search(f"{said} {error}"):
+        if not (converting or builder) or NO_GPU.search(said) or NO_MEMORY.search(f"{said} {error}"):
             raise
-        kind = Refused if converting else Unsupported
-        raise kind(
-            f"{what}: {installed.torch_tensorrt().name} refuses it: {one_line(Unsupported(said), 400)}"
-        ) from error
+        found = re.search(r"target=(?:torch\.ops\.)?([\w.]+)", node)
+        where, kind = f", converting {found[1]}" if found else "", Refused if converting else Unsupported
+        if found and found[1].startswith("aten."):
+            where += f"; '+compile.torch_executed_ops=[{found[1]}]' leaves it to PyTorch"
+            kind = Unsupported
+        words = one_line(Unsupported(said), 400 - len(where))
+        raise kind(f"{what}: {installed.torch_tensorrt().name} refuses it: {words}{where}") from error
     finally:
         logger.removeHandler(errors)
-
-
-class _Stub(torch.nn.Module):
-    """Stand in for an engine's module."""
-
-    def set_output_tensors_as_unowned(self, unowned: bool) -> None:
-        """Do nothing: no one runs it."""
-
-
-@contextlib.contextmanager
-def building_on_the_cpu() -> Iterator[list[bytes]]:
-    """Let `torch_tensorrt.dynamo.compile` put its engines into the yielded list and load none, so it needs no GPU.
-
-    Each is built for whatever the builder builds for by default. TensorRT-RTX's builds without a GPU; the standard
-    one's does not, and then raises what the library does.
-    """
-    compiler = importlib.import_module("torch_tensorrt.dynamo._compiler")
-    conversion: Any = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
-    engines: list[bytes] = []
-
-    def convert(module: torch.fx.GraphModule, inputs: Any, settings: Any, *_: Any, **__: Any) -> _Stub:
-        types = conversion.infer_module_output_dtypes(module, truncate_double=settings.truncate_double)
-        interpreter = conversion.TRTInterpreter(module, inputs, output_dtypes=types, compilation_settings=settings)
-        interpreter._construct_trt_network_def()
-        built = interpreter.builder.build_serialized_network(
-            interpreter.ctx.net, interpreter._populate_trt_builder_config()
-        )
-        if built is None:
-            raise RuntimeError("build_serialized_network returned None")
-        engines.append(bytes(built))
-        return _Stub()
-
-    with partitioner.trackers(), mock.patch.object(compiler, "convert_module", convert):
-        yield engines
