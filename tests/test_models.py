@@ -224,6 +224,12 @@ def test_files_that_torch_did_not_write(tmp_path):
             build(weights=str(file))
 
 
+@pytest.mark.parametrize("values", [{"strict": False}, {"weights_key": "ema"}])
+def test_what_is_for_files_needs_one(values):
+    with pytest.raises(SweepError, match=r"is for weights from a file: add model\.weights=FILE, or leave it out"):
+        check(config(**values).model)
+
+
 def test_missing_weights():
     with pytest.raises(SweepError, match=r"model\.weights=nowhere\.pt is not a file: give the path of a state dict"):
         resolve(config(weights="nowhere.pt").model)

@@ -46,6 +46,18 @@ def test_points_that_judge_other_outputs_share_the_reference():
         PreparedModel(unknown, CPU, shared).reference("x")
 
 
+def test_weights_that_the_file_lacks_are_noted(tmp_path):
+    torch.save({"no": torch.zeros(9)}, tmp_path / "w.pt")
+    point = eager()
+    model = dataclasses.replace(point.model, weights=str(tmp_path / "w.pt"), strict=False)
+    with pytest.raises(SweepError, match="nothing that fits"):
+        PreparedModel(dataclasses.replace(point, model=model), CPU, ProcessCache()).reference("x")
+    state = PreparedModel(point, CPU, ProcessCache()).model().module.state_dict()
+    torch.save({name: tensor for name, tensor in state.items() if name.endswith("weight")}, tmp_path / "w.pt")
+    (note,) = PreparedModel(dataclasses.replace(point, model=model), CPU, ProcessCache()).reference("x").notes
+    assert note.startswith("of the weights in w.pt 1 missing, and random (")
+
+
 class Constant(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.arange(4.0)

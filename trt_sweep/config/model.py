@@ -143,8 +143,9 @@ class ModelConfig:
 
     `factory` is built by Hydra (`_target_` and its arguments). `weights` is a name of torchvision's
     (IMAGENET1K_V1, DEFAULT) or the path of a state dict; null leaves what the factory makes: random weights,
-    drawn from `seed`, unless it loads some. Where `inputs` is null, the model's source knows them
-    (`trt_sweep.models.sources`), and the effective configuration of a point has them.
+    drawn from `seed`, unless it loads some. Of a file `weights_key` names the part to load, where there are several;
+    without `strict` what fits is loaded, and the rest of the model stays random. Where `inputs` is null, the model's
+    source knows them (`trt_sweep.models.sources`), and the effective configuration of a point has them.
     """
 
     name: str = MISSING
@@ -152,6 +153,8 @@ class ModelConfig:
     weights: str | None = None
     seed: int = 0
     inputs: InputList = MISSING
+    strict: bool = field(default=True, metadata={"later": True})
+    weights_key: str | None = later(None)
 
     def __post_init__(self) -> None:
         inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made

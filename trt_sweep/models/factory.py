@@ -34,6 +34,9 @@ def resolve(model: ModelConfig) -> ModelConfig:
         raise SweepError(
             f"model.weights={model.weights} is not a file: give the path of a state dict saved with torch.save"
         )
+    of_file = ["model.strict=false"] * (not model.strict) + ["model.weights_key"] * (model.weights_key is not None)
+    if of_file and not (model.weights is not None and Path(model.weights).is_file()):
+        raise SweepError(f"{' and '.join(of_file)} is for weights from a file: add model.weights=FILE, or leave it out")
     return model
 
 
@@ -102,5 +105,5 @@ def _module(model: ModelConfig) -> torch.nn.Module:
             f"model.factory={factory.get('_target_')} gives a {type(module).__name__}: it must give a torch.nn.Module"
         )
     if file is not None:
-        checkpoints.load(module, file)
+        checkpoints.load(module, file, strict=model.strict, key=model.weights_key)
     return module

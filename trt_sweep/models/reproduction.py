@@ -110,7 +110,8 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
     elif weights is None:
         note = ["# random weights here, and in the sweep: give your own"]
     else:
-        note = [] if "weights" in made else [f"# and load_state_dict of {comment(weights)}"]
+        partly = ", strict=False" * (chosen.get("strict") is False)
+        note = [] if "weights" in made else [f"# and load_state_dict of {comment(weights)}{partly}"]
     note += [f"import {module}" for module in imports]
     return [*note, f"torch.manual_seed({int(chosen.get('seed') or 0)})", f"model = {made}{end}"]
 

@@ -12,7 +12,7 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import factory, inputs, quantization, reference
+from trt_sweep.models import checkpoints, factory, inputs, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
@@ -85,6 +85,7 @@ class PreparedModel:
                 why = one_line(error, 200)
                 notes.append(f"the reference is the model as it comes, since its FP32 copy fails: {why}")
                 found = call(model.as_given, given.own)
+        notes += checkpoints.notes(model.module if model.as_given is None else model.as_given)
         return dataclasses.replace(found, notes=(*found.notes, *notes))
 
     def _require_valid(self, error: Exception) -> None:

@@ -237,7 +237,7 @@ class Accuracy:
         "null where every output is different each time"
     )
     model_notes: list[str] | None = metric(
-        "what the model does beside computing outputs from inputs; outputs not judged"
+        "what the model does beside computing outputs from inputs; outputs not judged; weights that its file lacks"
     )
     evaluation: float | None = metric("what the user's accuracy.evaluate says of the compiled model")
     evaluation_name: str | None = metric("name of that function")
