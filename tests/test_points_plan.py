@@ -10,7 +10,8 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.points.plan import effective, plan
+from trt_sweep.models.in_memory import IN_MEMORY
+from trt_sweep.points.plan import axes, effective, plan
 
 MODEL = ModelConfig(name="m", factory={"_target_": "torch.nn.Linear"}, inputs=[InputConfig(shape=[3])])
 
@@ -28,6 +29,39 @@ def test_axes_that_a_backend_does_not_use_are_merged_and_named():
     found = plan({0: config(min_block_size=1), 1: config(min_block_size=5)}, SweepOptions(baselines=False))
     (point,) = found.points
     assert point.jobs == [0, 1] and point.merged == ["min_block_size"] and point.config.min_block_size is None
+
+
+def made_by(name="m", **factory) -> PointConfig:
+    model = dataclasses.replace(MODEL, name=name, factory={"_target_": "a.Net", "name": name, **factory})
+    return config(model=model)
+
+
+def test_arguments_of_a_factory_are_a_setting_of_one_task():
+    inner = {"_target_": "a.Config", "attn": "sdpa", "width": 8}
+    given = [{}, {"config": inner}, {"config": {**inner, "attn": "eager"}}, {"other": "m", "depth": None}]
+    points = list(plan(dict(enumerate(made_by(**each) for each in given)), SweepOptions(baselines=False)).points)
+    assert [point.axes["factory"] for point in points] == [
+        "",
+        "config._target_=a.Config config.attn=sdpa config.width=8",
+        "config._target_=a.Config config.attn=eager config.width=8",
+        "depth=None other=m",
+    ]
+    assert (
+        len({point.axes["task_id"] for point in points}) == 1 and len({point.axes["model_id"] for point in points}) == 4
+    )
+
+
+def test_other_work_is_another_task():
+    same = made_by().model
+    models = [
+        *(same, dataclasses.replace(same, name="n"), dataclasses.replace(same, seed=1)),
+        dataclasses.replace(same, factory={"_target_": "a.Other"}),
+        dataclasses.replace(same, inputs=[InputConfig(shape=[4])]),
+        *(dataclasses.replace(same, factory={"_target_": IN_MEMORY, "key": key}) for key in "ab"),
+    ]
+    found = [axes(config(model=model)) for model in models]
+    assert len({each["task_id"] for each in found}) == len(models) and found[-1]["factory"] == ""
+    assert axes(config(model=same, batch_size=4))["task_id"] == found[0]["task_id"]
 
 
 def test_baselines_come_first_once_and_only_where_they_are_wanted():

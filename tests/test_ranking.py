@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from test_table import load, put
 
 from trt_sweep.results import table
@@ -27,6 +28,19 @@ def test_ranks(tmp_path):
     nothing = {"wrong": None, "other": None, "once": None}
     assert ranks(tmp_path) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)} | nothing
     assert ranks(tmp_path, "gpu") == {"a": (3, 3), "b": (2, 2), "c": (1, 1)} | nothing
+
+
+def test_arguments_of_a_factory_are_ranked_together(tmp_path):
+    for name, latency_ms in (("sdpa", 1.0), ("eager", 2.0)):
+        own = {"model_id": name, "task_id": "task", "factory": f"attn={name} width=8"}
+        put(tmp_path, name, latency_ms, **TIMED, **own)
+        put(tmp_path, f"{name} in PyTorch", 3 * latency_ms, **TIMED, **own, backend="eager", jobs=[])
+    found = load(tmp_path)
+    assert ranks(tmp_path) == {
+        **{"sdpa": (1, 1), "eager": (2, 2)},
+        **{"sdpa in PyTorch": (3, 3), "eager in PyTorch": (4, 4)},
+    }
+    assert found["speedup"][["sdpa", "eager"]].tolist() == pytest.approx([3.0, 3.0])  # each against its own
 
 
 def test_one_engine_run_in_one_way_is_never_ranked_apart(tmp_path):

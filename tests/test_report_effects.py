@@ -49,6 +49,18 @@ def grid(folder, latency, **values):
             )  # fmt: skip
 
 
+def test_arguments_of_a_factory_have_an_effect(tmp_path):
+    for attention, latency_ms in (("eager", 2.0), ("sdpa", 1.0)):
+        own = {"model_id": attention, "task_id": "task", "factory": f"attn={attention} width=8"}
+        for size in (1, 5):
+            name = f"{attention}{size}"
+            put(tmp_path, name, latency_ms, **EXACT, **own, engine_id=name, min_block_size=size)
+    axes, _ = judged(tmp_path, ["factory", "min_block_size"])
+    halved = effect(axes, "factory")
+    assert (halved.base, halved.level, halved.pairs) == ("attn=eager", "attn=sdpa", 2)
+    assert halved.value == pytest.approx(math.log(0.5), rel=1e-3) and effect(axes, "min_block_size").pairs == 2
+
+
 def test_an_effect_is_the_mean_over_pairs_with_all_else_alike(tmp_path):
     grid(tmp_path, lambda size, precision: (2.0 if precision == "fp16" else 4.0) * (1.1 if size == 9 else 1.0))
     axes, verdicts = judged(tmp_path, ["precision", "min_block_size"])

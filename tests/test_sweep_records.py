@@ -11,6 +11,7 @@ from trt_sweep.results import store
 from trt_sweep.results.axes import Axes
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record
+from trt_sweep.sweep.labels import Labels
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.workers.protocol import WorkerLost
 
@@ -74,3 +75,14 @@ def test_only_a_sweep_that_profiles_looks_for_what_was_not_looked_into(tmp_path)
         found = records(tmp_path, one, profile=profile)
         found.keep(Report(dataclasses.replace(row(one, "ok"), engines=1, device="cuda:0")))
         assert found.unseen() == expected
+
+
+def test_points_are_called_by_what_differs_in_their_factories():
+    points = [
+        Point(each.config, each.jobs, axes=each.axes | {"factory": f"attn={name} width=8"})
+        for name, each in (("sdpa", point()), ("eager", point(batch_size=2)))
+    ]
+    assert [Labels(points)(each) for each in points] == [
+        f"m eager fp32 factory=attn={name}" for name in ("sdpa", "eager")
+    ]
+    assert Labels(points[:1])(points[0]) == "m eager fp32"

@@ -83,6 +83,7 @@ def axes() -> list[tuple[str, str]]:
     return [
         *found,
         *_further({name.partition(".")[0] for name, _ in [*found, *settings()]}),
+        ("model.factory.NAME", "an argument of the model's factory; +model.factory.NAME where its file has none"),
         ("+compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
     ]
 

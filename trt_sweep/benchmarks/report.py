@@ -105,6 +105,7 @@ def _made_up(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "jobs": [number],
             "model": f"model{model}",
             "model_id": f"model{model}",
+            "task_id": f"model{model}",
             "backend": "dynamo",
             **dict.fromkeys(UNSET),
             "device": "cuda:0",

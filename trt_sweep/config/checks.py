@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trt_sweep.errors import SweepError, require
@@ -15,6 +15,15 @@ class Range(NamedTuple):
     opt: int
     max: int
     name: str
+
+
+def flat(given: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the items of a nested dict by their names, joined with dots."""
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{rest}", inner) for rest, inner in flat(value))
+        else:
+            yield str(name), value
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...], optional: bool = False) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trt_sweep.config.checks import require_choice, require_target
+from trt_sweep.config.checks import flat, require_choice, require_target
 from trt_sweep.errors import require
 
 QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
@@ -83,7 +82,7 @@ class AccuracyConfig:
     output_rel_l2: dict[Any, Any] = field(default_factory=dict, metadata={"later": True})
 
     def __post_init__(self) -> None:
-        self.output_rel_l2 = dict(_joined(self.output_rel_l2))
+        self.output_rel_l2 = dict(flat(self.output_rel_l2))  # +accuracy.output_rel_l2.hidden.0=… nests two
         for name, value in self.output_rel_l2.items():
             ok = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
             require(ok, f"accuracy.output_rel_l2.{name}", value, "a number above 0")
@@ -96,15 +95,6 @@ class AccuracyConfig:
         for precision, value in self.rel_l2.items():
             require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
         require_target("accuracy.evaluate", self.evaluate)
-
-
-def _joined(given: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a nested dict by their joined names: +accuracy.output_rel_l2.hidden.0=… nests two."""
-    for name, value in given.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{rest}", inner) for rest, inner in _joined(value))
-        else:
-            yield str(name), value
 
 
 @dataclass

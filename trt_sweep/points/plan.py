@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from trt_sweep import backends
+from trt_sweep.config.checks import flat
 from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.model import ModelConfig
 from trt_sweep.config.options import SweepOptions
-from trt_sweep.config.point import PointConfig
+from trt_sweep.config.point import PointConfig, digest
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models import input_files, quantization
 from trt_sweep.models.factory import resolve as resolve_model
+from trt_sweep.models.in_memory import IN_MEMORY
 from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
 from trt_sweep.results import record
@@ -110,6 +113,7 @@ def axes(config: PointConfig) -> dict[str, Any]:
     modes = backends.get(config.backend).AXES & set(TABLE["mode"].config)
     how = config.quantization
     calibrates = how.method is not None and quantization.get_method(how.method).CALIBRATES
+    factory = _factory_arguments(config.model)
     shapes = [[timed.batch_size] * item.batched + item.shape for item in timed.model.tensors]
     ranges = {item.name: ":".join(map(str, item[:3])) for item in config.ranges.values()}
     one = len(ranges) == 1
@@ -118,6 +122,8 @@ def axes(config: PointConfig) -> dict[str, Any]:
         "model": config.model.name,
         "weights": config.model.weights,
         "seed": config.model.seed,
+        "task_id": digest(dataclasses.asdict(timed.model) | {"factory": _task(config.model)}),
+        "factory": " ".join(f"{name}={value}" for name, value in sorted(factory.items())),
         "quantization_method": how.method,
         "quantization_skip": " ".join(how.skip) or None,
         "calibration": calibration.name(config) if calibrates else None,
@@ -130,3 +136,16 @@ def axes(config: PointConfig) -> dict[str, Any]:
         "cold_cache": config.measure.cold_cache,
         "compile": " ".join(f"{name}={value}" for name, value in sorted(config.compile.items())) or None,
     }
+
+
+def _factory_arguments(model: ModelConfig) -> dict[str, Any]:
+    """Return what a model's factory is called with, by its joined names; nothing that the model's name says already."""
+    if model.factory.get("_target_") == IN_MEMORY:
+        return {}
+    said = {("_target_", model.factory.get("_target_")), ("name", model.name)}
+    return {name: value for name, value in flat(model.factory) if (name, str(value)) not in said}
+
+
+def _task(model: ModelConfig) -> object:
+    """Return what tells factories of different work apart: arguments do not, they are settings like any other."""
+    return model.factory if model.factory.get("_target_") == IN_MEMORY else model.factory.get("_target_")

@@ -6,6 +6,7 @@ A row of the table is one field of `Axes`. To add an axis, add its field here, i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +70,10 @@ class Axes:
 
     model: str = _axis("effective model name", Axis(acts_on="engine", task=True, names_point=True, plain=True))
     model_id: str = metric("hash of the model's factory, weights, seed and inputs")
+    task_id: str = metric(
+        "likewise without the factory's arguments: points that agree in it are ranked together; in older records "
+        "model_id"
+    )
     weights: str | None = metric("name or file of the weights; null for what the factory makes, random ones as a rule")
     seed: int | None = metric("seed of random weights and inputs")
     backend: str = _axis(
@@ -161,6 +166,10 @@ class Axes:
         Axis(acts_on="engine", optional=True),
     )
     compile: str | None = _axis("further compilation arguments, NAME=value each", Axis(acts_on="both", optional=True))
+    factory: str | None = _axis(
+        "arguments of the model's factory, NAME=value each; in a table those that differ between points of a model",
+        Axis(acts_on="engine", config=("model",)),
+    )
     cold_cache: bool | None = _axis(
         "whether the L2 cache was flushed before each call",
         Axis(acts_on="run", task=True, default=False, config=("measure",)),
@@ -187,6 +196,8 @@ AXES = tuple(TABLE)
 # The fields of PointConfig that not every backend uses.
 OPTIONAL_AXES = frozenset(one for name, row in TABLE.items() if row.optional for one in row.config or (name,))
 
+ARGUMENT = re.compile(r" (?=[\w.]+=)")  # where one argument of a factory ends and the next begins
+
 # A point is called by these, whatever else sets it apart.
 LABEL_AXES = tuple(name for name, row in TABLE.items() if row.names_point)
 
@@ -201,7 +212,7 @@ SETTINGS = tuple(name for name, row in TABLE.items() if not row.task)
 
 # Rows are comparable where these agree: the same work on the same device, timed the same way.
 COMPARABLE = (
-    *("sweep_id", "model_id", "gpu_uuid"),
+    *("sweep_id", "task_id", "gpu_uuid"),
     *(name for name, row in TABLE.items() if row.task and row.goes_with is None and name != "model"),
 )
 
@@ -223,6 +234,22 @@ def moving_with(name: str) -> tuple[str, ...]:
 def null_is_false(name: str) -> bool:
     """Tell whether an unset axis means the same as false."""
     return TABLE[name].default is False
+
+
+def telling_factories(table: pd.DataFrame) -> list[str | None]:
+    """Return `factory` of each row without the arguments that all rows of its model have; None where nothing is left.
+
+    Older records have none, and say nothing of what differs.
+    """
+    parts = [ARGUMENT.split(text) if isinstance(text, str) else None for text in table["factory"]]
+    common: dict[str, set[str]] = {}
+    for model, own in zip(table["model"], parts, strict=True):
+        if own is not None:
+            common[model] = common.get(model, set(own)) & set(own)
+    return [
+        " ".join(part for part in own or [] if part not in common[model]) or None
+        for model, own in zip(table["model"], parts, strict=True)
+    ]
 
 
 def varied(table: pd.DataFrame) -> list[str]:

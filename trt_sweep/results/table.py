@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.results import ranking, record, store
+from trt_sweep.results import axes, ranking, record, store
 from trt_sweep.results.record import BASELINE
 
 
@@ -17,6 +17,7 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
     - `folder`: the folder of the point, relative to the folder given, or to `common_folder` of several
+    - `task_id`: that of the record, in older ones `model_id`; `factory` has only what differs
     - `speedup`: the eager baseline's latency over the row's, of the same sweep, model, inputs, batch, device and
       precision (for quantized models in the precision beside their quantized parts)
     - `speedup_fp32`: likewise over eager in FP32. Both are null unless both rows are `ok`
@@ -36,6 +37,8 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
     table = table.astype(dict.fromkeys(record.integer_columns(), "Int64"))
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
+    table["task_id"] = table["task_id"].fillna(table["model_id"]).astype(table["model_id"].dtype)
+    table["factory"] = axes.telling_factories(table)
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         found = _speedup(table, precision)
         for end in ("", "_ci_low", "_ci_high"):

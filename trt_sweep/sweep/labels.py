@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trt_sweep.points.point import Point
-from trt_sweep.results.axes import LABEL_AXES, varied
+from trt_sweep.results.axes import LABEL_AXES, telling_factories, varied
 from trt_sweep.results.record import Record
 
 
@@ -17,10 +17,12 @@ class Labels:
 
     def __init__(self, points: Sequence[Point]) -> None:
         axes = pd.DataFrame([point.axes | {"jobs": point.jobs} for point in points])
+        axes["factory"] = telling_factories(axes)
+        self._factories = dict(zip((point.id for point in points), axes["factory"], strict=True))
         self._axes = [axis for axis in varied(axes) if axis not in (*LABEL_AXES, "device")]
 
     def __call__(self, point: Point) -> str:
-        values = point.axes
+        values = point.axes | {"factory": self._factories[point.id]}
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
         return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
 

@@ -15,8 +15,8 @@ from trt_sweep.results.axes import AXES, LABEL_AXES, varied
 from trt_sweep.results.record import CLOCK_RANGE
 
 Row = dict[Hashable, Any]
-# What a point is, whatever code or schema named it; the device is of the machine.
-IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "device")))
+# What a point is, whatever code or schema named it; model_id says the model, the device is of the machine.
+IDENTITY = ("model_id", *(axis for axis in AXES if axis not in ("model", "factory", "device")))
 VERSIONS = ("driver", "cuda", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python", "code_id")
 RAN = ("ok", "inaccurate")
 # By which a figure must grow to be worth a line.

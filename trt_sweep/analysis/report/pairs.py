@@ -212,7 +212,7 @@ def codes(rows: pd.DataFrame) -> pd.DataFrame:
     """Return all that must be alike in rows that are compared, as numbers; null is -1."""
     rows = rows.assign(base_precision=rows["base_precision"].fillna(rows["precision"]))  # null in older records
     keys = dict.fromkeys((*axes.COMPARABLE, *AXES, "base_precision", "status"))
-    return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # model_id says it better
+    return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # task_id says it better
 
 
 def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) -> list[Pairs]:

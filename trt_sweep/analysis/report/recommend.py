@@ -288,7 +288,10 @@ def _defaults(rows: pd.DataFrame, winner: Row) -> int | None:
     """Return the place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
     departs = _departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
     least = (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
-    plain = rows[least & ~departs.any(axis=1) & rows["batch_size"].eq(winner["batch_size"])]
+    same = rows["batch_size"].eq(winner["batch_size"])
+    if not text.missing(winner["factory"]):
+        same &= rows["factory"].eq(winner["factory"])
+    plain = rows[least & ~departs.any(axis=1) & same]
     for precision in ("fp32", winner["precision"]):
         found = plain[plain["precision"] == precision].sort_values("runtime", kind="stable")  # cpp first
         if len(found):
