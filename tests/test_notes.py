@@ -137,9 +137,15 @@ def test_jobs_that_lead_to_one_point_are_named(tmp_path):
     put(tmp_path, "a", 5.0, backend="eager", jobs=[0, 2], merged_axes=["min_block_size"])
     put(tmp_path, "b", 5.0, jobs=[1, 3])
     assert notes_of(table.load(tmp_path)) == [
-        "eager ran once for jobs 0=2: min_block_size made no difference to it",
-        "dynamo ran once for jobs 1=3, which ask for the same",
+        "eager: jobs 0 and 2 are merged into one point: min_block_size made no difference to it",
+        "dynamo: jobs 1 and 3 are merged into one point, as they ask for the same",
     ]
+    put(tmp_path, "c", 5.0, backend="jit", jobs=[4, 5, 6], merged_axes=["batch_size", "runtime"])
+    put(tmp_path, "d", 5.0, backend="jit", jobs=[7, 8])
+    assert notes_of(table.load(tmp_path))[-1] == (
+        "jit: jobs 4, 5 and 6; 7 and 8 are merged, each into one point: batch_size (no input has one), runtime made no "
+        "difference to it"
+    )
 
 
 def test_what_rtx_does_to_fp32_is_said(tmp_path):

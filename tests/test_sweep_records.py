@@ -11,7 +11,7 @@ from trt_sweep.results import store
 from trt_sweep.results.axes import Axes
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record
-from trt_sweep.sweep.labels import Labels
+from trt_sweep.sweep.labels import Labels, outcome
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.workers.protocol import WorkerLost
 
@@ -86,3 +86,9 @@ def test_points_are_called_by_what_differs_in_their_factories():
         f"m eager fp32 factory=attn={name}" for name in ("sdpa", "eager")
     ]
     assert Labels(points[:1])(points[0]) == "m eager fp32"
+
+
+def test_what_became_of_a_point_has_the_reason_beside_its_time():
+    one = row(point(), "inaccurate", latency_ms=2.0, reason="output ids: 0.5 of the entries differ")
+    assert outcome(one) == "inaccurate  2 ms; output ids: 0.5 of the entries differ"
+    assert outcome(row(point(), "ok", latency_ms=2.0)) == "ok  2 ms"

@@ -35,10 +35,11 @@ def _merged(table: pd.DataFrame) -> list[str]:
     found = []
     shared = table[table["jobs"].map(len) > 1]
     for backend, rows in shared.groupby("backend", sort=False):
-        jobs = ", ".join("=".join(map(str, numbers)) for numbers in rows["jobs"])
+        jobs = "; ".join(f"{', '.join(map(str, others))} and {last}" for *others, last in rows["jobs"])
         axes = dict.fromkeys(axis for merged in rows["merged_axes"] for axis in merged or [])
-        why = f": {', '.join(axes)} made no difference to it" if axes else ", which ask for the same"
-        found.append(f"{backend} ran once for jobs {jobs}{why}")
+        names = [f"{axis} (no input has one)" if axis == "batch_size" else axis for axis in axes]
+        why = f": {', '.join(names)} made no difference to it" if axes else ", as they ask for the same"
+        found.append(f"{backend}: jobs {jobs} are merged{', each' * (len(rows) > 1)} into one point{why}")
     return found
 
 

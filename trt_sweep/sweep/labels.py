@@ -37,7 +37,8 @@ def outcome(record: Record) -> str:
     if record.latency_ms is not None:
         low, high = record.latency_ms_ci_low, record.latency_ms_ci_high
         interval = "" if low is None or high is None or math.isnan(low) else f" [{low:.4g}, {high:.4g}]"
-        return f"{record.status}  {record.latency_ms:.4g} ms{interval}"
+        why = f"; {record.reason}" if record.reason else ""
+        return f"{record.status}  {record.latency_ms:.4g} ms{interval}{why}"
     if record.status == "dryrun" and record.engines is None:
         return "dryrun"
     if record.status == "dryrun":
