@@ -195,6 +195,13 @@ def test_a_parser_refuses_in_one_line():
         (["+sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run: write trt-sweep -m +sweep=nightly"),
         (["-m", "sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run"),
         (["mdoel=x"], 1, "mdoel is not known: did you mean model or "),
+        (
+            ["-m", "hydra.sweep.dir=a b,c=d"],
+            1,
+            "hydra.sweep.dir=a b,c=d cannot be read: text with spaces, commas, quotes",
+        ),
+        (["foo bar=1"], 1, "foo bar=1 cannot be read: write NAME=VALUE"),
+        (["=3"], 2, "=3 has no name: write NAME=VALUE"),
     ],
 )
 def test_the_likeliest_mistakes_name_their_fix(arguments, code, said, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_a_key_of_the_users_own_needs_a_plus(name):
         compose.composed(["model=resnet18", f"{name}={{a:1}}"])
     assert explain(caught.value).startswith(f"{name} is not a setting of trt_sweep; write +{name}=… for ")
     compose.composed(["model=resnet18", f"+{name}={{a:1}}"])
+
+
+@pytest.mark.parametrize("value", ["a b,c=d", "it's", 'say "a" b=c', "[1"])
+def test_a_text_that_cannot_be_read_is_quoted_in_the_answer(value):
+    override = f"model.weights={value}"
+    with pytest.raises(HydraException) as caught:
+        compose.composed(["model=resnet18", override])
+    line = explain(caught.value)
+    assert line.startswith(f"{override} cannot be read: ") and "\n" not in line
+    (suggested,) = shlex.split(line.partition("for Hydra, ")[2].partition("; a list")[0])
+    assert compose.composed(["model=resnet18", suggested]).model.weights == value
 
 
 def test_an_error_of_another_kind_has_no_type_to_name():

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from difflib import get_close_matches
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -52,7 +59,25 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
     root = _root(error)
-    return _several_points(str(error)) or type_errors.line(root, str(error)) or one_line(root)
+    return _unreadable(error) or _several_points(str(error)) or type_errors.line(root, str(error)) or one_line(root)
+
+
+def _unreadable(error: BaseException) -> str | None:
+    """Return what is said of an override that Hydra's grammar cannot read, with one that it can; None of no such."""
+    if not isinstance(error, OverrideParseException):
+        return None
+    override = str(error.override)
+    name, _, value = override.partition("=")
+    escaped = value.replace('"', '\\"')
+    quoted = f'{name}="{escaped}"'
+    try:
+        OverridesParser.create().parse_override(quoted)
+    except HydraException:
+        return f"{override} cannot be read: write NAME=VALUE, NAME being as in --help"
+    return (
+        f"{override} cannot be read: text with spaces, commas, quotes or = needs quotes for the shell and for Hydra, "
+        f"{shlex.quote(quoted)}; a list is [a,b], a dict {{a:1}}"
+    )
 
 
 def _several_points(text: str) -> str | None:

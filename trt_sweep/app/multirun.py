@@ -74,11 +74,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_options(arguments: list[str]) -> None:
-    """Raise UsageError for options that Hydra does not have, which it would answer with a page of usage."""
+    """Raise UsageError for what Hydra would answer with a page of usage, or a traceback."""
 
     def refuse(message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help and --hydra-help")
 
+    nameless = next((argument for argument in arguments if argument.startswith("=")), None)
+    if nameless is not None:
+        refuse(f"{nameless} has no name: write NAME=VALUE")
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)
