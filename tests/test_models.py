@@ -227,7 +227,7 @@ def test_files_that_torch_did_not_write(tmp_path):
 @pytest.mark.parametrize("values", [{"strict": False}, {"weights_key": "ema"}])
 def test_what_is_for_files_needs_one(values):
     with pytest.raises(SweepError, match=r"is for weights from a file: add model\.weights=FILE, or leave it out"):
-        check(config(**values).model)
+        resolve(config(**values).model)
 
 
 def test_missing_weights():

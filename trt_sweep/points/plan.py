@@ -11,7 +11,7 @@ from trt_sweep.config.checks import flat
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import ModelConfig
 from trt_sweep.config.options import SweepOptions
-from trt_sweep.config.point import PointConfig, digest
+from trt_sweep.config.point import PointConfig, digest, plain
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
@@ -122,7 +122,7 @@ def axes(config: PointConfig) -> dict[str, Any]:
         "model": config.model.name,
         "weights": config.model.weights,
         "seed": config.model.seed,
-        "task_id": digest(dataclasses.asdict(timed.model) | {"factory": _task(config.model)}),
+        "task_id": digest(plain(timed.model) | {"factory": _task(config.model)}),
         "factory": " ".join(f"{name}={value}" for name, value in sorted(factory.items())),
         "quantization_method": how.method,
         "quantization_skip": " ".join(how.skip) or None,

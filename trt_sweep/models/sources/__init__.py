@@ -16,10 +16,7 @@ from typing import Any
 from hydra.utils import get_method
 
 from trt_sweep.config.model import InputConfig, ModelConfig
-from trt_sweep.config.point import digest
 from trt_sweep.errors import SweepError, one_line
-
-MOST_SHOWN = 100  # characters of settings in a model's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +101,6 @@ def require_settings(settings: Iterable[str], known: Iterable[str], where: str, 
         if setting not in known:
             near = get_close_matches(setting, known, 3) or known
             raise SweepError(f"{where}.{setting} is not a setting of {owner}: use {', '.join(near)}")
-
-
-def with_settings(name: str, settings: dict[str, Any]) -> str:
-    """Return the effective name of a model, with what was set about it, in short: other models have other names."""
-    shown = ",".join(f"{key}={value}" for key, value in settings.items())
-    plain = shown.translate(str.maketrans("[]", "()", " '"))  # brackets are markup in a table
-    if len(plain) > MOST_SHOWN:
-        plain = f"{len(settings)} settings, {digest(settings)[:6]}"
-    return f"{name}({plain})" if plain else name
 
 
 def image(channels: int, size: int | list[int] | tuple[int, ...], name: str | None = None) -> InputConfig:

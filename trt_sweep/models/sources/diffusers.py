@@ -11,7 +11,7 @@ import torch
 
 from trt_sweep.config.model import InputConfig
 from trt_sweep.errors import SweepError, not_allowed, one_line
-from trt_sweep.models.sources import Described, image, require_package, require_settings, unknown, whole, with_settings
+from trt_sweep.models.sources import Described, image, require_package, require_settings, unknown, whole
 
 TOKENS = 77  # of the text that a picture is drawn to, as CLIP has it
 PIXELS = 64  # of latents, where the configuration names no size
@@ -48,7 +48,7 @@ def describe(
         if part != "decoder" or not hasattr(network, "decode"):
             raise SweepError(not_allowed("model.factory.part", part, f"decoder, of an autoencoder ({class_name})"))
         call = {"_target_": f"{__name__}.Decoder", "autoencoder": call}
-    shown = with_settings(name if part is None else f"{name}.{part}", settings)
+    shown = name if part is None else f"{name}.{part}"
     return Described(shown, call, _inputs(network, values, part, sample_size, sequence_length))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.models.sources import Described, image, require_package, unknown, with_settings
+from trt_sweep.models.sources import Described, image, require_package, unknown
 
 HUB = "hf-hub:"
 
@@ -30,7 +30,7 @@ def describe(name: str, image_size: int | list[int] | None = None, **settings: A
     channels, *size = config.get("input_size", (3, 224, 224))
     factory = {"_target_": "timm.create_model", "model_name": model_name, **settings}
     inputs = [image(given.get("in_chans", channels), image_size or given.get("img_size") or size)]
-    return Described(with_settings(name, given), factory, inputs)
+    return Described(name, factory, inputs)
 
 
 def _saved(name: str) -> dict[str, Any]:

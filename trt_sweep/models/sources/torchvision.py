@@ -11,7 +11,7 @@ import torch
 
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.sources import Described, image, unknown, with_settings
+from trt_sweep.models.sources import Described, image, unknown
 
 GET_MODEL = "torchvision.models.get_model"
 WITHOUT_NMS = f"{__name__}.without_nms"
@@ -29,7 +29,7 @@ def describe(name: str, image_size: int | list[int] | None = None, **settings: A
     inputs = [image(3, image_size or own)]
     if "rcnn" in name:
         inputs.append(InputConfig(shape=[REGIONS, 256, 7, 7], low=0, high=1))
-    return Described(with_settings(name, settings), {"_target_": WITHOUT_NMS, "name": name, **settings}, inputs)
+    return Described(name, {"_target_": WITHOUT_NMS, "name": name, **settings}, inputs)
 
 
 def without_nms(name: str, weights: str | None = None, **settings: Any) -> torch.nn.Module:

@@ -18,7 +18,6 @@ from trt_sweep.models.sources import (
     require_settings,
     unknown,
     whole,
-    with_settings,
 )
 
 TOKENS = 128  # of a text, where its model takes more
@@ -58,8 +57,7 @@ def describe(
     else:
         call = {"_target_": target, "config": {"_target_": _address(type(found)), **effective}}
     sizes = {"sequence_length": sequence_length, "image_size": image_size, "audio_length": audio_length}
-    shown = with_settings(name if saved else model_class.__name__, settings)
-    return Described(shown, call, _inputs(model_class, found, sizes))
+    return Described(name if saved else model_class.__name__, call, _inputs(model_class, found, sizes))
 
 
 def _by_class(name: str, settings: dict[str, Any]) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from trt_sweep.errors import SweepError, not_allowed
-from trt_sweep.models.sources import Described, image, missing_package, unknown, with_settings
+from trt_sweep.models.sources import Described, image, missing_package, unknown
 
 # The class of ultralytics.nn.tasks that goes with the last layer of a model.
 CLASSES = {
@@ -47,7 +47,7 @@ def describe(name: str, image_size: int | list[int] | None = None, **settings: A
         raise SweepError(not_allowed("model.name", name, f"{allowed}; this one ends in {head}"))
     factory = {"_target_": f"ultralytics.nn.tasks.{CLASSES[head]}", "cfg": f"{name}.yaml", "verbose": False, **settings}
     size = image_size or (224 if head == "Classify" else 640)
-    return Described(with_settings(name, settings), factory, [image(int(settings.get("ch", 3)), size)])
+    return Described(name, factory, [image(int(settings.get("ch", 3)), size)])
 
 
 @functools.cache
