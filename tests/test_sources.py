@@ -253,6 +253,7 @@ def test_transformers_does_not_know_it(transformers):
     said = refused("transformers", "BertModel", "model.factory.sequence_length=long")
     assert said.startswith("model.factory does not describe a model (TypeError")
     said = refused("transformers", "TimeSeriesTransformerModel", *settings("prediction_length=4"))
+    assert "nothing is known here of input_ids that CanineModel" in refused("transformers", "CanineModel")
     assert "nothing is known here of past_values" in said and "give them, as in model.inputs=" in said
 
 

@@ -14,6 +14,7 @@ from trt_sweep.errors import SweepError, not_allowed, one_line
 from trt_sweep.models.sources import Described, image, require_package, require_settings, unknown, whole
 
 TOKENS = 77  # of the text that a picture is drawn to, as CLIP has it
+SIZES = 6  # of the image as it was, its crop and its target, in height and width
 PIXELS = 64  # of latents, where the configuration names no size
 STEPS = 1000  # of the noise schedule
 
@@ -82,14 +83,22 @@ def _inputs(
     if part is not None:
         # Each block but the last halves the height and the width.
         return [image(values["latent_channels"], size // 2 ** (len(values["block_out_channels"]) - 1), "z")]
-    if (added := values.get("addition_embed_type")) is not None:
-        return f"{network.__name__} takes a dict, added_cond_kwargs, with addition_embed_type={added}"
+    added = values.get("addition_embed_type")
+    if added not in (None, "text_time"):
+        return f"nothing is known here of added_cond_kwargs with addition_embed_type={added}"
     parameters = {name: each for name, each in inspect.signature(network.forward).parameters.items() if name != "self"}
     known = {name: _input(name, values, size, sequence_length) for name in parameters}
     missing = [name for name, each in parameters.items() if each.default is each.empty and known[name] is None]
     if missing:
         return f"nothing is known here of the {' and '.join(missing)} that {network.__name__} takes"
-    return [item for item in known.values() if item is not None]
+    return [item for item in known.values() if item is not None] + ([_text_and_sizes(values)] if added else [])
+
+
+def _text_and_sizes(values: dict[str, Any]) -> InputConfig:
+    """Return what the UNet of Stable Diffusion XL takes beside its text: all of that in one vector, and six sizes."""
+    width = values["projection_class_embeddings_input_dim"] - SIZES * values["addition_time_embed_dim"]
+    vector, sizes = InputConfig(shape=[width]), InputConfig(shape=[SIZES], low=0, high=1024)
+    return InputConfig(name="added_cond_kwargs", items={"text_embeds": vector, "time_ids": sizes})
 
 
 def _input(name: str, values: dict[str, Any], size: Any, sequence_length: int) -> InputConfig | None:

@@ -154,7 +154,7 @@ def _inputs(model_class: Any, config: Any, sizes: dict[str, Any]) -> list[InputC
     found: dict[str, InputConfig | None] = {}
     if "input_ids" in parameters:
         ids = found["input_ids"] = _ids("input_ids", config.get_text_config(), sizes)
-        if "attention_mask" in parameters:
+        if "attention_mask" in parameters and ids is not None:
             found["attention_mask"] = InputConfig(ids.shape, dtype="int64", low=1, high=2, name="attention_mask")
     # A model of text with images in it asks for as many as the text names, and random text names none.
     if "pixel_values" in parameters and not ("input_ids" in found and hasattr(config, "image_token_id")):
@@ -171,12 +171,16 @@ def _inputs(model_class: Any, config: Any, sizes: dict[str, Any]) -> list[InputC
     return [item for item in found.values() if item is not None]
 
 
-def _ids(name: str, config: Any, sizes: dict[str, Any]) -> InputConfig:
-    length, most = sizes["sequence_length"], getattr(config, "max_position_embeddings", None)
-    if length and most and length > most:
+def _ids(name: str, config: Any, sizes: dict[str, Any]) -> InputConfig | None:
+    """Return tokens; None where the configuration does not tell how many there are."""
+    length, words = sizes["sequence_length"], getattr(config, "vocab_size", None)
+    most = getattr(config, "max_position_embeddings", None) or 0  # -1 stands for no limit, too
+    if not words:
+        return None
+    if length and 0 < most < length:
         allowed = f"at most {most}, the positions that the model has"
         raise SweepError(not_allowed("model.factory.sequence_length", length, allowed))
-    return whole([length or min(TOKENS, most or TOKENS)], config.vocab_size, name)
+    return whole([length or (min(TOKENS, most) if most > 0 else TOKENS)], words, name)
 
 
 def _pixels(config: Any, size: int | list[int] | None) -> InputConfig:
