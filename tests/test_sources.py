@@ -265,8 +265,20 @@ def test_a_unet(diffusers):
     shapes = {name: tuple(tensor.shape) for name, tensor in model.inputs.kwargs.items()}
     assert shapes == {"sample": (2, 4, 8, 8), "timestep": (2,), "encoder_hidden_states": (2, 77, 12)}
     assert outputs == {"sample": (2, 4, 8, 8)}
-    said = refused("diffusers", "UNet2DConditionModel", *settings("addition_embed_type=text_time"))
-    assert "takes a dict, added_cond_kwargs" in said
+    said = refused("diffusers", "UNet2DConditionModel", *settings("addition_embed_type=text_image"))
+    assert "nothing is known here of added_cond_kwargs with addition_embed_type=text_image" in said
+
+
+def test_the_unet_of_stable_diffusion_xl_takes_a_dict(diffusers):
+    down, up = BLOCKS
+    small = ("block_out_channels=[8,16]", "norm_num_groups=4", "cross_attention_dim=12", "attention_head_dim=4")
+    more = ("layers_per_block=1", f"down_block_types={down}", f"up_block_types={up}", "addition_embed_type=text_time")
+    added = ("addition_time_embed_dim=4", "projection_class_embeddings_input_dim=30")
+    config = point("diffusers", "UNet2DConditionModel", *settings(*small, *more, *added), "model.factory.sample_size=8")
+    model = factory.build(config, CPU)
+    assert {"added_cond_kwargs.text_embeds", "added_cond_kwargs.time_ids"} < {*model.module.structure.names()}
+    with torch.no_grad():
+        assert model()["sample"].shape[1:] == (4, 8, 8)
 
 
 def test_an_autoencoder_and_its_decoder(diffusers, tmp_path):

@@ -66,7 +66,7 @@ def axes() -> list[tuple[str, str]]:
         ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need the next"),
         ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),
         ("batch_size", "a size, or [min,opt,max] for a dynamic dimension"),
-        ("time_at", "the sizes of that range that are timed: [1,8]"),
+        ("time_at", "the sizes that are timed: [1,8], or of several ranges [{batch: 1, seq: 128}]"),
         ("min_block_size", "the fewest operators that make an engine: 1 or more"),
         ("optimization_level", "how long the builder searches: 0 to 5"),
         ("runtime", f"what runs an engine: {_one_of(RUNTIMES)}"),
