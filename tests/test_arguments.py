@@ -86,6 +86,9 @@ def test_a_call_of_the_users_is_put_in_the_same_order():
     assert [float(tensor.mean()) for tensor in given.args] == [1, 0, 1]
     with pytest.raises(SweepError, match=r"tensors for input 0: it takes 0\.0, 0\.1, cache\.k"):
         from_call([torch.ones(5, 8)], {}, config())
+    ones = torch.ones(5, 8)
+    with pytest.raises(SweepError, match=r"called with scale=2: it was built for scale=0\.5"):
+        from_call([[ones, ones], None, True], {"scale": 2, "cache": {"k": ones}}, config())
 
 
 def test_plain_tensors_stay_as_they_are():

@@ -13,7 +13,7 @@ from torchvision.io import write_png
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models import input_files
+from trt_sweep.models import factory, input_files
 from trt_sweep.models.inputs import example_inputs, samples_given
 from trt_sweep.points.plan import effective
 
@@ -120,7 +120,7 @@ def test_a_file_that_changes_is_another_point(files):
         ({"file": "several.pt", "key": "c"}, ["is a dict and no tensor"]),
         ({"file": "x.pt", "key": "a"}, ["holds one tensor", "leave key out"]),
         ({"file": "x.pt", "shape": [9]}, ["has shape [3, 8]", "asks for [batch, 9]", "change one"]),
-        ({"file": "x.pt", "shape": [[9, 10, 11]]}, ["has shape [3, 8]", "asks for [batch, [9, 10, 11]]"]),
+        ({"file": "x.pt", "shape": [[4, 8, 16]]}, ["shape=[[4, 8, 16]] is not allowed", "has one size, [8]"]),
         ({"file": "x.pt", "dtype": "int64"}, ["is of float32", "dtype=int64"]),
         ({"factory": {"_target_": f"{__name__}.gone"}}, [f"factory={__name__}.gone cannot be called"]),
         ({"factory": {"_target_": f"{__name__}.nothing"}}, ["is a str and no tensor", "return a tensor"]),
@@ -149,6 +149,7 @@ def test_an_empty_file_and_one_number(files):
         ({"file": "a", "factory": {"_target_": "b"}}, "model.inputs=file and factory is not allowed: use one of"),
         ({"file": "a", "low": 0.0, "high": 1.0}, "none beside file"),
         ({"value": 3, "shape": [3]}, "none beside value"),
+        ({"items": [], "shape": [3]}, "none beside items"),
         ({"key": "a"}, "model.inputs.key=a is not allowed"),
         ({"factory": {"n": 3}}, "_target_"),
         ({"items": 3}, "a list or a dict of inputs"),
@@ -166,3 +167,33 @@ def test_other_reads_of_a_file_are_of_its_present_content(files):
     assert torch.equal(input_files.read(spec, 0), X)
     torch.save(X[:, :4], files / "x.pt")
     assert input_files.read(spec, 0).shape == (3, 4)
+
+
+def test_the_place_of_a_file_is_no_part_of_the_point(files):
+    (files / "moved").mkdir()
+    (files / "moved" / "y.pt").write_bytes((files / "x.pt").read_bytes())
+    found = [effective(config(InputConfig(file=str(files / name))))[0] for name in ("x.pt", "moved/y.pt")]
+    assert len({each.point_id for each in found}) == len({each.model_id for each in found}) == 1
+    assert found[0].to_dict()["model"]["inputs"][0]["file"] == str(files / "x.pt")  # to be found again
+
+
+def test_files_of_different_numbers_of_samples(files):
+    torch.save(X[:2], files / "two.pt")
+    torch.save(X[:1], files / "one.pt")
+    three, two, one = (InputConfig(file=str(files / f"{name}.pt")) for name in ("x", "two", "one"))
+    with pytest.raises(SweepError, match=r"different numbers of samples: .*x\.pt has 3 and .*two\.pt has 2"):
+        effective(config(three, two))
+    assert effective(config(three, one))
+
+
+def test_a_file_follows_a_module_in_half(files):
+    model = ModelConfig(
+        name="m", factory={"_target_": f"{__name__}.half"}, inputs=[InputConfig(file=str(files / "x.pt"))]
+    )
+    half_config = SweepConfig(model=model, backend="eager", device="cpu", precision="fp16", batch_size=2)
+    model = factory.build(half_config, CPU).to(torch.float16)
+    assert model().dtype == torch.float16
+
+
+def half() -> torch.nn.Module:
+    return torch.nn.Linear(8, 4).half()

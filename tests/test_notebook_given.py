@@ -58,7 +58,9 @@ def run(tmp_path, module, inputs=X, axes=None, settings=None, **others):
     return trt_sweep.run(module, inputs, axes, QUICK | (settings or {}), tmp_path, **others)
 
 
-@pytest.mark.parametrize("make", [scripted, loaded, Sparse, quantized, lambda: Net(lock=threading.Lock())])
+@pytest.mark.parametrize(
+    "make", [scripted, loaded, Sparse, quantized, lambda: torch.nn.LazyLinear(3), lambda: Net(lock=threading.Lock())]
+)
 def test_modules_of_every_kind_run(tmp_path, make):
     rows = run(tmp_path, make())
     assert rows["status"].tolist() == ["ok"], rows["reason"].tolist()
@@ -68,6 +70,8 @@ def test_modules_of_every_kind_run(tmp_path, make):
     "inputs",
     [
         X.to(torch.complex64),
+        X.numpy(),
+        {"x": X, "ids": torch.full((3,), 2**60)},
         X.to(torch.float8_e4m3fn),
         [X],
         collections.UserDict({"x": X, "ids": torch.tensor([1, 2, 3])}),  # as transformers' BatchEncoding is one
@@ -108,6 +112,32 @@ def constant(model, device, value):
     return value
 
 
+class Scorer:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def score(self, model, device) -> int:
+        return self.value
+
+
+def test_functions_that_differ_are_two_points(tmp_path):
+    rows = run(tmp_path, Net(), X, {"accuracy.evaluate": [Scorer(1).score, Scorer(2).score]})
+    assert rows["evaluation"].tolist() == [1.0, 2.0]
+
+
+def test_calls_that_differ_in_form_are_two_points(tmp_path):
+    class Any(torch.nn.Module):
+        def forward(self, *args, **kwargs):
+            return torch.utils._pytree.tree_leaves((args, kwargs))[0] * 1
+
+    made = Any()
+    calls = [([[], X], {}), ([{}, X], {}), ([X], {"scale": 2}), ([X], {"shift": 2}), ([[X]], {}), ([(X,)], {})]
+    ids = set()
+    for args, kwargs in calls:
+        ids |= set(run(tmp_path, made, args, kwargs=kwargs)["point_id"])
+    assert len(ids) == len(calls)
+
+
 def test_modules_that_differ_in_anything_are_two_records(tmp_path):
     made = [
         Net(),
@@ -121,6 +151,12 @@ def test_modules_that_differ_in_anything_are_two_records(tmp_path):
         Net(rule=lambda x: x + 2),
         Net(lock=threading.Lock()),
         Net(lock=threading.Lock()),
+        Net(rule=Scorer(1).score),
+        Net(rule=Scorer(2).score),
+        Net(parts=[torch.nn.LeakyReLU(0.1)]),
+        Net(parts=[torch.nn.LeakyReLU(0.9)]),
+        Net(rule=lambda x: [y + 1 for y in x]),
+        Net(rule=lambda x: [y + 2 for y in x]),
     ]
     for module in made:
         run(tmp_path, module)
@@ -169,3 +205,29 @@ def test_all_samples_are_judged_and_the_worst_is_named(tmp_path):
         8,
     )
     assert "not finite" in rows["reason"].iloc[0]
+    x[6] = float("nan")
+    broken = run(tmp_path / "nan", Large(), x, None, kwargs | {"precision": "fp32"})
+    assert "of the FP32 reference is not a number" in broken["reason"].iloc[0]
+
+
+class Counter(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.add_(1)
+        return x * self.seen
+
+
+def test_a_module_that_counts_is_judged_by_its_first_call(tmp_path):
+    rows = run(tmp_path, Counter(), torch.rand(10, 4), None, {"batch_size": 4})
+    assert rows["status"].tolist() == ["ok"] and rows["judged_samples"].tolist() == [4]
+
+
+def test_samples_are_numbered_as_they_are_given(tmp_path):
+    rows = run(tmp_path, Large(), torch.rand(10, 4), None, {"batch_size": 4})
+    assert rows["judged_samples"].tolist() == [10] and rows["worst_sample"].iloc[0] < 10
+    many = run(tmp_path, Large(), torch.rand(100, 4), None, {"batch_size": 1})
+    assert many["judged_samples"].tolist() == [64]
+    assert many["model_notes"].tolist() == [["of the 100 samples that are given the first 64 are judged"]]

@@ -8,7 +8,7 @@ import torch
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models import factory, tracing
+from trt_sweep.models import factory, reproduction_inputs, tracing
 from trt_sweep.models.inputs import inputs_over_range
 from trt_sweep.points.plan import axes, effective
 
@@ -41,6 +41,7 @@ def names(found: SweepConfig) -> dict[str, tuple[int, ...]]:
         ([[[8, 16, 32], [8, 16, 32]]], 2, {"size": (8, 16, 32)}),  # one where it is the same and has no name
         ([[{"seq": [1, 2, 3]}], ["seq"]], 2, {"seq": (1, 2, 3)}),
         ([["seq"], [{"seq": [1, 2, 3]}]], 2, {"seq": (1, 2, 3)}),
+        ([["batch", 3]], (1, 4, 8), {"batch": (1, 4, 8)}),
         ([[[1, 4, 8]]], (1, 4, 8), {"batch": (1, 4, 8)}),
         ([[[1, 2, 3], [4, 5, 6]]], 2, {"size": (1, 2, 3), "size_1": (4, 5, 6)}),
         ([[3]], 2, {}),
@@ -66,6 +67,13 @@ def test_a_point_for_each_combination():
     assert (row["batch_size"], row["input_shapes"], row["time_at"]) == (1, "1x512", None)
     fixed = effective(config([{"seq": [1, 128, 512]}], backend="eager"))
     assert [(each.batch_size, each.model.inputs[0].shape) for each in fixed] == [(1, [1]), (4, [128]), (8, [512])]
+
+
+def test_a_shape_may_name_the_range_of_the_batch():
+    found = config(["batch", 3])
+    assert found.unsized.source_key and factory.build(found, CPU).inputs.args[0].shape == (4, 4, 3)
+    lines = reproduction_inputs.shapes(found.to_dict()["model"]["inputs"], found.batch_size)
+    assert "shapes[args[0]] = {0: batch, 1: batch}" in lines
 
 
 def test_one_dimension_is_as_it_was():

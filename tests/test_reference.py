@@ -176,7 +176,7 @@ def test_only_floating_point_is_cast():
     ],
 )
 def test_a_sample_alone_is_as_in_its_batch(function, note):
-    found = made(Function(function), alone=[Inputs((x[None],), {}) for x in X])
+    found = made(Function(function), alone=[Inputs((x[None],), {}) for x in X], batch=4)
     assert found.batch == 4 and len(found.notes) == (note is not None)
     assert note is None or (note in found.notes[0] and "depend on each other" in found.notes[0])
 
@@ -195,3 +195,8 @@ def test_further_batches_are_kept():
     found = made(Function(lambda self, x: self.lin(x)), further=[Inputs((OTHER,), {})])
     ((outputs,),) = (each.values() for each in found.further)
     assert outputs.shape == (4, 8) and not torch.equal(outputs, found.outputs["output"])
+
+
+def test_a_module_that_changes_its_state_has_no_further_batches():
+    """A build goes on from where its first batch left it."""
+    assert made(Function(counted), further=[Inputs((OTHER,), {})]).further == ()

@@ -36,6 +36,8 @@ RENAMED = {
 OPEN = {
     "compile": "a compilation argument of Torch-TensorRT",
     "accuracy.output_rel_l2": "the tolerance of an output",
+    "accuracy.evaluate": "the function that is asked how good a model is",
+    "quantization.calibration": "the data that a method looks at",
     "model.factory": "an argument of the model's factory",
 }
 

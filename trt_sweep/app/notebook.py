@@ -11,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from torch.utils import _pytree as pytree
 
 from trt_sweep.app import overrides
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
@@ -127,6 +129,7 @@ def _described(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
     for name in kwargs:
         if not isinstance(name, str):
             raise SweepError(f"inputs[{name!r}] is not allowed: name inputs by text, as forward does")
+    args, kwargs = pytree.tree_map_only(np.ndarray, torch.as_tensor, (tuple(args), dict(kwargs)))
     structure, tensors = taken_apart(args, kwargs)
     sizes = {int(tensor.shape[0]) for tensor in tensors if tensor.dim()}
     # Several lists of integers are ids and offsets, or lengths, as often as they are a batch.
@@ -152,6 +155,7 @@ def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:
     if dtype in WHOLE:
         values = tensor.to(torch.int64)
         low, high = (float(values.min()), float(values.max()) + 1) if tensor.numel() else (0.0, 1.0)
+        low = min(low, math.nextafter(high, -math.inf))  # where a float has no room for the one more
     elif tensor.is_floating_point() and tensor.numel():
         low, high = float(tensor.float().min()), float(tensor.float().max())
         high = low + max(abs(low), 1.0) * 1e-6 if low == high else high  # a range that holds the constant

@@ -15,6 +15,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.models import in_memory
 from trt_sweep.models.model import DTYPE
 
+OPEN = ("compile.", "accuracy.evaluate.", "accuracy.output_rel_l2.", "quantization.calibration.")
 CALLED = ("accuracy.evaluate", "quantization.calibration")  # settings that name what is called, or made
 
 
@@ -25,7 +26,7 @@ def written(name: str, value: Any) -> str:
     """
     if name in CALLED and not isinstance(value, Mapping | str | None):
         value = in_memory.call_of(value)
-    adds = name.startswith("compile.") or isinstance(value, Mapping)  # keys that the schema does not name
+    adds = name.startswith(OPEN) or isinstance(value, Mapping)  # keys that the schema does not name
     return f"{'++' * adds}{name}={_value(name, value)}"
 
 

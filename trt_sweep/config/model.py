@@ -73,8 +73,8 @@ class InputConfig:
             self.items = (
                 {key: _input(value) for key, value in self.items.items()} if named else [*map(_input, self.items)]
             )
-        sources = [name for name in ("file", "factory", "items") if getattr(self, name)]
-        sources += ["value"] * (self.value != UNSET)
+        sources = [name for name in ("file", "factory") if getattr(self, name)]
+        sources += ["items"] * (self.items is not None) + ["value"] * (self.value != UNSET)
         one = "one of file, factory, value and items for an input"
         require(len(sources) < 2, "model.inputs", " and ".join(sources), one)
         require(self.key is None or bool(self.file), "model.inputs.key", self.key, "it with a file that holds several")

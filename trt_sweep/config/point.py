@@ -218,8 +218,13 @@ class PointConfig:
 
     @property
     def unsized(self) -> PointConfig:
-        """Return this point at batch size 1: what its keys name is then the same at every batch size."""
-        return dataclasses.replace(self, batch_size=1, time_at=None)
+        """Return this point at batch size 1: what its keys name is then the same at every batch size.
+
+        Where a shape names the batch's range, the range stays.
+        """
+        named = any(isinstance(size, str) for item in self.model.tensors for size in item.shape)
+        size = self.batch_size if named and not isinstance(self.batch_size, int) else 1
+        return dataclasses.replace(self, batch_size=size, time_at=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point in plain containers, as JSON and YAML hold them."""
@@ -285,4 +290,14 @@ SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
 
 def digest(content: dict[str, Any]) -> str:
     """Return 16 hexadecimal digits that name this content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_placeless(content), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _placeless(content: Any) -> Any:
+    """Return content without the places of files whose own content is named by a digest."""
+    if isinstance(content, list | tuple):
+        return [_placeless(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    left_out = ("file", "key") if content.get("digest") else ()
+    return {key: _placeless(value) for key, value in content.items() if key not in left_out}

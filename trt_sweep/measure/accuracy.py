@@ -33,8 +33,8 @@ class Reference:
     `varying` those whose shape they change, `unsteady` those that are different each time. `notes` say what the model
     does beside computing its outputs from its inputs. `eager` are the errors of eager in the point's precision, by
     leaf; empty where they are not known. Where a leaf's first dimension is `batch`, it has that many samples. `further`
-    are the outputs for further batches of samples that the user has. `unjudged` are the leaves that nobody asks about,
-    `tolerances` those of leaves that have one of their own.
+    are the outputs for further batches of the `samples` that the user has. `unjudged` are the leaves that nobody asks
+    about, `tolerances` those of leaves that have one of their own.
     """
 
     outputs: Any
@@ -45,6 +45,7 @@ class Reference:
     notes: tuple[str, ...] = ()
     eager: Mapping[str, float] = field(default_factory=dict)
     batch: int = 1
+    samples: int | None = None
     further: tuple[Any, ...] = ()
     unjudged: frozenset[str] = frozenset()
     tolerances: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +89,8 @@ def chosen(reference: Reference, asked: AccuracyConfig) -> Reference:
                     f"accuracy.{setting}: no output is named {pattern}; use {', '.join(nearest[:SHOWN])}{more}"
                 )
     judged = {name for pattern in asked.outputs or ["*"] for name in of_outputs.named(names, pattern)}
-    broken = next((name for name in not_numbers(reference.outputs) if name in judged), None)
+    every = (name for outputs in (reference.outputs, *reference.further) for name in not_numbers(outputs))
+    broken = next((name for name in every if name in judged), None)
     if broken is not None:
         raise SweepError(
             f"output {broken} of the FP32 reference is not a number (NaN): check model.weights and the range of "
@@ -123,8 +125,9 @@ def compare(outputs: Any, reference: Reference, number: int = 0) -> list[Leaf]:
             found.append(Leaf(name, "", tuple(expected.shape), note="it is different each time"))
         elif output.shape == expected.shape:
             leaf = of_outputs.compare(name, output, expected, reference.batch)
-            if leaf.sample is not None or number:
-                leaf = dataclasses.replace(leaf, sample=number * reference.batch + (leaf.sample or 0))
+            if leaf.sample is not None or reference.further:
+                sample = number * reference.batch + (leaf.sample or 0)
+                leaf = dataclasses.replace(leaf, sample=sample % (reference.samples or sample + 1))
             found.append(leaf if asked else dataclasses.replace(leaf, note=UNASKED))
         elif name in reference.varying:
             note = f"its length depends on the data: {tuple(output.shape)} here"
@@ -169,7 +172,7 @@ def verdict(leaves: list[Leaf], reference: Reference) -> Accuracy:
     judged = [leaf for leaf in leaves if leaf.excess is not None]
     numbers = [leaf for leaf in judged if leaf.kind != WHOLE]
     worst = max(judged, key=lambda leaf: leaf.excess or 0.0, default=None)
-    varying = reference.varying - reference.unjudged
+    varying, every = reference.varying - reference.unjudged, reference.batch * (1 + len(reference.further))
     lengths = [f"output {leaf.name}: {leaf.note}" for leaf in leaves if leaf.note and leaf.name in varying]
     return Accuracy(
         finite=all(leaf.finite for leaf in judged) if judged else None,
@@ -182,7 +185,7 @@ def verdict(leaves: list[Leaf], reference: Reference) -> Accuracy:
         eager_rel_l2_error=_worst([reference.eager.get(leaf.name) for leaf in numbers], max),
         accurate=all((leaf.excess or 0.0) <= 1 for leaf in judged) if judged else None,
         model_notes=[*reference.notes, *lengths] or None,
-        judged_samples=reference.batch * (1 + len(reference.further)) if judged else None,
+        judged_samples=min(every, reference.samples or every) if judged else None,
         worst_sample=worst.sample if worst is not None else None,
     )
 

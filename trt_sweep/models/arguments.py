@@ -43,6 +43,11 @@ class Structure:
         args, kwargs = pytree.tree_unflatten(list(self.leaves), self.spec)
         return all(each is _Tensor for each in (*args, *kwargs.values()))
 
+    def constants(self) -> dict[str, Any]:
+        """Return the arguments that are no tensors, by their place."""
+        paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(self.leaves), self.spec))
+        return {".".join(_key(key) for key in path[1:]): leaf for path, leaf in paths if leaf is not _Tensor}
+
     def names(self) -> list[str]:
         """Return the name of each tensor, by its place: `0`, `0.1`, `cache.k`."""
         paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(self.leaves), self.spec))

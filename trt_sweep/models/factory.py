@@ -83,7 +83,7 @@ def _materialized(module: torch.nn.Module, config: PointConfig) -> torch.nn.Modu
     if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         inputs = example_inputs(config.timed, torch.device("cpu"))
         with torch.no_grad():
-            module(*inputs.args, **inputs.kwargs)
+            structured(module, structure(config))(*inputs.args, **inputs.kwargs)
     return module
 
 

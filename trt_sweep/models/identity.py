@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import types
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from trt_sweep.errors import SweepError
 from trt_sweep.models.arguments import Structure
@@ -27,23 +29,11 @@ def identity(module: torch.nn.Module, structure: Structure, tensors: Sequence[to
     Two modules have the same one only where all of this is equal: structure, tensors, and attributes. What cannot be
     looked into counts as different in each object. Raises SweepError for a module without values, on the meta device.
     """
-    key = hashlib.sha256(f"{type(module).__module__}.{module} {structure.names()} {structure.leaves!r}".encode())
-    for path, part in module.named_modules():
-        own = {name: value for name, value in vars(part).items() if name not in _IGNORED}
-        code = part.code if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code") else None
-        key.update(f"{path} {type(part).__qualname__} {describe(own)} {code!r}".encode())
-    named: Iterable[tuple[str, Any]] = (
-        *module.named_parameters(),
-        *module.named_buffers(),
-        *((str(number), tensor) for number, tensor in enumerate(tensors)),
-        *module.state_dict().items(),
-    )
-    for name, value in named:
-        key.update(f"{name} {describe(value)}".encode())
-    return key.hexdigest()
+    what = [f"{type(module).__module__}.{module}", module, repr(structure.spec), structure.leaves, [*tensors]]
+    return hashlib.sha256(describe(what).encode()).hexdigest()
 
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, types.ModuleType)
 
 
 def describe(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> str:
@@ -65,19 +55,35 @@ def _parts(value: Any) -> list[Any] | None:
     """Return what a value is made of; None where that cannot be told."""
     found: list[Any] | None = None
     if isinstance(value, torch.nn.Module):
-        found = [pair for each in value.state_dict().items() for pair in each]
+        found = _of_module(value)
     elif isinstance(value, Mapping):
         found = [part for pair in value.items() for part in pair]
     elif isinstance(value, set | frozenset):
         found = sorted(value, key=describe)
     elif isinstance(value, tuple | list):
         found = [*value]
-    elif (code := getattr(value, "__code__", None)) is not None:
-        constants = [each for each in code.co_consts if not hasattr(each, "co_code")]
-        closed = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-        found = [code.co_code, code.co_names, constants, closed, getattr(value, "__defaults__", None)]
-    elif hasattr(value, "__dict__") and not callable(value):
+    elif isinstance(value, types.MethodType):
+        found = [value.__func__, value.__self__]
+    elif isinstance(value, types.CodeType):
+        found = [value.co_code, value.co_names, value.co_consts]
+    elif isinstance(value, types.FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        used = {name: value.__globals__[name] for name in value.__code__.co_names if name in value.__globals__}
+        found = [value.__code__, closed, used, value.__defaults__, value.__kwdefaults__]
+    elif hasattr(value, "__dict__"):
         found = [vars(value)]
+    return found
+
+
+def _of_module(module: torch.nn.Module) -> list[Any]:
+    """Return the attributes of a module and of those in it, its tensors, and what else its state dict has."""
+    found: list[Any] = []
+    for path, part in module.named_modules():
+        own = {name: value for name, value in vars(part).items() if name not in _IGNORED}
+        code = part.code if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code") else None
+        found += [path, type(part).__qualname__, own, code]
+    for named in (module.named_parameters(), module.named_buffers(), module.state_dict().items()):
+        found += [part for pair in named for part in pair]
     return found
 
 
@@ -86,6 +92,8 @@ def _hash(content: bytes) -> str:
 
 
 def _tensor(tensor: torch.Tensor) -> str:
+    if is_lazy(tensor):
+        return type(tensor).__qualname__  # its values are drawn by the seed
     if tensor.is_meta:
         raise SweepError("the module is on the meta device and has no values: load its weights, or make it on another")
     what = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.layout}"

@@ -16,7 +16,6 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from trt_sweep.config.checks import fits
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.errors import SweepError, one_line
 
@@ -29,7 +28,13 @@ def resolved(model: ModelConfig) -> ModelConfig:
 
     Raises SweepError for a file that is missing or holds something else than its input says.
     """
-    return model.changed(lambda spec: _resolved(spec, model.seed) if spec.given else spec)
+    found = model.changed(lambda spec: _resolved(spec, model.seed) if spec.given else spec)
+    counts = {_where(spec): len(read(spec, model.seed)) for spec in found.tensors if spec.given and spec.batched}
+    several = {count: where for where, count in counts.items() if count > 1}
+    if len(several) > 1:
+        said = " and ".join(f"{where} has {count}" for count, where in several.items())
+        raise SweepError(f"inputs have different numbers of samples: {said}; give each the same, or one")
+    return found
 
 
 def read(spec: InputConfig, seed: int) -> torch.Tensor:
@@ -43,7 +48,7 @@ def read(spec: InputConfig, seed: int) -> torch.Tensor:
         if not path.is_file():
             raise SweepError(f"model.inputs.file={spec.file} is not a file: give the path of one ({KINDS})")
         stat = path.stat()
-        found = _from_file(path.absolute(), spec.key, stat.st_mtime_ns, stat.st_size)
+        found, _ = _from_file(path.absolute(), spec.key, stat.st_mtime_ns, stat.st_size)
     else:
         found = _from_function(json.dumps(spec.factory, sort_keys=True, default=str), seed)
     if path_is_image(spec) and spec.dtype == "float":
@@ -66,7 +71,11 @@ def _resolved(spec: InputConfig, seed: int) -> InputConfig:
         raise SweepError(f"{where} holds one number, which has no batch dimension: give it with batched: false")
     if spec.batched and not len(found):
         raise SweepError(f"{where} holds no sample: its first dimension, the batch, is 0")
-    if spec.shape and not (len(own) == len(spec.shape) and all(map(fits, own, spec.shape))):
+    if any(not isinstance(size, int) for size in spec.shape):
+        raise SweepError(
+            f"model.inputs.shape={spec.shape} is not allowed: {where} has one size, {own}; leave shape out"
+        )
+    if spec.shape and own != spec.shape:
         wanted = ["batch"] * spec.batched + [str(size) for size in spec.shape]
         raise SweepError(
             f"{where} has shape {list(found.shape)}, and model.inputs.shape asks for [{', '.join(wanted)}]: change one"
@@ -78,7 +87,16 @@ def _resolved(spec: InputConfig, seed: int) -> InputConfig:
         raise SweepError(
             f"{where} is of {kind}, and model.inputs.dtype={spec.dtype}: leave dtype out, or give it {kind}"
         )
-    return dataclasses.replace(spec, shape=spec.shape or own, dtype=kind, digest=_digest(found))
+    return dataclasses.replace(spec, shape=own, dtype=kind, key=_key(spec), digest=_digest(found))
+
+
+def _key(spec: InputConfig) -> str | None:
+    """Return the name of the tensor in its file, also where it is the only one that has a name."""
+    if spec.file is None:
+        return None
+    path = Path(spec.file)
+    stat = path.stat()
+    return _from_file(path.absolute(), spec.key, stat.st_mtime_ns, stat.st_size)[1]
 
 
 def _where(spec: InputConfig) -> str:
@@ -106,7 +124,8 @@ def _from_function(factory: str, seed: int) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=32)
-def _from_file(path: Path, key: str | None, _changed: int, _size: int) -> torch.Tensor:
+def _from_file(path: Path, key: str | None, _changed: int, _size: int) -> tuple[torch.Tensor, str | None]:
+    """Return a tensor of a file with its name there, if it has one."""
     where = f"model.inputs.file={path}"
     try:
         found = _content(path)
@@ -117,7 +136,7 @@ def _from_file(path: Path, key: str | None, _changed: int, _size: int) -> torch.
     if not isinstance(found, Mapping):
         if key is not None:
             raise SweepError(f"{where} holds one tensor, so that model.inputs.key={key} finds none: leave key out")
-        return _tensor(found, where, "save a tensor by torch.save, or an array by numpy.save")
+        return _tensor(found, where, "save a tensor by torch.save, or an array by numpy.save"), None
     names = ", ".join(map(str, found))
     if key is None and len(found) == 1:
         (key,) = found
@@ -125,7 +144,7 @@ def _from_file(path: Path, key: str | None, _changed: int, _size: int) -> torch.
         raise SweepError(f"{where} holds {len(found)} tensors ({names}): choose one by model.inputs.key")
     if key not in found:
         raise SweepError(f"{where} holds no tensor {key}: model.inputs.key may be {names}")
-    return _tensor(found[key], f"{where}, key {key},", "choose a tensor by model.inputs.key")
+    return _tensor(found[key], f"{where}, key {key},", "choose a tensor by model.inputs.key"), str(key)
 
 
 def _content(path: Path) -> Any:

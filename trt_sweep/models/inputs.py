@@ -36,15 +36,20 @@ def example_inputs(config: PointConfig, device: torch.device, other: int = 0, fi
 
         def make(spec: InputConfig) -> torch.Tensor:
             if not spec.given:
-                drawn = _drawn(spec, config.batch_size, generator)
-                return drawn.to(own) if spec.dtype == "float" and own in dtypes.HALF else drawn
-            found = input_files.read(spec, config.model.seed)
+                return _in_own_type(_drawn(spec, config.batch_size, generator), spec, own)
+            found = _in_own_type(input_files.read(spec, config.model.seed), spec, own)
             return in_memory.samples(found, spec.batched, config.batch_size, other, first)
 
         structure, made = taken_apart(*_arguments(config, make))
     moved = [tensor.to(device) for tensor in made]
     args, kwargs = structure.fill(moved) if structure.plain else (tuple(moved), {})
     return Inputs(args, kwargs, own)
+
+
+def _in_own_type(tensor: torch.Tensor, spec: InputConfig, own: torch.dtype) -> torch.Tensor:
+    """Return floating-point numbers in the type that a module in half comes in, unless they have one of their own."""
+    follows = spec.dtype == "float" and tensor.is_floating_point()
+    return tensor.to(own) if follows and own in dtypes.HALF else tensor
 
 
 def structure(config: PointConfig) -> Structure | None:
@@ -91,16 +96,28 @@ def samples_given(config: PointConfig) -> int | None:
 def from_call(args: Sequence[Any], kwargs: Mapping[str, Any], config: PointConfig) -> Inputs:
     """Return the arguments of a call of the user's as the inputs of the model; raise SweepError for other ones.
 
-    What is no tensor must be as in the model's own inputs.
+    What is no tensor may be left out, and must else be as in the model's own inputs.
     """
-    own = example_inputs(config.timed, torch.device("cpu"))
-    wanted = structure(config.timed) or taken_apart(own.args, own.kwargs)[0]
+    held = in_memory.find(config.model)
+    wanted = held.structure if held else taken_apart(*_arguments(config, lambda spec: torch.empty(0)))[0]
     given, tensors = taken_apart(args, kwargs)
-    by_name = {name: tensor for name, tensor in zip(given.names(), tensors, strict=True)}
-    names = wanted.names()
+    by_name, names = dict(zip(given.names(), tensors, strict=True)), wanted.names()
     if sorted(names) != sorted(by_name):
         raise SweepError(f"the model is called with tensors for {_shown(given.names())}: it takes {_shown(names)}")
-    return own.with_tensors([by_name[name] for name in names])
+    known = wanted.constants()
+    for name, value in given.constants().items():
+        if name not in known or known[name] != value:
+            raise SweepError(f"the model is called with {name}={value}: it was built for {name}={known.get(name)}")
+    ordered, own = [by_name[name] for name in names], dtypes.of(config.model)
+    if held is None:
+        ordered = [_in_own_type(*pair, own) for pair in zip(ordered, config.model.tensors, strict=True)]
+    else:
+        ordered = [
+            tensor.to(like.dtype) if tensor.is_floating_point() and like.is_floating_point() else tensor
+            for tensor, like in zip(ordered, held.tensors, strict=True)
+        ]
+    found, named = wanted.fill(ordered) if wanted.plain else (tuple(ordered), {})
+    return Inputs(found, named, own)
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -23,14 +23,17 @@ def make(
     module: torch.nn.Module,
     inputs: Inputs,
     other: Inputs,
+    *,
     alone: Sequence[Inputs] = (),
-    further: Sequence[Inputs] = (),
+    further: Iterable[Inputs] = (),
+    batch: int = 1,
 ) -> accuracy.Reference:
     """Return the outputs for `inputs` and for `further` batches, and what more calls tell of the module.
 
     Two are made with `inputs`, and one with `other` ones: where these are the same, nothing is known of what depends on
-    them. `alone` are the samples of `inputs`, each a batch of its own. Every call gets copies, and the module's buffers
-    are afterwards as they were. Raises SweepError for outputs that nothing can be compared with, and what the module
+    them. `alone` are the first of the `batch` samples of `inputs`, each a batch of its own. Every call gets copies, and
+    the module's buffers are afterwards as they were; a module that changes them gets no further batches, since a build
+    of it goes on from there. Raises SweepError for outputs that nothing can be compared with, and what the module
     raises.
     """
     state = _State(module)
@@ -45,20 +48,22 @@ def make(
     varying = frozenset() if moved is None else _reshaped(first, moved)
     notes = _notes(first, changed, unsteady, constant, alone=len(constant) == len(apart))
     singles = [_if_taken(module, each, state) for each in alone]
-    notes += _of_batch(first, singles, unsteady)
-    more = tuple(_call(module, each, state)[0] for each in further)
-    return accuracy.Reference(
-        first, apart, constant, varying, unsteady, tuple(notes), batch=max(len(alone), 1), further=more
-    )
+    notes += _of_batch(first, singles, batch, unsteady)
+    moves = any(what.startswith("buffer ") for what in changed)
+    more = [] if moves else [_call(module, each, state)[0] for each in further]
+    kept = tuple(pytree.tree_map_only(torch.Tensor, torch.Tensor.cpu, found) for found in more)
+    return accuracy.Reference(first, apart, constant, varying, unsteady, tuple(notes), batch=batch, further=kept)
 
 
-def _of_batch(found: dict[str, Any], singles: Sequence[dict[str, Any] | None], unsteady: frozenset[str]) -> list[str]:
+def _of_batch(
+    found: dict[str, Any], singles: Sequence[dict[str, Any] | None], batch: int, unsteady: frozenset[str]
+) -> list[str]:
     """Return a note where a sample alone gives something else than in its batch."""
     worst, which = 0.0, ""
     for number, single in enumerate(singles):
         for name, tensor in outputs.tensors(single or {}).items():
             whole = found.get(name)
-            if name in unsteady or not isinstance(whole, torch.Tensor) or not whole.dim() or len(whole) != len(singles):
+            if name in unsteady or not isinstance(whole, torch.Tensor) or not whole.dim() or len(whole) != batch:
                 continue
             own = whole[number : number + 1]
             far = float(outputs.compare(name, tensor, own).error or 0.0) if own.shape == tensor.shape else 0.0
@@ -155,6 +160,8 @@ def _if_taken(module: torch.nn.Module, other: Inputs, state: _State) -> dict[str
     """Return the outputs for inputs that were not asked for; None where the module does not take them."""
     try:
         return _call(module, other, state)[0]
+    except torch.AcceleratorError:
+        raise  # nothing else can run there any more
     except Exception:
         log.info("the model does not take inputs made of its own", exc_info=True)
         state.put_back()

@@ -166,9 +166,10 @@ def _inputs(config: dict[str, Any], point: Point, device: str, dtype: str) -> li
     return [*(f"import {module}" for module in sorted(imports)), *made]
 
 
-def batch_size(config: dict[str, Any], point: Point) -> int | list[int]:
+def batch_size(config: dict[str, Any], point: Point) -> Any:
     """Return the batch size of a point, or its range."""
-    return config["batch_size"] if isinstance(config.get("batch_size"), list) else int(point["batch_size"])
+    size = config.get("batch_size")
+    return size if isinstance(size, list | dict) else int(point["batch_size"])
 
 
 def _library(point: Point) -> Path:

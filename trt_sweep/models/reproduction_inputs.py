@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trt_sweep.config.model import FLOATING, UNSET, WHOLE
+from trt_sweep.config.model import UNSET, WHOLE
 
 UNKNOWN = ["args, kwargs = (), {}  # the model's inputs"]
 IMAGE = "torchvision.io.decode_image"
@@ -19,14 +19,15 @@ SAMPLES = "samples = lambda x, n: x[torch.arange(n) % len(x)]  # over and over, 
 
 
 def lines(
-    specs: list[dict[str, Any]], batch: int | list[int], where: str, imports: set[str], call: Callable[..., str]
+    specs: list[dict[str, Any]], batch: Any, where: str, imports: set[str], call: Callable[..., str]
 ) -> list[str]:
     """Return lines that make `args` and `kwargs` as in the sweep; `where` has the device and the type of floats.
 
     `call` writes a call in Hydra's form; the modules that the lines need go into `imports`. Raises ValueError for what
     has no Python form.
     """
-    ranges = {name: size for spec in _flat(specs) for each in spec.get("shape", []) for name, size in _named(each)}
+    sizes = [batch, *(size for spec in _flat(specs) for size in spec.get("shape", []))]
+    ranges = {"batch": batch, **{name: size for each in sizes for name, size in _named(each)}}
 
     def fixed(size: Any) -> int:
         found = ranges[size] if isinstance(size, str) else next(iter(size.values())) if isinstance(size, dict) else size
@@ -45,8 +46,9 @@ def lines(
         if spec.get("file") or spec.get("factory"):
             found = call(dict(spec["factory"]), imports) if spec.get("factory") else _file(spec, imports)
             kind = spec.get("dtype", "float")
-            placed = f"{found}.to({where if kind in FLOATING else where.partition(', ')[0]})"
-            return f"samples({placed}, {fixed(batch)})" if batched else placed
+            placed = f"{found}.to({where if kind == 'float' else where.partition(', ')[0]})"
+            shape = ", ".join(map(str, spec["shape"]))
+            return f"samples({placed}.reshape(-1, {shape}), {fixed(batch)})" if batched else placed
         return _random([fixed(size) for size in [*([batch] if batched else []), *spec["shape"]]], spec, where)
 
     made = [(spec.get("name"), one(spec)) for spec in specs]
@@ -58,7 +60,7 @@ def lines(
     return [*own, f"args = ({', '.join(args)}{',' if len(args) == 1 else ''})", f"kwargs = {{{', '.join(kwargs)}}}"]
 
 
-def shapes(specs: list[dict[str, Any]], batch: int | list[int]) -> list[str]:
+def shapes(specs: list[dict[str, Any]], batch: Any) -> list[str]:
     """Return lines that make `shapes`, which says where `args` and `kwargs` have which range; empty without one."""
     ranges: dict[str, list[int]] = {}
     found: list[str] = []

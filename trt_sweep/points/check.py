@@ -74,13 +74,13 @@ def make(
     leaves = accuracy.judge(outputs, reference, limit)
     with calls.measure():
         del outputs
+    with calling():
+        taken = calls.peak(timer)
     for number in range(1, 1 + len(reference.further)):
         given = inputs.example_inputs(config.timed, device, first=number * config.timed.batch_size)
         with calling():
             leaves = accuracy.worse(leaves, accuracy.judge(bind(given)(), reference, limit, number))
     found = accuracy.verdict(leaves, reference)
-    with calling():
-        taken = calls.peak(timer)
     keeps = build_memory.bytes(compiled.module)
     if config.accuracy.evaluate:
         with calling():

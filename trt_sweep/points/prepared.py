@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,13 +13,15 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import checkpoints, factory, inputs, quantization, reference
+from trt_sweep.models import checkpoints, factory, in_memory, inputs, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
 from trt_sweep.results import columns
 
 MOST_BATCHES = 64  # of samples that the user has, whose outputs are kept
+MOST_ALONE = 64  # samples of a batch that the reference is called with alone
+INVALID = re.compile(r"index|offset|out of (range|bounds)|device-side assert", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class PreparedModel:
         found, precision = self.reference(phase), self.config.precision
         if precision == "fp32" or self.config.quantized:
             return found
-        key = ("eager", precision, self.config.timed.source_key, str(self.device))
+        key = ("eager", precision, self.config.timed.source_key, *self.config.accuracy.outputs, str(self.device))
         return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
 
     def _reference(self, phase: str) -> accuracy.Reference:
@@ -61,17 +64,19 @@ class PreparedModel:
         samples, one = inputs.samples_given(config), dataclasses.replace(config, batch_size=1)
         given, other = (example_inputs(config, device, other) for other in (0, 1))
         batched = size > 1 and any(spec.batched for spec in config.model.tensors)
-        alone = [part for part, _ in inputs.split_batches(given, one)] if batched else []
+        alone = [part for part, _ in inputs.split_batches(given, one, MOST_ALONE)] if batched else []
         starts = range(size, min(samples or 0, MOST_BATCHES * size), size)
-        further = [example_inputs(config, device, first=start) for start in starts]
         notes = list[str]()
         if samples is not None and samples < size:
             notes.append(f"a batch of {size} is made of the {samples} samples that are given, over and over")
+        if samples is not None and samples > MOST_BATCHES * size:
+            notes.append(f"of the {samples} samples that are given the first {MOST_BATCHES * size} are judged")
 
         def call(module: torch.nn.Module, precise: torch.dtype) -> accuracy.Reference:
             own, others = given.to(precise), other.to(precise)
-            parts, more = ([each.to(precise) for each in several] for several in (alone, further))
-            return reference.make(module, own, others, parts, more)
+            parts = [each.to(precise) for each in alone]
+            more = (example_inputs(config, device, first=start).to(precise) for start in starts)
+            return reference.make(module, own, others, alone=parts, further=more, batch=size if batched else 1)
 
         with float32_mode("fp32"), locks.build_lock(self.device, self.enter, phase):
             try:
@@ -86,11 +91,12 @@ class PreparedModel:
                 notes.append(f"the reference is the model as it comes, since its FP32 copy fails: {why}")
                 found = call(model.as_given, given.own)
         notes += checkpoints.notes(model.module if model.as_given is None else model.as_given)
-        return dataclasses.replace(found, notes=(*found.notes, *notes))
+        return dataclasses.replace(found, notes=(*found.notes, *notes), samples=samples)
 
     def _require_valid(self, error: Exception) -> None:
         """Raise SweepError for the error of a call whose integers are random, and may not be valid."""
-        if any(spec.drawn for spec in self.config.model.tensors):
+        drawn = in_memory.find(self.config.model) is None and any(spec.drawn for spec in self.config.model.tensors)
+        if drawn and INVALID.search(str(error)):
             raise SweepError(
                 f"{one_line(error, 300)}: model.inputs are drawn at random, and not every integer need be valid; give "
                 "your own by model.inputs.file or model.inputs.factory"

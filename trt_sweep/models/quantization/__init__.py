@@ -29,6 +29,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.point import AUTO, PointConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
+from trt_sweep.models.arguments import Structured
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.models.quantization import calibration, methods
@@ -163,11 +164,13 @@ def _skipped(module: torch.nn.Module, patterns: list[str]) -> set[str]:
     Raises SweepError for a pattern that matches nothing.
     """
     known = [name for name, _ in module.named_modules() if name]
+    prefix = "module." if isinstance(module, Structured) else ""
     found: set[str] = set()
     for pattern in patterns:
-        matched = [name for name in known if fnmatchcase(name, pattern)]
+        matched = [name for name in known if fnmatchcase(name.removeprefix(prefix), pattern)]
         if not matched:
-            near = get_close_matches(pattern, known, 3, 0.3) or known[:3]
+            bare = [name.removeprefix(prefix) for name in known]
+            near = get_close_matches(pattern, bare, 3, 0.3) or bare[:3]
             raise SweepError(f"quantization.skip={pattern} matches no module: there are {', '.join(near)} and others")
         found |= {name for name in known for outer in matched if name == outer or name.startswith(f"{outer}.")}
     return found
