@@ -38,12 +38,13 @@ def require_target(name: str, value: dict[str, Any]) -> None:
     require(ok, name, value, f"{name}._target_=module.function and its arguments, or {{}} for none")
 
 
-def require_size(name: str, size: object, value: object) -> None:
+def require_size(name: str, size: object, value: object, *, by_name: bool = False) -> None:
     """Raise SweepError where a size is no whole number, nor three: a range. `value` is what was given.
 
-    A range may have a name, as in {seq: [1, 128, 512]}; the name alone stands for a range that is given elsewhere.
+    A range may have a name, as in {seq: [1, 128, 512]}. Where `by_name` is true, the name alone stands for a range that
+    is given elsewhere.
     """
-    if isinstance(size, str) and size.isidentifier():
+    if by_name and isinstance(size, str) and size.isidentifier():
         return
     if isinstance(size, Mapping):
         named = len(size) == 1 and all(isinstance(key, str) and key.isidentifier() for key in size)

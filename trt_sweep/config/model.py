@@ -64,7 +64,7 @@ class InputConfig:
 
     def __post_init__(self) -> None:
         for size in self.shape:
-            require_size("model.inputs.shape", size, self.shape)
+            require_size("model.inputs.shape", size, self.shape, by_name=True)
         require(self.dtype in DTYPES, "model.inputs.dtype", self.dtype, "one of " + ", ".join(DTYPES))
         require_target("model.inputs.factory", self.factory)
         if self.items is not None:
