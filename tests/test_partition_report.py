@@ -174,7 +174,7 @@ def test_what_is_too_small_is_told_from_what_has_no_converter(own, tmp_path, cap
     assert data["too_small"] == {"PyTorch 0": {"aten.convolution.default": 1, "aten.relu.default": 1}}
     assert graph["boundaries"][0]["bytes"] == 4 * 4 * 3 * 9 * 9  # at the size that is optimized for
     out = capsys.readouterr().out
-    assert "1 max_pool2d + 2 too few for an engine" in out and "Sizes are those at 4" in out
+    assert "1 max_pool2d + 2 too few for an engine" in out and "Sizes are those at batch 4" in out
     assert "1 of 6 operators stays in PyTorch at any min_block_size; no converter takes it: 1 aten.max_pool2d" in out
     assert "leaves 5 operators to PyTorch whose engines would be smaller than that: no engines instead of 2." in out
     rows = [line.split() for line in out.splitlines() if "/6" in line]
@@ -247,7 +247,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
         (["model=nope"], "model=nope is not known: use one of "),
         (["min_block_size=0"], "min_block_size=0 is not allowed: use an integer of at least 1"),
         (["min_block=1"], "min_block is not known: did you mean min_block_size"),
-        (["min_block_size=[1"], "OverrideParseException: "),
+        (["min_block_size=[1"], "min_block_size=[1 cannot be read: "),
         (["--engines"], "unrecognized arguments: --engines"),
         (["--config-dir", "nowhere"], "--config-dir=nowhere is not a folder"),
         (
