@@ -8,10 +8,12 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pynvml
 import pytest
 import torch
+from filelock import FileLock
 
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import free_gpu
@@ -33,10 +35,12 @@ with locks.device_lock(torch.device("cpu"), lambda text: print(text, flush=True)
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path, monkeypatch):
-    """As in /tmp: the folder above has the sticky bit."""
-    tmp_path.chmod(0o1777)
+    """As /tmp: it has the sticky bit."""
     folder = tmp_path / "locks"
+    folder.mkdir()
+    folder.chmod(0o1777)
     monkeypatch.setattr(locks_module, "LOCKS", folder)
+    monkeypatch.setattr(locks_module, "OWN", tmp_path / "own")
     return folder
 
 
@@ -72,7 +76,7 @@ def test_all_users_may_take_it(locks):
             pass
     finally:
         os.umask(before)
-    assert stat.S_IMODE((locks / "cpu.lock").stat().st_mode) == 0o666
+    assert stat.S_IMODE((locks / "trt_sweep-cpu.lock").stat().st_mode) == 0o666
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="another user can only be tried by root")
@@ -81,7 +85,7 @@ def test_another_user_takes_a_lock_that_is_there(locks):
         parent.chmod(parent.stat().st_mode | 0o055)
     with device_lock(CPU):
         pass
-    os.chown(locks / "cpu.lock", 65534, 65534)
+    os.chown(locks / "trt_sweep-cpu.lock", 65534, 65534)
     child = os.fork()
     if child == 0:
         os.setuid(12345)
@@ -91,13 +95,92 @@ def test_another_user_takes_a_lock_that_is_there(locks):
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not (locks.parent / "own").exists()  # all in the one folder
 
 
-def test_a_file_that_cannot_be_opened_is_named(locks):
-    locks.mkdir()
-    (locks / "cpu.lock").mkdir()
-    with pytest.raises(SweepError, match=r"cpu\.lock cannot be opened \("), device_lock(CPU):
+def plant(path: Path, what: str) -> None:
+    if what == "link":
+        (path.parent.parent / "precious").write_text("text")
+        path.symlink_to(path.parent.parent / "precious")
+    elif what == "dangling":
+        path.symlink_to(path.parent.parent / "new")
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("what", ["folder", "link", "dangling", "pipe"])
+def test_what_is_no_file_is_refused_and_no_link_is_followed(locks, what):
+    plant(locks / "trt_sweep-cpu.lock", what)
+    with pytest.raises(SweepError, match=r"^\S+cpu\.lock cannot be opened \([^)]+\): let all"), device_lock(CPU):
         pass
+    assert what != "link" or (locks.parent / "precious").read_text() == "text"
+    assert not (locks.parent / "new").exists()
+
+
+def test_a_file_that_is_linked_twice_keeps_its_content(locks):
+    (locks.parent / "precious").write_text("text")
+    os.link(locks.parent / "precious", locks / "trt_sweep-cpu.lock")
+    mode = (locks.parent / "precious").stat().st_mode
+    with device_lock(CPU):
+        pass
+    assert (locks.parent / "precious").read_text() == "text" and (locks.parent / "precious").stat().st_mode == mode
+
+
+def spoil(folder: Path, how: str) -> None:
+    if how == "not sticky":
+        folder.chmod(0o777)
+    elif how == "another's":
+        os.chown(folder, 12345, 12345)
+    else:
+        folder.rename(folder.parent / "elsewhere")
+        folder.symlink_to(folder.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("how", ["not sticky", "another's", "a link"])
+def test_a_folder_that_is_not_safe_is_not_used(locks, how, caplog):
+    if how == "another's" and os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    spoil(locks, how)
+    with device_lock(CPU):
+        assert (locks.parent / "own" / "trt_sweep-cpu.lock").exists() and not list(locks.iterdir())
+        with pytest.raises(BlockingIOError), locks_module.file_lock("cpu"):
+            pass
+    assert stat.S_IMODE((locks.parent / "own").stat().st_mode) == 0o700
+    assert f"{locks} is not safe for locks" in caplog.text and str(locks.parent / "own") in caplog.text
+
+
+def test_a_folder_of_ones_own_need_not_be_sticky(locks):
+    locks.chmod(0o700)
+    with device_lock(CPU):
+        assert (locks / "trt_sweep-cpu.lock").exists()
+
+
+def test_a_copy_of_the_process_does_not_keep_the_lock(locks):
+    with device_lock(CPU):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with locks_module.file_lock("cpu"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_who_holds_a_lock_can_be_asked_without_a_trace(locks):
+    path = locks / "trt_sweep-cpu.lock"
+    assert not locks_module.is_locked(path) and not path.exists()
+    other = holder(locks, 60)
+    assert other.stdout.readline().startswith("held") and locks_module.is_locked(path)
+    other.kill()
+    other.wait()
+    assert not locks_module.is_locked(path)
+    with FileLock(path):
+        assert locks_module.is_locked(path)
 
 
 def test_each_sweep_claims_a_gpu_of_its_own(monkeypatch):

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 
 import pynvml
-from filelock import Timeout
 
 from trt_sweep.machine.locks import file_lock
 
@@ -50,10 +49,9 @@ def claim_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     choice = sorted(visible_gpus(), key=lambda uuid: uuid not in preferred)
     with contextlib.ExitStack() as held:
         for uuid in choice if len(choice) > 1 else []:
-            claim = file_lock(f"{uuid}.claim")
             try:
-                held.enter_context(claim.acquire(blocking=False))
-            except Timeout:
+                held.enter_context(file_lock(f"{uuid}.claim"))
+            except BlockingIOError:
                 continue
             yield {VISIBLE: uuid}
             return
