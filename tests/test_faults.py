@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine import free_gpu
 from trt_sweep.machine.output import LOG
-from trt_sweep.results import store, table
+from trt_sweep.results import table
 from trt_sweep.sweep.interrupts import Interrupted, Interrupts
 from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.workers import child, standby
@@ -177,38 +176,6 @@ def test_a_killed_parent_leaves_nothing_running(tmp_path):
     assert len(processes(run.folder)) >= 1
     assert run.end(signal.SIGKILL) == -signal.SIGKILL
     assert gone(run.folder)
-
-
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
-def test_kills_at_random_moments_lose_no_finished_row(tmp_path, kills):
-    chance = random.Random(kills)
-    folder = tmp_path / "sweep"
-    arguments = ["model=patient,scale", "batch_size=1,2,3,4,5,6", *QUICK, "isolation.max_jobs=4"]
-    finished: dict[str, str] = {}
-
-    def check() -> None:
-        now = {}
-        for path in folder.glob("points/*/record.json"):
-            record = store.read(path)  # never half a file
-            if record.final:
-                now[record.point_id] = record.created_utc
-        assert finished.items() <= now.items()
-        finished.update(now)
-
-    begun = False
-    for _ in range(kills):
-        run = Running(folder, *([] if begun else arguments), resume=begun)
-        try:
-            run.process.wait(timeout=chance.uniform(1, 14))
-        except subprocess.TimeoutExpired:
-            run.end(signal.SIGKILL)
-        assert gone(folder)
-        begun = begun or (folder / "command.json").exists()
-        check()
-    last = Running(folder, *([] if begun else arguments), resume=begun)
-    assert last.end() == 0, last.said
-    check()
-    assert len(finished) == 12 and (last.rows["status"] == "ok").all()
 
 
 @pytest.fixture
