@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,28 +57,92 @@ def test_what_is_not_to_be_read_is_built_and_replaced(tmp_path):
     assert Store(tmp_path).build(lambda: {}, Builder(b"none")).engine == b"new"
 
 
-def spoil(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    if how == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    elif how == "flipped":
-        path.write_bytes(content.replace(b"engine of many bytes", b"engine of Many bytes"))
-    elif how == "foreign":
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("else", b"")
-    else:
-        path.write_bytes(b"")
+def rewrite(path: Path, change: Callable[[dict, bytes], tuple[dict, bytes]], **how: int) -> None:
+    """Write what an entry holds anew, with something changed."""
+    with zipfile.ZipFile(path) as file:
+        kept, engine = change(json.loads(file.read(engine_store.DETAILS)), file.read(engine_store.ENGINE))
+    with zipfile.ZipFile(path, "w", **how) as file:
+        file.writestr(engine_store.DETAILS, json.dumps(kept))
+        file.writestr(engine_store.ENGINE, engine)
 
 
-@pytest.mark.parametrize("how", ["truncated", "flipped", "foreign", "empty"])
-def test_a_spoilt_file_is_built_anew(tmp_path, how):
+def without(name: str) -> Callable[[dict, bytes], tuple[dict, bytes]]:
+    return lambda kept, engine: ({key: value for key, value in kept.items() if key != name}, engine)
+
+
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def replace_by_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("else", b"")
+
+
+# What became of an entry, and what the log says of it.
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "BadZipFile"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "BadZipFile"),
+    "flipped": (lambda path: path.write_bytes(path.read_bytes().replace(b"many", b"Many")), "Bad CRC-32"),
+    "noise": (lambda path: path.write_bytes(os.urandom(4096)), "BadZipFile"),
+    "zip": (replace_by_zip, "no item named 'details.json'"),
+    "pipe": (replace_by_pipe, "it is no file"),
+    "folder": (replace_by_folder, "it is no file"),
+    "link": (replace_by_link, "it is no file"),
+    "engine": (lambda path: rewrite(path, lambda kept, _: (kept, b"engine of more bytes")), "its digest is another"),
+    "longer": (lambda path: rewrite(path, lambda kept, _: (kept, b"e" * 21)), "the engine has 21 bytes instead of 20"),
+    "bomb": (
+        lambda path: rewrite(path, lambda kept, _: (kept, bytes(10**7)), compression=zipfile.ZIP_DEFLATED),
+        "is larger than the file says",
+    ),
+    "details": (lambda path: rewrite(path, lambda kept, e: (kept | {"details": {"x": 1}}, e)), "its digest is another"),
+    "took": (lambda path: rewrite(path, lambda kept, e: (kept | {"build_s": "long"}, e)), "its digest is another"),
+    "list": (lambda path: rewrite(path, lambda kept, engine: ([kept], engine)), "it has no digest"),
+    "older": (lambda path: rewrite(path, without("sha256")), "it has no digest"),
+    "sizeless": (lambda path: rewrite(path, without("bytes")), "the engine has 20 bytes instead of None"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_spoilt_file_is_built_anew_and_the_log_says_why(tmp_path, how, caplog):
     builder = Builder(b"engine of many bytes")
-    Store(tmp_path).build(lambda: {}, builder)
+    Store(tmp_path).build(lambda: {"a": 1}, builder)
     (path,) = files(tmp_path)
-    spoil(path, how)
-    found = Store(tmp_path).build(lambda: {}, builder)
+    spoil, why = SPOILT[how]
+    spoil(path)
+    found = Store(tmp_path).build(lambda: {"a": 1}, builder)
     assert found.engine == b"engine of many bytes" and not found.stored and builder.builds == 2
-    assert Store(tmp_path).build(lambda: {}, builder).stored
+    assert f"{path} is not used (" in caplog.text and why in caplog.text, caplog.text
+    assert Store(tmp_path).build(lambda: {"a": 1}, builder).stored or how == "folder"  # that stands in its place
+
+
+def test_an_engine_under_the_name_of_another_is_not_taken(tmp_path, caplog):
+    """Whole and with its digest, as where two that differ have one name."""
+    Store(tmp_path).build(lambda: {"graph": "one"}, Builder(b"one"))
+    (one,) = files(tmp_path)
+    Store(tmp_path).build(lambda: {"graph": "two"}, Builder(b"two"))
+    (two,) = set(files(tmp_path)) - {one}
+    shutil.copy(one, two)
+    found = Store(tmp_path).build(lambda: {"graph": "two"}, Builder(b"two"))
+    assert found.engine == b"two" and not found.stored and "it was built from something else" in caplog.text
+    assert Store(tmp_path).build(lambda: {"graph": "one"}, Builder(b"none")).stored
+
+
+def test_what_json_writes_otherwise_is_found_again(tmp_path):
+    builder = Builder()
+    told = {"by number": {2: "a", 10: "b"}, "pair": (1, 0.1)}
+    assert [Store(tmp_path).build(lambda: told, builder).stored for _ in range(2)] == [False, True]
 
 
 def test_a_store_that_cannot_be_written_keeps_nothing_and_breaks_nothing(tmp_path):

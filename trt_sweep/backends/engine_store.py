@@ -18,6 +18,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from trt_sweep.errors import one_line
+
 log = logging.getLogger(__name__)
 
 ENGINE, DETAILS = "engine", "details.json"
@@ -63,6 +65,8 @@ class Tally:
 class Store:
     """Keep engines in a folder, or in none. `read` says whether they are also taken from there.
 
+    The folder must be trusted: TensorRT runs what an engine holds, and whoever can write a file can make it agree with
+    its digest. What is checked guards against damage, and against an engine that was built from something else.
     `paused` is a file that says for how many seconds in all this process was stopped; a build does not count these.
     `taken` names the files that were read.
     """
@@ -75,8 +79,9 @@ class Store:
     def build(self, depends_on: Callable[[], dict[str, Any]], make: Make) -> Built:
         """Return the engine that depends on this alone, from the folder or as `make` builds it.
 
-        `depends_on` returns plain data that JSON takes. A file that cannot be read is replaced; one that cannot be
-        written is left out. Where two processes of a machine want one engine, one of them builds it.
+        `depends_on` returns plain data that JSON takes. A file that is not what was asked for, whole, is replaced, and
+        the log says why; one that cannot be written is left out. Where two processes of a machine want one engine, one
+        of them builds it.
         """
         if self.folder is None:
             return self._make(make)
@@ -87,7 +92,7 @@ class Store:
             log.warning("what an engine depends on cannot be told, so it is not stored", exc_info=True)
             return self._make(make)
         with self._alone(key):
-            found = self._get(key) if self.read else None
+            found = self._get(key, described) if self.read else None
             if found is None:
                 found = self._make(make)
                 self._put(key, found, described)
@@ -126,22 +131,22 @@ class Store:
         assert self.folder is not None
         return self.folder / key[:2] / f"{key}.zip"
 
-    def _get(self, key: str) -> Built | None:
+    def _get(self, key: str, described: dict[str, Any]) -> Built | None:
+        path = self._path(key)
         try:
-            with zipfile.ZipFile(self._path(key)) as file:
-                kept = json.loads(file.read(DETAILS))
-                found = Built(file.read(ENGINE), kept["details"], float(kept["build_s"]), stored=True)
+            path.lstat()
+            found = _read(path, described)
         except FileNotFoundError:
             return None
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read (%s): the engine is built again", self._path(key), error)
+        except Exception as error:  # whatever a file may hold, it ends no sweep
+            log.warning("%s is not used (%s): the engine is built again", path, one_line(error))
             return None
-        self.taken.append(self._path(key))
+        self.taken.append(path)
         return found
 
     def _put(self, key: str, built: Built, described: dict[str, Any]) -> None:
         try:
-            kept = json.dumps({"build_s": built.build_s, "details": built.details, "depends_on": described}, indent=1)
+            kept = _described(built, described)
             if json.loads(kept)["details"] != built.details:
                 raise TypeError("what the builder said of it is no plain data")
         except (TypeError, ValueError) as error:
@@ -159,6 +164,46 @@ class Store:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _described(built: Built, depends_on: dict[str, Any]) -> str:
+    """Return what stands beside an engine: what it was built from, its size, and a digest of all."""
+    kept = {"build_s": built.build_s, "details": built.details, "depends_on": depends_on, "bytes": len(built.engine)}
+    return json.dumps(kept | {"sha256": _sha256(_plain(kept), built.engine)}, indent=1)
+
+
+def _plain(data: dict[str, Any]) -> Any:
+    """Return data as JSON gives it back."""
+    return json.loads(json.dumps(data))
+
+
+def _sha256(kept: dict[str, Any], engine: bytes) -> str:
+    found = hashlib.sha256(digest(kept).encode())
+    found.update(engine)
+    return found.hexdigest()
+
+
+def _read(path: Path, depends_on: dict[str, Any]) -> Built:
+    """Return the engine of a file; raise ValueError, or what zip and JSON raise, where it is not the one asked for."""
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with zipfile.ZipFile(path) as file:
+        found = {item.filename: item for item in file.infolist()}
+        for item in found.values():  # as they are written, so that nothing grows as it is read
+            if item.compress_type != zipfile.ZIP_STORED or item.file_size > path.stat().st_size:
+                raise ValueError(f"{item.filename} is larger than the file says")
+        kept = json.loads(file.read(DETAILS))
+        said = kept.pop("sha256", None) if isinstance(kept, dict) else None
+        if said is None:
+            raise ValueError("it has no digest")
+        if found[ENGINE].file_size != kept.get("bytes"):
+            raise ValueError(f"the engine has {found[ENGINE].file_size} bytes instead of {kept.get('bytes')}")
+        engine = file.read(ENGINE)
+    if _sha256(kept, engine) != said:
+        raise ValueError("its digest is another")
+    if kept["depends_on"] != _plain(depends_on):
+        raise ValueError("it was built from something else")
+    return Built(engine, kept["details"], float(kept["build_s"]), stored=True)
 
 
 def write_paused(path: Path, seconds: float) -> None:
