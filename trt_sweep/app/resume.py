@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -12,7 +14,8 @@ from omegaconf import DictConfig
 from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
 from trt_sweep.errors import SweepError
-from trt_sweep.sweep.command import COMMAND, write_command
+from trt_sweep.results.layers.evidence import printable
+from trt_sweep.sweep.command import COMMAND, require_trusted, write_command
 
 
 class KeepCommand(Callback):
@@ -32,12 +35,17 @@ class KeepCommand(Callback):
 def arguments_of(arguments: list[str]) -> list[str]:
     """Return the command line that these arguments stand for: with resume=FOLDER that sweep's own, in its own folder.
 
-    Raises SweepError where FOLDER holds no sweep, or where beside it stands what would make it another sweep.
+    Says which it is. Raises SweepError where FOLDER holds no sweep or is another user's, see
+    `command.require_trusted`, or where beside it stands what would make it another sweep.
     """
     given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
     if not given:
         return arguments
     folder = Path(given[-1].strip("'\"")).absolute()
+    try:
+        require_trusted(folder, folder / COMMAND)
+    except SweepError as error:
+        raise SweepError(f"resume={folder} is refused: {error}") from None
     try:
         kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
         before, where = list(map(str, kept["arguments"])), str(kept["folder"])
@@ -57,6 +65,7 @@ def arguments_of(arguments: list[str]) -> list[str]:
             f"{other[0]} is not allowed beside resume: the folder knows its points; add settings of how they are run "
             f"only ({', '.join(name for name in options.OPTION_NAMES if name != 'resume')}), or start a new sweep"
         )
+    print(printable(f"resuming trt-sweep {shlex.join(before)} in {where}"), file=sys.stderr)
     os.chdir(where)
     before = [one for one in before if not one.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
     settings = [one for one in more if one not in ("-m", "--multirun")]

@@ -7,15 +7,21 @@ import contextlib
 import dataclasses
 import json
 import os
+import pwd
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trt_sweep.config.options import SweepOptions
+from trt_sweep.errors import SweepError
 from trt_sweep.results import store
 
 COMMAND, OPTIONS = "command.json", "options.json"
+# Folders of other users that are trusted, with all below them; `*` is any. Not a setting: a folder's own command line,
+# which is read only then, could bring it along.
+TRUSTED = "TRT_SWEEP_TRUSTED_FOLDERS"
 called_with: list[str] | None = None  # the command line; none in a job of another launcher
 
 
@@ -40,6 +46,32 @@ def options_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def require_trusted(folder: Path, *files: Path) -> None:
+    """Raise SweepError where this folder of a sweep, or one of these files, belongs to another user.
+
+    What they say is run. Whoever trusts that user names the folder in the environment variable `TRUSTED`.
+    """
+    real = folder.resolve()
+    named = [name for name in os.environ.get(TRUSTED, "").split(os.pathsep) if name]
+    if any(name == "*" or real.is_relative_to(Path(name).expanduser().resolve()) for name in named):
+        return
+    for path in (folder, *files):
+        with contextlib.suppress(OSError):  # reading it will say so
+            owner = path.stat().st_uid
+            if owner != os.geteuid():
+                raise SweepError(
+                    f"{path} belongs to {_user(owner)}, and what it says would run as {_user(os.geteuid())}: if you "
+                    f"trust them, set {TRUSTED}={shlex.quote(str(folder.absolute()))} in the environment"
+                )
+
+
+def _user(number: int) -> str:
+    try:
+        return f"{pwd.getpwuid(number).pw_name} (uid {number})"
+    except KeyError:
+        return f"uid {number}"
 
 
 @contextlib.contextmanager

@@ -71,9 +71,13 @@ def _candidates(advice: Advice) -> list[Row]:
 
 def _checked(path: Path) -> tuple[SweepConfig, Record]:
     """Return the configuration and the record of a point that can be made again here, as far as is known by now."""
-    record, file = store.read(path / RECORD), path / "config.json"
+    record, file, folder = store.read(path / RECORD), path / "config.json", path.parent.parent
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) | command.options_of(path.parent.parent)
+        command.require_trusted(folder, file, folder / command.COMMAND)
+    except SweepError as error:
+        raise SweepError(f"--remeasure is refused: {error}") from None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) | command.options_of(folder)
         found = hydra.from_hydra(OmegaConf.create(content))
     except (OSError, ValueError, TypeError, OmegaConfBaseException, SweepError) as error:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
