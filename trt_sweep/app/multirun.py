@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
 
@@ -63,14 +64,22 @@ def main(arguments: list[str]) -> int:
         if _runs_points(sys.argv[1:]):
             spawn.prepare()
         _run()
-    except (SweepError, *HYDRA_ERRORS, OSError) as error:
+    except (SweepError, *HYDRA_ERRORS, OSError, BrokenProcessPool) as error:
         if debug:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        said = _process_gone() if isinstance(error, BrokenProcessPool) else explain(error)
+        print(f"error: {said}", file=sys.stderr)
         return FAILED
     finally:
         standby.end_idle()
     return 0
+
+
+def _process_gone() -> str:
+    return (
+        "a process that joblib ran jobs in was killed, and joblib then ends them all: finished rows are kept; "
+        f"python -m trt_sweep resume={command.launched_in} does the rest"
+    )
 
 
 def _check_options(arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
 from trt_sweep.errors import SweepError
 from trt_sweep.results.layers.evidence import printable
-from trt_sweep.sweep.command import COMMAND, require_trusted, write_command
+from trt_sweep.sweep import command
 
 
 class KeepCommand(Callback):
@@ -26,10 +26,12 @@ class KeepCommand(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Write it down before the first job."""
-        if not str(config.hydra.launcher._target_).endswith(".SweepLauncher") and config.get("resume") is None:
-            folder = Path(str(config.hydra.sweep.dir))
+        if str(config.hydra.launcher._target_).endswith(".SweepLauncher"):
+            return
+        folder = command.launched_in = Path(str(config.hydra.sweep.dir))
+        if config.get("resume") is None:
             folder.mkdir(parents=True, exist_ok=True)
-            write_command(folder)
+            command.write_command(folder)
 
 
 def arguments_of(arguments: list[str]) -> list[str]:
@@ -43,16 +45,16 @@ def arguments_of(arguments: list[str]) -> list[str]:
         return arguments
     folder = Path(given[-1].strip("'\"")).absolute()
     try:
-        require_trusted(folder, folder / COMMAND)
+        command.require_trusted(folder, folder / command.COMMAND)
     except SweepError as error:
         raise SweepError(f"resume={folder} is refused: {error}") from None
     try:
-        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        kept = json.loads((folder / command.COMMAND).read_text(encoding="utf-8"))
         before, where = list(map(str, kept["arguments"])), str(kept["folder"])
     except (OSError, ValueError, TypeError, KeyError):
         raise SweepError(
-            f"resume={folder} is not the folder of a sweep: it has no {COMMAND} that could be read; give the folder "
-            "that the sweep named when it began"
+            f"resume={folder} is not the folder of a sweep: it has no {command.COMMAND} that could be read; give the "
+            "folder that the sweep named when it began"
         ) from None
     more = [argument for argument in arguments if not argument.startswith("resume=")]
     other = [

@@ -23,6 +23,7 @@ COMMAND, OPTIONS = "command.json", "options.json"
 # which is read only then, could bring it along.
 TRUSTED = "TRT_SWEEP_TRUSTED_FOLDERS"
 called_with: list[str] | None = None  # the command line; none in a job of another launcher
+launched_in: Path | None = None  # the folder of a sweep whose jobs another launcher runs
 
 
 def write_command(folder: Path) -> None:
