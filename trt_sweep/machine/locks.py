@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # One folder for all users, whatever their TMPDIR. Its sticky bit keeps them from each other's files.
 LOCKS = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()).resolve()
+SWEEP_LOCK = ".lock"  # in the folder of a sweep, which holds it as long as it lives
 OWN = Path("~/.cache/trt_sweep")  # where LOCKS is not safe
 
 

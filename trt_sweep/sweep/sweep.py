@@ -17,6 +17,7 @@ from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.config.sweep import SweepConfig, common_options
 from trt_sweep.errors import SweepError
+from trt_sweep.machine.locks import SWEEP_LOCK
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.point import Point
 from trt_sweep.results import store, table
@@ -56,7 +57,7 @@ class Sweep:
     ) -> None:
         self.folder, self._options = folder, common_options(configs)
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")
+        self._lock = FileLock(folder / SWEEP_LOCK)
         try:
             self._lock.acquire(blocking=False)
         except Timeout:

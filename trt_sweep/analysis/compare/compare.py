@@ -92,13 +92,14 @@ def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT, history: Seque
     is claimed. Points of other GPUs are not judged at all. Raises SweepError for a folder that cannot be read.
     """
     before, after = matching.read(old), matching.read(new)
-    notes = _notes(old, before) + _notes(new, after)
+    pairs = matching.pairs(before, after)
+    missing = [sum(pair[side] is None for pair in pairs) for side in (0, 1)]
+    notes = _notes("OLD", old, before, missing[0]) + _notes("NEW", new, after, missing[1])
     machines = [matching.machines_of(rows) for rows in (before, after)]
     if all(machines) and machines[0] != machines[1]:
         where = f"OLD is of {machines[0][0]}, NEW of {machines[1][0]}"
         problem = f"{where}: times of two machines say nothing of a change; run both on one, as by device=cuda:0"
         return Comparison([], min_effect, problems=[problem], notes=notes)
-    pairs = matching.pairs(before, after)
     both = [(one, other) for one, other in pairs if one is not None and other is not None]
     if not both:
         problem = "no point of OLD is in NEW: give two runs of one sweep"
@@ -241,10 +242,16 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     return found
 
 
-def _notes(folder: Path, rows: pd.DataFrame) -> list[str]:
+def _notes(side: str, folder: Path, rows: pd.DataFrame, missing: int) -> list[str]:
     found = [f"unreadable: {path} ({why})" for path, why in rows.attrs["unreadable"].items()]
-    if rows.attrs["unfinished"]:
-        found.append(f"{folder}: {rows.attrs['unfinished']} points are not finished (resume={folder})")
+    early = int(rows["final"].eq(False).sum())  # old records have none
+    if matching.running(folder):
+        found.append(
+            f"{side} is still being written: of the other's points {missing} are missing in {folder}, and of its own "
+            f"{early} are not final"
+        )
+    elif rows.attrs["unfinished"] + early:
+        found.append(f"{folder}: {rows.attrs['unfinished'] + early} points are not finished (resume={folder})")
     if rows.attrs["older"]:
         found.append(
             f"{folder} holds several sweeps: of each point the newest record counts, {rows.attrs['older']} do not"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.errors import SweepError
+from trt_sweep.machine.locks import SWEEP_LOCK, is_locked
 from trt_sweep.results import table
 from trt_sweep.results.axes import AXES, LABEL_AXES, varied
 from trt_sweep.results.record import CLOCK_RANGE
@@ -46,6 +47,11 @@ def read(folder: Path) -> pd.DataFrame:
     older = len(rows) - unfinished - len(done)
     done.attrs |= {"unreadable": rows.attrs["unreadable"], "unfinished": unfinished, "older": older}
     return done
+
+
+def running(folder: Path) -> bool:
+    """Return whether a sweep writes into this folder, or one below: it holds the folder's lock as long as it lives."""
+    return any(is_locked(path) for path in folder.rglob(SWEEP_LOCK))
 
 
 def machines_of(rows: pd.DataFrame) -> list[str]:
