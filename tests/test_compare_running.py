@@ -14,6 +14,7 @@ from test_compare import failed, nights, put  # noqa: F401  (a fixture)
 from test_faults import QUICK, Running, gone
 
 from trt_sweep.analysis.compare.compare import compare
+from trt_sweep.errors import SweepError
 from trt_sweep.machine.locks import SWEEP_LOCK
 
 
@@ -38,6 +39,15 @@ def test_a_note_and_the_exit_code_of_what_there_is(nights, number, code):  # noq
     assert found.notes == [f"{('OLD', 'NEW')[number]} is still being written: {words}"]
     assert found.exit_code == code
     assert compare(*nights).notes == before.notes  # the file is left, the sweep is not
+
+
+def test_a_sweep_without_a_record_yet(nights):  # noqa: F811
+    put(nights[0], "a")
+    nights[1].mkdir()
+    with FileLock(nights[1] / SWEEP_LOCK), pytest.raises(SweepError, match="no record yet: a sweep has begun"):
+        compare(*nights)
+    with pytest.raises(SweepError, match="holds no record: give the folder of a sweep"):
+        compare(*nights)
 
 
 def compared(old: Path, new: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """Kill sweeps at random moments: no finished row is lost, no file is half written, nothing is left running.
 
-`pytest tests/test_kills.py -m slow -n 0 -s` kills 100 times, which takes some 20 minutes, and prints what it saw.
+`pytest tests/test_kills.py -m slow -n 0 -s` kills 100 times, which takes a quarter of an hour, and prints what it saw.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class KilledSweeps:
         return Running(self.folder, *(["retry=[crashed]"] if begun else SWEEP), resume=begun)
 
     def kill(self) -> None:
-        """Kill one process of a sweep that runs, the sweep's own or one that works for it, after a random time."""
+        """Kill the process of a sweep, or that of its points, after a random time."""
         while True:
             self.run = self.run or self.start()
             try:
@@ -54,8 +54,9 @@ class KilledSweeps:
                 break
             self.end()
         own = psutil.Process(self.run.process.pid)
-        target = self.chance.choice([own, *own.children(recursive=True)])
-        self.seen[f"kills of {'the sweep' if target == own else target.name()}"] += 1
+        workers = [child for child in own.children() if "serve.serve" in " ".join(child.cmdline())]
+        target = self.chance.choice([own, *workers])
+        self.seen["kills of the sweep" if target == own else "kills of its worker"] += 1
         target.kill()
         if target == own:
             self.end()

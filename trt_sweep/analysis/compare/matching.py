@@ -32,6 +32,8 @@ def read(folder: Path) -> pd.DataFrame:
     of a newer schema, and for points of several GPUs.
     """
     rows = table.load(folder)
+    if rows.empty and running(folder):
+        raise SweepError(f"{folder} holds no record yet: a sweep has begun to write it; wait for its points")
     if rows.empty:
         bad = next(iter(rows.attrs["unreadable"].items()), None)
         why = f" that can be read ({bad[0]}: {bad[1]})" if bad else ""
