@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import logging
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.versions import flavor
+
+if sys.platform != "win32":  # where sweeps do without locks
+    import fcntl
 
 if TYPE_CHECKING:  # the process of a sweep does without torch
     import torch
@@ -35,6 +38,9 @@ def file_lock(name: str, on_wait: Callable[[], None] | None = None) -> Iterator[
     Without `on_wait` there is no wait: BlockingIOError is raised. Raises OSError where the file cannot be opened. It is
     not filelock's, which refuses another user's file where the sticky bit is set.
     """
+    if sys.platform == "win32":
+        yield
+        return
     file = _open(_path(name))
     try:
         try:
@@ -54,6 +60,8 @@ def file_lock(name: str, on_wait: Callable[[], None] | None = None) -> Iterator[
 
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock of this file, filelock's or ours; false where there is no file."""
+    if sys.platform == "win32":
+        return False
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
