@@ -65,7 +65,7 @@ def test_a_real_sweep(tmp_path):
     run = Running(new, "model=patient", "batch_size=1,2", "backend=eager", "measure.max_s=60").until("[2/2]", "timing")
     said = compared(tmp_path / "old", new).stdout
     found = re.search(
-        r"^· NEW is still being written: of the other's points (\d) are missing in .*, and of its own (\d) are not final",
+        r"^· NEW is still being written: of the other's points (\d) are missing .*, and of its own (\d) are not final",
         said,
         re.M,
     )
