@@ -164,13 +164,15 @@ def test_a_mistake_is_a_line_and_an_exit_code(error, code, said, capsys):
     assert err.startswith(f"error: {said}") and err.count("\n") == 1
 
 
-def test_what_is_no_mistake_of_the_users_is_not_hidden():
-    @verb()
+@pytest.mark.parametrize("failed", [1, 2])
+def test_what_is_no_mistake_of_the_users_has_a_code_of_its_own(failed, capsys):
+    @verb(failed=failed)
     def work(_: list[str]) -> int:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        work([])
+    assert work([]) == arguments.BROKEN == 3
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback") and "please report it: ZeroDivisionError" in said.splitlines()[-1]
 
 
 def test_an_interrupt_is_an_exit_code():

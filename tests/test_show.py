@@ -7,11 +7,11 @@ import math
 
 import pandas as pd
 import pytest
-from rich.console import Console
 from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep.results import show, table
+from trt_sweep.results.console import Console
 
 SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
 

@@ -38,12 +38,17 @@ def not_allowed(name: str, value: object, allowed: str) -> str:
     return f"{name}={shown} is not allowed: use {allowed}"
 
 
+def printable(text: str) -> str:
+    """Return the text with a mark for each character that a terminal or XML would not take as text."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "�" for each in text)
+
+
 def one_line(error: BaseException, limit: int = 500) -> str:
     """Return an error as one line of at most `limit` characters.
 
     The error's type comes first, unless it is a SweepError or Unsupported.
     """
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())  # without a terminal's colours
+    text = printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()))  # without a terminal's colours
     if not isinstance(error, SweepError | Unsupported):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import io
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from trt_sweep.errors import SweepError, Unsupported, not_allowed
+from trt_sweep.errors import SweepError, Unsupported, not_allowed, one_line, printable
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+# Exit codes. BROKEN: an error of our own, or output that nobody can take. CLOSED: a closed pipe, as a shell counts it.
+FAILED, USAGE, BROKEN, INTERRUPTED, CLOSED = 1, 2, 3, 130, 141
 
 
 class UsageError(SweepError):
@@ -86,6 +90,16 @@ def count(name: str, given: str, least: int = 1, instead: str = "") -> int:
     return value
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, and the folders above it; raise SweepError where that cannot be."""
+    from trt_sweep.results import store
+
+    try:
+        store.write_json(path, content)
+    except OSError as error:
+        raise SweepError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file, and the folders above it; raise SweepError where that cannot be."""
     try:
@@ -104,30 +118,56 @@ class Main(Protocol):
 def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
     """Make the entry point of a verb: a mistake becomes one line on stderr and an exit code.
 
-    That is `USAGE` where the command line is to blame, and `failed` where what was asked for cannot be done.
+    That is `USAGE` where the command line is to blame, and `failed` where what was asked for cannot be done. It is
+    `BROKEN` where the mistake is our own, whose traceback comes first, and where what is printed cannot be written.
     """
 
     def decorate(work: Callable[[list[str]], int]) -> Main:
         @functools.wraps(work)
         def main(arguments: Sequence[str] | None = None) -> int:
             debug = "HYDRA_FULL_ERROR" in os.environ
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="replace")  # what its encoding lacks is shown as a question mark
             try:
-                return work(list(sys.argv[1:] if arguments is None else arguments))
+                code = work(list(sys.argv[1:] if arguments is None else arguments))
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+                return code
             except KeyboardInterrupt as interrupt:
                 return int(getattr(interrupt, "exit_code", INTERRUPTED))
             except BrokenPipeError:  # whoever reads what is printed has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return FAILED
+                _close_stdout()
+                return CLOSED
             except Exception as error:
-                line = _line(error)
-                if line is None or debug:
-                    raise
-                print(f"error: {line}", file=sys.stderr)
-                return USAGE if isinstance(error, UsageError) else failed
+                line, code = _line(error), USAGE if isinstance(error, UsageError) else failed
+                if line is None:
+                    line, code = f"a mistake of trt_sweep's own, please report it: {one_line(error)}", BROKEN
+                elif no_room(error):
+                    code = BROKEN
+                _close_stdout()
+                trace = traceback.format_exc().splitlines() if debug or _line(error) is None else []
+                with contextlib.suppress(OSError):  # where stderr takes nothing either, the exit code has to do
+                    print(*map(printable, [*trace, f"error: {line}"]), sep="\n", file=sys.stderr, flush=True)
+                return code
 
         return main
 
     return decorate
+
+
+def no_room(error: BaseException | None) -> bool:
+    """Return whether an open file, such as stdout, takes no more: such an error names no file, as opening one does."""
+    root = error.__cause__ if isinstance(error, SweepError) else error
+    return isinstance(root, OSError) and root.errno is not None and root.filename is None
+
+
+def _close_stdout() -> None:
+    """Print what is left, or else nowhere, so that the end of the process does not fail on it too."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _line(error: Exception) -> str | None:
@@ -140,5 +180,6 @@ def _line(error: Exception) -> str | None:
         if isinstance(error, HYDRA_ERRORS):
             return explain(error)
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
+        where = f"{error.filename} cannot be read or written" if error.filename else "what is printed cannot be written"
+        return f"{where}: {error.strerror}"
     return None

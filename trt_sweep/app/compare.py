@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, verb, write_text
+from trt_sweep.app.arguments import Parser, verb, write_json, write_text
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser(
         prog="trt-sweep compare",
         description="Compare two runs of a sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
-        "2: not comparable, or too noisy to tell.",
+        "2: not comparable, or too noisy to tell; 3: trt_sweep itself is broken, or its output cannot be written.",
     )
     parser.add_argument("old", type=Path, metavar="OLD", help="the folder of the sweep that is compared with")
     parser.add_argument("new", type=Path, metavar="NEW", help="the folder of the sweep that is judged")
@@ -52,25 +52,21 @@ def main(arguments: list[str]) -> int:
 
 def _write(found: Comparison, folder: Path) -> None:
     from trt_sweep.analysis.compare import output
-    from trt_sweep.results import store
 
     write_text(folder / "compare.md", output.markdown(found))
     write_text(folder / "compare.xml", output.junit(found))
-    store.write_json(folder / "compare.json", output.as_json(found))
+    write_json(folder / "compare.json", output.as_json(found))
     print("written:", ", ".join(str(folder / f"compare.{kind}") for kind in ("md", "json", "xml")))
 
 
 def _show(found: Comparison) -> None:
-    from rich.console import Console
-
     from trt_sweep.analysis.compare import output
+    from trt_sweep.results.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console.width = 500
     first, *rest = output.words(found)
-    console.print(first, highlight=False, markup=False, soft_wrap=True, style="bold")
+    console.print(first, soft_wrap=True, style="bold")
     for line in rest:
-        console.print(f"· {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"· {line}", soft_wrap=True)
     if found.points:
         console.print(output.render(found))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trt_sweep.app.arguments import Parser, verb
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from trt_sweep.results.console import Console
 
 
 @verb()
@@ -30,11 +30,9 @@ def main(arguments: list[str]) -> int:
     parser.add_out("draw layers.svg, time.svg and engines/*/graph.svg there")
     options = parser.parse_args(arguments)
 
-    from rich.console import Console
+    from trt_sweep.results.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console.width = 500
     _run(options, console)
     return 0
 
@@ -59,9 +57,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     if options.compare:
         other = load(options.compare)
         comparison = compare(table, other)
-        console.print(
-            f"here: {options.folder}\nthere: {options.compare}", highlight=False, markup=False, soft_wrap=True
-        )
+        console.print(f"here: {options.folder}\nthere: {options.compare}", soft_wrap=True)
         console.print(render_comparison(table, other, comparison, top, console.width))
         console.print(render_sums(comparison))
         said = comparison_notes(table, other, comparison)
@@ -76,9 +72,9 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         from trt_sweep.analysis.layers import pictures
 
         written = pictures.write(options.folder, table, options.out)
-        console.print("written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+        console.print("written:", ", ".join(map(str, written)), soft_wrap=True)
 
 
 def _say(console: Console, notes: list[str]) -> None:
     for note in notes:
-        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"· {note}", soft_wrap=True)

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from trt_sweep.app.arguments import FAILED, UsageError
+from trt_sweep.app.arguments import UsageError, no_room
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.app.resume import arguments_of
 from trt_sweep.config.compose import CONF, import_from, register_resolver
@@ -47,7 +47,7 @@ def _run(composed: DictConfig) -> float | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run Hydra with these arguments; return exit code 1, after one line, where the user has something to mend."""
+    """Run Hydra with these arguments; raise SweepError where the user has something to mend."""
     _check_options(arguments)
     ready = next((argument for argument in arguments if argument.startswith(("+sweep=", "sweep="))), None)
     if ready is not None:
@@ -55,7 +55,6 @@ def main(arguments: list[str]) -> int:
         if ready not in arguments or not {"-m", "--multirun"} & set(arguments):
             raise UsageError(f"{ready} is a sweep that is ready to run: write trt-sweep -m {ready}")
     # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
-    debug = "HYDRA_FULL_ERROR" in os.environ
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register()
     register_resolver()
@@ -64,12 +63,12 @@ def main(arguments: list[str]) -> int:
         if _runs_points(sys.argv[1:]):
             spawn.prepare()
         _run()
-    except (SweepError, *HYDRA_ERRORS, OSError, BrokenProcessPool) as error:
-        if debug:
+    except BrokenProcessPool as error:
+        raise SweepError(_process_gone()) from error
+    except (SweepError, *HYDRA_ERRORS, OSError) as error:
+        if no_room(error):
             raise
-        said = _process_gone() if isinstance(error, BrokenProcessPool) else explain(error)
-        print(f"error: {said}", file=sys.stderr)
-        return FAILED
+        raise SweepError(explain(error)) from error
     finally:
         standby.end_idle()
     return 0

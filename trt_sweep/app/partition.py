@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trt_sweep.app.arguments import Parser, UsageError, verb
-from trt_sweep.errors import SweepError, one_line
+from trt_sweep.app.arguments import Parser, UsageError, verb, write_json
+from trt_sweep.errors import SweepError, one_line, printable
 
 if TYPE_CHECKING:
     from trt_sweep.analysis.partition.report import Report
@@ -36,29 +36,20 @@ def main(arguments: list[str]) -> int:
     if options.multirun:
         raise UsageError("--multirun asks for several points: leave it out, as this is of one point")
 
-    from rich.console import Console
-
     from trt_sweep.analysis.partition import show
     from trt_sweep.config import compose
+    from trt_sweep.results.console import Console
 
     config, found = _reported(compose.composed(options.overrides, options.config_dir))
-    print(_heading(config, found))
-    show.show(found, Console())
+    console = Console()
+    console.print(_heading(config, found), soft_wrap=True)
+    show.show(found, console)
     for line in _words(config, found):
-        print(f"· {line}")
+        console.print(f"· {line}", soft_wrap=True)
     if options.out is not None:
-        _write(options.out / FILE, _data(config, found))
+        write_json(options.out / FILE, _data(config, found))
+        print("written:", options.out / FILE)
     return 0
-
-
-def _write(path: Path, data: dict[str, Any]) -> None:
-    from trt_sweep.results import store
-
-    try:
-        store.write_json(path, data)
-    except OSError as error:
-        raise SweepError(f"{path} cannot be written: {error.strerror}") from error
-    print("written:", path)
 
 
 def _reported(config: PointConfig) -> tuple[PointConfig, Report]:
@@ -104,15 +95,17 @@ def _with_phases(dry_run: DryRun, on_phase: Callable[[str], None]) -> DryRun:
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Callable[[str], None]]:
     """Say on a terminal what is being done; elsewhere nothing."""
-    from rich.console import Console
+    from rich.text import Text
+
+    from trt_sweep.results.console import Console
 
     with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:  # `redirect_output` holds the real one
         console = Console(file=stream)
         if not console.is_terminal:
             yield lambda _: None
             return
-        with console.status(label) as status:
-            yield lambda phase: status.update(f"{label}: {phase}")
+        with console.status(Text(printable(label))) as status:
+            yield lambda phase: status.update(Text(printable(f"{label}: {phase}")))
 
 
 def _heading(config: PointConfig, found: Report) -> str:

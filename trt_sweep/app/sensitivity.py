@@ -12,11 +12,10 @@ from trt_sweep.app.arguments import Parser, verb
 from trt_sweep.errors import SweepError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from trt_sweep.analysis.sensitivity import Damage
     from trt_sweep.config.point import PointConfig
     from trt_sweep.config.sweep import SweepConfig
+    from trt_sweep.results.console import Console
 
 
 @verb()
@@ -32,9 +31,8 @@ def main(arguments: list[str]) -> int:
     parser.add_out("keep the sweep that times the gains there")
     options = parser.parse_intermixed_args(arguments)
 
-    from rich.console import Console
-
     from trt_sweep.config import compose
+    from trt_sweep.results.console import Console
 
     composed = compose.composed(["precision=auto", *options.overrides], options.config_dir)
     measured, config = _measured(composed, options)
@@ -80,8 +78,6 @@ def _show(measured: list[Damage], config: PointConfig, console: Console) -> None
     from trt_sweep.points import plan
     from trt_sweep.results.record import RANDOM
 
-    if not console.is_terminal:
-        console.width = 500
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("quantized")
     evaluated = any(damage.evaluation is not None for damage in measured)
@@ -104,4 +100,4 @@ def _show(measured: list[Damage], config: PointConfig, console: Console) -> None
     if axes["calibration"] == RANDOM:
         said.append("accuracy from random calibration: quantization.calibration names data of your own")
     for line in said:
-        console.print(f"· {line}", highlight=False, soft_wrap=True)
+        console.print(f"· {line}", soft_wrap=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from trt_sweep.results.axes import TABLE, varied
+from trt_sweep.results.console import Console
 from trt_sweep.results.notes import notes
 
 Cell = Callable[[pd.Series], str]
@@ -106,8 +106,6 @@ def render(table: pd.DataFrame) -> Table:
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
     """Print the table and its notes; where the output is no terminal, long lines are not cut."""
     console = console or Console()
-    if not console.is_terminal:
-        console.width = 500
     console.print(render(table))
     for note in notes(table):
-        console.print(f"· {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"· {note}", soft_wrap=True)

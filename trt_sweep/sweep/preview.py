@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from trt_sweep.points.point import Point
+from trt_sweep.results.console import Console
 from trt_sweep.sweep.labels import count
 from trt_sweep.workers.client import WorkerClient
 
@@ -34,9 +34,7 @@ def show(worker: WorkerClient, todo: list[list[Point]], label: Callable[[Point],
         engines = "–" if part.engines is None else f"{part.engines} {part.engine_ops}"
         shown.add_row(str(builds.index(found.key) + 1), label(point), operators, engines)
     console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console.width = 500
     console.print(shown)
     for reason in reasons:
-        print(f"· {reason}")
+        console.print(f"· {reason}", soft_wrap=True)
     print(f"{count(sum(map(len, todo)), 'point')}, {count(len(builds), 'build')}")

@@ -12,12 +12,13 @@ from collections import defaultdict
 from statistics import mean
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from trt_sweep.errors import printable
 from trt_sweep.points.phases import HARNESS, RECORDING
+from trt_sweep.results.console import Console
 from trt_sweep.sweep.phase_times import clock
 
 
@@ -97,7 +98,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line that stays. Without a reader, as when the terminal has gone, the sweep goes on all the same."""
         with contextlib.suppress(OSError):
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def remaining_s(self) -> float | None:
         """Return a guess at the seconds that the running point and those to come need; None while nothing is known."""
@@ -126,6 +127,7 @@ class Progress:
         return f"(elapsed {clock(time.monotonic() - self._start)}{guess})"
 
     def _show(self, line: str) -> None:
+        line = printable(line)
         if self._live is not None:
             self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
         elif self._cell is not None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.options import OBJECTIVES
@@ -21,6 +20,7 @@ from trt_sweep.machine.locks import SWEEP_LOCK
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.point import Point
 from trt_sweep.results import store, table
+from trt_sweep.results.console import Console
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
 from trt_sweep.sweep import command, preview, resume

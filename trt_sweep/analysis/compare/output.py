@@ -15,7 +15,7 @@ from rich.text import Text
 from trt_sweep.analysis.compare.compare import ALARMS, FAILING, FINE, NOT_APART, REGRESSED, Comparison, Judged
 from trt_sweep.analysis.compare.matching import known
 from trt_sweep.analysis.compare.times import Times
-from trt_sweep.results.layers.evidence import printable
+from trt_sweep.errors import printable
 from trt_sweep.results.stats import samples
 
 SHOWN = {"code_id": "trt_sweep's code", "engine_id": "engine", "partition_id": "partition", "python": "Python"}

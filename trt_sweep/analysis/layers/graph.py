@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
+from trt_sweep.errors import printable
 from trt_sweep.results.layers import evidence
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def draw(layers: pd.DataFrame) -> Figure:
         box = FancyBboxPatch(corner, *BOX, boxstyle="round,pad=0,rounding_size=0.06", zorder=2)
         box.set(facecolor=colour, edgecolor="#444444", linewidth=0.5)
         axes.add_patch(box)
-        output = evidence.printable(row["outputs"][0]) if row["outputs"] else ""
+        output = printable(row["outputs"][0]) if row["outputs"] else ""
         label = f"{evidence.shown(row['name'], 46)}\n#{layer}  {row['median_ms']:.4g} ms  {output}"
         text = axes.text(x, y, label, ha="center", va="center", fontsize=7, zorder=3, linespacing=1.3)
         text.set(parse_math=False, color="black" if np.dot(colour[:3], LUMA) > 0.46 else "white")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trt_sweep.analysis.layers import compare as comparing
+from trt_sweep.errors import printable
 from trt_sweep.results.layers import evidence
 from trt_sweep.results.layers.profiles import TIMES, WORK, precisions
 
@@ -67,7 +68,7 @@ def _room(columns: dict[str, list[str | None]], width: int) -> int:
 
 def _plain(cell: object) -> Text:
     """Return a text that is printed as it is; a dash for what is not known."""
-    return Text("\n".join(map(evidence.printable, "–" if cell is None else str(cell).split("\n"))))
+    return Text("\n".join(map(printable, "–" if cell is None else str(cell).split("\n"))))
 
 
 def _shapes(row: dict[Hashable, Any], inputs: bool) -> str | None:

@@ -6,22 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from trt_sweep.analysis.partition.flow import Graph, Part, Tensor
 from trt_sweep.analysis.partition.report import Report, Step
+from trt_sweep.results.console import Console
 
 NAMES = 3  # kinds of operators that a row names
 
 
 def show(report: Report, console: Console) -> None:
     """Print the tables; wider than the terminal rather than cut where there is none."""
-    if not console.is_terminal:
-        console.width = 500
     for number, graph in enumerate(report.graphs, 1):
         if len(report.graphs) > 1:
-            console.print(f"graph {number} of {len(report.graphs)}", highlight=False)
+            console.print(f"graph {number} of {len(report.graphs)}")
         console.print(_parts(report, graph))
         console.print(_boundaries(graph))
     console.print(_steps(report))

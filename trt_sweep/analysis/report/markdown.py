@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from trt_sweep.analysis.report.document import Block, Bullets, Code, Grid, Heading, Link, Plot, Points, Text
+from trt_sweep.errors import printable
 
 ROWS = 60  # of the table of points
 
@@ -18,7 +19,7 @@ def render(blocks: Iterable[Block]) -> str:
 
 def escaped(text: str) -> str:
     """Return the text as it is read, on one line."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # An underscore inside a word means nothing.
     return re.sub(r"([\\`*{}\[\]|~#]|(?<!\w)_|_(?!\w))", r"\\\1", text)

@@ -22,6 +22,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trt_sweep.errors import printable
+
 _NODE = r"\[\w+\]-\[[^\[\]]*\]-\[((?:[^\[\]]|\[[^\[\]]*\])*)\]"  # torch.compile's paths hold brackets: L['self'].conv1
 NODE = re.compile(_NODE)
 TENSOR = re.compile(_NODE + r"_\w+?(?:\.\d+(?P<number>_\d+)?_myl\d+)?")
@@ -105,11 +107,6 @@ def precision(inputs: Sequence[str], outputs: Sequence[str]) -> str | None:
         known = {next((name for name, form in PRECISIONS.items() if form.search(text)), None) for text in formats}
         sides.append("+".join(sorted(name for name in known if name)))
     return "→".join(dict.fromkeys(side for side in sides if side)) or None
-
-
-def printable(text: str) -> str:
-    """Return the text with a mark for each character that a terminal or XML would not take as text."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def shown(name: str, width: int) -> str:
