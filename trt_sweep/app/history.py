@@ -19,21 +19,25 @@ def main(arguments: list[str]) -> int:
     parser.add_out(f"write {PAGE} there, a page of trends")
     options = parser.parse_args(arguments)
 
-    from rich.console import Console
-
     from trt_sweep.analysis.compare.nights import load
     from trt_sweep.analysis.history import page
     from trt_sweep.analysis.history.history import history
+    from trt_sweep.results.console import Console
+    from trt_sweep.results.files import left_out
 
-    nights = load(options.folders)
+    unreadable: dict[str, str] = {}
+    nights = load(options.folders, unreadable)
     if len(nights) < 2:
-        raise SweepError(f"{options.folders[0]} holds one night only: give the folders of several, or one above them")
+        count = f" ({len(unreadable)} records cannot be read, such as {next(iter(unreadable))})" if unreadable else ""
+        few = "one night only" if nights else "no night"
+        raise SweepError(f"{options.folders[0]} holds {few}{count}: give the folders of several, or one above them")
+    notes = left_out(unreadable)
     series = history(nights, options.min_effect)
-    lines = [f"· {line}" for line in page.words(series, nights)]
+    lines = [f"· {line}" for line in page.words(series, nights, notes)]
     if options.out is not None:
-        write_text(options.out / PAGE, page.html(series, nights))
+        write_text(options.out / PAGE, page.html(series, nights, notes))
         lines.append(f"written: {options.out / PAGE}")
     console = Console()
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 0

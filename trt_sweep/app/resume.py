@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -14,7 +13,8 @@ from omegaconf import DictConfig
 from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
 from trt_sweep.errors import SweepError
-from trt_sweep.results.layers.evidence import printable
+from trt_sweep.errors import printable
+from trt_sweep.results.files import read_json
 from trt_sweep.sweep import command
 
 
@@ -49,7 +49,7 @@ def arguments_of(arguments: list[str]) -> list[str]:
     except SweepError as error:
         raise SweepError(f"resume={folder} is refused: {error}") from None
     try:
-        kept = json.loads((folder / command.COMMAND).read_text(encoding="utf-8"))
+        kept = read_json(folder / command.COMMAND)
         before, where = list(map(str, kept["arguments"])), str(kept["folder"])
     except (OSError, ValueError, TypeError, KeyError):
         raise SweepError(

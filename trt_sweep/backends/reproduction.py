@@ -11,7 +11,6 @@ The call is the template REPRODUCTION in the file of the backend, beside what th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 from trt_sweep.backends import paths
 from trt_sweep.models import reproduction, reproduction_inputs
 from trt_sweep.models.reproduction import Point, comment, fill, name
+from trt_sweep.results.files import read_json
 
 NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
 CHANNELS_LAST = [
@@ -33,10 +33,19 @@ CHANNELS_LAST = [
 def source(row: Mapping[Any, Any], folder: Path | None, *, device: str | None = None, dryrun: bool = False) -> str:
     """Return Python source for a point of the table whose artifacts are in `folder`.
 
-    `folder` may lack `config.json` and `compile_arguments.json`: then the record has to do, and the model is to be put
-    in by hand. `device` replaces the point's own. With `dryrun` Torch-TensorRT partitions and builds nothing.
+    `folder` may lack `config.json` and `compile_arguments.json`, or they may be damaged: then the record has to do, and
+    the model is to be put in by hand. `device` replaces the point's own. With `dryrun` Torch-TensorRT partitions and
+    builds nothing.
     """
-    config = _read(folder, "config.json")
+    try:
+        return _source(row, folder, _read(folder, "config.json"), device, dryrun)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return _source(row, None, {}, device, dryrun)
+
+
+def _source(
+    row: Mapping[Any, Any], folder: Path | None, config: dict[str, Any], device: str | None, dryrun: bool
+) -> str:
     point = {key: None if _null(value) else value for key, value in row.items()}
     place = device or ("cpu" if str(point["device"] or "").startswith("cpu") else "cuda")
     arguments = _arguments(point, folder, config) | ({"dryrun": True} if dryrun else {})
@@ -52,7 +61,7 @@ def _null(value: object) -> bool:
 
 def _read(folder: Path | None, file: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / file).read_text(encoding="utf-8")) if folder else {}
+        content = read_json(folder / file) if folder else {}
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 3
+STATUSES = (
+    *("ok", "dryrun", "unsupported", "build_failed", "run_failed", "out_of_memory"),
+    *("timeout", "crashed", "inaccurate", "interrupted"),
+)
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
 
 
@@ -27,9 +31,7 @@ class Identity:
     jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
     merged_axes: list[str] = metric("what these jobs differ in, without a difference to this point")
     created_utc: str = metric("when the point was first timed, or failed, ISO 8601")
-    status: str = metric(
-        "ok, dryrun, unsupported, build_failed, run_failed, out_of_memory, timeout, crashed, inaccurate or interrupted"
-    )
+    status: str = metric(f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}")
     phase: str | None = metric("the phase in which the point ended, where it did not succeed")
     reason: str | None = metric("why the point did not succeed, on one line")
     final: bool = metric("whether nothing more is to be done for the point; false while rounds are to come")

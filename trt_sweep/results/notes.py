@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from trt_sweep.results import notes_of_builds, ranking
+from trt_sweep.errors import printable
+from trt_sweep.results import files, notes_of_builds, ranking
 from trt_sweep.results.axes import AXES, COMPARABLE, LABEL_AXES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
@@ -42,8 +43,9 @@ def notes(table: pd.DataFrame) -> list[str]:
         *_profiles(table),
         *_without_profile(table),
         *_failures(table),
+        *files.left_out(table.attrs.get("unreadable", {})),
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(printable(" ".join(note.split())) for note in found))
 
 
 def _some(folders: pd.Series) -> str:
@@ -306,8 +308,7 @@ def _without_profile(table: pd.DataFrame) -> list[str]:
 
 
 def _failures(table: pd.DataFrame) -> list[str]:
-    """Tell which points failed, where and why, and which files are no records."""
+    """Tell which points failed, where and why."""
     failed = table[~table["status"].isin(("ok", "dryrun"))]
     by_reason = failed.groupby(["status", "phase", "reason"], sort=False)
-    found = [f"{status} in {phase} ({_some(rows['folder'])}): {why}" for (status, phase, why), rows in by_reason]
-    return found + [f"unreadable: {path} ({reason})" for path, reason in table.attrs.get("unreadable", {}).items()]
+    return [f"{status} in {phase} ({_some(rows['folder'])}): {why}" for (status, phase, why), rows in by_reason]

@@ -18,6 +18,7 @@ VISITED = (
     *("rounds", "builds"),
     *("gpu_ms", "gpu_ms_captures", *(f"gpu_ms_between_{name}" for name in ("captures", "rounds", "builds"))),
 )
+MOST_VISITS = 400  # that are compared: for exact intervals the work grows with the cube of their number
 CLOCKS = {"latency": ("latency_ms", None), "gpu": ("gpu_ms", "gpu_ms_method")}
 
 
@@ -55,8 +56,10 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
 
 
 def _logs(visits: Any) -> tuple[float, ...]:
-    """Return the logarithms of visits in ms, empty where a row has none."""
-    return tuple(math.log(ms) for ms in visits) if isinstance(visits, list | tuple) else ()
+    """Return the logarithms of visits in ms, of very many those at even distances; empty where a row has none."""
+    if not isinstance(visits, list | tuple):
+        return ()
+    return tuple(math.log(ms) for ms in visits[:: max(math.ceil(len(visits) / MOST_VISITS), 1)])
 
 
 def ratio(

@@ -10,12 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from trt_sweep.errors import SweepError
-from trt_sweep.results.columns import SCHEMA_VERSION
-from trt_sweep.results.record import RECORD, Record, columns, columns_of
+from pydantic_core import from_json
 
-_NAMES = tuple(columns())
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)}
+from trt_sweep.errors import SweepError
+from trt_sweep.results import files, schema
+from trt_sweep.results.columns import SCHEMA_VERSION
+from trt_sweep.results.record import RECORD, Record
 
 
 def now() -> str:
@@ -33,6 +33,9 @@ def write_json(path: Path, content: Any) -> None:
     try:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,22 +55,24 @@ def write(folder: Path, record: Record) -> Path:
 def read(path: Path) -> Record:
     """Read one record; columns that this version does not know are left out.
 
-    Raises SweepError for a record of a newer schema, ValueError for a file that is not a record at all.
+    Raises SweepError for a record of a newer schema, ValueError for what is no record, or has a value that cannot be.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or "schema_version" not in content or "point_id" not in content:
-        raise ValueError("not a record")
-    version = content["schema_version"]
-    if not isinstance(version, int):
-        raise ValueError(f"schema_version is {version!r}")
-    if version > SCHEMA_VERSION:
+    content = files.read_bytes(path)
+    try:
+        record = schema.validated(content)
+    except ValueError:
+        row = from_json(content)  # once more, lest a newer record is taken for a wrong one
+        if not isinstance(row, dict) or not {"schema_version", "point_id"} <= row.keys():
+            raise ValueError("not a record") from None
+        _refuse_newer(path, row["schema_version"])
+        raise
+    _refuse_newer(path, record.schema_version)
+    return record
+
+
+def _refuse_newer(path: Path, version: object) -> None:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise SweepError(
             f"{path}: schema_version={version} is newer than the {SCHEMA_VERSION} that this trt_sweep reads: "
             "update trt_sweep, or point it at another folder"
         )
-    row = {name: content[name] for name in _NAMES if name in content}
-    for kind, allowed in _TYPES.items():
-        for name in columns_of(kind):
-            if row.get(name) is not None and not isinstance(row[name], allowed):
-                raise ValueError(f"{name} is {row[name]!r}")
-    return Record(**row)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, ranking, record, store
+from trt_sweep.results import axes, files, ranking, record, store
 from trt_sweep.results.record import BASELINE
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet runs
 
 
 def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
@@ -24,18 +26,22 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     - `speedup_ci_low` and so on: their 95 % intervals, from visits that were made in turn; else null
     - `latency_rank`, `gpu_rank` and their `_worst`: of `trt_sweep.results.ranking.ranked`
 
-    A record that lies below two of the folders is read once. `DataFrame.attrs["unreadable"]` names files that are no
-    records, with the reason. Raises SweepError for a folder that is not there and for a record of a newer schema.
+    A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
+    names the files that are no records, and the folders that cannot be read, with the reason. Raises SweepError for a
+    folder that is not there and for a record of a newer schema.
     """
     root = common_folder(folder, *more)
-    rows, unreadable = [], {}
-    for path in _files(list(map(Path, (folder, *more)))):
+    paths, unreadable = _files(list(map(Path, (folder, *more))))
+    rows = []
+    for path in paths:
         try:
             rows.append(vars(store.read(path)) | {"folder": os.path.relpath(path.parent, root)})
-        except (OSError, ValueError, TypeError) as error:
-            unreadable[str(path)] = f"{type(error).__name__}: {error}"
+        except (OSError, ValueError) as error:
+            unreadable[str(path)] = files.why(error)
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
-    table = table.astype(dict.fromkeys(record.integer_columns(), "Int64"))
+    # Not by way of the float that pandas makes of integers beside nulls.
+    whole = {name: pd.array([row[name] for row in rows], dtype="Int64") for name in record.integer_columns()}
+    table = table.assign(**whole)
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
     table["task_id"] = table["task_id"].fillna(table["model_id"]).astype(table["model_id"].dtype)
     table["factory"] = axes.telling_factories(table)
@@ -53,17 +59,14 @@ def common_folder(folder: str | Path, *more: str | Path) -> Path:
     return Path(os.path.commonpath([Path(one).absolute() for one in (folder, *more)])) if more else Path(folder)
 
 
-def _files(folders: list[Path]) -> list[Path]:
-    """Return the files that may be records below these folders, each once, sorted by their path."""
-    found: dict[Path, Path] = {}
+def _files(folders: list[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Return what `files.records_below` does; raise SweepError for a folder that is not there."""
     for folder in folders:
         if not folder.is_dir():
             raise SweepError(
                 f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
             )
-        for path in folder.rglob(f"points/*/{record.RECORD}"):
-            found.setdefault(path.resolve() if len(folders) > 1 else path, path)
-    return sorted(found.values(), key=str)
+    return files.records_below(folders)
 
 
 def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
@@ -92,9 +95,18 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `results.csv` and `results.parquet` into the folder and return both; lists stand as JSON in the CSV."""
+    """Write `results.csv` and `results.parquet` into the folder and return both.
+
+    In the CSV lists stand as JSON, and a text that a spreadsheet would run has an apostrophe before it.
+    """
     csv, parquet = folder / "results.csv", folder / "results.parquet"
-    flat = table.map(lambda value: json.dumps(value) if isinstance(value, list | dict) else value)
-    flat.to_csv(csv, index=False)
+    table.map(_cell).to_csv(csv, index=False)
     table.to_parquet(parquet, index=False)
     return [csv, parquet]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        text = f"'{value}" if value.startswith(FORMULA) else value
+        return text.replace("\r", "\n")  # a lone CR is not quoted, and would end the row
+    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
-from trt_sweep.results import store
+from trt_sweep.results import files, store
 
 COMMAND, OPTIONS = "command.json", "options.json"
 # Folders of other users that are trusted, with all below them; `*` is any. Not a setting: a folder's own command line,
@@ -42,7 +41,7 @@ def keep(folder: Path, options: SweepOptions) -> None:
 def options_of(folder: Path) -> dict[str, Any]:
     """Return the options that a sweep has begun with; empty where they were not written down."""
     try:
-        found = json.loads((folder / OPTIONS).read_text(encoding="utf-8"))
+        found = files.read_json(folder / OPTIONS)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -83,7 +82,7 @@ def surroundings(folder: Path) -> Iterator[None]:
     """Be, while it lasts, where the sweep in this folder was started, with its own models at hand."""
     before, path = Path.cwd(), list(sys.path)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        kept = files.read_json(folder / COMMAND)
         parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
         parser.add_argument("--config-dir", "-cd", action="append", default=[])
         beside = parser.parse_known_args(list(map(str, kept["arguments"])))[0].config_dir

@@ -14,6 +14,7 @@ import pandas as pd
 from trt_sweep.analysis.compare import matching, nights, times
 from trt_sweep.analysis.compare.matching import Row, known
 from trt_sweep.analysis.compare.times import GPU, Times
+from trt_sweep.results import files
 from trt_sweep.results.stats.differences import Difference
 from trt_sweep.results.thresholds import MIN_EFFECT
 
@@ -92,9 +93,10 @@ def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT, history: Seque
     is claimed. Points of other GPUs are not judged at all. Raises SweepError for a folder that cannot be read.
     """
     before, after = matching.read(old), matching.read(new)
-    pairs = matching.pairs(before, after)
+    pairs, bad = matching.pairs(before, after), {**before.attrs["unreadable"], **after.attrs["unreadable"]}
     missing = [sum(pair[side] is None for pair in pairs) for side in (0, 1)]
     notes = _notes("OLD", old, before, missing[0]) + _notes("NEW", new, after, missing[1])
+    notes += files.left_out(bad)[len(bad) :]
     machines = [matching.machines_of(rows) for rows in (before, after)]
     if all(machines) and machines[0] != machines[1]:
         where = f"OLD is of {machines[0][0]}, NEW of {machines[1][0]}"
@@ -105,11 +107,13 @@ def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT, history: Seque
         problem = "no point of OLD is in NEW: give two runs of one sweep"
         return Comparison([], min_effect, problems=[problem], notes=notes)
     timed = [(one, other) for one, other in both if one["status"] == other["status"] == "ok"]
+    unreadable: dict[str, str] = {}
     earlier = [
         night
-        for night in (nights.load(history) if history else ())
+        for night in (nights.load(history, unreadable) if history else ())
         if night.created < str(after["created_utc"].min()) and matching.machines_of(night.rows) == machines[1]
     ]
+    notes += files.left_out({path: why for path, why in unreadable.items() if path not in bad})
     found, machine = times.compared(timed, min_effect, times.between_nights(earlier))
     by_point = {other["point_id"]: listed for (_, other), listed in zip(timed, found, strict=True)}
     names = _labels(before, after)
@@ -243,7 +247,7 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
 
 
 def _notes(side: str, folder: Path, rows: pd.DataFrame, missing: int) -> list[str]:
-    found = [f"unreadable: {path} ({why})" for path, why in rows.attrs["unreadable"].items()]
+    found = files.named(rows.attrs["unreadable"])
     early = int(rows["final"].eq(False).sum())  # old records have none
     if matching.running(folder):
         found.append(

@@ -25,13 +25,17 @@ FACTORS = {"rel_l2_error": 2.0, "peak_gpu_bytes": 1.1}
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Return the records of a sweep, each with the path of its folder (`place`), the newest of each point.
+    """Return the records of a sweep as `newest` does."""
+    return newest(folder, table.load(folder))
+
+
+def newest(folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest record of each point of a sweep whose table is `rows`, with the path of its folder (`place`).
 
     Points that the sweep did not come to (`interrupted`) are left out, and counted in `attrs["unfinished"]`; older
     records of a point are counted in `attrs["older"]`. Raise SweepError for a folder that holds no record, for a record
     of a newer schema, and for points of several GPUs.
     """
-    rows = table.load(folder)
     if rows.empty and running(folder):
         raise SweepError(f"{folder} holds no record yet: a sweep has begun to write it; wait for its points")
     if rows.empty:

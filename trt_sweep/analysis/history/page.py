@@ -12,6 +12,7 @@ from trt_sweep.analysis.compare.output import clean, describe
 from trt_sweep.analysis.history.history import ALONE, Series, Shift, Value
 
 WIDTH, HEIGHT, MARGIN = 720, 180, 30  # of a chart, in its own units
+WIDEST = 50.0  # of a bar, as a logarithm
 STYLE = """
 :root { color-scheme: light dark; --line: #0b62a8; --shift: #b3430b; --faint: #777 }
 @media (prefers-color-scheme: dark) { :root { --line: #6fb6f2; --shift: #f59a5b; --faint: #999 } }
@@ -25,8 +26,8 @@ circle { fill: var(--line) } circle.left-out { fill: none; stroke: var(--faint) 
 """
 
 
-def words(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
-    """Say what was found, one sentence each."""
+def words(series: Sequence[Series], nights: Sequence[Night], notes: Sequence[str] = ()) -> list[str]:
+    """Say what was found, one sentence each, and then the notes."""
     count = sum(len(each.shifts) for each in series)
     found = [f"{count} level shifts in {len(nights)} nights, {len(series)} series"]
     machines = {machine for night in nights for machine in matching.machines_of(night.rows)}
@@ -41,7 +42,7 @@ def words(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
             found.append(
                 f"{name}: {last.ms:.4g} ms in the last night stands alone{level}; compare tells what is proved"
             )
-    return [clean(line) for line in found]
+    return [clean(line) for line in [*found, *notes]]
 
 
 def _clock(series: Series) -> str:
@@ -57,9 +58,9 @@ def _sentence(shift: Shift, nights: Sequence[Night]) -> str:
     )
 
 
-def html(series: Sequence[Series], nights: Sequence[Night]) -> str:
+def html(series: Sequence[Series], nights: Sequence[Night], notes: Sequence[str] = ()) -> str:
     """Return the page: what was found in words, then a chart for each series, those with shifts first."""
-    first, *rest = (escape(line) for line in words(series, nights))
+    first, *rest = (escape(line) for line in words(series, nights, notes))
     charts = [
         f"<h2>{escape(clean(each.label))}, {escape(_clock(each))}</h2>\n{_chart(each, nights)}" for each in series
     ]
@@ -75,7 +76,7 @@ def html(series: Sequence[Series], nights: Sequence[Night]) -> str:
 
 
 def _chart(series: Series, nights: Sequence[Night]) -> str:
-    bars = [(value, math.exp(1.96 * value.spread)) for value in series.values]
+    bars = [(value, math.exp(min(1.96 * value.spread, WIDEST))) for value in series.values]
     low, high = min(value.ms / reach for value, reach in bars), max(value.ms * reach for value, reach in bars)
 
     def x(night: float) -> str:

@@ -34,6 +34,7 @@ from trt_sweep.analysis.report.tables import (
     verdict_grid,
 )
 from trt_sweep.backends import reproduction
+from trt_sweep.results import files
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 DELTA = MIN_EFFECT  # a relative difference that does not matter
@@ -73,9 +74,8 @@ def document(
         )
     for place, advice in zip(places, advices, strict=True):
         found += [Heading(place.title, 3), *_summary(place, advice, wanted.objective)]
-    unreadable = rows.attrs.get("unreadable", {})
-    if unreadable:
-        found.append(Bullets([f"unreadable: {path} ({reason})" for path, reason in unreadable.items()]))
+    if unreadable := files.left_out(rows.attrs.get("unreadable", {})):
+        found.append(Bullets(unreadable))
     prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
         found.append(Heading(place.title if several else "In detail"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
 from trt_sweep.models import in_memory
-from trt_sweep.results import store, table
+from trt_sweep.results import files, store, table
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep import command
 from trt_sweep.sweep.sweep import Sweep
@@ -77,7 +76,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
     except SweepError as error:
         raise SweepError(f"--remeasure is refused: {error}") from None
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) | command.options_of(folder)
+        content = files.read_json(file) | command.options_of(folder)
         found = hydra.from_hydra(OmegaConf.create(content))
     except (OSError, ValueError, TypeError, OmegaConfBaseException, SweepError) as error:
         raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error

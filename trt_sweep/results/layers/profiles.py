@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep.errors import SweepError
+from trt_sweep.results import files
 from trt_sweep.results.layers import evidence
 from trt_sweep.results.record import RECORD
 from trt_sweep.results.stats.samples import median_interval
@@ -24,6 +24,7 @@ PROFILE = "profile.json"
 TIME = "time.json"  # where the time of a call goes; beside the folder of the engines
 TIMES = ("gpu_ms", "kernels", "enqueue_ms", "gap_before_ms", "idle_ms")  # of each of its parts
 WORK = ("model", "batch_size", "input_shapes")  # fields of a record; layers of points that differ in them do other work
+LONGEST = 1e12  # ms of a layer
 AGAIN = "run the point again with profile=true"
 COLUMNS = (
     *("engine", "index", "name", "type", "nodes", "modules", "inputs", "outputs", "input_names", "output_names"),
@@ -83,7 +84,7 @@ def time_of_call(folder: str | Path) -> dict[str, Any] | None:
         whole = all(math.isfinite(number) and number >= 0 for number in numbers) and {"calls", "order"} <= time.keys()
         names = {f"engine {row['engine']}" if "engine" in row else row["op"] for row in rows}
         whole = whole and isinstance(time["order"], list) and names.issuperset(part["name"] for part in time["parts"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         whole = False
     if not whole:
         raise SweepError(f"{path} is damaged (times are missing): {AGAIN}")
@@ -102,7 +103,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     Raises SweepError where it cannot be read, is not whole, or is not of this kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except ValueError as error:
         raise SweepError(f"{path} is damaged ({error}): {AGAIN}") from None
     except OSError as error:
@@ -173,7 +174,7 @@ def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
 
 
 def _is_time(sample: object) -> bool:
-    return isinstance(sample, int | float) and not isinstance(sample, bool) and 0 <= sample < math.inf
+    return isinstance(sample, int | float) and not isinstance(sample, bool) and 0 <= sample <= LONGEST
 
 
 def _layers(path: Path, names: list[str]) -> list[Any]:

@@ -1,0 +1,116 @@
+"""Find the files below folders that may be records, and read files that anyone may have put there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from trt_sweep.errors import printable
+from trt_sweep.results.record import RECORD
+
+POINTS = "points"  # in the folder of a sweep
+LARGEST = 2**28  # bytes of a file that is read whole; a record has some thousand
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds; raise OSError, or ValueError for what is no file, such as a FIFO, or is too large."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("not a file")
+    if about.st_size > LARGEST:
+        raise ValueError(f"larger than {LARGEST >> 20} MiB")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; raise OSError or ValueError where there is none that can be read."""
+    return from_json(read_bytes(path))
+
+
+def why(error: Exception) -> str:
+    """Return the reason for which a file is left out."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{type(error).__name__}: {text}"
+
+
+def left_out(unreadable: Mapping[str, str]) -> list[str]:
+    """Return the lines of `named`, and one that counts them."""
+    return named(unreadable) + [f"left out, since they cannot be read: {len(unreadable)}"] * bool(unreadable)
+
+
+def named(unreadable: Mapping[str, str]) -> list[str]:
+    """Return a line that names each file or folder that could not be read, with the reason."""
+    return [printable(f"unreadable: {path} ({reason})") for path, reason in unreadable.items()]
+
+
+def records_below(folders: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Return the files that may be records, sorted by their path, and by path why others cannot be looked into.
+
+    Records lie in `points/POINT_ID` of a sweep's folder. Links among these are followed, those to folders of sweeps are
+    not. A record is found once, however many links lead to it.
+    """
+    candidates: list[tuple[bool, Path]] = []
+    unreadable: dict[str, str] = {}
+    for folder in folders:
+        candidates += _candidates(str(folder), unreadable)
+    found: dict[str, Path] = {}
+    for _, path in sorted(candidates, key=lambda each: each[0]):
+        real = os.path.realpath(path)
+        is_file = os.path.isfile(real)  # noqa: PTH113 - Path's raises where it may not look
+        found.setdefault(real if is_file else str(path), path)
+    named = {path: _name(path) for path in found.values()}
+    unreadable |= dict.fromkeys((name for path, name in named.items() if name != str(path)), "its path is not UTF-8")
+    return sorted((path for path, name in named.items() if name == str(path)), key=str), unreadable
+
+
+def _candidates(root: str, unreadable: dict[str, str]) -> Iterator[tuple[bool, Path]]:
+    """Yield what may be a record below a folder, with whether a link leads to it."""
+    waiting = [root]
+    while waiting:
+        for entry in _entries(waiting.pop(), unreadable):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            if entry.name == POINTS and _is_folder(entry, unreadable):
+                for point in _entries(entry.path, unreadable):
+                    path = Path(point.path, RECORD)
+                    if _is_folder(point, unreadable) and _is_there(path, unreadable):
+                        yield entry.is_symlink() or point.is_symlink() or path.is_symlink(), path
+
+
+def _entries(folder: str, unreadable: dict[str, str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        unreadable[_name(folder)] = why(error)
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str], unreadable: dict[str, str]) -> bool:
+    """Return whether this is a folder, or a link to one; a link that leads nowhere is no way to a record."""
+    try:
+        return stat.S_ISDIR(entry.stat().st_mode)
+    except OSError as error:
+        unreadable[_name(entry.path)] = why(error)
+        return False
+
+
+def _is_there(path: Path, unreadable: dict[str, str]) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:  # a point that is still to be done
+        return False
+    except OSError as error:
+        unreadable[_name(path)] = why(error)
+        return False
+    return True
+
+
+def _name(path: str | Path) -> str:
+    """Return a path as text, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
