@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 
 from trt_sweep.config import options
 from trt_sweep.config.hydra import quoted
-from trt_sweep.errors import SweepError
-from trt_sweep.errors import printable
+from trt_sweep.errors import SweepError, printable
 from trt_sweep.results.files import read_json
 from trt_sweep.sweep import command
 
