@@ -30,6 +30,9 @@ from trt_sweep.workers import child, standby
 # One at a time: they kill processes and tell what is timed by the host's clock.
 pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
 QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
+# Says every phase in a line, where a pipe is told of long ones only.
+EVERY_PHASE = "import sys; from trt_sweep.app.main import main; from trt_sweep.sweep import progress; "
+EVERY_PHASE += "progress.QUIET_S = 0; sys.exit(main())"
 BRIEFLY = MeasureConfig(max_s=0.1, warmup_s=0, visits=6)
 
 
@@ -58,7 +61,7 @@ class Running:
         self.folder, self.said = folder, ""
         how = [f"resume={folder}"] if resume else ["-m", "--config-dir", str(EXAMPLE), f"hydra.sweep.dir={folder}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trt_sweep", *how, *arguments],
+            [sys.executable, "-c", EVERY_PHASE, *how, *arguments],
             cwd=folder.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -150,7 +153,7 @@ def test_one_interrupt_finishes_the_point(tmp_path):
     run = Running(tmp_path / "sweep", "model=patient,scale", "batch_size=1,2", "backend=eager", "measure.max_s=3")
     run.until("[2/4]", "timing")
     assert run.end(signal.SIGINT) == 130
-    assert "SIGINT: finishing the point at work" in run.said and "latency ms" in run.said
+    assert "SIGINT: finishing the point at work" in run.said and "vs eager" in run.said
     assert "0 of 4 points are complete; python -m trt_sweep resume=" in run.said
     assert run.rows["status"].tolist() == ["ok"] * 2 and not run.rows["final"].any()
     assert gone(run.folder)
@@ -198,7 +201,7 @@ def test_resume_does_what_is_left_and_what_is_to_be_tried_again(done_once):
     assert "1 point to do" in first.stderr and f"{path} cannot be read" in first.stderr, first.stderr
     assert sorted(table.load(folder)["status"]) == ["crashed", "ok"]
     second = resumed(folder)
-    assert "0 points to do" in second.stderr and "latency ms" in second.stdout and second.returncode == 1
+    assert "0 points to do" in second.stderr and "vs eager" in second.stdout and second.returncode == 1
     third = resumed(folder, "retry=[crashed]", "limits.total_s=60")
     assert "1 point to do" in third.stderr and "exits" in third.stderr
 

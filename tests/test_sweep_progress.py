@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from trt_sweep.machine.output import redirect_output
+from trt_sweep.results.record import Record, columns
 from trt_sweep.sweep import progress
+from trt_sweep.sweep.labels import outcome
 from trt_sweep.sweep.phase_times import clock
 from trt_sweep.sweep.progress import Progress
 
@@ -66,44 +70,67 @@ class Clock:
 
 
 def test_remaining(monkeypatch, capfd):
-    time = Clock(monkeypatch)
+    clock_ = Clock(monkeypatch)
     with Progress(["eager", "eager", "dynamo", "dynamo"]) as line:
         line.begin("a", "eager")
-        time.now += 10
+        clock_.now += 10
         assert line.remaining_s() is None  # nothing has finished yet
         line.end("ok")
         line.begin("b", "dynamo")
         assert line.remaining_s() == 10 + 10 + 10  # none of its kind has finished: the mean of all
-        time.now += 4
+        clock_.now += 4
         assert line.remaining_s() == 6 + 10 + 10
-        time.now += 36
+        clock_.now += 36
         assert line.remaining_s() == 0 + 10 + 10  # never negative
         line.end("ok")  # 40 s
         line.begin("c", "dynamo")
         assert line.remaining_s() == 40 + 10
-        time.now += 20
+        clock_.now += 20
         line.end("ok")
         line.begin("d", "eager")
-        time.now += 3
+        clock_.now += 3
         assert line.remaining_s() == 7
     assert "[1/4] a" in capfd.readouterr().err
 
 
 def test_lines_go_past_the_capture(monkeypatch, tmp_path, capfd):
-    time = Clock(monkeypatch)
+    clock_ = Clock(monkeypatch)
+    monkeypatch.setattr(progress, "QUIET_S", 1e6)
     with Progress(["eager"] * 10) as line:
         with redirect_output(tmp_path / "log.txt"):
             line.begin("resnet18 [odd]", "eager")
-            time.now += 65
+            clock_.now += 65
             line.phase("build")
             line.end("ok")
         line.begin("b", "eager")
         line.phase("warmup")
         line.say("[stays]")
     assert capfd.readouterr().err.splitlines() == [
-        "[ 1/10] resnet18 [odd]  build  (elapsed 1:05)",
         "[ 1/10] resnet18 [odd]  ok  (1:05)",
-        "[ 2/10] b  warmup  (elapsed 1:05, about 9:45 left)",
         "[stays]",
     ]
     assert (tmp_path / "log.txt").read_text() == ""
+
+
+def test_a_long_phase_shows_life_in_a_pipe(monkeypatch, capfd):
+    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    monkeypatch.setattr(progress, "POLL_S", 0.01)
+    with Progress(["dynamo"] * 2) as line:
+        for label in "ab":
+            line.begin(label, "dynamo")
+            line.phase("waiting for a GPU" if label == "a" else "export")
+            line.phase("build")
+            if label == "b":
+                time.sleep(1)
+            line.end("ok")
+    waiting, first, *life, last = capfd.readouterr().err.splitlines()
+    assert waiting == "[1/2] a  waiting for a GPU  (elapsed 0:00)"
+    assert (first, last) == ("[1/2] a  ok  (0:00)", "[2/2] b  ok  (0:01)")
+    assert 1 <= len(life) <= 2 and life[0].startswith("[2/2] b  build  (elapsed 0:0")  # each time after twice as long
+
+
+@pytest.mark.parametrize("ends", [(None, None), (math.nan, math.nan), (1.0, None)])
+def test_no_interval_is_told_that_is_not_known(ends):
+    row = {name: None for name in columns()} | {"status": "ok", "latency_ms": 1.5}
+    low, high = ends
+    assert outcome(Record(**row | {"latency_ms_ci_low": low, "latency_ms_ci_high": high})) == "ok  1.5 ms"

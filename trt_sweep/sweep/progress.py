@@ -1,4 +1,4 @@
-"""Progress of a sweep: a live line on a terminal and in a notebook, plain lines elsewhere.
+"""Progress of a sweep: a live line on a terminal and in a notebook, elsewhere a line a point, and a sign of life.
 
 The libraries' chatter goes to a log file.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections import defaultdict
+from itertools import chain
 from statistics import mean
 from typing import Any
 
@@ -17,9 +19,12 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from trt_sweep.errors import printable
-from trt_sweep.points.phases import HARNESS, RECORDING
+from trt_sweep.points.phases import HARNESS, RECORDING, WAITING
 from trt_sweep.results.console import Console
 from trt_sweep.sweep.phase_times import clock
+
+QUIET_S = 10.0  # after which a line says what is at work, where lines stay; twice as long after each
+POLL_S = 0.5
 
 
 class Progress:
@@ -42,6 +47,9 @@ class Progress:
         self._windows: list[float] = []
         self._expected, self._window = 0, 0.0
         self._round: str | None = None
+        self._phase, self._said, self._patience = "", self._start, QUIET_S
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._watcher = threading.Thread(target=self._watch_life, daemon=True)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -51,9 +59,14 @@ class Progress:
             from IPython.display import display
 
             self._cell = display({"text/plain": ""}, raw=True, display_id=True)
+        else:
+            self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
         if self._live is not None:
             self._live.stop()
         if self._cell is not None:
@@ -89,14 +102,25 @@ class Progress:
     def phase(self, name: str) -> None:
         if name in (RECORDING, HARNESS):
             return
-        self._show(f"{self._head()}  {name}  {self._times()}")
+        self._phase = name
+        line = self._line()
+        if self._live is not None:
+            self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
+        elif self._cell is not None:
+            self._cell.update({"text/plain": line}, raw=True)
+        elif name.startswith(WAITING):
+            self.say(line)
+        else:
+            self._show_life()
 
     def end(self, outcome: str) -> None:
         self._took[self._kind].append(time.monotonic() - self._began)
+        self._patience = QUIET_S
         self.say(f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})")
 
     def say(self, text: str) -> None:
         """Print a line that stays. Without a reader, as when the terminal has gone, the sweep goes on all the same."""
+        self._said = time.monotonic()
         with contextlib.suppress(OSError):
             self._console.print(text, soft_wrap=True)
 
@@ -105,7 +129,7 @@ class Progress:
         later = self._expected * mean(self._windows) if self._windows else 0.0
         if self._round is not None:
             return later
-        everything = [took for kind in self._took.values() for took in kind]
+        everything = list(chain.from_iterable(self._took.values()))
         if not everything:
             return None
 
@@ -126,11 +150,16 @@ class Progress:
         guess = "" if left is None else f", about {clock(left)} left"
         return f"(elapsed {clock(time.monotonic() - self._start)}{guess})"
 
-    def _show(self, line: str) -> None:
-        line = printable(line)
-        if self._live is not None:
-            self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
-        elif self._cell is not None:
-            self._cell.update({"text/plain": line}, raw=True)
-        elif not (self._round or "").startswith("round"):  # a line a visit is too many
-            self.say(line)
+    def _line(self) -> str:
+        return printable(f"{self._head()}  {self._phase}  {self._times()}")
+
+    def _watch_life(self) -> None:
+        while not self._ended.wait(POLL_S):
+            self._show_life()
+
+    def _show_life(self) -> None:
+        """Say what is at work where nothing has been said for long."""
+        with self._lock:
+            if self._phase and time.monotonic() - self._said >= self._patience:
+                self._patience *= 2
+                self.say(self._line())
