@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from test_ranking import TIMED
 from test_table import put
 
+from trt_sweep.errors import SweepError
 from trt_sweep.results import show, table
 from trt_sweep.results.console import Console
 
@@ -17,17 +21,17 @@ SPECIALIZATION = "dynamic_shapes_kernel_specialization_strategy"
 
 
 def headers(rows: pd.DataFrame) -> list[str]:
-    return [str(column.header) for column in show.render(rows).columns]
+    return [str(column.header) for column in show.fitted(rows)[0].columns]
 
 
 def cells(rows: pd.DataFrame, header: str) -> list[str]:
-    (found,) = [list(column.cells) for column in show.render(rows).columns if column.header == header]
+    (found,) = [list(column.cells) for column in show.fitted(rows)[0].columns if str(column.header) == header]
     return [str(cell) for cell in found]
 
 
-def printed(rows: pd.DataFrame) -> str:
+def printed(rows: pd.DataFrame, columns: str | None = None) -> str:
     out = io.StringIO()
-    show.show(rows, Console(file=out))
+    show.show(rows, Console(file=out), columns=columns)
     return out.getvalue()
 
 
@@ -47,11 +51,10 @@ def test_a_long_axis_has_a_short_header(tmp_path):
 @pytest.mark.parametrize(
     ("header", "values"),
     [
-        ("load s", {"load_s": 0.25}),
-        ("gpu ms [95 %]", {"gpu_ms": 4.0}),
-        ("gpu rank", {"gpu_ms": 4.0}),
-        ("enqueue ms", {"gpu_ms": 4.0, "enqueue_ms": 0.1}),
-        ("memory MiB", {"peak_gpu_bytes": 2**20}),
+        ("load", {"load_s": 0.25}),
+        ("gpu", {"gpu_ms": 4.0}),
+        ("enqueue", {"gpu_ms": 4.0, "enqueue_ms": 0.1}),
+        ("memory", {"peak_gpu_bytes": 2**20}),
         ("fake-quant error", {"fake_quant_rel_l2_error": 0.01}),
         ("evaluation", {"evaluation": 0.5}),
         ("health", {"health": "shared", "health_reason": "1 other process"}),
@@ -72,10 +75,91 @@ def test_what_stands_in_the_cells(tmp_path):
     assert cells(rows, "cuda_graphs") == ["true", "false", "–"]
     assert cells(rows, "engine") == ["abcdef", "x", "–"]
     assert cells(rows, "engines") == ["2", "–", "–"]
-    assert cells(rows, "latency ms [95 %]") == ["1 [1, 1]", "1", "–"]
+    assert cells(rows, "latency") == ["1 [1, 1]", "1", "–"]
     assert cells(rows, "rank") == ["1–2", "1–2", "–"]
-    assert cells(rows, "memory MiB") == ["3", "–", "–"]
+    assert cells(rows, "memory") == ["3", "–", "–"]
     assert cells(rows, "status") == ["ok", "ok", "build_failed"]
+
+
+def settings(folder: Path) -> pd.DataFrame:
+    """Write a sweep of four axes over two models, one engine of which was timed once for three levels."""
+    fields = {"precision": ("fp16", "fp32"), "runtime": ("cpp", "python"), "optimization_level": (0, 3, 5)}
+    for model, slow in (("resnet18", 1.0), ("squeezenet1_1", 2.0)):
+        for number, values in enumerate(itertools.product(*fields.values())):
+            name = f"{model} {number}"
+            row = dict(zip(fields, values, strict=True)) | {"model": model, "model_id": model, "min_block_size": 5}
+            row |= {"timed_with": f"{model} {number // 3 * 3}"} if number % 3 else {"build_s": 12.5}
+            row |= {"gpu_ms": slow, "rel_l2_error": 1e-4, "engines": 1, "peak_gpu_bytes": 2**30, "first_call_ms": 12.3}
+            put(folder, name, slow + 1 / (number // 3 + 1), **TIMED, **row)
+    failed = {"precision": "bf16", "runtime": "cpp", "min_block_size": 5, "optimization_level": 5}
+    put(folder, "no", model="resnet18", status="build_failed", phase="build", reason="no", **failed)
+    return table.load(folder)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_axes_are_whole_and_what_is_hidden_is_named(tmp_path, monkeypatch, width):
+    rows = settings(tmp_path)
+    everything = headers(rows)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = printed(rows).splitlines()
+    rule = next(place for place, line in enumerate(lines) if line.startswith("──"))
+    body = list(itertools.takewhile(lambda line: not line.startswith("latency"), lines[rule + 1 :]))
+    assert max(map(len, lines[: rule + 1 + len(body)])) <= width
+    assert "build_failed" in "".join(line.split()[-1] for line in body)
+    body = [line for line in body if line[0] != " "]
+    assert len(body) == 2 * 4 + 1  # one for each engine, and the point that failed
+    for line in body[:4]:
+        assert re.match(r"resnet18 +dynamo +fp(16|32) +0, 3, 5 +(cpp|python) +[\d.]+", line), line
+        assert line.split()[-1] == "ok"
+    assert [float(re.split(r" {2,}", line)[5].split()[0]) for line in body[:4]] == [1.25, 1.333, 1.5, 2]
+    assert body[4].split()[2] == "bf16"
+    header = "".join(lines[:rule])
+    hidden = next((line for line in lines if line.startswith("hidden: ")), "hidden: ;")
+    named = hidden.removeprefix("hidden: ").split(";")[0].split(", ")
+    assert (width == 200) == (named == [""])
+    assert [name for name in everything if "_" not in name and name not in header] == [
+        n for n in named if n not in ("", "intervals")
+    ]
+    assert any(" [" in line for line in body) == ("intervals" not in named)
+
+
+def test_nothing_is_hidden_in_a_pipe_nor_where_columns_are_asked_for(tmp_path, monkeypatch):
+    rows = settings(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "hidden" not in printed(rows) and "1.25 [1.25, 1.25]" in printed(rows)
+    for width in ("80", "0", "wide"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert ("hidden" in printed(rows)) == (width == "80")
+        assert "hidden" not in printed(rows, columns="all")
+    found, _ = show.fitted(rows, 80, columns="first call,build_s,samples,runtime")
+    assert [str(column.header) for column in found.columns][5:] == ["first call", "build_s", "samples", "status"]
+    with pytest.raises(SweepError, match="--columns=latencies is not known: use all, or a column such as latency"):
+        show.fitted(rows, columns="latencies")
+
+
+def test_points_that_were_timed_once_stay_apart_where_one_line_would_name_others(tmp_path):
+    put(tmp_path, "a", 5.0, optimization_level=0, min_block_size=1)
+    put(tmp_path, "b", 5.0, optimization_level=3, min_block_size=5, timed_with="a")
+    assert cells(table.load(tmp_path), "optimization_level") == ["0", "3"]
+    put(tmp_path, "c", 5.0, optimization_level=3, min_block_size=1, timed_with="a")
+    put(tmp_path, "d", 5.0, optimization_level=0, min_block_size=5, timed_with="a")
+    rows = table.load(tmp_path)
+    assert [cells(rows, axis) for axis in ("optimization_level", "min_block_size")] == [["0, 3"], ["1, 5"]]
+
+
+@pytest.mark.parametrize(
+    ("objective", "first", "best"),
+    [("latency_ms", "latency", "b"), ("gpu_ms", "gpu", "a"), ("throughput_per_s", "throughput", "c")],
+)
+def test_the_best_by_the_objective_is_first(tmp_path, objective, first, best):
+    for number, name in enumerate("abc"):
+        figures = {"gpu_ms": 1.0 + number, "throughput_per_s": 10.0**number, "precision": name}
+        put(tmp_path, name, {"a": 3.0, "b": 1.0, "c": 2.0}[name], **figures)
+    put(tmp_path, "wrong", 0.1, status="inaccurate", gpu_ms=0.1, throughput_per_s=1e9, precision="int8")
+    found, _ = show.fitted(table.load(tmp_path), objective=objective)
+    assert str(found.columns[2].header) == first
+    column = [str(cell) for cell in found.columns[1].cells]
+    assert (column[0], column[-1]) == (best, "int8")
 
 
 def test_notes_follow_and_long_lines_are_not_cut(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
+from trt_sweep.app import answer
 from trt_sweep.config import compose
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.errors import SweepError
@@ -62,6 +63,8 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
                 )
             )
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    if sweep.table is not None:
+        answer.show(sweep.table, next(iter(checked.values())).objective)
     failed = [done for done in returns if done.status != JobStatus.COMPLETED]
     if failed and basic:
         # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.

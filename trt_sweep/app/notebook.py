@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep.app import overrides
+from trt_sweep.app import answer, overrides
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.config import compose
 from trt_sweep.config.model import DTYPES, WHOLE, InputConfig, ModelConfig
@@ -83,6 +83,7 @@ def run(
     with Sweep(configs, place) as sweep:
         sweep.run()
     rows = table.load(place)
+    answer.show(rows, configs[0].objective)
     found = rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True)
     found.attrs |= rows.attrs | {"folder": str(place)}
     return found

@@ -101,12 +101,25 @@ class Axes:
     )
     calibration: str | None = _axis(
         "random, or the name of the user's data; null where the method looks at none",
-        Axis(acts_on="engine", optional=True, config=("quantization",), goes_with="quantization_method"),
+        Axis(
+            acts_on="engine",
+            optional=True,
+            unasked=("random",),
+            config=("quantization",),
+            goes_with="quantization_method",
+        ),
     )
     calibration_samples: int | None = metric("samples that the method was to look at, at most")
     mode: str | None = _axis(
         "torchscript.mode or inductor.mode, where the backend has one",
-        Axis(acts_on="both", optional=True, config=("torchscript", "inductor"), plain=True, after="backend"),
+        Axis(
+            acts_on="both",
+            optional=True,
+            unasked=("trace", "default"),
+            config=("torchscript", "inductor"),
+            plain=True,
+            after="backend",
+        ),
     )
     batch_size: int = _axis(
         "size of the batch dimension",
@@ -163,7 +176,7 @@ class Axes:
     )
     profiling_verbosity: str | None = _axis(
         "what the timed engine tells of its layers: none, layer_names_only or detailed",
-        Axis(acts_on="engine", optional=True),
+        Axis(acts_on="engine", optional=True, unasked=("layer_names_only",)),
     )
     compile: str | None = _axis("further compilation arguments, NAME=value each", Axis(acts_on="both", optional=True))
     factory: str | None = _axis(

@@ -2,110 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from trt_sweep.results import cells, fit, lines
 from trt_sweep.results.axes import TABLE, varied
+from trt_sweep.results.cells import Column
 from trt_sweep.results.console import Console
 from trt_sweep.results.notes import notes
 
-Cell = Callable[[pd.Series], str]
-# Columns that are left out where no row has a value, by the column of the record that they show.
-OPTIONAL = {
-    "load s": "load_s",
-    "gpu ms [95 %]": "gpu_ms",
-    "gpu rank": "gpu_ms",
-    "enqueue ms": "gpu_ms",
-    "memory MiB": "peak_gpu_bytes",
-    "fake-quant error": "fake_quant_rel_l2_error",
-    "evaluation": "evaluation",
-}
+ALL = "all"
+UNCUT = 10_000  # characters: what is wider than the terminal is wrapped there, and not cut here
 
 
-def _number(value: object, spec: str, unit: str = "") -> str:
-    """Return a number in this format, or a dash for null."""
-    return "–" if value is None or pd.isna(value) else f"{value:{spec}}{unit}"  # type: ignore[call-overload]
+def fitted(
+    table: pd.DataFrame, width: int | None = None, objective: str = "latency_ms", columns: str | None = None
+) -> tuple[Table, list[str]]:
+    """Return the table that is printed, and the lines below it: units, and what is left out to fit `width`.
+
+    It has a line a point, or for points that were timed once, their axes first and their status last. Without a width,
+    and with `columns`, nothing is left out: `columns` are names separated by commas, or `all`.
+    """
+    axes = varied(table)
+    if columns in (None, ALL):
+        chosen = cells.telling(table, objective, every=columns == ALL)
+    else:
+        chosen = [one for one in cells.named(table, columns) if one.name not in axes]
+    rows = [row for _, row in lines.merged(lines.ordered(table, objective), axes).iterrows()]
+    of_axes = [[TABLE[axis].header or axis, *(cells.plain(row[axis]) for row in rows)] for axis in axes]
+    status = ["status", *(str(row["status"]) for row in rows)]
+    both = {one.name: _cells(one, rows) for one in chosen}
+    found = fit.fit(of_axes, both, status, width if columns is None else None, cells.NEEDED[objective])
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    every = [*found.axes, *found.columns.values(), found.status]
+    for place, column in enumerate(every):
+        middle = len(found.axes) <= place < len(every) - 1
+        shown.add_column(Text(column[0]), justify="right" if middle else "left", no_wrap=True)
+    for row in list(zip(*every, strict=True))[1:]:
+        shown.add_row(*map(Text, row))
+    return shown, [*_units(chosen, found), *_hidden(found)]
 
 
-def _axis(value: object) -> str:
-    """Return a value of an axis as the command line writes it, or a dash for null."""
-    return str(value).lower() if isinstance(value, bool) else _number(value, "")
+def _cells(column: Column, rows: list[pd.Series]) -> tuple[fit.Cells, fit.Cells | None]:
+    """Return the cells of a column without and with intervals, None where no row has one."""
+    plain = [column.name, *map(column.cell, rows)]
+    full = [column.name, *map(column.full or column.cell, rows)]
+    return plain, full if full != plain else None
 
 
-def _time(row: pd.Series, clock: str) -> str:
-    """Return a time in ms with its interval, or a dash."""
-    if pd.isna(row[clock]):
-        return "–"
-    low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
-    interval = "" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]"
-    return f"{row[clock]:.4g}{interval}"
+def _units(columns: list[Column], found: fit.Fitted) -> list[str]:
+    """Return the line that gives the units."""
+    seen = [column for column in columns if column.name in found.columns]
+    units = dict.fromkeys(column.unit for column in seen if column.unit)
+    said = [f"{', '.join(one.name for one in seen if one.unit == unit)} in {unit}" for unit in units]
+    said += ["error: relative to eager in FP32"] * ("error" in found.columns)
+    said += ["[95 % interval]"] * bool(found.intervals)
+    return ["; ".join(said)] if said else []
 
 
-def _ratio(row: pd.Series, name: str) -> str:
-    """Return a ratio with its interval, or a dash."""
-    if pd.isna(row[name]):
-        return "–"
-    low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
-    interval = "" if pd.isna(low) or low == high else f" [{low:.2f}, {high:.2f}]"
-    return f"{row[name]:.2f}×{interval}"
+def _hidden(found: fit.Fitted) -> list[str]:
+    """Return the line that names what is left out, and where it is."""
+    names = ["intervals"] * found.narrowed + found.hidden
+    return [f"hidden: {', '.join(names)}; see trt-sweep table FOLDER --columns all, or results.csv"] if names else []
 
 
-def _rank(row: pd.Series, clock: str) -> str:
-    """Return the rank, or the best and the worst where it is not proved, or a dash."""
-    best, worst = row[f"{clock}_rank"], row[f"{clock}_rank_worst"]
-    return "–" if pd.isna(best) else f"{best}" if best == worst else f"{best}–{worst}"
-
-
-COLUMNS: dict[str, Cell] = {
-    "engines": lambda row: _number(row["engines"], "d"),
-    "engine": lambda row: _number(row["engine_id"], ".6"),
-    "build s": lambda row: _number(row["build_s"], ".1f"),
-    "load s": lambda row: _number(row["load_s"], ".2f"),
-    "first call ms": lambda row: _number(row["first_call_ms"], ".4g"),
-    "latency ms [95 %]": lambda row: _time(row, "latency_ms"),
-    "rank": lambda row: _rank(row, "latency"),
-    "gpu ms [95 %]": lambda row: _time(row, "gpu_ms"),
-    "gpu rank": lambda row: _rank(row, "gpu"),
-    "enqueue ms": lambda row: _number(row["enqueue_ms"], ".3g"),
-    "vs eager": lambda row: _ratio(row, "speedup"),
-    "vs fp32": lambda row: _ratio(row, "speedup_fp32"),
-    "memory MiB": lambda row: _number(row["peak_gpu_bytes"] / 2**20, ".4g"),
-    "fake-quant error": lambda row: _number(row["fake_quant_rel_l2_error"], ".1e"),
-    "rel. error": lambda row: _number(row["rel_l2_error"], ".1e"),
-    "evaluation": lambda row: _number(row["evaluation"], ".4g"),
-    "health": lambda row: _number(row["health"], ""),
-}
-
-
-def _columns(table: pd.DataFrame) -> dict[str, Cell]:
-    """Return the columns that tell something of this table, each with the way to its text."""
-    left_out = {name for name, column in OPTIONAL.items() if not table[column].notna().any()}
-    if table["health"].fillna("ok").eq("ok").all():
-        left_out.add("health")
-    return {name: cell for name, cell in COLUMNS.items() if name not in left_out}
-
-
-def render(table: pd.DataFrame) -> Table:
-    """Return the compact table that a sweep ends with: one line a point, its axes first, its status last."""
-    axes, columns = varied(table), _columns(table)
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for axis in axes:
-        shown.add_column(TABLE[axis].header or axis, overflow="fold")
-    for name in columns:
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("status", no_wrap=True)
-    for _, row in table.iterrows():
-        values = [_axis(row[axis]) for axis in axes] + [cell(row) for cell in columns.values()]
-        shown.add_row(*values, str(row["status"]))
-    return shown
-
-
-def show(table: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the table and its notes; where the output is no terminal, long lines are not cut."""
+def show(
+    table: pd.DataFrame,
+    console: Console | None = None,
+    *,
+    objective: str = "latency_ms",
+    columns: str | None = None,
+) -> None:
+    """Print the table and its notes, as wide as the terminal or COLUMNS says; without either nothing is left out."""
     console = console or Console()
-    console.print(render(table))
-    for note in notes(table):
-        console.print(f"· {note}", soft_wrap=True)
+    shown, below = fitted(table, _width(console), objective, columns)
+    console.width = UNCUT
+    console.print(shown)
+    for note in [*below, *(f"· {note}" for note in notes(table))]:
+        console.print(note, soft_wrap=True)
+
+
+def _width(console: Console) -> int | None:
+    """Return the width to fit the table into, None where there is none."""
+    given = os.environ.get("COLUMNS", "")
+    known = console.is_terminal or (given.isdigit() and int(given) > 0)
+    return console.width or None if known else None

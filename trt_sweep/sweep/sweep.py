@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from trt_sweep.backends.engine_store import PRIVATE
@@ -64,6 +65,7 @@ class Sweep:
             raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
         self._one_of_many, self._goes_on = one_of_many, goes_on or self._options.resume is not None
         self._progress: Progress | None = None
+        self.table: pd.DataFrame | None = None  # once the sweep has been left
         self._ahead: BuildAheadPool | None = None
         self._interrupts = Interrupts()
         self._phase_times = PhaseTimes(spawn.started_at())
@@ -137,9 +139,9 @@ class Sweep:
 
     def _conclude(self) -> None:
         """Print and write the table, say what is missing, and where the time went."""
-        found = table.load(self.folder)
+        self.table = found = table.load(self.folder)
         if not found.empty:
-            show(found, Console(file=sys.stdout))
+            show(found, Console(file=sys.stdout), objective=OBJECTIVES[self._options.objective])
             try:
                 print("results:", ", ".join(map(str, table.write(found, self.folder))))
             except OSError as error:

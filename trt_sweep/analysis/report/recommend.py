@@ -159,7 +159,7 @@ def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
 
 def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     """Return the recommendation for the rows of one task."""
-    column, more, _ = OBJECTIVES[wanted.objective]
+    column, more_is_better, _ = OBJECTIVES[wanted.objective]
     left_out: dict[str, int] = {}
     unfit: dict[int, str] = {}
     ok = rows[rows["status"] == "ok"].assign(build=pareto.build_seconds(rows))
@@ -188,7 +188,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     asked = [limit.said("≤") for limit in limits]
     if fit.empty:
         return Advice(rows, fit, left_out, asked, idle, None, fit, False)
-    fit = fit.sort_values(column, ascending=not more, kind="stable")
+    fit = fit.sort_values(column, ascending=not more_is_better, kind="stable")
     group, known, decided, sure = _best(fit, wanted.objective)
     winner: Row = group.iloc[0].to_dict()
     others = fit.drop(group.index[0])
@@ -203,8 +203,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
         above = [limit.figure(place) for limit in limits if not limit.figures[place] <= limit.most]
         why = ", ".join(above) or unfit.get(place)
         if not text.missing(defaults[column]):
-            pair = _estimates(pd.DataFrame([defaults, winner]), wanted.objective)[0]
-            cost = differences.difference((1, -1), pair)
+            cost = more(defaults, winner, wanted.objective)
     ties = others[others.index.isin(group.index)]
     return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
 
@@ -244,10 +243,15 @@ def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | 
     if not known:  # what is not known to be as good is not taken for its settings
         column = OBJECTIVES[objective][0]
         first = first[first[column] == first[column].iloc[0]]
-    chosen = _departures(first).sum(axis=1).sort_values(kind="stable").index[0]
+    chosen = departures(first).sum(axis=1).sort_values(kind="stable").index[0]
     if decided is None and chosen != group.index[0]:
         decided = "defaults"
     return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided, sure
+
+
+def more(row: Row, other: Row, objective: str) -> differences.Difference:
+    """Return how much more a row takes of what is to be little than another does."""
+    return differences.difference((1, -1), _estimates(pd.DataFrame([row, other]), objective)[0])
 
 
 def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:
@@ -272,7 +276,7 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
     return found, runs
 
 
-def _departures(rows: pd.DataFrame) -> pd.DataFrame:
+def departures(rows: pd.DataFrame) -> pd.DataFrame:
     """Return which axes of each row are not at what a user gets who sets nothing."""
     found = {}
     for axis in SETTINGS:
@@ -286,7 +290,7 @@ def _departures(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _defaults(rows: pd.DataFrame, winner: Row) -> int | None:
     """Return the place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
-    departs = _departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
+    departs = departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
     least = (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
     same = rows["batch_size"].eq(winner["batch_size"])
     if not text.missing(winner["factory"]):

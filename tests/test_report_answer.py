@@ -1,0 +1,105 @@
+"""The lines that a sweep ends with: what to set, what that takes, and what makes no difference."""
+
+from __future__ import annotations
+
+import pytest
+from test_ranking import TIMED
+from test_table import put
+
+from trt_sweep.analysis.report import answer
+from trt_sweep.app import answer as app_answer
+from trt_sweep.app import table as app_table
+from trt_sweep.results import table
+
+DEFAULTS = TIMED | {"min_block_size": 5, "default_min_block_size": 5, "engine_id": "x"}
+
+
+def lines(folder, **more):
+    return answer.lines(table.load(folder), **more)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    put(tmp_path, "eager", 4.0, **TIMED, jobs=[], backend="eager", precision="fp16")
+    put(tmp_path, "defaults", 2.0, **DEFAULTS, optimization_level=3)
+    put(tmp_path, "same", 2.0, **DEFAULTS, optimization_level=5, timed_with="defaults")
+    put(tmp_path, "fast", 1.0, **DEFAULTS | {"engine_id": "y"}, precision="fp16", compile="x=1 y=a b", cuda_graphs=True)
+    return tmp_path
+
+
+def test_the_winner_is_known(folder):
+    first, second, third = lines(folder)
+    assert first == "m: set precision=fp16 cuda_graphs=true +compile.x=1 +compile.y=a b"
+    said, defaults, eager = second.split("; ")
+    assert said == "  latency 1 [1, 1] ms, proved"
+    ratio, _, low, high = defaults.replace("× [", " [ ").replace(", ", " ").replace("]", "").split()[:4]
+    assert ratio == "2.00" and 1.9 < float(low) < 2 < float(high) < 2.1
+    assert defaults.endswith("] vs the defaults (dynamo fp32)")
+    assert eager.startswith("4.00× [") and eager.endswith("] vs eager fp16")
+    assert third == "  no difference: optimization_level (the same engines in 1 pair)"
+
+
+def test_the_fastest_is_inaccurate(folder):
+    put(folder, "wrong", 0.1, **TIMED, status="inaccurate", precision="int8", rel_l2_error=9.0)
+    put(folder, "slow and wrong", 9.0, **TIMED, status="inaccurate", precision="bf16", rel_l2_error=9.0)
+    first, second, third = lines(folder)
+    assert first.startswith("m: set precision=fp16 ") and "latency 1 [1, 1] ms, proved" in second
+    assert third.endswith("; better, but inaccurate: dynamo int8")
+
+
+def test_a_tie(tmp_path):
+    put(tmp_path, "defaults", 1.0, **DEFAULTS)
+    put(tmp_path, "other", 1.0005, **TIMED, min_block_size=1, default_min_block_size=5)
+    put(tmp_path, "slow", 3.0, **TIMED, min_block_size=9, default_min_block_size=5)
+    assert lines(tmp_path) == [
+        "m: set nothing, the defaults are the best",
+        "  latency 1 [1, 1] ms, one of 2 that nothing measured tells apart",
+        "  as good: dynamo fp32 min_block_size=1",
+    ]
+
+
+@pytest.mark.parametrize(("axis", "value", "needless"), [("optimization_level", 5, True), ("runtime", "python", False)])
+def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, needless):
+    """Of records without visits the fastest is taken, though its engine is the defaults'."""
+    scatter = {"gpu_ms": 1.0, "gpu_ms_between_rounds": 0.0005, "gpu_ms_method": "graph", "rounds": 3, "engine_id": "x"}
+    default = {"optimization_level": 3, "runtime": "cpp"}[axis]
+    for name, latency, setting in (("defaults", 2.0, default), ("other", 1.0, value)):
+        put(tmp_path, name, latency, **scatter, min_block_size=5, default_min_block_size=5, **{axis: setting})
+    first, second, *third = lines(tmp_path)
+    assert first == ("m: set nothing, the defaults are the best" if needless else f"m: set {axis}={value}")
+    assert second == "  latency 1 [1, 1] ms, not proved; 2.00× vs the defaults (dynamo fp32)"
+    assert any(f"no difference: {axis} (" in line for line in third) == needless
+
+
+def test_each_size_has_its_answer(tmp_path):
+    for size in (1, 8):
+        put(tmp_path, f"a{size}", 1.0 * size, **DEFAULTS, batch_size=size)
+        put(tmp_path, f"b{size}", 3.0 * size, **TIMED, batch_size=size, precision="fp16")
+    assert [line for line in lines(tmp_path) if not line.startswith(" ")] == [
+        "m batch_size=1: set nothing, the defaults are the best",
+        "m batch_size=8: set nothing, the defaults are the best",
+    ]
+
+
+def test_the_objective_decides(folder):
+    put(folder, "thrifty", 3.0, **TIMED, precision="bf16", energy_mj_per_call=1.0)
+    put(folder, "thirsty", 3.0, **TIMED, precision="tf32", energy_mj_per_call=2.0)
+    first, second = lines(folder, objective="energy")[:2]
+    assert first == "m: set precision=bf16" and second == "  energy 1 mJ, not proved"
+
+
+def test_one_point_and_plans_have_no_answer(tmp_path, capsys):
+    put(tmp_path / "one", "eager", 4.0, **TIMED, jobs=[], backend="eager")
+    put(tmp_path / "one", "a", 2.0, **DEFAULTS)
+    for name in "ab":
+        put(tmp_path / "planned", name, status="dryrun", dryrun=True)
+        put(tmp_path / "failed", name, status="crashed", phase="build", reason="no")
+    for case in ("one", "planned", "failed"):
+        assert lines(tmp_path / case) == []
+        app_answer.show(table.load(tmp_path / case))
+    assert capsys.readouterr().out == ""
+
+
+def test_the_verb_ends_with_it(folder, capsys):
+    assert app_table.main([str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == ["", *lines(folder)]

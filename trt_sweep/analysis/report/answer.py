@@ -1,0 +1,154 @@
+"""Say in at most three lines for each model what to set, what that takes and against what, and what changes nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from trt_sweep.analysis.report import recommend, sections, sentences, text
+from trt_sweep.analysis.report.verdicts import Verdict
+from trt_sweep.config import options
+from trt_sweep.config.groups import INDUCTOR_MODES
+from trt_sweep.results import axes
+from trt_sweep.results.record import BASELINE
+from trt_sweep.results.stats.differences import Difference
+from trt_sweep.results.thresholds import MIN_EFFECT
+
+WORK = tuple(name for name, row in axes.TABLE.items() if row.task and name != "model")
+MOST = 3  # of a kind that a line names
+TASKS = 12  # that are answered
+# How the command line names an axis, where it names it differently.
+GROUPS = {
+    name: name.replace("quantization_", "quantization.") for name in ("quantization_method", "quantization_skip")
+} | {"calibration": "quantization.calibration"}
+MANY = {"compile": "+compile.", "factory": "model.factory."}  # axes that hold several arguments, NAME=value each
+
+
+def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
+    """Return the lines for the table of one or several sweeps, by what is best.
+
+    There are none for a model of which fewer than two points were swept, or none was timed with success.
+    """
+    strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
+    rows = rows.astype(dict.fromkeys(strings, object)).copy()
+    found = []
+    for task in recommend.tasks(rows, objective):
+        advice = recommend.advise(task, recommend.Wanted(objective))
+        if advice.winner is not None and task["jobs"].map(bool).sum() > 1:
+            found.append((advice, advice.winner))
+    said = [line for advice, winner in found[:TASKS] for line in _answer(rows, advice, winner, objective)]
+    more = len(found) - TASKS
+    return said + [f"{text.count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
+
+
+def _answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[str]:
+    idle = _idle(advice.rows)
+    # The GPU's work may be the same, and the call not, where it is run in another way.
+    needless = [axis for axis, verdict in idle.items() if verdict.kind == "ignored" or _acts_on_engine(axis)]
+    set_axes = [axis for axis in _departing(winner) if axis not in needless]
+    settings = " ".join(argument for axis in set_axes for argument in _arguments(winner, axis))
+    yield f"{_work(rows, winner)}: " + (f"set {settings}" if settings else "set nothing, the defaults are the best")
+    name = sentences.NAMES.get(objective, objective)
+    against = [_ratio(more, base) for more, base in _bases(advice, winner, objective)]
+    yield "  " + "; ".join([f"{name} {sentences.figure(winner, objective)}, {_proof(advice)}", *against])
+    same = [f"{v.axis} ({_brief(v.evidence)})" for axis, v in idle.items() if axis not in set_axes]
+    told = [
+        *_as_good(advice),
+        *[f"no difference: {', '.join(same)}"] * bool(same),
+        *_wrong(advice, winner, objective),
+    ]
+    if told:
+        yield "  " + "; ".join(told)
+
+
+def _work(rows: pd.DataFrame, winner: recommend.Row) -> str:
+    """Return the name of the model, with the sizes and the sweep where the table has several."""
+    several = axes.unsaid_twice([name for name in WORK if rows[name].nunique() > 1])
+    named = [f"{name}={text.level(winner[name])}" for name in several if not text.missing(winner[name])]
+    named += [f"({winner['sweep_id']})"] * (rows["sweep_id"].nunique() > 1)
+    return " ".join([str(winner["model"]), *named])
+
+
+def _departing(row: recommend.Row) -> list[str]:
+    """Return the axes that are not at what a user gets who sets nothing."""
+    departs = recommend.departures(pd.DataFrame([row])).iloc[0]
+    return list(departs.index[departs])
+
+
+def _arguments(row: recommend.Row, axis: str) -> list[str]:
+    """Return what sets an axis to the row's value on the command line."""
+    if axis in MANY:
+        return [f"{MANY[axis]}{argument}" for argument in axes.ARGUMENT.split(str(row[axis]))]
+    name = GROUPS.get(axis, axis)
+    if axis == "mode":
+        name = "inductor.mode" if row[axis] in INDUCTOR_MODES else "torchscript.mode"
+    return [f"{name}={text.level(row[axis])}"]
+
+
+def _idle(rows: pd.DataFrame) -> dict[str, Verdict]:
+    """Return the axes that changed nothing."""
+    verdicts = [verdict for place in sections.split(rows, MIN_EFFECT) for verdict in place.verdicts]
+    return {one.axis.split()[0]: one for one in verdicts if one.kind in ("none", "ignored")}
+
+
+def _acts_on_engine(axis: str) -> bool:
+    return axis in axes.TABLE and axes.TABLE[axis].acts_on == "engine"
+
+
+def _brief(evidence: str) -> str:
+    return re.split("[:;(]", evidence)[0].strip()
+
+
+def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[tuple[Difference, str]]:
+    """Yield what the winner is set against, each with how much more it takes."""
+    defaults = advice.defaults
+    if advice.cost is not None and defaults is not None and defaults["point_id"] != winner["point_id"]:
+        yield advice.cost, f"the defaults (dynamo {defaults['precision']})"
+    ok = advice.rows[advice.rows["status"] == "ok"]
+    precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
+    plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
+    same = ok["precision"].eq(precision) & ok["batch_size"].eq(winner["batch_size"])
+    eager = ok[ok["backend"].eq(BASELINE) & plain & same & ok[options.OBJECTIVES[objective]].notna()]
+    for row in eager.head(1).to_dict("records"):
+        if row["point_id"] != winner["point_id"]:
+            yield recommend.more(row, winner, objective), f"eager {precision}"
+
+
+def _ratio(more: Difference, name: str) -> str:
+    low, high = more.interval()
+    known = not (math.isnan(low) or math.isinf(high - low))
+    interval = f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if known else ""
+    return f"{math.exp(more.value):.2f}×{interval} vs {name}"
+
+
+def _proof(advice: recommend.Advice) -> str:
+    """Say how well it is known that nothing else is better."""
+    if not advice.judged:
+        return "not proved"
+    own, *others = advice.alike
+    if advice.decided == "gpu":
+        return "the least work of the GPU among those that this does not tell apart"
+    if others:
+        return f"one of {len(others) + 1} that nothing measured tells apart"
+    return "proved" if len(advice.fit) > len(own) else "the only one that was timed"
+
+
+def _as_good(advice: recommend.Advice) -> list[str]:
+    others = advice.alike[1:]
+    if not others or not advice.judged:
+        return []
+    shown = [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
+    return [f"as good: {text.listed([sentences.named(rows, shown) for rows in others], MOST)}"]
+
+
+def _wrong(advice: recommend.Advice, winner: recommend.Row, objective: str) -> list[str]:
+    """Name what would be better, were its output accurate."""
+    column, better_is_more, _ = recommend.OBJECTIVES[objective]
+    wrong = advice.rows[(advice.rows["status"] == "inaccurate") & advice.rows[column].notna()]
+    better = wrong[(wrong[column] > winner[column]) if better_is_more else (wrong[column] < winner[column])]
+    shown = [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
+    names = [text.label(row, shown) for row in better.to_dict("records")]
+    return [f"better, but inaccurate: {text.listed(names, MOST)}"] * bool(names)
