@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from trt_sweep.errors import printable
 from trt_sweep.results import cells, fit, lines
 from trt_sweep.results.axes import TABLE, varied
 from trt_sweep.results.cells import Column
@@ -43,7 +44,7 @@ def fitted(
         middle = len(found.axes) <= place < len(every) - 1
         shown.add_column(Text(column[0]), justify="right" if middle else "left", no_wrap=True)
     for row in list(zip(*every, strict=True))[1:]:
-        shown.add_row(*map(Text, row))
+        shown.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))
     return shown, [*_units(chosen, found), *_hidden(found)]
 
 
@@ -89,5 +90,6 @@ def show(
 def _width(console: Console) -> int | None:
     """Return the width to fit the table into, None where there is none."""
     given = os.environ.get("COLUMNS", "")
-    known = console.is_terminal or (given.isdigit() and int(given) > 0)
-    return console.width or None if known else None
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return console.width if console.is_terminal and console.width else None
