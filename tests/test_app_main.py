@@ -203,6 +203,11 @@ def test_a_parser_refuses_in_one_line():
             "hydra.sweep.dir=a b,c=d cannot be read: text with spaces, commas, quotes",
         ),
         (["foo bar=1"], 1, "foo bar=1 cannot be read: write NAME=VALUE"),
+        (
+            ["-m", "settings"],
+            1,
+            "settings is no setting: write NAME=VALUE, NAME being as in --help; a ready ",
+        ),
         (["=3"], 2, "=3 has no name: write NAME=VALUE"),
     ],
 )

@@ -58,6 +58,15 @@ def test_a_tie(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("work", "tells"), [(0.5, "the least work of the GPU among those"), (0.9, "one of 2 that")])
+def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
+    put(tmp_path, "a", 1.0, **DEFAULTS, gpu_ms=0.9)
+    put(tmp_path, "b", 1.0005, **TIMED, min_block_size=1, default_min_block_size=5, gpu_ms=work)
+    first, second, *_ = lines(tmp_path)
+    assert first == ("m: set min_block_size=1" if work < 0.9 else "m: set nothing, the defaults are the best")
+    assert f"ms, {tells}" in second
+
+
 @pytest.mark.parametrize(("axis", "value", "needless"), [("optimization_level", 5, True), ("runtime", "python", False)])
 def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, needless):
     """Of records without visits the fastest is taken, though its engine is the defaults'."""

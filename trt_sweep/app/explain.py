@@ -69,7 +69,9 @@ def _unreadable(error: BaseException) -> str | None:
     if not isinstance(error, OverrideParseException):
         return None
     override = str(error.override)
-    name, _, value = override.partition("=")
+    name, sign, value = override.partition("=")
+    if not sign:
+        return f"{override} is no setting: write NAME=VALUE, NAME being as in --help; a ready sweep is +sweep=NAME"
     escaped = value.replace('"', '\\"')
     quoted = f'{name}="{escaped}"'
     try:

@@ -32,11 +32,13 @@ def merged(table: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
 
     Its axes then have all values, as `0, 3, 5`. Points stay apart where that would name one that is not there.
     """
-    source = table["timed_with"].fillna(table["point_id"])
+    measured = pd.DataFrame({"sweep": table["sweep_id"], "point": table["timed_with"].fillna(table["point_id"])})
+    shared = measured.duplicated(keep=False)
     found, others = table.astype(dict.fromkeys(axes, object)), []
-    for _, rows in table.groupby([table["sweep_id"], source], sort=False):
+    for _, index in measured[shared].groupby(["sweep", "point"], sort=False).groups.items():
+        rows = table.loc[index]
         values = {axis: rows[axis].drop_duplicates() for axis in axes}
-        if len(rows) < 2 or math.prod(map(len, values.values())) != len(rows):
+        if math.prod(map(len, values.values())) != len(rows):
             continue
         first = rows.sort_values("timed_with", na_position="first", kind="stable").index[0]
         for axis, several in values.items():

@@ -22,8 +22,10 @@ MOST = 3  # of a kind that a line names
 TASKS = 12  # that are answered
 # How the command line names an axis, where it names it differently.
 GROUPS = {
-    name: name.replace("quantization_", "quantization.") for name in ("quantization_method", "quantization_skip")
-} | {"calibration": "quantization.calibration"}
+    "quantization_method": "quantization.method",
+    "quantization_skip": "quantization.skip",
+    "calibration": "quantization.calibration",
+}
 MANY = {"compile": "+compile.", "factory": "model.factory."}  # axes that hold several arguments, NAME=value each
 
 
@@ -34,13 +36,13 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
     """
     strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
     rows = rows.astype(dict.fromkeys(strings, object)).copy()
-    found = []
-    for task in recommend.tasks(rows, objective):
+    tasks = [task for task in recommend.tasks(rows, objective) if task["jobs"].map(bool).sum() > 1]
+    said: list[str] = []
+    for task in tasks[:TASKS]:
         advice = recommend.advise(task, recommend.Wanted(objective))
-        if advice.winner is not None and task["jobs"].map(bool).sum() > 1:
-            found.append((advice, advice.winner))
-    said = [line for advice, winner in found[:TASKS] for line in _answer(rows, advice, winner, objective)]
-    more = len(found) - TASKS
+        if advice.winner is not None:
+            said += _answer(rows, advice, advice.winner, objective)
+    more = len(tasks) - TASKS
     return said + [f"{text.count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
 
 
@@ -129,7 +131,7 @@ def _proof(advice: recommend.Advice) -> str:
     if not advice.judged:
         return "not proved"
     own, *others = advice.alike
-    if advice.decided == "gpu":
+    if advice.decided == "gpu" and advice.sure:
         return "the least work of the GPU among those that this does not tell apart"
     if others:
         return f"one of {len(others) + 1} that nothing measured tells apart"
