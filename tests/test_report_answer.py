@@ -112,3 +112,11 @@ def test_one_point_and_plans_have_no_answer(tmp_path, capsys):
 def test_the_verb_ends_with_it(folder, capsys):
     assert app_table.main([str(folder)]) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == ["", *lines(folder)]
+
+
+def test_nobody_is_told_to_change_to_what_took_longer(tmp_path):
+    """Records without visits do not tell latencies apart, and then the GPU's work decides."""
+    scatter = {"gpu_ms_between_rounds": 0.0005, "gpu_ms_method": "graph", "rounds": 3}
+    put(tmp_path, "defaults", 2.0, **scatter, gpu_ms=1.0, engine_id="x", min_block_size=5, default_min_block_size=5)
+    put(tmp_path, "other", 3.0, **scatter, gpu_ms=0.5, engine_id="y", min_block_size=1, default_min_block_size=5)
+    assert lines(tmp_path)[0] == "m: set nothing, the defaults are the best"
