@@ -275,7 +275,7 @@ def test_a_full_disk(small_disk):
         while True:
             os.write(filler, b"0" * 4096)
     os.close(filler)
-    assert run.end() == 1
+    assert run.end() == 3  # no verdict on any point
     assert "No space left on device" in run.said and "Traceback" not in run.said, run.said
     before = run.rows
     assert before["status"].tolist()[0] == "ok" and not before.attrs["unreadable"]

@@ -120,3 +120,41 @@ def test_nobody_is_told_to_change_to_what_took_longer(tmp_path):
     put(tmp_path, "defaults", 2.0, **scatter, gpu_ms=1.0, engine_id="x", min_block_size=5, default_min_block_size=5)
     put(tmp_path, "other", 3.0, **scatter, gpu_ms=0.5, engine_id="y", min_block_size=1, default_min_block_size=5)
     assert lines(tmp_path)[0] == "m: set nothing, the defaults are the best"
+
+
+def test_an_axis_of_the_engine_that_latency_proves_is_set(tmp_path):
+    """The GPU's work is the same, the launching is not."""
+    put(tmp_path, "defaults", 2.0, **TIMED, min_block_size=5, default_min_block_size=5, engine_id="x", gpu_ms=0.2)
+    put(tmp_path, "one", 1.0, **TIMED, min_block_size=1, default_min_block_size=5, engine_id="y", gpu_ms=0.2)
+    first, _, *third = lines(tmp_path)
+    assert first == "m: set min_block_size=1" and "no difference" not in "".join(third)
+
+
+def test_eager_is_that_of_the_same_factory(tmp_path):
+    for depth, factor in ((1, 1.0), (2, 2.0)):
+        same = {"model_id": f"m{depth}", "task_id": "t", "factory": f"depth={depth}"}
+        put(tmp_path, f"eager{depth}", 4.0 * factor, **TIMED | same, jobs=[], backend="eager")
+        put(tmp_path, f"fast{depth}", 1.0 * factor, **DEFAULTS | same)
+    first, second, *_ = lines(tmp_path)
+    assert first in ("m: set ++model.factory.depth=1", "m: set nothing, the defaults are the best")
+    assert "4.00×" in second and "8.00×" not in second
+
+
+def test_a_method_of_quantization_is_named_though_it_changes_nothing(tmp_path):
+    put(tmp_path, "defaults", 2.0, **DEFAULTS)
+    for name, method in (("a", "torchao_x"), ("b", "torchao_y")):
+        how = {"precision": "int8", "quantization_method": method, "engine_id": "q"}
+        put(tmp_path, name, 1.0, **DEFAULTS | how)
+    assert lines(tmp_path)[0].startswith("m: set precision=int8 quantization.method=torchao_")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "argument"),
+    [
+        ("dynamic_range", "1:8:32", "'batch_size=[1,8,32]'"),
+        ("quantization_skip", "fc layer4.*", "'quantization.skip=[fc,layer4.*]'"),
+        ("calibration", "mine.data", None),
+    ],
+)
+def test_what_is_set_is_what_the_command_line_takes(column, value, argument):
+    assert answer._arguments({column: value}, column) == ([] if argument is None else [argument])

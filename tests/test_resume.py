@@ -72,13 +72,22 @@ def test_nothing_of_another_user_is_measured_again(done):
     assert "Traceback" not in refused.stderr
 
 
-def test_any_folder_is_trusted_on_demand(monkeypatch):
-    if os.getuid() == 0:
-        monkeypatch.setattr(os, "geteuid", lambda: OTHER)
-    with pytest.raises(SweepError, match=r"^/usr belongs to root \(uid 0\), and what it says would run as "):
-        require_trusted(Path("/usr"))
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_whose_folders_are_trusted(monkeypatch, tmp_path):
+    os.chown(tmp_path, OTHER, OTHER)
+    with pytest.raises(SweepError, match=f"belongs to uid {OTHER}, and what it says would run as root"):
+        require_trusted(tmp_path)
+    monkeypatch.setenv("SUDO_UID", str(OTHER))  # the user who has become root
+    require_trusted(tmp_path)
+    monkeypatch.delenv("SUDO_UID")
     monkeypatch.setenv(TRUSTED, "*")
-    require_trusted(Path("/usr"))
+    require_trusted(tmp_path)
+    monkeypatch.setenv(TRUSTED, "~nosuchuser/x")
+    with pytest.raises(SweepError, match="belongs to uid"):
+        require_trusted(tmp_path)
+    monkeypatch.delenv(TRUSTED)
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER)
+    require_trusted(Path("/usr"))  # root's
 
 
 def test_what_is_resumed_is_said_first(done):

@@ -179,6 +179,8 @@ def _line(error: Exception) -> str | None:
 
         if isinstance(error, HYDRA_ERRORS):
             return explain(error)
+    if isinstance(error, OSError) and error.errno is None:  # some library's, with words of its own
+        return one_line(error)
     if isinstance(error, OSError):
         where = f"{error.filename} cannot be read or written" if error.filename else "what is printed cannot be written"
         return f"{where}: {error.strerror}"

@@ -51,7 +51,7 @@ def claim_free_gpu(preferred: Sequence[str] = ()) -> Iterator[dict[str, str]]:
         for uuid in choice if len(choice) > 1 else []:
             try:
                 held.enter_context(file_lock(f"{uuid}.claim"))
-            except BlockingIOError:
+            except OSError:  # it is taken, or another user's file cannot be opened
                 continue
             yield {VISIBLE: uuid}
             return

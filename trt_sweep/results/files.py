@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,13 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; raise OSError or ValueError where there is none that can be read."""
-    return from_json(read_bytes(path))
+    content = read_bytes(path)
+    try:
+        return from_json(content)
+    except ValueError as error:
+        if "surrogate" not in str(error):
+            raise
+        return json.loads(content)  # which writes such characters, of paths that are no UTF-8, and reads them
 
 
 def why(error: Exception) -> str:

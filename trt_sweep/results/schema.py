@@ -45,6 +45,7 @@ def _schema() -> TypeAdapter[Any]:
     columns = []
     for item in fields(Record):
         kind = (CLOCKS | VISITS).get(item.name) or UNITS.get(item.metadata.get("unit", ""), "")
+        kind = "amount" if kind == "time" and "_ci_" in item.name else kind  # two wild captures give any interval
         hint: Any = Literal[STATUSES] if item.name == "status" else hints[kind][item.name]
         if item.name in ADDED:
             hint |= None

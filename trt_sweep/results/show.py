@@ -90,6 +90,6 @@ def show(
 def _width(console: Console) -> int | None:
     """Return the width to fit the table into, None where there is none."""
     given = os.environ.get("COLUMNS", "")
-    if given.isdigit() and int(given) > 0:
+    if given.isdecimal() and int(given) > 0:
         return int(given)
     return console.width if console.is_terminal and console.width else None

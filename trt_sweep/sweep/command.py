@@ -54,14 +54,18 @@ def require_trusted(folder: Path, *files: Path) -> None:
     """
     if sys.platform == "win32":  # where files have owners of another kind
         return
-    real = folder.resolve()
+    real = Path(os.path.realpath(folder))  # a loop of links stays one, and reading it will say so
     named = [name for name in os.environ.get(TRUSTED, "").split(os.pathsep) if name]
-    if any(name == "*" or real.is_relative_to(Path(name).expanduser().resolve()) for name in named):
+    allowed = [os.path.realpath(os.path.expanduser(name)) for name in named]  # noqa: PTH111 - Path's raises
+    if "*" in named or any(map(real.is_relative_to, allowed)):
         return
+    trusted = {0, os.geteuid()}  # root may do anything, as it is
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(os.environ["SUDO_UID"]))
     for path in (folder, *files):
         with contextlib.suppress(OSError):  # reading it will say so
             owner = path.stat().st_uid
-            if owner != os.geteuid():
+            if owner not in trusted:
                 raise SweepError(
                     f"{path} belongs to {_user(owner)}, and what it says would run as {_user(os.geteuid())}: if you "
                     f"trust them, set {TRUSTED}={shlex.quote(str(folder.absolute()))} in the environment"

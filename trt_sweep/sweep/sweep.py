@@ -60,7 +60,7 @@ class Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / SWEEP_LOCK)
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=1)  # who only asks whether it is held, holds it for a moment
         except Timeout:
             raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
         self._one_of_many, self._goes_on = one_of_many, goes_on or self._options.resume is not None
@@ -140,7 +140,7 @@ class Sweep:
     def _conclude(self) -> None:
         """Print and write the table, say what is missing, and where the time went."""
         self.table = found = table.load(self.folder)
-        if not found.empty:
+        if not found.empty or found.attrs["unreadable"]:
             show(found, Console(file=sys.stdout), objective=OBJECTIVES[self._options.objective])
             try:
                 print("results:", ", ".join(map(str, table.write(found, self.folder))))

@@ -92,10 +92,11 @@ def compare(old: Path, new: Path, min_effect: float = MIN_EFFECT, history: Seque
     nights in `history`: folders, or one above them. Where a row is not healthy, or its clocks are other ones, nothing
     is claimed. Points of other GPUs are not judged at all. Raises SweepError for a folder that cannot be read.
     """
+    running = [matching.running(folder) for folder in (old, new)]  # asked first: what ends meanwhile is complete
     before, after = matching.read(old), matching.read(new)
     pairs, bad = matching.pairs(before, after), {**before.attrs["unreadable"], **after.attrs["unreadable"]}
     missing = [sum(pair[side] is None for pair in pairs) for side in (0, 1)]
-    notes = _notes("OLD", old, before, missing[0]) + _notes("NEW", new, after, missing[1])
+    notes = _notes("OLD", old, before, missing[0], running[0]) + _notes("NEW", new, after, missing[1], running[1])
     notes += files.left_out(bad)[len(bad) :]
     machines = [matching.machines_of(rows) for rows in (before, after)]
     if all(machines) and machines[0] != machines[1]:
@@ -246,10 +247,10 @@ def _problems(points: list[Judged], effect: float) -> list[str]:
     return found
 
 
-def _notes(side: str, folder: Path, rows: pd.DataFrame, missing: int) -> list[str]:
+def _notes(side: str, folder: Path, rows: pd.DataFrame, missing: int, running: bool) -> list[str]:
     found = files.named(rows.attrs["unreadable"])
     early = int(rows["final"].eq(False).sum())  # old records have none
-    if matching.running(folder):
+    if running:
         found.append(
             f"{side} is still being written: of the other's points {missing} are missing in {folder}, and of its own "
             f"{early} are not final"

@@ -20,13 +20,14 @@ from trt_sweep.results.thresholds import MIN_EFFECT
 WORK = tuple(name for name, row in axes.TABLE.items() if row.task and name != "model")
 MOST = 3  # of a kind that a line names
 TASKS = 12  # that are answered
+SAME = "the same engine"  # with which the evidence of a verdict begins
 # How the command line names an axis, where it names it differently.
 GROUPS = {
     "quantization_method": "quantization.method",
     "quantization_skip": "quantization.skip",
     "calibration": "quantization.calibration",
 }
-MANY = {"compile": "+compile.", "factory": "model.factory."}  # axes that hold several arguments, NAME=value each
+MANY = {"compile": "+compile.", "factory": "++model.factory."}  # axes that hold several arguments, NAME=value each
 
 
 def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
@@ -50,8 +51,7 @@ def _answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row,
     if not advice.judged and advice.defaults is not None and advice.cost is not None and advice.cost.value < 0:
         winner = advice.defaults  # nobody is told to change to what took longer
     idle = _idle(advice.rows)
-    # The GPU's work may be the same, and the call not, where it is run in another way.
-    needless = [axis for axis, verdict in idle.items() if verdict.kind == "ignored" or _acts_on_engine(axis)]
+    needless = [axis for axis, verdict in idle.items() if _is_needless(axis, verdict)]
     set_axes = [axis for axis in _departing(winner) if axis not in needless]
     settings = " ".join(argument for axis in set_axes for argument in _arguments(winner, axis))
     yield f"{_work(rows, winner)}: " + (f"set {settings}" if settings else "set nothing, the defaults are the best")
@@ -83,9 +83,16 @@ def _departing(row: recommend.Row) -> list[str]:
 
 
 def _arguments(row: recommend.Row, axis: str) -> list[str]:
-    """Return what sets an axis to the row's value on the command line."""
+    """Return what sets an axis to the row's value on the command line; nothing for what only a file says."""
     if axis in MANY:
         return [f"{MANY[axis]}{argument}" for argument in axes.ARGUMENT.split(str(row[axis]))]
+    if axis == "calibration" or (axis, row[axis]) == ("cache", "frozen"):
+        return []
+    if axis == "dynamic_range":
+        sizes = str(row[axis]).replace(":", ",")
+        return [] if "=" in sizes else [f"'batch_size=[{sizes}]'"]
+    if axis == "quantization_skip":
+        return [f"'quantization.skip=[{','.join(str(row[axis]).split())}]'"]
     name = GROUPS.get(axis, axis)
     if axis == "mode":
         name = "inductor.mode" if row[axis] in INDUCTOR_MODES else "torchscript.mode"
@@ -93,13 +100,18 @@ def _arguments(row: recommend.Row, axis: str) -> list[str]:
 
 
 def _idle(rows: pd.DataFrame) -> dict[str, Verdict]:
-    """Return the axes that changed nothing."""
+    """Return the axes that changed nothing, by any clock."""
     verdicts = [verdict for place in sections.split(rows, MIN_EFFECT) for verdict in place.verdicts]
-    return {one.axis.split()[0]: one for one in verdicts if one.kind in ("none", "ignored")}
+    nothing = [one for one in verdicts if one.kind in ("none", "ignored") and "; latency" not in one.evidence]
+    return {one.axis.split()[0]: one for one in nothing}
 
 
-def _acts_on_engine(axis: str) -> bool:
-    return axis in axes.TABLE and axes.TABLE[axis].acts_on == "engine"
+def _is_needless(axis: str, verdict: Verdict) -> bool:
+    """Return whether an axis need not be set: the engine is the same without, and nothing else depends on it."""
+    needed = any(row.goes_with == axis or axis in row.moves for row in axes.TABLE.values())
+    same = verdict.kind == "ignored" or verdict.evidence.startswith(SAME)
+    on_engine = axis in axes.TABLE and axes.TABLE[axis].acts_on == "engine"
+    return same and not needed and (verdict.kind == "ignored" or on_engine)
 
 
 def _brief(evidence: str) -> str:
@@ -115,6 +127,7 @@ def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> I
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
     plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
     same = ok["precision"].eq(precision) & ok["batch_size"].eq(winner["batch_size"])
+    same &= ok["model_id"].eq(winner["model_id"])
     eager = ok[ok["backend"].eq(BASELINE) & plain & same & ok[options.OBJECTIVES[objective]].notna()]
     for row in eager.head(1).to_dict("records"):
         if row["point_id"] != winner["point_id"]:
@@ -130,11 +143,11 @@ def _ratio(more: Difference, name: str) -> str:
 
 def _proof(advice: recommend.Advice) -> str:
     """Say how well it is known that nothing else is better."""
+    if advice.decided == "gpu" and advice.sure:
+        return "the least work of the GPU among those that this does not tell apart"
     if not advice.judged:
         return "not proved"
     own, *others = advice.alike
-    if advice.decided == "gpu" and advice.sure:
-        return "the least work of the GPU among those that this does not tell apart"
     if others:
         return f"one of {len(others) + 1} that nothing measured tells apart"
     return "proved" if len(advice.fit) > len(own) else "the only one that was timed"

@@ -72,7 +72,7 @@ def _checked(path: Path) -> tuple[SweepConfig, Record]:
     """Return the configuration and the record of a point that can be made again here, as far as is known by now."""
     record, file, folder = store.read(path / RECORD), path / "config.json", path.parent.parent
     try:
-        command.require_trusted(folder, file, folder / command.COMMAND)
+        command.require_trusted(folder, file, folder / command.COMMAND, folder / command.OPTIONS)
     except SweepError as error:
         raise SweepError(f"--remeasure is refused: {error}") from None
     try:
