@@ -22,7 +22,7 @@ from test_layers import point
 
 import trt_sweep
 from trt_sweep.app.main import main
-from trt_sweep.results import store
+from trt_sweep.results import schema, store
 from trt_sweep.results.columns import STATUSES
 from trt_sweep.results.record import Record
 
@@ -276,7 +276,7 @@ def is_record(path: Path) -> bool:
     if path.name != "record.json" or path.is_symlink():
         return False
     try:
-        store.read(path)
+        schema.require_row(store.read(path))
     except ValueError:
         return False
     return True

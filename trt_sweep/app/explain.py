@@ -51,7 +51,7 @@ def explain(error: BaseException) -> str:
         hint = " (or a source: model=timm model.name=NAME)" if group == "model" else ""
         return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
     if isinstance(error, OSError):
-        where = str(error.filename or "the results folder")
+        where = str(error.filename or "the results folder, or standard output")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"{where}: {error.strerror}: finished rows are kept; free some space, then resume"
         return (

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from trt_sweep.app.arguments import UsageError, no_room
+from trt_sweep.app.arguments import UsageError
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.app.resume import arguments_of
 from trt_sweep.config.compose import CONF, import_from, register_resolver
@@ -65,9 +65,9 @@ def main(arguments: list[str]) -> int:
         _run()
     except BrokenProcessPool as error:
         raise SweepError(_process_gone()) from error
+    except BrokenPipeError:
+        raise
     except (SweepError, *HYDRA_ERRORS, OSError) as error:
-        if no_room(error):
-            raise
         raise SweepError(explain(error)) from error
     finally:
         standby.end_idle()

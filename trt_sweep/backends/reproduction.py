@@ -39,7 +39,7 @@ def source(row: Mapping[Any, Any], folder: Path | None, *, device: str | None = 
     """
     try:
         return _source(row, folder, _read(folder, "config.json"), device, dryrun)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RecursionError):
         return _source(row, None, {}, device, dryrun)
 
 

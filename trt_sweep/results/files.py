@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
-
 from trt_sweep.errors import printable
 from trt_sweep.results.record import RECORD
 
@@ -30,13 +28,10 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; raise OSError or ValueError where there is none that can be read."""
-    content = read_bytes(path)
     try:
-        return from_json(content)
-    except ValueError as error:
-        if "surrogate" not in str(error):
-            raise
-        return json.loads(content)  # which writes such characters, of paths that are no UTF-8, and reads them
+        return json.loads(read_bytes(path))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def why(error: Exception) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import field, fields, make_dataclass
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from trt_sweep.results.columns import STATUSES
 from trt_sweep.results.record import Record
 
-ADDED = ("merged_axes", "task_id", "final")  # what every record has, but for older ones
+# What a row of a table is nothing without.
+NEEDED = (
+    *("point_id", "sweep_id", "jobs", "created_utc", "status"),
+    *("model", "model_id", "backend", "precision", "batch_size"),
+)
 WHOLE = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # as the table holds it
 SHORTEST, LONGEST = 1e-12, 1e12  # of times, in ms or s: ratios of such have finite logarithms
 MEASURED = {
@@ -30,12 +33,19 @@ VISITS = dict.fromkeys(("latency_ms_visits", "anchor_ms_visits", "gpu_ms_choices
 def validated(content: bytes) -> Record:
     """Return the record in the text of a file; columns that this version does not know are left out.
 
-    Raise ValueError where a column is missing or holds what it cannot.
+    Raise ValueError where a column holds what it cannot. Most may be null, as older records lack some.
     """
     try:
         return Record(**vars(_schema().validate_json(content)))
     except ValidationError as error:
         raise ValueError(_words(error)) from None
+
+
+def require_row(record: Record) -> None:
+    """Raise ValueError for a record that lacks what a row of a table is nothing without."""
+    for name in NEEDED:
+        if getattr(record, name) is None:
+            raise ValueError(f"{name} is null")
 
 
 @functools.cache
@@ -47,9 +57,8 @@ def _schema() -> TypeAdapter[Any]:
         kind = (CLOCKS | VISITS).get(item.name) or UNITS.get(item.metadata.get("unit", ""), "")
         kind = "amount" if kind == "time" and "_ci_" in item.name else kind  # two wild captures give any interval
         hint: Any = Literal[STATUSES] if item.name == "status" else hints[kind][item.name]
-        if item.name in ADDED:
-            hint |= None
-        columns.append((item.name, hint, field(default=None) if NoneType in get_args(hint) else field()))
+        named = item.name in ("schema_version", "point_id")  # without which it is no record at all
+        columns.append((item.name, hint if named else hint | None, field() if named else field(default=None)))
     config = ConfigDict(strict=True, allow_inf_nan=False)
     return TypeAdapter(make_dataclass("Checked", columns, kw_only=True, namespace={"__pydantic_config__": config}))
 
@@ -61,5 +70,5 @@ def _words(error: ValidationError) -> str:
         return first["msg"]
     shown = "null" if first["input"] is None else repr(first["input"])
     shown = shown if len(shown) <= 60 else f"{shown[:59]}…"
-    said = "is missing" if first["type"] == "missing" else f"is {shown}: {first['msg'].removeprefix('Input ')}"
-    return f"{first['loc'][0]} {said}" + f" ({len(rest)} more such)" * bool(rest)
+    said = f"{first['loc'][0]} is {shown}: {first['msg'].removeprefix('Input ')}"
+    return said + f" ({len(rest)} more such)" * bool(rest)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, files, ranking, record, store
+from trt_sweep.results import axes, files, ranking, record, schema, store
 from trt_sweep.results.record import BASELINE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet runs
@@ -35,7 +35,9 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     rows = []
     for path in paths:
         try:
-            rows.append(vars(store.read(path)) | {"folder": os.path.relpath(path.parent, root)})
+            one = store.read(path)
+            schema.require_row(one)
+            rows.append(vars(one) | {"folder": os.path.relpath(path.parent, root)})
         except (OSError, ValueError) as error:
             unreadable[str(path)] = files.why(error)
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])

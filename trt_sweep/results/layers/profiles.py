@@ -201,9 +201,12 @@ def _is_layer(layer: object) -> bool:
         return isinstance(layer, str)
     tensors = [layer.get("Inputs", []), layer.get("Outputs", [])]
     return isinstance(layer.get("Name"), str) and all(
-        isinstance(side, list) and all(isinstance(item, dict) and isinstance(item.get("Name"), str) for item in side)
-        for side in tensors
+        isinstance(side, list) and all(isinstance(item, dict) and _is_tensor(item) for item in side) for side in tensors
     )
+
+
+def _is_tensor(tensor: dict[str, Any]) -> bool:
+    return isinstance(tensor.get("Name"), str) and isinstance(tensor.get("Dimensions") or [], list)
 
 
 def _told(layer: dict[str, Any], nodes: dict[str, str | None]) -> dict[str, Any]:
