@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from trt_sweep.errors import printable
+
 
 def show(rows: pd.DataFrame, objective: str = "latency") -> None:
     """Print what to set for each model, see `trt_sweep.analysis.report.answer`; nothing where there is no answer."""
@@ -11,4 +13,4 @@ def show(rows: pd.DataFrame, objective: str = "latency") -> None:
 
     lines = answer.lines(rows, objective) if len(rows) and (rows["status"] == "ok").any() else []
     if lines:
-        print("", *lines, sep="\n", flush=True)
+        print("", *map(printable, lines), sep="\n", flush=True)
