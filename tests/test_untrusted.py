@@ -155,8 +155,9 @@ def test_what_permissions_hide_is_named(tmp_path, capsys):
     # A user whom they bind; root reads all.
     code = "import os, sys, trt_sweep.results.table as t; os.geteuid() or os.seteuid(65534); "
     code += "rows = t.load(sys.argv[1]); print(list(rows.point_id), rows.attrs['unreadable'])"
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if "pytest" in str(path):
+            path.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     for folder in closed:
         folder.chmod(0o755)
@@ -200,7 +201,7 @@ def test_text_stays_text(tmp_path, capsys):
     assert main(["table", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out and "\x07" not in out and ":smile:" in out and "[/]" in out
-    assert out.count("[bold red]red[/bold red]") == 2
+    assert out.count("[bold red]red[/bold red]") == 3  # a model, a reason, and the answer for the model
     assert main(["table", str(tmp_path / RED.replace("/", "|"))]) == 1
     err = capsys.readouterr().err
     assert "\x1b" not in err and "[bold red]" in err
