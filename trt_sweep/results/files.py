@@ -29,7 +29,7 @@ def read_bytes(path: Path) -> bytes:
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; raise OSError or ValueError where there is none that can be read."""
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(read_bytes(path).decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deep") from None
 
