@@ -70,6 +70,7 @@ TOLERANCES = AccuracyConfig().rel_l2
         (AccuracyConfig, {"evaluate": {"n": 1}}, "accuracy.evaluate", "{'n': 1}", "accuracy.evaluate._target_="),
         (QuantizationConfig, {"calibration": {"n": 1}}, "quantization.calibration", "{'n': 1}", "_target_="),
         (QuantizationConfig, {"samples": 0}, "quantization.samples", "0", "at least 1"),
+        (ModelConfig, {"name": "m", "factory": {}, "inputs": [], "seed": 2**63}, "model.seed", str(2**63), "64 bits"),
         (sweep, {"batch_size": 0}, "batch_size", "0", "at least 1"),
         (sweep, {"min_block_size": 0}, "min_block_size", "0", "at least 1, or null"),
         (sweep, {"optimization_level": 6}, "optimization_level", "6", "from 0 to 5, or null"),

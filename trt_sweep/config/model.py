@@ -159,7 +159,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         inputs = self.inputs if isinstance(self.inputs, list) else []  # not set yet while the schema is made
         names = [item.name for item in inputs if item.name is not None]
-        require(0 <= self.seed < 2**63, "model.seed", self.seed, "an integer from 0, below 2^63")
+        require(-(2**63) <= self.seed < 2**63, "model.seed", self.seed, "an integer of 64 bits, as a record holds it")
         require(len(set(names)) == len(names), "model.inputs.name", names, "each name once")
 
     @property
