@@ -1,4 +1,4 @@
-"""What `compare` says of a sweep that is still being written."""
+"""Compare sweeps while one is still being written, and see what is said of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of a sweep under joblib when one of its processes is killed."""
+"""Kill processes of a sweep under joblib, and see what is left of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people give `trt_sweep.run`: each works or is one line, and none ends in a traceback."""
+"""Give `trt_sweep.run` what people have: each works or is one line, and none ends in a traceback."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
 
 @pytest.mark.parametrize(("axis", "value", "needless"), [("optimization_level", 5, True), ("runtime", "python", False)])
 def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, needless):
-    """Of records without visits the fastest is taken, though its engine is the defaults'."""
+    """Take the fastest of records without visits, though its engine is the defaults'."""
     scatter = {"gpu_ms": 1.0, "gpu_ms_between_rounds": 0.0005, "gpu_ms_method": "graph", "rounds": 3, "engine_id": "x"}
     default = {"optimization_level": 3, "runtime": "cpp"}[axis]
     for name, latency, setting in (("defaults", 2.0, default), ("other", 1.0, value)):

@@ -1,4 +1,4 @@
-"""Where torch.compile ends its graphs early: counted by torch, named, with the operators that run beside the graphs."""
+"""Find where torch.compile ends its graphs early, and which operators run beside them, by torch's own counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dry run tells of a build without a GPU: what a converter refuses, and what becomes of odd outputs."""
+"""Ask a dry run what a build would say: what a converter refuses, and what becomes of odd outputs."""
 
 from __future__ import annotations
 

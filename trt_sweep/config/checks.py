@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from trt_sweep.errors import SweepError, require
@@ -15,6 +17,11 @@ class Range(NamedTuple):
     opt: int
     max: int
     name: str
+
+
+def later(default: Any) -> Any:
+    """Return a field that the digests leave out at its default, since it came after digests were kept."""
+    return field(default_factory=lambda: copy.copy(default), metadata={"later": True})
 
 
 def flat(given: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -72,12 +79,3 @@ def named_range(size: object, known: Mapping[str, Range], unnamed: str) -> Range
         ((name, found),) = size.items()
         return Range(found[0], found[1], found[2], name)
     return Range(size[0], size[1], size[2], unnamed) if isinstance(size, list) else None
-
-
-def fits(own: int, size: object) -> bool:
-    """Return whether a size is one that is allowed: the number, or in the range; any where the range is elsewhere."""
-    if isinstance(size, Mapping):
-        (size,) = size.values()
-    if isinstance(size, list):
-        return bool(size[0] <= own <= size[2])
-    return isinstance(size, str) or own == size

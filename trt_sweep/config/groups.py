@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from trt_sweep.config.checks import flat, require_choice, require_target
+from trt_sweep.config.checks import flat, later, require_choice, require_target
 from trt_sweep.errors import require
 
 QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
@@ -78,8 +78,8 @@ class AccuracyConfig:
         }
     )
     evaluate: dict[str, Any] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list, metadata={"later": True})
-    output_rel_l2: dict[Any, Any] = field(default_factory=dict, metadata={"later": True})
+    outputs: list[str] = later([])
+    output_rel_l2: dict[Any, Any] = later({})
 
     def __post_init__(self) -> None:
         self.output_rel_l2 = dict(flat(self.output_rel_l2))  # +accuracy.output_rel_l2.hidden.0=… nests two

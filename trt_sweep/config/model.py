@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from trt_sweep.config.checks import require_size, require_target
+from trt_sweep.config.checks import later, require_size, require_target
 from trt_sweep.errors import require
 
 WHOLE = {
@@ -28,11 +27,6 @@ DTYPES = (*FLOATING, *WHOLE, "bool", "complex64", "complex128")
 
 
 UNSET = "<unset>"  # null is a value that an argument may have
-
-
-def later(default: Any) -> Any:
-    """Return a field that the digests leave out at its default, since it came after digests were kept."""
-    return field(default_factory=lambda: copy.copy(default), metadata={"later": True})
 
 
 @dataclass
@@ -153,7 +147,7 @@ class ModelConfig:
     weights: str | None = None
     seed: int = 0
     inputs: InputList = MISSING
-    strict: bool = field(default=True, metadata={"later": True})
+    strict: bool = later(True)
     weights_key: str | None = later(None)
 
     def __post_init__(self) -> None:

@@ -45,13 +45,15 @@ class Structure:
 
     def constants(self) -> dict[str, Any]:
         """Return the arguments that are no tensors, by their place."""
-        paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(self.leaves), self.spec))
-        return {".".join(_key(key) for key in path[1:]): leaf for path, leaf in paths if leaf is not _Tensor}
+        return {place: leaf for place, leaf in self._places() if leaf is not _Tensor}
 
     def names(self) -> list[str]:
         """Return the name of each tensor, by its place: `0`, `0.1`, `cache.k`."""
+        return [place for place, leaf in self._places() if leaf is _Tensor]
+
+    def _places(self) -> list[tuple[str, Any]]:
         paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(self.leaves), self.spec))
-        return [".".join(_key(key) for key in path[1:]) for path, leaf in paths if leaf is _Tensor]
+        return [(".".join(_key(key) for key in path[1:]), leaf) for path, leaf in paths]
 
 
 def _key(key: Any) -> str:

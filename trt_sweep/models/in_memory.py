@@ -46,7 +46,7 @@ _values: dict[str, Any] = {}
 
 
 def call_of(value: Any) -> dict[str, str]:
-    """Keep a function, or data, and return the configuration by which `held` gives it."""
+    """Keep a function, or data, and return the configuration by which `call` gives it."""
     name = getattr(value, "__qualname__", type(value).__name__)
     key = hashlib.sha256(f"{name} {describe(value)}".encode()).hexdigest()[:16]
     _values[key] = value

@@ -51,15 +51,15 @@ def read(spec: InputConfig, seed: int) -> torch.Tensor:
         found, _ = _from_file(path.absolute(), spec.key, stat.st_mtime_ns, stat.st_size)
     else:
         found = _from_function(json.dumps(spec.factory, sort_keys=True, default=str), seed)
-    if path_is_image(spec) and spec.dtype == "float":
+    if _is_image(spec) and spec.dtype == "float":
         found = found / 255
     if spec.dtype == "float" and found.is_floating_point():
         found = found.float()
-    alone = spec.batched and (path_is_image(spec) or (bool(spec.shape) and found.dim() == len(spec.shape)))
+    alone = spec.batched and (_is_image(spec) or (bool(spec.shape) and found.dim() == len(spec.shape)))
     return found[None] if alone else found
 
 
-def path_is_image(spec: InputConfig) -> bool:
+def _is_image(spec: InputConfig) -> bool:
     """Return whether an input is an image file: one sample, channels first."""
     return spec.file is not None and Path(spec.file).suffix.lower() in IMAGES
 

@@ -10,7 +10,6 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from trt_sweep.config.checks import fits
 from trt_sweep.config.model import InputConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, one_line
@@ -88,7 +87,7 @@ def _tensor(value: Any, spec: InputConfig, where: str, device: torch.device) -> 
     wanted = [None] * spec.batched + spec.shape
     right = len(own) == len(wanted) and 0 not in own
     for size, allowed in zip(own, wanted, strict=False):
-        right &= allowed is None or fits(size, allowed)
+        right &= allowed is None or size == allowed
     if not right:
         shown = ", ".join("batch" if size is None else str(size) for size in wanted)
         raise SweepError(f"{where} has shape {own}: the model takes [{shown}]")
