@@ -23,9 +23,10 @@ class Leaf:
     """Hold how one tensor of the outputs compares with the reference's.
 
     `error` is ||output - reference|| / ||reference||, or the share of entries that differ where they are integers or
-    booleans. Complex numbers count as pairs of real ones. Infinities at the same places are equal. `note` says why the
-    leaf is not judged; where nothing can be compared its figures are null. `excess` is its error over the largest that
-    is accurate.
+    booleans. Complex numbers count as pairs of real ones. Infinities at the same places are equal. Where the leaf has a
+    batch of samples, `sample_error` is the largest ||difference|| of one sample, over the root mean square of
+    ||reference|| of all, and `sample` is the number of that one. `note` says why the leaf is not judged; where nothing
+    can be compared its figures are null. `excess` is its error over the largest that is accurate.
     """
 
     name: str
