@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from permissions import bound_by_permissions
 from test_layers import point
 
 import trt_sweep
@@ -27,7 +28,6 @@ from trt_sweep.results.columns import STATUSES
 from trt_sweep.results.record import Record
 
 NIGHTS = Path(__file__).parents[1] / "outputs/reference/h200/nights"
-NOBODY = 65534
 HANG_S = 30
 
 # Any JSON, and numbers and texts that JSON has though nobody wants them.
@@ -207,14 +207,10 @@ def watched() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(HANG_S)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
     try:
-        yield
+        with bound_by_permissions():
+            yield
     finally:
-        if root:
-            os.seteuid(0)
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
 
@@ -232,9 +228,8 @@ def run(*arguments: object) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def place() -> Iterator[Path]:
-    """A folder that everybody may write into; it is gone afterwards, whatever it holds."""
+    """A folder that is gone afterwards, whatever it holds."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o777)
         yield Path(name)
         for path, folders, _ in os.walk(name):
             for folder in folders:
