@@ -52,18 +52,20 @@ def test_a_tie(tmp_path):
     put(tmp_path, "other", 1.0005, **TIMED, min_block_size=1, default_min_block_size=5)
     put(tmp_path, "slow", 3.0, **TIMED, min_block_size=9, default_min_block_size=5)
     assert lines(tmp_path) == [
-        "m: set nothing, the defaults are the best",
-        "  latency 1 [1, 1] ms, one of 2 that nothing measured tells apart",
+        "m: set nothing: nothing measured beats the defaults",
+        "  latency 1 [1, 1] ms, not proved: one of 2 that nothing measured tells apart",
         "  as good: dynamo fp32 min_block_size=1",
     ]
 
 
-@pytest.mark.parametrize(("work", "tells"), [(0.5, "the least work of the GPU among those"), (0.9, "one of 2 that")])
+@pytest.mark.parametrize(
+    ("work", "tells"), [(0.5, "the least work of the GPU among those"), (0.9, "not proved: one of 2 that")]
+)
 def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
     put(tmp_path, "a", 1.0, **DEFAULTS, gpu_ms=0.9)
     put(tmp_path, "b", 1.0005, **TIMED, min_block_size=1, default_min_block_size=5, gpu_ms=work)
     first, second, *_ = lines(tmp_path)
-    assert first == ("m: set min_block_size=1" if work < 0.9 else "m: set nothing, the defaults are the best")
+    assert first == ("m: set min_block_size=1" if work < 0.9 else "m: set nothing: nothing measured beats the defaults")
     assert f"ms, {tells}" in second
 
 
@@ -75,7 +77,7 @@ def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, nee
     for name, latency, setting in (("defaults", 2.0, default), ("other", 1.0, value)):
         put(tmp_path, name, latency, **scatter, min_block_size=5, default_min_block_size=5, **{axis: setting})
     first, second, *third = lines(tmp_path)
-    assert first == ("m: set nothing, the defaults are the best" if needless else f"m: set {axis}={value}")
+    assert first == ("m: set nothing: nothing measured beats the defaults" if needless else f"m: set {axis}={value}")
     assert second == "  latency 1 [1, 1] ms, not proved; 2.00× vs the defaults (dynamo fp32)"
     assert any(f"no difference: {axis} (" in line for line in third) == needless
 
@@ -85,8 +87,8 @@ def test_each_size_has_its_answer(tmp_path):
         put(tmp_path, f"a{size}", 1.0 * size, **DEFAULTS, batch_size=size)
         put(tmp_path, f"b{size}", 3.0 * size, **TIMED, batch_size=size, precision="fp16")
     assert [line for line in lines(tmp_path) if not line.startswith(" ")] == [
-        "m batch_size=1: set nothing, the defaults are the best",
-        "m batch_size=8: set nothing, the defaults are the best",
+        "m batch_size=1: set nothing: nothing measured beats the defaults",
+        "m batch_size=8: set nothing: nothing measured beats the defaults",
     ]
 
 
@@ -119,7 +121,7 @@ def test_nobody_is_told_to_change_to_what_took_longer(tmp_path):
     scatter = {"gpu_ms_between_rounds": 0.0005, "gpu_ms_method": "graph", "rounds": 3}
     put(tmp_path, "defaults", 2.0, **scatter, gpu_ms=1.0, engine_id="x", min_block_size=5, default_min_block_size=5)
     put(tmp_path, "other", 3.0, **scatter, gpu_ms=0.5, engine_id="y", min_block_size=1, default_min_block_size=5)
-    assert lines(tmp_path)[0] == "m: set nothing, the defaults are the best"
+    assert lines(tmp_path)[0] == "m: set nothing: nothing measured beats the defaults"
 
 
 def test_an_axis_of_the_engine_that_latency_proves_is_set(tmp_path):
@@ -136,7 +138,7 @@ def test_eager_is_that_of_the_same_factory(tmp_path):
         put(tmp_path, f"eager{depth}", 4.0 * factor, **TIMED | same, jobs=[], backend="eager")
         put(tmp_path, f"fast{depth}", 1.0 * factor, **DEFAULTS | same)
     first, second, *_ = lines(tmp_path)
-    assert first in ("m: set ++model.factory.depth=1", "m: set nothing, the defaults are the best")
+    assert first in ("m: set ++model.factory.depth=1", "m: set nothing: nothing measured beats the defaults")
     assert "4.00×" in second and "8.00×" not in second
 
 
@@ -158,3 +160,9 @@ def test_a_method_of_quantization_is_named_though_it_changes_nothing(tmp_path):
 )
 def test_what_is_set_is_what_the_command_line_takes(column, value, argument):
     assert answer._arguments({column: value}, column) == ([] if argument is None else [argument])
+
+
+def test_a_cold_runtime_cache_is_never_advised(tmp_path):
+    put(tmp_path, "slow", 2.0, **DEFAULTS, runtime_cache="cold")
+    put(tmp_path, "fast", 1.0, **DEFAULTS | {"precision": "fp16"}, runtime_cache="cold")
+    assert lines(tmp_path)[0] == "m: set precision=fp16"

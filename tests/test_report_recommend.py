@@ -65,18 +65,34 @@ def test_what_the_gpu_tells_of_some_ties_only_is_not_sure(tmp_path):
     assert "none of them is proved better" in sentences.winner(advice, ["min_block_size"], "latency")
 
 
-def test_what_nothing_tells_apart_departs_least_from_the_defaults(tmp_path):
+def test_of_what_nothing_tells_apart_the_least_is_named_then_what_departs_least(tmp_path):
     engine = {"engine_id": "x", "default_min_block_size": 5, "gpu_ms": 0.9}
-    for name, latency, least, runtime in (("a", 1.0, 1, "cpp"), ("b", 1.0, 5, "cpp"), ("c", 0.999, 5, "python")):
+    for name, latency, least, runtime in (("a", 1.0, 1, "cpp"), ("b", 1.0, 5, "cpp"), ("c", 1.001, 5, "python")):
         put(tmp_path, name, latency, **TIMED, **engine, min_block_size=least, runtime=runtime)
     put(tmp_path, "d", 2.0, **TIMED, precision="fp16")
     (advice,) = advised(tmp_path)
     assert advice.winner["point_id"] == "b" and advice.decided == "defaults"
-    assert advice.ties["point_id"].tolist() == ["c", "a"]
-    assert sentences.winner(advice, ["min_block_size", "runtime"], "latency").endswith(
-        "min_block_size=5 runtime=cpp is as good as any by latency, 1 ms (one of 3 that nothing measured tells apart; "
-        "it departs least from the defaults)."
-    )
+    assert advice.ties["point_id"].tolist() == ["a", "c"]
+    said = sentences.winner(advice, ["min_block_size", "runtime"], "latency")
+    assert "min_block_size=5 runtime=cpp" in said and "one of 3 that nothing measured tells apart" in said
+    put(tmp_path, "e", 0.999, **TIMED, **engine, min_block_size=5, runtime="python", cuda_graphs=True)
+    (advice,) = advised(tmp_path)
+    assert advice.winner["point_id"] == "e" and advice.decided is None
+
+
+def test_a_larger_median_is_never_taken_where_nothing_is_proved(tmp_path):
+    for name, latency, gpu_ms, graphs in (("a", 0.2, 0.19, True), ("b", 3.0, 0.18, False), ("c", 0.21, 0.19, None)):
+        axes = DEFAULTS | {"precision": "fp16", "gpu_ms_method": "graph", "cuda_graphs": graphs}
+        put(tmp_path, name, latency, **axes, gpu_ms=gpu_ms, gpu_ms_between_rounds=0.0001)  # nothing known of latency
+    (advice,) = advised(tmp_path)
+    assert not advice.judged and advice.winner["point_id"] == "a"
+
+
+def test_a_cold_runtime_cache_is_never_advised(tmp_path):
+    put(tmp_path, "cold", 1.0, **TIMED, **DEFAULTS, runtime_cache="cold", precision="fp16")
+    put(tmp_path, "warm", 1.5, **TIMED, **DEFAULTS, runtime_cache="warm", precision="fp16")
+    (advice,) = advised(tmp_path)
+    assert advice.winner["point_id"] == "warm" and advice.left_out == {"runtime_cache=cold": 1}
 
 
 @pytest.mark.parametrize("objective", ["latency", "throughput"])

@@ -48,13 +48,13 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
 
 
 def _answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[str]:
-    if not advice.judged and advice.defaults is not None and advice.cost is not None and advice.cost.value < 0:
-        winner = advice.defaults  # nobody is told to change to what took longer
     idle = _idle(advice.rows)
     needless = [axis for axis, verdict in idle.items() if _is_needless(axis, verdict)]
     set_axes = [axis for axis in _departing(winner) if axis not in needless]
     settings = " ".join(argument for axis in set_axes for argument in _arguments(winner, axis))
-    yield f"{_work(rows, winner)}: " + (f"set {settings}" if settings else "set nothing, the defaults are the best")
+    yield f"{_work(rows, winner)}: " + (
+        f"set {settings}" if settings else "set nothing: nothing measured beats the defaults"
+    )
     name = sentences.NAMES.get(objective, objective)
     against = [_ratio(more, base) for more, base in _bases(advice, winner, objective)]
     yield "  " + "; ".join([f"{name} {sentences.figure(winner, objective)}, {_proof(advice)}", *against])
@@ -86,7 +86,7 @@ def _arguments(row: recommend.Row, axis: str) -> list[str]:
     """Return what sets an axis to the row's value on the command line; nothing for what only a file says."""
     if axis in MANY:
         return [f"{MANY[axis]}{argument}" for argument in axes.ARGUMENT.split(str(row[axis]))]
-    if axis == "calibration" or (axis, row[axis]) == ("cache", "frozen"):
+    if axis == "calibration" or (axis, row[axis]) in (("cache", "frozen"), ("runtime_cache", "cold")):
         return []
     if axis == "dynamic_range":
         sizes = str(row[axis]).replace(":", ",")
@@ -149,7 +149,7 @@ def _proof(advice: recommend.Advice) -> str:
         return "not proved"
     own, *others = advice.alike
     if others:
-        return f"one of {len(others) + 1} that nothing measured tells apart"
+        return f"not proved: one of {len(others) + 1} that nothing measured tells apart"
     return "proved" if len(advice.fit) > len(own) else "the only one that was timed"
 
 

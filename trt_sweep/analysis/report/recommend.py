@@ -54,7 +54,8 @@ class Advice:
     `fit` are the rows that qualify, by the objective; `left_out` is how many do not, by reason. `limits` are the limits
     that were asked for, `idle` the options of those that leave nothing out. `ties` are the rows beside the winner that
     nothing proves to be worse than the best; `judged` says whether that could be told at all. `decided` is what chose
-    the winner among them: `gpu`, `defaults` (the fewest departures), or None for the objective as measured. `sure` says
+    the winner among them: `gpu`, `defaults` (the fewest departures, where the figure is the same), or None for the least
+    figure. `sure` says
     whether the GPU's work proves it to be better than they are. `runner_up` is the best of the other measurements.
     `defaults` is the row that a user who sets nothing gets; `unfit` says why it does not qualify, None where it does;
     `cost` is how much more it takes, a difference of logarithms. `second` is None where nothing was measured again.
@@ -174,6 +175,9 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
             fit = fit[keep]
 
     without(ok[column].astype(float) > 0, f"no {column}")
+    cold = ok["runtime_cache"].eq("cold").fillna(False)
+    if not cold.all():
+        without(~cold, "runtime_cache=cold")  # it shows what a first start costs: nobody wants to pay it
     if wanted.objective == "throughput":
         without(ok["latency_ms"].astype(float) > 0, "no latency_ms")
     if wanted.objective == "gpu" and fit["gpu_ms_method"].nunique() > 1:
@@ -225,27 +229,25 @@ def judged(rows: pd.DataFrame, objective: str) -> Second:
 def _best(fit: pd.DataFrame, objective: str) -> tuple[pd.DataFrame, bool, str | None, bool]:
     """Return those of `fit`, sorted by the objective, that nothing proves to be worse than the best.
 
-    The one to use is first. With them return whether that could be told, what chose the first, and whether that is
-    sure, as in `Advice`.
+    The one to use is first: of these the one with the least work of the GPU as far as that is proved, then the least
+    figure, then the fewest departures from the defaults. With them return whether the objective could be told, what
+    chose the first, and whether that is sure, as in `Advice`.
     """
     estimates, runs = _estimates(fit, objective)
     known = all(item.known for item in estimates)
     group = fit[[best == 1 for best, _ in rank_sets(estimates, runs)]]
-    first, decided, sure = group, None, False
-    if objective in ("latency", "throughput"):
+    first, sure = group, False
+    if objective in ("latency", "throughput") and known:
         group = first = group[~_excluded(group, objective)]
         if group["gpu_ms_method"].nunique(dropna=False) == 1 and (group["gpu_ms"].astype(float) > 0).all():
             ranks = rank_sets(*_estimates(group, objective, "gpu_ms"))
             first = group[[best == 1 for best, _ in ranks]]
-            decided = "gpu" if len(first) < len(group) else None
             worst = min(worst for best, worst in ranks if best == 1)
-            sure = decided is not None and len(pareto.measurements(first)) == 1 and worst == len(first)
-    if not known:  # what is not known to be as good is not taken for its settings
-        column = OBJECTIVES[objective][0]
-        first = first[first[column] == first[column].iloc[0]]
-    chosen = departures(first).sum(axis=1).sort_values(kind="stable").index[0]
-    if decided is None and chosen != group.index[0]:
-        decided = "defaults"
+            sure = len(first) < len(group) and len(pareto.measurements(first)) == 1 and worst == len(first)
+    column = OBJECTIVES[objective][0]
+    least = first[first[column] == first[column].iloc[0]]
+    chosen = departures(least).sum(axis=1).sort_values(kind="stable").index[0]
+    decided = "gpu" if len(first) < len(group) else "defaults" if chosen != group.index[0] else None
     return pd.concat([group.loc[[chosen]], group.drop(chosen)]), known, decided, sure
 
 
