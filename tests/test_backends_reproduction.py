@@ -66,7 +66,7 @@ def up_to_model(source: str) -> torch.nn.Module:
     """The model of pasted code, which compiles as a whole; what comes behind the inputs is not run."""
     compile(source, "pasted", "exec")
     beginning = source.partition("program = ")[0].partition("with mtq.utils.export")[0]
-    return run(beginning.replace("import torch_tensorrt\n", ""))["model"]  # which asks for a driver
+    return run(beginning.replace(", torch_tensorrt", ""))["model"]  # which asks for a driver
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -126,7 +126,7 @@ def test_a_quantization_that_is_not_written_out_fails_loudly(tmp_path, method):
 def test_calibration_by_the_users_own_data_is_asked_for(tmp_path):
     values = QUANTIZED | {"calibration": "mine.images"}
     row, folder = point(tmp_path, FEEDS, quantization_method="modelopt_int8_default", **values)
-    source = reproduction.source(row, folder).replace("import modelopt.torch.quantization as mtq\n", "")
+    source = reproduction.source(row, folder).replace("modelopt.torch.quantization as mtq, ", "")
     with pytest.raises(NotImplementedError, match=r"each batch of mine\.images"):
         up_to_model(source)
 
@@ -208,7 +208,53 @@ def test_dynamo_code_runs_up_to_the_partition(tmp_path, axes, config):
     assert "Dry-Run Results" in said or "Total number of operators" in said
 
 
-def test_what_the_build_was_given_counts(tmp_path):
+GOOGLENET = TINY | {"factory": {"_target_": "torchvision.models.get_model", "name": "googlenet"}, "seed": 0}
+USUAL = {
+    "backend": "dynamo", "precision": "fp16", "device": "cuda:0", "min_block_size": 5, "default_min_block_size": 5,
+    "torch_tensorrt": "2.14.0", "tensorrt_flavor": "rtx", "runtime": "cpp", "ignored_axes": ["optimization_level"],
+    "optimization_level": 5,
+}  # fmt: skip
+
+
+@needs_tensorrt
+def test_the_usual_case_is_eight_lines(tmp_path):
+    row, folder = point(tmp_path, {"model": GOOGLENET}, **USUAL, cuda_graphs=True, cuda_graphs_method="rtx")
+    source = reproduction.source(row, folder)
+    lines = [line for line in source.splitlines() if line]
+    assert len(lines) == 8 and lines[1] == "import torch, torch_tensorrt, torchvision.models"
+    assert lines[-3:] == [
+        "compiled = torch_tensorrt.dynamo.compile(program, arg_inputs=args)",  # nothing that is a default or ignored
+        "with torch.cuda.stream(torch.cuda.Stream()), torch_tensorrt.runtime.enable_cudagraphs("
+        "compiled, cuda_graph_strategy='whole_graph_capture') as replayed:",
+        "    output = replayed(*args)",
+    ]
+
+
+@pytest.mark.parametrize("version", ["2.12.0", "2.14.0"])
+def test_the_code_is_for_the_version_that_is_installed(tmp_path, monkeypatch, version):
+    strategy = {"dynamic_shapes_kernel_specialization_strategy": "eager"}
+    row, folder = point(tmp_path, {"model": TINY}, **USUAL | strategy | {"runtime": "python"})
+    monkeypatch.setattr(reproduction.versions, "flavor", lambda: "rtx")
+    monkeypatch.setattr(reproduction.versions, "version", lambda *_: version)
+    source = reproduction.source(row, folder)
+    compile(source, "pasted", "exec")
+    old = version.startswith("2.12")
+    how = "dynamic_shapes_kernel_specialization_strategy='eager'"
+    assert (f", use_python_runtime=True, {how})\n" in source) == old
+    assert (f"torch_tensorrt.runtime.runtime_config(compiled, {how}):" in source) != old
+    assert ("# and written for torch_tensorrt 2.12.0, which is installed here" in source) == old
+
+
+def test_tf32_is_switched_where_pytorch_runs_operators(tmp_path):
+    for operators, switched in (([9], False), ([8], True), ([], True)):
+        values = {"precision": "fp32", "engine_ops": operators, "ops_total": 9}
+        row, folder = point(tmp_path, {"model": TINY}, **USUAL | values)
+        source = reproduction.source(row, folder)
+        assert ("allow_tf32 = False" in source) == switched and "disable_tf32=True" in source
+
+
+def test_what_the_build_was_given_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction.versions, "flavor", lambda: None)  # so that the record's version counts
     row, folder = point(
         tmp_path, {"model": TINY}, backend="dynamo", min_block_size=5, optimization_level=None, device="cuda:0",
         torch_tensorrt="2.11.0", runtime="python", cuda_graphs=True,
@@ -217,9 +263,9 @@ def test_what_the_build_was_given_counts(tmp_path):
     (folder / "compile_arguments.json").write_text(json.dumps(saved))
     source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
-    passed = source.partition("kwarg_inputs=kwargs,\n")[2].partition(")\n")[0].split()
-    assert passed == ["min_block_size=7,", "optimization_level=4,", "disable_tf32=True,", "use_python_runtime=True,"]
-    assert "with torch_tensorrt.runtime.enable_cudagraphs(compiled) as replayed:" in source
+    passed = source.partition("arg_inputs=args, ")[2].partition(")\n")[0].split(", ")
+    assert passed == ["min_block_size=7", "optimization_level=4", "disable_tf32=True", "use_python_runtime=True"]
+    assert "torch_tensorrt.runtime.enable_cudagraphs(compiled) as replayed:" in source
     assert "device='cuda'" in source
 
 

@@ -2,8 +2,10 @@
 
 The call is the template REPRODUCTION in the file of the backend, beside what the sweep runs. `source` fills it in:
 - `$export` makes `program`
-- `$arguments` are the compiler's arguments, `$options` the same as items of a dict, `$legacy_arguments` TorchScript's
-- `$call` calls `compiled`, under Torch-TensorRT's CUDA graphs where the point has them
+- `$arguments` are the compiler's arguments after the first, `$options` the same as items of a dict, `$legacy_arguments`
+  TorchScript's. What is the library's default, or has no effect, is left out
+- `$call` calls `compiled` on a stream of its own, under Torch-TensorRT's CUDA graphs where the point has them
+- `$stream` is the same stream as a further item of a `with`; `$kwargs` passes keyword arguments where there are some
 - `$capture` is a comment about CUDA graphs, and `$channels_last` lays out `model` and `args`
 - `$torchscript` makes a TorchScript module; `$mode` and `$dynamic` are arguments of torch.compile
 - `$tool` and `$flags` are for a build without PyTorch
@@ -19,11 +21,15 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.backends import paths
+from trt_sweep.config.point import SPECIALIZATION
+from trt_sweep.machine import versions
 from trt_sweep.models import reproduction, reproduction_inputs
 from trt_sweep.models.reproduction import Point, comment, fill, name
 from trt_sweep.results.files import read_json
 
 NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
+TWO_RUNTIMES = ("2.11", "2.12")  # later versions have one, and settings of it that are no compilation arguments
+STREAM = "torch.cuda.stream(torch.cuda.Stream())"  # TensorRT synchronizes more on the default one
 CHANNELS_LAST = [
     "model = model.to(memory_format=torch.channels_last)",
     "args = tuple(a.contiguous(memory_format=torch.channels_last) if a.dim() == 4 else a for a in args)",
@@ -49,10 +55,10 @@ def _source(
     point = {key: None if _null(value) else value for key, value in row.items()}
     place = device or ("cpu" if str(point["device"] or "").startswith("cpu") else "cuda")
     arguments = _arguments(point, folder, config) | ({"dryrun": True} if dryrun else {})
-    found = ["import torch", *reproduction.lines(config, point, place), "", *_call(point, arguments, config)]
-    imports = {line.strip() for line in found if line.lstrip().startswith("import ")}
-    body = [line for line in found if line.strip() not in imports]
-    return "\n".join([_versions(point), *sorted(imports), "", *body, ""])
+    found = [*reproduction.lines(config, point, place), *_call(point, arguments, config, place)]
+    imports = {line.strip().removeprefix("import ") for line in found if line.lstrip().startswith("import ")}
+    body = [line for line in found if not line.lstrip().startswith("import ")]
+    return "\n".join([*_versions(point), f"import {', '.join(sorted({'torch', *imports}))}", "", *body, ""])
 
 
 def _null(value: object) -> bool:
@@ -67,22 +73,43 @@ def _read(folder: Path | None, file: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _versions(point: Point) -> str:
-    columns = ("torch", "torch_tensorrt", "tensorrt", "gpu_name")
+def _versions(point: Point) -> list[str]:
+    columns = ("torch", "torch_tensorrt", "tensorrt")
     said = [f"{column} {comment(point[column])}" for column in columns if point[column] is not None]
-    return "# measured with " + ", ".join(said)
+    where = "" if point["gpu_name"] is None else f" on {comment(point['gpu_name'])}"
+    own, library = str(point["torch_tensorrt"]), _library(point)
+    other = [f"# and written for torch_tensorrt {comment(library)}, which is installed here"]
+    return [f"# timed{where} with {', '.join(said)}", *(other if point["torch_tensorrt"] and own != library else [])]
+
+
+def _library(point: Point) -> str:
+    """Return the version of Torch-TensorRT that the code is for: the one installed here, or else the record's."""
+    distribution = {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}.get(str(versions.flavor()))
+    return (distribution and versions.version(distribution)) or str(point["torch_tensorrt"])
 
 
 def _arguments(point: Point, folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:
-    """Return what Torch-TensorRT was given, from the file that the build left, or else from the record."""
+    """Return what Torch-TensorRT was given, from the file that the build left, or else from the record.
+
+    Its defaults are left out, and what it ignores.
+    """
     known = {key: None if point[key] is None else int(point[key]) for key in ("min_block_size", "optimization_level")}
-    known["disable_tf32"] = point["precision"] != "tf32"
-    if point["runtime"] is not None and str(point["torch_tensorrt"]).startswith(("2.11", "2.12")):
-        known["use_python_runtime"] = point["runtime"] == "python"  # gone since
+    if reproduction.base_precision(point) == "fp32":
+        known["disable_tf32"] = True
     saved = _read(folder, "compile_arguments.json")
+    values = {key: saved.get(key, value) for key, value in known.items()}
+    if _library(point).startswith(TWO_RUNTIMES):
+        values |= {"use_python_runtime": True if point["runtime"] == "python" else None}
+        values |= {SPECIALIZATION: point[SPECIALIZATION]}
     further = config.get("compile") if isinstance(config.get("compile"), dict) else {}
-    values = {key: saved.get(key, value) for key, value in known.items()} | dict(further or {})
-    return {key: value for key, value in values.items() if value is not None}
+    values |= dict(further or {})
+    ignored = {str(one).removeprefix("compile.") for one in point["ignored_axes"] or []}
+    defaults = {"min_block_size": point["default_min_block_size"], "optimization_level": 3}
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and key not in ignored and not (key in defaults and value == defaults[key])
+    }
 
 
 def _argument(key: str, value: Any) -> str:
@@ -94,18 +121,19 @@ def _argument(key: str, value: Any) -> str:
     return repr(value)
 
 
-def _written(arguments: dict[str, Any]) -> list[str]:
-    return [f"{name(key)}={_argument(key, value)}," for key, value in arguments.items()]
+def _written(arguments: dict[str, Any]) -> str:
+    return "".join(f", {name(key)}={_argument(key, value)}" for key, value in arguments.items())
 
 
 def _export(point: Point, config: dict[str, Any]) -> list[str]:
     """Make `program` by torch.export, with a `Dim` for each range of sizes that the point has."""
     if point["dynamic_range"] is None:
-        return ["program = torch.export.export(model, args, kwargs)"]
+        return [f"program = torch.export.export(model, args{', kwargs' * reproduction.has_keywords(config, point)})"]
     model = config.get("model")
     specs = model.get("inputs") or [] if isinstance(model, dict) else []
     found = reproduction_inputs.shapes(specs, reproduction.batch_size(config, point))
-    return [*found, "program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes)"]
+    keywords = ", kwargs" * reproduction.has_keywords(config, point)
+    return [*found, f"program = torch.export.export(model, args{keywords}, dynamic_shapes=shapes)"]
 
 
 def _flags(point: Point) -> str:
@@ -117,16 +145,32 @@ def _flags(point: Point) -> str:
     return "".join([*said, *([] if point["precision"] == "tf32" else [" --noTF32"])])
 
 
-def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any]) -> list[str]:
+def _context(point: Point, device: str) -> list[str]:
+    """Return the items of the `with` in which the point was called."""
+    library = _library(point)
+    found = [STREAM] if device == "cuda" else []
+    if point[SPECIALIZATION] is not None and not library.startswith(TWO_RUNTIMES):
+        found.append(f"torch_tensorrt.runtime.runtime_config(compiled, {SPECIALIZATION}={point[SPECIALIZATION]!r})")
+    if point["cuda_graphs"]:
+        native = point["cuda_graphs_method"] == "rtx"
+        how = ", cuda_graph_strategy='whole_graph_capture'" if native else ""
+        found.append(f"torch_tensorrt.runtime.enable_cudagraphs(compiled{how}) as replayed")
+    return found
+
+
+def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], device: str) -> list[str]:
     """Return the template of the point's backend, filled in; a comment where the backend has none."""
     backend = str(point["backend"])
     file = Path(paths.__path__[0]) / f"{backend}.py"
     template = reproduction.constant(file, "REPRODUCTION") if backend.isidentifier() else None
     if template is None:
         return [f"# backend={comment(backend)}: no code is known for it; trt_sweep/backends has what was run"]
+    keywords = reproduction.has_keywords(config, point)
+    kwargs = ", **kwargs" if keywords else ""
     traced = "torch.jit.trace(model, args, check_trace=False)"
     captured = "# cuda_graphs=true: capture the call by torch.cuda.graph, and copy inputs into the captured ones"
-    graphs = bool(point["cuda_graphs"])
+    context = _context(point, device)
+    called = f"output = {'replayed' if point['cuda_graphs'] else 'compiled'}(*args{kwargs})"
     values: dict[str, str | list[str] | None] = {
         "export": _export(point, config),
         "arguments": _written(arguments),
@@ -137,16 +181,14 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any]) -> li
         "mode": "" if point["mode"] in (None, "default") else f", mode={str(point['mode'])!r}",
         "dynamic": "" if point["dynamic_range"] is None else ", dynamic=True",
         "channels_last": [] if reproduction.quantized(point) else CHANNELS_LAST,
-        "capture": captured if graphs else None,
+        "capture": captured if point["cuda_graphs"] else None,
         "tool": "tensorrt_rtx" if point["tensorrt_flavor"] == "rtx" else "trtexec",
         "flags": _flags(point),
-        "call": ["output = compiled(*args, **kwargs)"],
+        "kwargs": kwargs,
+        "kwarg_inputs": ", kwarg_inputs=kwargs" if keywords else "",
+        "stream": f", {STREAM}" if device == "cuda" else "",
+        "call": [f"with {', '.join(context)}:", f"    {called}"] if context else [called],
     }
-    if graphs:
-        values["call"] = [
-            "with torch_tensorrt.runtime.enable_cudagraphs(compiled) as replayed:",
-            "    output = replayed(*args, **kwargs)",
-        ]
     build, call, _ = template.partition("$call")
     within = reproduction.lowering(point)
     if within is not None and "$export" in build and call:

@@ -81,11 +81,17 @@ def lines(config: dict[str, Any], point: Point, device: str) -> list[str]:
     """Return lines that make `model`, `args` and `kwargs`, quantized and in the precision of the point."""
     return [
         *_model(config, point, device),
-        *_precision(base_precision(point)),
+        *_precision(point),
         *_quantization(config, point, device),
-        "",
-        *_inputs(config, point, device, dtype(point)),
+        *_inputs(config, point, device, dtype(point), bare=not has_keywords(config, point)),
     ]
+
+
+def has_keywords(config: dict[str, Any], point: Point) -> bool:
+    """Return whether the code has `kwargs`; a model of positional arguments does without, unless it is quantized."""
+    chosen = config.get("model")
+    specs = chosen.get("inputs") if isinstance(chosen, dict) else None
+    return not specs or quantized(point) or any(spec.get("name") is not None for spec in specs)
 
 
 def lowering(point: Point) -> str | None:
@@ -105,15 +111,15 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
         made = _call(dict(chosen.get("factory") or {}), imports, weights)
     except (ValueError, TypeError):
         return [f"# model: put your own {comment(point['model'])} here, a torch.nn.Module", f"model = model{end}"]
-    if weights is None and "pretrained" in made:
-        note = []
-    elif weights is None:
-        note = ["# random weights here, and in the sweep: give your own"]
-    else:
+    note = ""
+    if weights is None and "pretrained" not in made:
+        note = "  # random weights, as in the sweep: put in your own"
+    elif weights is not None and "weights" not in made:
         partly = ", strict=False" * (chosen.get("strict") is False)
-        note = [] if "weights" in made else [f"# and load_state_dict of {comment(weights)}{partly}"]
-    note += [f"import {module}" for module in imports]
-    return [*note, f"torch.manual_seed({int(chosen.get('seed') or 0)})", f"model = {made}{end}"]
+        note = f"  # and load_state_dict of {comment(weights)}{partly}"
+    seed = int(chosen.get("seed") or 0)
+    seeded = [f"torch.manual_seed({seed})"] * bool(seed)
+    return [*(f"import {module}" for module in imports), *seeded, f"model = {made}{end}{note}"]
 
 
 def _call(factory: dict[str, Any], imports: set[str], weights: str | None = None) -> str:
@@ -148,21 +154,25 @@ def _value(value: Any, imports: set[str]) -> str:
     return repr(value)
 
 
-def _precision(wanted: str) -> list[str]:
-    """Switch TF32 as the precision asks for it, in PyTorch's own kernels too."""
-    if wanted not in ("fp32", "tf32"):
+def _precision(point: Point) -> list[str]:
+    """Switch TF32 in PyTorch's own kernels as the precision asks for it, where PyTorch runs any."""
+    wanted = base_precision(point)
+    operators = point["engine_ops"]
+    whole = isinstance(operators, list) and len(operators) > 0 and sum(operators) == point["ops_total"]
+    if wanted not in ("fp32", "tf32") or whole:
         return []
     return [f"torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = {wanted == 'tf32'}"]
 
 
-def _inputs(config: dict[str, Any], point: Point, device: str, dtype: str) -> list[str]:
-    """Make `args` and `kwargs`, drawn as in the sweep."""
+def _inputs(config: dict[str, Any], point: Point, device: str, dtype: str, *, bare: bool = False) -> list[str]:
+    """Make `args` and `kwargs`, drawn as in the sweep; `bare` leaves out `kwargs`, which are empty."""
     specs = config["model"].get("inputs") if isinstance(config.get("model"), dict) else None
     if not specs:
         return reproduction_inputs.UNKNOWN
     batch, imports = batch_size(config, point), set[str]()
     where = f"device={device!r}, dtype=torch.{dtype}"
     made = reproduction_inputs.lines(specs, batch, where, imports, _call)
+    made = [line for line in made if not (bare and line == "kwargs = {}")]
     return [*(f"import {module}" for module in sorted(imports)), *made]
 
 

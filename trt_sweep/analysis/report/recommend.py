@@ -54,9 +54,9 @@ class Advice:
     `fit` are the rows that qualify, by the objective; `left_out` is how many do not, by reason. `limits` are the limits
     that were asked for, `idle` the options of those that leave nothing out. `ties` are the rows beside the winner that
     nothing proves to be worse than the best; `judged` says whether that could be told at all. `decided` is what chose
-    the winner among them: `gpu`, `defaults` (the fewest departures, where the figure is the same), or None for the least
-    figure. `sure` says
-    whether the GPU's work proves it to be better than they are. `runner_up` is the best of the other measurements.
+    the winner among them: `gpu`, `defaults` (the fewest departures, where the figure is the same), or None for the
+    least figure. `sure` says whether the GPU's work proves it to be better than they are. `runner_up` is the best of
+    the other measurements.
     `defaults` is the row that a user who sets nothing gets; `unfit` says why it does not qualify, None where it does;
     `cost` is how much more it takes, a difference of logarithms. `second` is None where nothing was measured again.
     """

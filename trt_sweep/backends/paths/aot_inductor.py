@@ -25,7 +25,8 @@ REPRODUCTION = """
 $export
 package = torch._inductor.aoti_compile_and_package(program)
 compiled = torch._inductor.aoti_load_package(package)
-output = compiled(*args, **kwargs)
+with torch.inference_mode()$stream:
+    output = compiled(*args$kwargs)
 """
 
 

@@ -28,12 +28,7 @@ STORED = True
 REPRODUCTION = """
 import torch_tensorrt
 $export
-compiled = torch_tensorrt.dynamo.compile(
-    program,
-    arg_inputs=args,
-    kwarg_inputs=kwargs,
-    $arguments
-)
+compiled = torch_tensorrt.dynamo.compile(program, arg_inputs=args$kwarg_inputs$arguments)
 $call
 """
 

@@ -15,8 +15,8 @@ REPRODUCTION = """
 torch.backends.cudnn.benchmark = True
 $channels_last
 $capture
-with torch.inference_mode():
-    output = model(*args, **kwargs)
+with torch.inference_mode()$stream:
+    output = model(*args$kwargs)
 """
 
 

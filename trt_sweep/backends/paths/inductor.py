@@ -20,8 +20,8 @@ DYNAMIC = True
 STORED = False
 REPRODUCTION = """
 compiled = torch.compile(model$mode$dynamic)
-with torch.inference_mode():
-    output = compiled(*args, **kwargs)
+with torch.inference_mode()$stream:
+    output = compiled(*args$kwargs)
 """
 
 

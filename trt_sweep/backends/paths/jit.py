@@ -20,8 +20,8 @@ REPRODUCTION = """
 $channels_last
 compiled = torch.jit.freeze($torchscript)
 $capture
-with torch.inference_mode():
-    output = compiled(*args, **kwargs)
+with torch.inference_mode()$stream:
+    output = compiled(*args$kwargs)
 """
 
 

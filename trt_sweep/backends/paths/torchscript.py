@@ -30,9 +30,7 @@ REPRODUCTION = """
 import torch_tensorrt
 compiled = torch_tensorrt.ts.compile($torchscript,
     inputs=[torch_tensorrt.Input(tuple(a.shape), dtype=a.dtype) for a in args],
-    enabled_precisions={torch.$dtype},
-    $legacy_arguments
-)
+    enabled_precisions={torch.$dtype}$legacy_arguments)
 $call
 """
 
