@@ -51,7 +51,7 @@ def test_notes_about_failures_and_plans(tmp_path):
     assert notes_of(table.load(tmp_path)) == [
         "planned, not built or timed: 1 of 3 points (no GPU here; compute capability 9.0 assumed)",
         "m: the library advises min_block_size=45 or 22 (fewest segments, moderate); its default is 5",
-        "run_failed in timing (points/lost): RuntimeError: boom",
+        "run_failed in timing (points/lost/log.txt): RuntimeError: boom",
     ]
 
 
@@ -198,7 +198,9 @@ def test_profiles_tell_of_launching_and_of_wider_layers(tmp_path):
 def test_failures_of_one_reason_are_one_note(tmp_path):
     for name in "abc":
         put(tmp_path, name, status="build_failed", phase="build", reason="no kernel")
-    assert notes_of(table.load(tmp_path)) == ["build_failed in build (points/a, points/b and 1 more): no kernel"]
+    assert notes_of(table.load(tmp_path)) == [
+        "build_failed in build (points/a/log.txt, points/b/log.txt and 1 more): no kernel"
+    ]
 
 
 def test_how_slow_the_host_was_is_said_once(tmp_path):

@@ -164,4 +164,4 @@ def test_the_best_by_the_objective_is_first(tmp_path, objective, first, best):
 
 def test_notes_follow_and_long_lines_are_not_cut(tmp_path):
     put(tmp_path, "a", status="build_failed", phase="build", reason="word " * 60 + "[end]")
-    assert "· build_failed in build (points/a): " + "word " * 60 + "[end]" in printed(table.load(tmp_path))
+    assert "· build_failed in build (points/a/log.txt): " + "word " * 60 + "[end]" in printed(table.load(tmp_path))

@@ -50,7 +50,7 @@ def notes(table: pd.DataFrame) -> list[str]:
 
 def _some(folders: pd.Series) -> str:
     """Return the first two of these folders, and how many more there are."""
-    return ", ".join(folders[:2]) + (f" and {len(folders) - 2} more" if len(folders) > 2 else "")
+    return ", ".join(folders.iloc[:2]) + (f" and {len(folders) - 2} more" if len(folders) > 2 else "")
 
 
 def _shared_engines(table: pd.DataFrame) -> list[str]:
@@ -311,4 +311,6 @@ def _failures(table: pd.DataFrame) -> list[str]:
     """Tell which points failed, where and why."""
     failed = table[~table["status"].isin(("ok", "dryrun"))]
     by_reason = failed.groupby(["status", "phase", "reason"], sort=False)
-    return [f"{status} in {phase} ({_some(rows['folder'])}): {why}" for (status, phase, why), rows in by_reason]
+    return [
+        f"{status} in {phase} ({_some(rows['folder'] + '/log.txt')}): {why}" for (status, phase, why), rows in by_reason
+    ]
