@@ -11,12 +11,13 @@ import torch
 from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep.backends.base import BuildContext
-from trt_sweep.backends.torchtrt import building, installed
-from trt_sweep.backends.torchtrt.runtime import engine_modules, runtime_of
+from trt_sweep.backends.torchtrt import building, installed, loading
+from trt_sweep.backends.torchtrt.runtime import binding_of, engine_modules, runtime_of
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
+from trt_sweep.models.model import Inputs
 
 
 def config(backend: str = "dynamo", **values) -> SweepConfig:
@@ -106,3 +107,30 @@ def test_the_runtime_is_told_by_the_module_or_by_its_engine(module, engine, runt
     holder = type(module, (torch.nn.Module,), {})()
     holder.engine, holder.serialized_engine = type(engine, (), {})(), b"engine"
     assert runtime_of([torch.nn.Sequential(torch.nn.Identity(), holder)]) == runtime
+
+
+@needs_tensorrt
+@pytest.mark.parametrize("rest", ["_run_on_acc_1", "_run_on_gpu_1"])
+def test_engines_behind_a_function_are_captured_one_by_one(tmp_path, rest):
+    """As torch.compile hands them out, by the library's own switch."""
+    torch_tensorrt = loading.load()
+    graph = torch.nn.Module()
+    graph.add_module("_run_on_acc_0", torch.nn.Identity())
+    graph.add_module(rest, torch.nn.Identity())
+    seen = []
+
+    def called(x: torch.Tensor) -> torch.Tensor:
+        seen.append(torch_tensorrt.runtime.get_cudagraphs_mode())
+        return x
+
+    settings = config(cuda_graphs=True)
+    context = BuildContext(
+        settings, torch.device("cpu"), tmp_path, lambda _: None, lambda _: None, contextlib.ExitStack()
+    )
+    bind, running, method = binding_of([graph], called, 1, context)
+    call = bind(Inputs((torch.ones(1, 3),), {}))
+    with running():
+        call()
+    native = installed.torch_tensorrt().runtime_settings
+    assert method == ("rtx" if native else "torch_tensorrt_engine")
+    assert seen == [True] and not torch_tensorrt.runtime.get_cudagraphs_mode()

@@ -74,7 +74,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
         build_s = time.perf_counter() - start
     engines = _engines(built)
     build = dataclasses.replace(planned.build, build_s=build_s, **building.describe(engines))
-    bind, running, method = runtime.binding_of(built, len(engines), context)
+    bind, running, method = runtime.binding_of([built], built, len(engines), context)
     return dataclasses.replace(
         planned,
         bind=lambda inputs: bind(inputs.by_position()),

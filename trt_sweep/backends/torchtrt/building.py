@@ -108,7 +108,7 @@ def finish(
         )
     changes: dict[str, Any] = {**built, **describe(engines)}
     configure_runtime(modules, module, context)
-    bind, running, changes["cuda_graphs_method"] = binding_of(module, len(engines), context)
+    bind, running, changes["cuda_graphs_method"] = binding_of(modules, module, len(engines), context)
     build = dataclasses.replace(planned.build, **changes)
     inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None

@@ -65,21 +65,23 @@ def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., 
     attach(cache, context.stack)
 
 
-def binding_of(module: Any, engines: int, context: BuildContext) -> tuple[Bind, Running, str | None]:
-    """Return how inputs become a call of a compiled module, in which context, and its `cuda_graphs_method`.
+def binding_of(
+    modules: Sequence[torch.nn.Module], module: Callable[..., Any], engines: int, context: BuildContext
+) -> tuple[Bind, Running, str | None]:
+    """Return how inputs become a call of `module`, in which context, and its `cuda_graphs_method`.
 
-    CUDA graphs are Torch-TensorRT's own. Their switch is the whole process's, so it is on only while this point runs.
-    There is one graph of the whole module where operators stay in PyTorch, otherwise RTX's native graphs where the
-    version has them, or one graph per engine. Raise Unsupported where there is no engine to capture.
+    `modules` hold its engines. CUDA graphs are Torch-TensorRT's own. Their switch is the whole process's, so it is on
+    only while this point runs. There is one graph of the whole module where operators stay in PyTorch, otherwise RTX's
+    native graphs where the version has them, or one graph per engine. What torch.compile hands out is a function, and
+    its engines are captured one by one. Raise Unsupported where there is no engine to capture.
     """
     if not context.config.cuda_graphs:
         return binding(module, context), contextlib.nullcontext, None
-    runtime = importlib.import_module("torch_tensorrt.runtime")
-    in_torch = any("_run_on_gpu" in name for name, _ in module.named_children())
+    in_torch = any("_run_on_gpu" in name for each in modules for name, _ in each.named_children())
     if not engines and not in_torch:
         raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
-    native = installed.torch_tensorrt().runtime_settings and not in_torch  # RTX's would be nested in the module's
-    how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
+    whole = in_torch and isinstance(module, torch.nn.Module)
+    native = installed.torch_tensorrt().runtime_settings and not whole  # RTX's would be nested in the module's
     now: dict[str, Any] = {}
 
     @contextlib.contextmanager
@@ -93,9 +95,27 @@ def binding_of(module: Any, engines: int, context: BuildContext) -> tuple[Bind, 
 
         def call() -> Any:
             if "module" not in now:  # at the first call, which is then what a deployment pays
-                now["module"] = now["stack"].enter_context(runtime.enable_cudagraphs(module, **how))
+                now["module"] = now["stack"].enter_context(_captured(modules, module, native))
             return now["module"](*own.args, **own.kwargs)
 
         return call
 
-    return bind, running, "rtx" if native else "torch_tensorrt_module" if in_torch else "torch_tensorrt_engine"
+    return bind, running, "rtx" if native else "torch_tensorrt_module" if whole else "torch_tensorrt_engine"
+
+
+@contextlib.contextmanager
+def _captured(
+    modules: Sequence[torch.nn.Module], module: Callable[..., Any], native: bool
+) -> Iterator[Callable[..., Any]]:
+    """Switch Torch-TensorRT's CUDA graphs on, and yield what to call."""
+    runtime = importlib.import_module("torch_tensorrt.runtime")
+    how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
+    with contextlib.ExitStack() as stack:
+        if isinstance(module, torch.nn.Module):
+            yield stack.enter_context(runtime.enable_cudagraphs(module, **how))
+            return
+        if native:
+            stack.enter_context(runtime.runtime_config([*modules], **how))
+        stack.callback(runtime.set_cudagraphs_mode, runtime.get_cudagraphs_mode())
+        runtime.set_cudagraphs_mode(True)
+        yield module
