@@ -10,20 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from trt_sweep.errors import printable
+from trt_sweep.results import archive
+from trt_sweep.results.archive import ARCHIVE, POINTS
 from trt_sweep.results.record import RECORD
 
-POINTS = "points"  # in the folder of a sweep
 LARGEST = 2**28  # bytes of a file that is read whole; a record has some thousand
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what a file holds; raise OSError, or ValueError for what is no file, such as a FIFO, or is too large."""
-    about = path.stat()
+    """Return what a file holds, be it on the disk or in an archive of points.
+
+    Raise OSError, or ValueError for what is no file, such as a FIFO, or is too large.
+    """
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        packed = archive.member(path)
+        if packed is None:
+            raise
+        return packed
     if not stat.S_ISREG(about.st_mode):
         raise ValueError("not a file")
     if about.st_size > LARGEST:
         raise ValueError(f"larger than {LARGEST >> 20} MiB")
     return path.read_bytes()
+
+
+def exists(path: Path) -> bool:
+    """Return whether a file or folder is there, or a file is in an archive of points that can be read."""
+    try:
+        return path.exists() or archive.member(path) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def read_json(path: Path) -> Any:
@@ -53,8 +71,8 @@ def named(unreadable: Mapping[str, str]) -> list[str]:
 def records_below(folders: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     """Return the files that may be records, sorted by their path, and by path why others cannot be looked into.
 
-    Records lie in `points/POINT_ID` of a sweep's folder. Links among these are followed, those to folders of sweeps are
-    not. A record is found once, however many links lead to it.
+    Records lie in `points/POINT_ID` of a sweep's folder, or in the archive that stands for it. Links among these are
+    followed, those to folders of sweeps are not. A record is found once, however many links lead to it.
     """
     candidates: list[tuple[bool, Path]] = []
     unreadable: dict[str, str] = {}
@@ -64,7 +82,8 @@ def records_below(folders: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     for _, path in sorted(candidates, key=lambda each: each[0]):
         real = os.path.realpath(path)
         is_file = os.path.isfile(real)  # noqa: PTH113 - Path's raises where it may not look
-        found.setdefault(real if is_file else str(path), path)
+        is_link = os.path.islink(path)  # noqa: PTH114 - likewise
+        found.setdefault(real if is_file or not is_link else str(path), path)
     named = {path: _name(path) for path in found.values()}
     unreadable |= dict.fromkeys((name for path, name in named.items() if name != str(path)), "its path is not UTF-8")
     return sorted((path for path, name in named.items() if name == str(path)), key=str), unreadable
@@ -77,11 +96,23 @@ def _candidates(root: str, unreadable: dict[str, str]) -> Iterator[tuple[bool, P
         for entry in _entries(waiting.pop(), unreadable):
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
+            if entry.name == ARCHIVE and entry.is_file(follow_symlinks=False):
+                yield from ((False, path) for path in _packed(Path(entry.path), unreadable))
             if entry.name == POINTS and _is_folder(entry, unreadable):
                 for point in _entries(entry.path, unreadable):
                     path = Path(point.path, RECORD)
                     if _is_folder(point, unreadable) and _is_there(path, unreadable):
                         yield entry.is_symlink() or point.is_symlink() or path.is_symlink(), path
+
+
+def _packed(path: Path, unreadable: dict[str, str]) -> list[Path]:
+    """Return the records in an archive that are not on the disk as well."""
+    try:
+        found = [point / RECORD for point in archive.points(path)]
+    except (OSError, ValueError) as error:
+        unreadable[_name(path)] = why(error)
+        return []
+    return [record for record in found if not record.exists()]
 
 
 def _entries(folder: str, unreadable: dict[str, str]) -> list[os.DirEntry[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan
-from trt_sweep.results import store
+from trt_sweep.results import files, store
 from trt_sweep.results.columns import Environment
 from trt_sweep.results.record import RECORD, Record, columns
 
@@ -24,7 +24,7 @@ def finished(folder: Path, plan: Plan, options: SweepOptions) -> dict[str, Recor
     found: dict[str, Record] = {}
     for point in plan.points:
         path = folder / "points" / point.id / RECORD
-        if not path.exists():
+        if not files.exists(path):
             continue
         try:
             record = store.read(path)
@@ -60,7 +60,7 @@ def _words(changed: dict[str, tuple[object, object]]) -> str:
 def gpus_of(folder: Path) -> list[str]:
     """Return the UUIDs of the GPUs that the records of a sweep name."""
     found: dict[str, None] = {}
-    for path in folder.glob(f"points/*/{RECORD}"):
+    for path in files.records_below([folder])[0]:
         with contextlib.suppress(OSError, ValueError, TypeError, SweepError):
             uuid = store.read(path).gpu_uuid
             if uuid is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from trt_sweep.analysis.layers import graph
 from trt_sweep.errors import SweepError
+from trt_sweep.results import files
 from trt_sweep.results.layers import evidence
 from trt_sweep.results.layers.profiles import read_json, time_of_call
 from trt_sweep.results.record import RECORD
@@ -36,7 +37,7 @@ def write(folder: Path, table: pd.DataFrame, out: Path | None = None) -> list[Pa
     except ImportError:
         raise SweepError("matplotlib draws the pictures and is not installed: pip install 'trt-sweep[plots]'") from None
     time = time_of_call(folder)
-    row = read_json(folder / RECORD) if (folder / RECORD).exists() else None
+    row = read_json(folder / RECORD) if files.exists(folder / RECORD) else None
     written = []
     with mpl.rc_context(STYLE):
         figures = {"layers.svg": box_plot(table)} if len(table) else {}

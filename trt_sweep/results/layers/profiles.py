@@ -52,9 +52,9 @@ def load(folder: str | Path) -> pd.DataFrame:
     and for a profile of another engine.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder.is_dir() and not files.exists(folder / RECORD):
         raise SweepError(f"{folder} is not a folder: give that of a point, SWEEP/points/POINT_ID")
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    record = read_json(folder / RECORD) if files.exists(folder / RECORD) else {}
     profile = _profile(folder, record)
     engines = [_engine(folder / ENGINES / str(engine), engine) for engine in range(profile["engines"])]
     rows = [row for found, _ in engines for row in found]
@@ -74,7 +74,7 @@ def time_of_call(folder: str | Path) -> dict[str, Any] | None:
     `parts` is empty in files of earlier versions. Raises SweepError for a damaged file.
     """
     path = Path(folder) / TIME
-    if not path.exists():
+    if not files.exists(path):
         return None
     time: dict[str, Any] = {"parts": []} | read_json(path)
     try:
@@ -116,7 +116,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
 def _profile(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return profile.json of a point; raises SweepError with the reason where there is none, or a wrong one."""
     path = folder / ENGINES / PROFILE
-    if not path.exists():
+    if not files.exists(path):
         if record.get("profile_from"):
             other = folder.parent / str(record["profile_from"])
             raise SweepError(
@@ -143,7 +143,10 @@ def _elsewhere(folder: Path) -> str | None:
     for parent in folder.resolve().parents:
         if (parent / ENGINES / PROFILE).exists():
             return f"{folder} is inside of a point's folder: give {parent}"
-    points = sorted(str(path.parents[1].relative_to(folder)) for path in folder.glob(f"**/{ENGINES}/{PROFILE}"))
+    found = sorted(path.parents[1] for path in folder.glob(f"**/{ENGINES}/{PROFILE}"))
+    packed = [path.parent for path in files.records_below([folder])[0]]  # those of an archive
+    found = found or [path for path in packed if files.exists(path / ENGINES / PROFILE)]
+    points = [str(path.relative_to(folder)) for path in found]
     if not points:
         return None
     more = f" ({len(points) - 3} more)" if len(points) > 3 else ""
@@ -158,7 +161,7 @@ def _engine(folder: Path, engine: int) -> tuple[list[dict[str, Any]], bool]:
             raise SweepError(f"{folder / LATENCY} is damaged (no times of layer {evidence.shown(name, 80)}): {AGAIN}")
     layers = _layers(folder / INFO, list(latencies))
     known = isinstance(layers[0], dict) if layers else False
-    onnx_modules = read_json(folder / ONNX_MODULES) if (folder / ONNX_MODULES).exists() else {}
+    onnx_modules = read_json(folder / ONNX_MODULES) if files.exists(folder / ONNX_MODULES) else {}
     if not all(isinstance(path, str) for path in onnx_modules.values()):
         raise SweepError(f"{folder / ONNX_MODULES} is damaged (its modules are no paths): {AGAIN}")
     nodes = evidence.nodes(layers, onnx_modules) if known else [None] * len(latencies)
@@ -179,7 +182,7 @@ def _is_time(sample: object) -> bool:
 
 def _layers(path: Path, names: list[str]) -> list[Any]:
     """Return the inspector's layers in execution order: dicts, or texts where it tells names only, or none."""
-    layers = read_json(path).get("Layers", []) if path.exists() else []
+    layers = read_json(path).get("Layers", []) if files.exists(path) else []
     if not isinstance(layers, list) or not all(map(_is_layer, layers)) or len(set(map(type, layers))) > 1:
         raise SweepError(f"{path} is damaged (its Layers are none): {AGAIN}")
     if not layers:

@@ -1,0 +1,48 @@
+"""`trt-sweep pack FOLDER… --out DIR`: copy sweeps into two files each, which every verb reads as it reads folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from trt_sweep.app.arguments import Parser, UsageError, verb
+from trt_sweep.errors import SweepError
+
+
+@verb()
+def main(arguments: list[str]) -> int:
+    """Write the copies and print where; return exit code 1, after one line, where that cannot be."""
+    parser = Parser(
+        prog="trt-sweep pack",
+        description="Copy each sweep below the folders into records.parquet and samples.npz (as 32-bit floats), which "
+        "every verb reads as it reads the folder of a sweep. Engines, traces and logs are left out.",
+    )
+    parser.add_folders()
+    parser.add_out("where the copies go, each in a folder named as the sweep's")
+    options = parser.parse_args(arguments)
+    if options.out is None:
+        raise UsageError("--out is not set: name the folder that the copies go into")
+
+    from trt_sweep.results import archive, files, table
+
+    if unreadable := table.load(*options.folders).attrs["unreadable"]:
+        raise SweepError(f"{files.named(unreadable)[0]}: mend or remove it first, lest the copy lacks it")
+    paths, _ = files.records_below(options.folders)
+    sweeps = dict.fromkeys(path.parents[2] for path in paths if path.exists())
+    if not sweeps:
+        raise SweepError("no sweep to pack: give folders with the folder of a sweep in them, which has points/ in it")
+    root = table.common_folder(*options.folders)
+    for sweep in sweeps:
+        out = options.out / os.path.relpath(sweep, root)
+        if (out / archive.POINTS).exists():
+            raise SweepError(f"--out={options.out} is not allowed: {out} holds a sweep; name another folder")
+        try:
+            written = archive.write(sweep, out)
+        except ValueError as error:
+            raise SweepError(f"{sweep} cannot be packed: {error}") from error
+        for path in sorted(sweep.glob("*.json")):
+            written.append(Path(shutil.copyfile(path, out / path.name)))
+        size = sum(path.stat().st_size for path in written)
+        print(f"written: {out} ({size / 1e6:.2f} MB)")
+    return 0
