@@ -26,7 +26,7 @@ from trt_sweep.measure import health, measurement, timer
 from trt_sweep.models.model import Inputs
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.results import columns, table
+from trt_sweep.results import columns, measured, table
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
 
@@ -148,7 +148,7 @@ def test_planned_and_built_engines_agree(sweep):
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
 
 
-def window(call, **settings) -> tuple[measurement.Visit, columns.Timing]:
+def window(call, **settings) -> tuple[measurement.Visit, measured.Timing]:
     device = devices.resolve("cuda")
     found = timer.Timer(call, device, MeasureConfig(**settings)).visit(nvml.monitor(device))
     return found, measurement.Measurement([[found]], 1, 0.0).timing()

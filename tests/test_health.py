@@ -13,7 +13,7 @@ from trt_sweep.machine import nvml
 from trt_sweep.machine.nvml import Monitor, Reading
 from trt_sweep.measure import health
 from trt_sweep.measure.health import WindowHealth
-from trt_sweep.results import columns
+from trt_sweep.results import measured
 
 CUDA = torch.device("cuda", 0)
 POWER_CAP = pynvml.nvmlClocksEventReasonSwPowerCap
@@ -59,7 +59,7 @@ def test_summary_takes_the_worst_verdict_and_the_median_readings():
     assert (found.throttle_reasons, found.foreign_processes, found.remeasured) == (["sw_power_cap"], 0, 1)
     assert found.energy_mj_per_call == pytest.approx(1600 / 700)
     assert health.summary([good], 0).energy_mj_per_call is None  # too short for a counter that moves every 0.1 s
-    assert health.summary([], 0) == columns.Health()
+    assert health.summary([], 0) == measured.Health()
 
 
 def test_without_a_gpu_there_is_no_verdict():

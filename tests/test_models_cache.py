@@ -18,7 +18,8 @@ from trt_sweep.points.plan import effective, point_of
 from trt_sweep.points.point import Point
 from trt_sweep.points.run import PointRun
 from trt_sweep.results import record, store
-from trt_sweep.results.columns import Build, Partition, Profile
+from trt_sweep.results.columns import Build, Partition
+from trt_sweep.results.measured import Profile
 from trt_sweep.workers.worker import Worker
 
 FACTORY = {"_target_": "torchvision.models.get_model", "name": "squeezenet1_1"}

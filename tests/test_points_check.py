@@ -17,7 +17,7 @@ from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points import check, evaluation
 from trt_sweep.points.prepared import PreparedModel
-from trt_sweep.results.columns import Accuracy
+from trt_sweep.results.measured import Accuracy
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import pytest
 from trt_sweep.measure.timer import Timer
 from trt_sweep.points.check import FirstCalls
 from trt_sweep.points.choices import CallThread, fastest
-from trt_sweep.results.columns import Accuracy
+from trt_sweep.results.measured import Accuracy
 
 
 class Choices:

@@ -20,8 +20,9 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
 from trt_sweep.models.model import Inputs
 from trt_sweep.points import profile, trace
-from trt_sweep.results.columns import Build, Profile
+from trt_sweep.results.columns import Build
 from trt_sweep.results.layers import profiles
+from trt_sweep.results.measured import Profile
 
 REAL = Path(__file__).parent / "data/layers/resnet18-cpp/0"
 ENGINE_ID = "0123456789abcdef"

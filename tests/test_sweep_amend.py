@@ -7,7 +7,8 @@ import pytest
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.points.point import Point, Report
-from trt_sweep.results.columns import Environment, Timing
+from trt_sweep.results.columns import Environment
+from trt_sweep.results.measured import Timing
 from trt_sweep.results.record import Record
 from trt_sweep.sweep import amend
 from trt_sweep.workers.protocol import WorkerLost

@@ -15,7 +15,7 @@ from trt_sweep.config.groups import AccuracyConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import outputs as of_outputs
 from trt_sweep.measure.outputs import WHOLE, Leaf
-from trt_sweep.results.columns import Accuracy
+from trt_sweep.results.measured import Accuracy
 
 # How many times the error of eager in the same precision a build may have. Of the builds in outputs/reference the worst
 # has 2.5 times, as a test shows.

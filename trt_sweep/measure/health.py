@@ -9,7 +9,7 @@ import numpy as np
 import pynvml
 
 from trt_sweep.machine.nvml import Reading
-from trt_sweep.results.columns import Health
+from trt_sweep.results.measured import Health
 from trt_sweep.results.record import CLOCK_RANGE
 
 OK, UNSTABLE, SHARED, THROTTLED = VERDICTS = ("ok", "unstable", "shared", "throttled")  # from good to bad

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from trt_sweep.measure.health import WindowHealth
-from trt_sweep.results.columns import METHODS, Timing
+from trt_sweep.results.columns import METHODS
+from trt_sweep.results.measured import Timing
 from trt_sweep.results.stats import estimates, visits
 
 LAUNCH_BOUND = 0.8  # share of the GPU's time that enqueueing takes; trtexec warns from there on

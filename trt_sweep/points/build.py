@@ -15,7 +15,7 @@ from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points.failure import without_traceback
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import BuildResult, PointState
-from trt_sweep.results.columns import Accuracy
+from trt_sweep.results.measured import Accuracy
 
 
 def engine_key(config: PointConfig, compiled: Compiled, reuse: bool) -> str | None:

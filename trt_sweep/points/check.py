@@ -18,7 +18,7 @@ from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models import inputs
 from trt_sweep.points import evaluation
-from trt_sweep.results import columns
+from trt_sweep.results import measured
 
 PHASE = "accuracy"
 
@@ -33,7 +33,7 @@ class FirstCalls:
 
     timer: Timer
     took_ms: float
-    accuracy: columns.Accuracy
+    accuracy: measured.Accuracy
     outputs: list[Leaf]
     peak_bytes: int | None
 
@@ -89,7 +89,7 @@ def make(
     return FirstCalls(timer, took_ms, found, leaves, None if taken is None or keeps is None else keeps + taken)
 
 
-def worst(found: list[FirstCalls], spread: float | None) -> tuple[columns.Accuracy, columns.Memory, list[Leaf]]:
+def worst(found: list[FirstCalls], spread: float | None) -> tuple[measured.Accuracy, measured.Memory, list[Leaf]]:
     """Return the accuracy of the worst build with its leaves, and the memory of the largest.
 
     `spread` is how far other inputs move the reference. The memory is null where that of one build is not told.
@@ -98,7 +98,7 @@ def worst(found: list[FirstCalls], spread: float | None) -> tuple[columns.Accura
     known = [each.peak_bytes for each in found if each.peak_bytes is not None]
     peak = max(known) if len(known) == len(found) else None
     accuracy = dataclasses.replace(worst.accuracy, reference_spread=spread)
-    return accuracy, columns.Memory(peak_gpu_bytes=peak), worst.outputs
+    return accuracy, measured.Memory(peak_gpu_bytes=peak), worst.outputs
 
 
 def excess(leaves: list[Leaf]) -> float:

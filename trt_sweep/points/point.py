@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trt_sweep.config.point import PointConfig
-from trt_sweep.results.columns import Environment, Partition, Timing
+from trt_sweep.results.columns import Environment, Partition
+from trt_sweep.results.measured import Timing
 from trt_sweep.results.record import Record
 
 

@@ -17,7 +17,7 @@ from trt_sweep.models import checkpoints, factory, in_memory, inputs, quantizati
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, float32_mode
-from trt_sweep.results import columns
+from trt_sweep.results import columns, measured
 
 MOST_BATCHES = 64  # of samples that the user has, whose outputs are kept
 MOST_ALONE = 64  # samples of a batch that the reference is called with alone
@@ -119,7 +119,7 @@ class PreparedModel:
         facts = dataclasses.replace(facts, fake_quant_finite=found.finite, fake_quant_rel_l2_error=found.rel_l2_error)
         return model, facts
 
-    def _fake_quantized(self, model: Model, phase: str) -> columns.Accuracy:
+    def _fake_quantized(self, model: Model, phase: str) -> measured.Accuracy:
         config = self.config
         found = self.reference(phase)
         own = example_inputs(config.timed, self.device).to(DTYPE[config.base_precision])

@@ -28,8 +28,8 @@ from trt_sweep.measure import clocks
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import Inputs, Model, float32_mode
 from trt_sweep.points import trace
-from trt_sweep.results.columns import Profile
 from trt_sweep.results.layers import profiles
+from trt_sweep.results.measured import Profile
 from trt_sweep.results.store import write_json
 
 log = logging.getLogger(__name__)

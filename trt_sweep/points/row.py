@@ -12,7 +12,7 @@ from trt_sweep.points.point import Point
 from trt_sweep.points.state import PointState
 from trt_sweep.results import store
 from trt_sweep.results.axes import Axes
-from trt_sweep.results.columns import Profile, Timing
+from trt_sweep.results.measured import Profile, Timing
 from trt_sweep.results.record import Record
 
 

@@ -28,7 +28,7 @@ from trt_sweep.points.point import Point, Report
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import GroupContext, PointState
 from trt_sweep.results import store
-from trt_sweep.results.columns import Profile
+from trt_sweep.results.measured import Profile
 from trt_sweep.results.record import BASELINE, SAMPLES, Record
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from trt_sweep.measure.measurement import Measurement
 from trt_sweep.measure.outputs import Leaf
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import Model
-from trt_sweep.results.columns import Accuracy, Memory, Profile, Quantization
+from trt_sweep.results.columns import Quantization
+from trt_sweep.results.measured import Accuracy, Memory, Profile
 from trt_sweep.results.record import Record
 
 

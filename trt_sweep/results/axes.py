@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trt_sweep.results.columns import metric
+from trt_sweep.results.columns import NEVER, metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ class Axis:
     - `task`: it says which work is done, and on what. Other axes say how. Points that differ in it have no common rank
     - `default`: the value that takes effect where nobody sets it; null where the axis is unset then
     - `default_column`: the column that holds the default, where that depends on the library
+    - `as_set`: the record has it as it was set, and so null where the default took effect
     - `unasked`: further values that a point can have though nobody set them
     - `base`: the value that others are compared with, where that is not the default
     - `optional`: whether a backend may leave it out; it then names in its own `AXES` the ones that it uses
@@ -44,6 +45,7 @@ class Axis:
     task: bool = False
     default: object = None
     default_column: str | None = None
+    as_set: bool = False
     unasked: tuple[object, ...] = ()
     base: object = None
     optional: bool = False
@@ -59,28 +61,35 @@ class Axis:
     after: str | None = None
 
 
-def _axis(description: str, row: Axis) -> Any:
-    """Return a column that is a row of the table too."""
-    return field(default=None, metadata={"unit": "", "description": description, "axis": row})
+def _axis(description: str, row: Axis, null: str | None = None) -> Any:
+    """Return a column that is a row of the table too; `null` is as in `metric`, and one of all backends never is."""
+    null = NEVER if null is None and not row.optional else null
+    return field(default=None, metadata={"unit": "", "description": description, "null": null, "axis": row})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
     """Hold the values that took effect; an axis that the backend does not use is null."""
 
-    model: str = _axis("effective model name", Axis(acts_on="engine", task=True, names_point=True, plain=True))
-    model_id: str = metric("hash of the model's factory, weights, seed and inputs")
+    NULL: ClassVar[str] = "the backend does not use it"
+
+    model: str = _axis("Name of the model.", Axis(acts_on="engine", task=True, names_point=True, plain=True))
+    model_id: str = metric("Hash of the model: its factory, weights, seed and inputs.", null=NEVER)
     task_id: str = metric(
-        "likewise without the factory's arguments: points that agree in it are ranked together; in older records "
-        "model_id"
+        "Hash of the model without the arguments of its factory. Points that agree in it do the same work, and are "
+        "ranked together.",
+        null=NEVER,
     )
-    weights: str | None = metric("name or file of the weights; null for what the factory makes, random ones as a rule")
-    seed: int | None = metric("seed of random weights and inputs")
+    weights: str | None = metric(
+        "Name or file of the weights.", null="they are what the model's factory makes, as a rule random ones"
+    )
+    seed: int | None = metric("Seed of random weights and inputs.", null="the record is older")
     backend: str = _axis(
-        "compile path", Axis(acts_on="run", default="dynamo", base="eager", names_point=True, plain=True)
+        "How the model is compiled: dynamo, torch_compile, onnx, eager and so on.",
+        Axis(acts_on="run", default="dynamo", base="eager", names_point=True, plain=True),
     )
     precision: str = _axis(
-        "fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4",
+        "What the model computes in: fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4.",
         Axis(
             acts_on="both",
             default="fp32",
@@ -90,17 +99,21 @@ class Axes:
             plain=True,
         ),
     )
-    base_precision: str | None = metric("the type beside quantized parts; for other points, the precision")
+    base_precision: str | None = metric(
+        "Precision of what is not quantized. Without quantization it is the precision.", null="the record is older"
+    )
     quantization_method: str | None = _axis(
-        "what quantized the model: library and recipe",
+        "What quantized the model: a library and its recipe, such as modelopt_fp8_default.",
         Axis(acts_on="engine", optional=True, config=("quantization",), moves=("precision",)),
+        "the model is not quantized",
     )
     quantization_skip: str | None = _axis(
-        "patterns of modules that were left as they are",
+        "Patterns of the modules that were not quantized.",
         Axis(acts_on="engine", optional=True, config=("quantization",), goes_with="quantization_method"),
+        "none was left out, or the model is not quantized",
     )
     calibration: str | None = _axis(
-        "random, or the name of the user's data; null where the method looks at none",
+        "What the method looked at to choose its scales: random data, or the name of your data.",
         Axis(
             acts_on="engine",
             optional=True,
@@ -108,10 +121,13 @@ class Axes:
             config=("quantization",),
             goes_with="quantization_method",
         ),
+        "the method looks at no data",
     )
-    calibration_samples: int | None = metric("samples that the method was to look at, at most")
+    calibration_samples: int | None = metric(
+        "Most samples that the method looks at.", null="the method looks at no data"
+    )
     mode: str | None = _axis(
-        "torchscript.mode or inductor.mode, where the backend has one",
+        "How the backend compiles: torchscript.mode (trace, script), or inductor.mode.",
         Axis(
             acts_on="both",
             optional=True,
@@ -122,19 +138,20 @@ class Axes:
         ),
     )
     batch_size: int = _axis(
-        "size of the batch dimension",
+        "Number of samples in a call.",
         Axis(acts_on="run", task=True, moves=("input_shapes", "time_at"), says=("input_shapes",)),
     )
     input_shapes: str | None = _axis(
-        "shapes of the inputs as timed, or as planned for",
+        "Shapes of the inputs that were timed, or planned for.",
         Axis(acts_on="run", task=True, config=("model",), moves=("batch_size", "time_at"), after="time_at"),
     )
     dynamic_range: str | None = _axis(
-        "min:opt:max of the dynamic dimension that the point was built for",
+        "Range of sizes that the point was built for, as min:opt:max.",
         Axis(acts_on="engine", config=("batch_size",), moves=("time_at",), shown_where_set=True),
+        "it was built for one size",
     )
     time_at: int | None = _axis(
-        "size of the dynamic dimension at which this row was timed",
+        "Size at which this row was timed, of the range that it was built for.",
         Axis(
             acts_on="run",
             task=True,
@@ -142,54 +159,68 @@ class Axes:
             moves=("batch_size", "input_shapes"),
             says=("batch_size", "input_shapes"),
         ),
+        "it was built for one size",
     )
     device: str | None = _axis(
-        "where the point was timed; null where nothing ran", Axis(acts_on="engine", task=True, after="cold_cache")
+        "Where the point ran: cpu, cuda:0 and so on.",
+        Axis(acts_on="engine", task=True, after="cold_cache"),
+        "nothing ran",
     )
     min_block_size: int | None = _axis(
-        "fewest operators that Torch-TensorRT puts into an engine",
+        "Fewest operators that Torch-TensorRT puts into an engine. What is smaller stays in PyTorch.",
         Axis(acts_on="engine", optional=True, default_column="default_min_block_size"),
     )
     optimization_level: int | None = _axis(
-        "TensorRT's builder optimization level", Axis(acts_on="engine", optional=True, default=3)
+        "How long TensorRT searches for fast kernels, from 0 (short) to 5 (long). Null in a record means 3, TensorRT's "
+        "default, where the backend uses it; trt_sweep.load fills it in.",
+        Axis(acts_on="engine", optional=True, default=3, as_set=True),
+        "it was not set, or the backend does not use it",
     )
     runtime: str | None = _axis(
-        "Torch-TensorRT runtime that executes the engines: cpp or python",
+        "Which of Torch-TensorRT's runtimes runs the engines: cpp or python.",
         Axis(acts_on="run", optional=True, default="cpp"),
     )
     cuda_graphs: bool | None = _axis(
-        "whether calls are replayed as CUDA graphs",
+        "Whether calls are replayed as CUDA graphs, which spares the host most of its work.",
         Axis(acts_on="run", default=False, moves_on=("inductor", "mode"), shown_where_set=True),
     )
     runtime_cache: str | None = _axis(
-        "TensorRT-RTX's cache of compiled kernels at the first call: cold or warm; null where none is attached",
+        "Whether TensorRT-RTX's cache of compiled kernels is filled at the first call: cold (empty) or warm.",
         Axis(acts_on="run", optional=True, unasked=("cold",)),
+        "there is no such cache",
     )
     dynamic_shapes_kernel_specialization_strategy: str | None = _axis(
-        "when TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none",
+        "When TensorRT-RTX compiles kernels for a size that it meets: lazy, eager or none.",
         Axis(acts_on="run", optional=True, header="specialization"),
+        "it was not set, or the backend does not use it",
     )
     cache: str | None = _axis(
-        "what TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
-        "left) or frozen (cache_snapshot); null where there is none",
+        "What TensorRT's timing cache held when the build began: cold (nothing), warm (what a build of the same point "
+        "left) or frozen (the file cache_snapshot).",
         Axis(acts_on="engine", optional=True, config=("cache", "cache_snapshot"), default="cold"),
+        "there is no such cache, as with TensorRT-RTX",
     )
     profiling_verbosity: str | None = _axis(
-        "what the timed engine tells of its layers: none, layer_names_only or detailed",
+        "How much the timed engine can tell of its layers: none, layer_names_only or detailed.",
         Axis(acts_on="engine", optional=True, unasked=("layer_names_only",)),
     )
-    compile: str | None = _axis("further compilation arguments, NAME=value each", Axis(acts_on="both", optional=True))
+    compile: str | None = _axis(
+        "Further arguments of the compiler that were set, as NAME=value.",
+        Axis(acts_on="both", optional=True),
+        "there are none",
+    )
     factory: str | None = _axis(
-        "arguments of the model's factory, NAME=value each; in a table those that differ between points of a model",
+        "Arguments of the model's factory, as NAME=value. A table has those in which points of one model differ.",
         Axis(acts_on="engine", config=("model",)),
+        "there are none, or they do not differ",
     )
     cold_cache: bool | None = _axis(
-        "whether the L2 cache was flushed before each call",
+        "Whether the GPU's L2 cache was emptied before each call.",
         Axis(acts_on="run", task=True, default=False, config=("measure",)),
     )
-    dryrun: bool = metric("whether the point was planned only")
+    dryrun: bool = metric("Whether the point was only planned, and nothing was built or timed.", null=NEVER)
     ignored_axes: list[str] = metric(
-        "axes, and arguments behind them, that the installed library is known to accept without effect"
+        "Axes that were set, and that the installed library accepts without effect.", null=NEVER
     )
 
 

@@ -1,12 +1,13 @@
-"""Name the columns of a record, with a unit and an explanation each; the axes stand in `trt_sweep.results.axes`.
+"""Name the columns of a record, each with its unit, its meaning and when it is null.
 
-To add a metric, add its column here and fill it in where it is measured.
+The axes stand in `trt_sweep.results.axes`, what is measured in `trt_sweep.results.measured`. To add a metric, add its
+column there or here and fill it in where it is measured. `trt-sweep table --explain` prints what is written here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 SCHEMA_VERSION = 3
 STATUSES = (
@@ -14,78 +15,119 @@ STATUSES = (
     *("timeout", "crashed", "inaccurate", "interrupted"),
 )
 METHODS = GRAPH, QUEUED = ("graph", "queued")  # of gpu_ms, the preferred one first
+NEVER = ""  # when a column is null that always has a value
 
 
-def metric(description: str, unit: str = "") -> Any:
-    """Return a column that is null until it is measured; `unit` is empty for what has none."""
-    return field(default=None, metadata={"unit": unit, "description": description})
+def metric(description: str, unit: str = "", null: str | None = None) -> Any:
+    """Return a column that is null until it is measured.
+
+    `unit` is empty for what has none. `null` says when the column stays null, as a clause that follows "null where";
+    left out, the `NULL` of its class holds.
+    """
+    return field(default=None, metadata={"unit": unit, "description": description, "null": null})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """Say which point of which sweep this is, and how it ended."""
 
-    schema_version: int = SCHEMA_VERSION
-    point_id: str = metric("hash of the effective configuration")
-    sweep_id: str = metric("name of the sweep's folder")
-    jobs: list[int] = metric("Hydra job numbers that led to this point; empty for a baseline")
-    merged_axes: list[str] = metric("what these jobs differ in, without a difference to this point")
-    created_utc: str = metric("when the point was first timed, or failed, ISO 8601")
-    status: str = metric(f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}")
-    phase: str | None = metric("the phase in which the point ended, where it did not succeed")
-    reason: str | None = metric("why the point did not succeed, on one line")
-    final: bool = metric("whether nothing more is to be done for the point; false while rounds are to come")
-    interleaved: bool | None = metric("whether its rounds stood between those of the sweep's other points")
+    NULL: ClassVar[str] = NEVER
+
+    schema_version: int = field(
+        default=SCHEMA_VERSION,
+        metadata={"description": "Version of the record's form. Records of a newer version are refused."},
+    )
+    point_id: str = metric("Name of the point: a hash of all settings that took effect.")
+    sweep_id: str = metric("Name of the sweep's folder.")
+    jobs: list[int] = metric("Numbers of the Hydra jobs that led to this point. Empty for a baseline.")
+    merged_axes: list[str] = metric(
+        "Settings in which these jobs differ, though they make no difference to this point: its backend does not use "
+        "them."
+    )
+    created_utc: str = metric("When the point was first timed, or when it failed. UTC, ISO 8601.")
+    status: str = metric(f"How the point ended: {', '.join(STATUSES[:-1])} or {STATUSES[-1]}. Only ok rows are ranked.")
+    phase: str | None = metric("What the point was doing when it ended.", null="the status is ok or dryrun")
+    reason: str | None = metric("Why the point did not succeed, in one line.", null="nothing went wrong")
+    final: bool = metric("Whether the point is done. False while some of its visits are still to come.")
+    interleaved: bool | None = metric(
+        "Whether the point was timed in turn with other points of its sweep.", null="the point was not timed"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """Say where the point ran, and with which versions."""
 
-    gpu_name: str | None = metric("name of the GPU that ran the point")
-    gpu_uuid: str | None = metric("UUID of that GPU")
-    compute_capability: str | None = metric("compute capability of that GPU")
-    driver: str | None = metric("NVIDIA driver version")
-    cuda: str | None = metric("CUDA version that torch was built for")
-    torch: str | None = metric("version of torch")
-    torch_tensorrt: str | None = metric("version of Torch-TensorRT")
-    tensorrt: str | None = metric("version of TensorRT or TensorRT-RTX")
-    tensorrt_flavor: str | None = metric("standard or rtx")
-    python: str | None = metric("version of Python")
-    hostname: str | None = metric("name of the machine")
-    trt_sweep: str | None = metric("version of trt_sweep")
-    git_sha: str | None = metric("commit of trt_sweep, where it runs from a checkout")
-    code_id: str | None = metric("hash of trt_sweep's sources and configuration")
+    NULL: ClassVar[str] = NEVER
+
+    gpu_name: str | None = metric("Name of the GPU that the point ran on.", null="it ran on no GPU")
+    gpu_uuid: str | None = metric("UUID of that GPU.", null="it ran on no GPU")
+    compute_capability: str | None = metric("CUDA compute capability of that GPU.", null="it ran on no GPU")
+    driver: str | None = metric("Version of the NVIDIA driver.", null="there is no driver")
+    cuda: str | None = metric("CUDA version that PyTorch was built for.", null="PyTorch was built without CUDA")
+    torch: str | None = metric("Version of PyTorch.")
+    torch_tensorrt: str | None = metric("Version of Torch-TensorRT.", null="it is not installed")
+    tensorrt: str | None = metric("Version of TensorRT, or of TensorRT-RTX.", null="it is not installed")
+    tensorrt_flavor: str | None = metric(
+        "Which Torch-TensorRT is installed: standard, or rtx.", null="none is installed"
+    )
+    python: str | None = metric("Version of Python.")
+    hostname: str | None = metric("Name of the machine.")
+    trt_sweep: str | None = metric("Version of trt_sweep.", null="it is not installed as a package")
+    git_sha: str | None = metric("Commit of trt_sweep.", null="it does not run from a Git checkout")
+    code_id: str | None = metric("Hash of trt_sweep's sources and configuration files.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
     """Say how a model was split into TensorRT engines and operators that stay in PyTorch."""
 
-    ops_total: int | None = metric("operators in the lowered graph")
-    ops_supported: int | None = metric("operators that have a converter")
-    engines: int | None = metric("TensorRT engines in the partition")
-    engine_ops: list[int] | None = metric("operators of each engine, in graph order")
-    engine_inputs: int | None = metric("tensors that the engines take together; more where weights are passed in too")
-    fallback_ops: int | None = metric("operators left in PyTorch, tuple accesses not counted")
-    partition_id: str | None = metric("hash of which operator of which shape and type lies in which engine")
-    default_min_block_size: int | None = metric("the library's default of min_block_size")
-    advised_min_block_size: int | None = metric(
-        "the library's advice for the fewest segments, asked at min_block_size=1"
+    NULL: ClassVar[str] = "the backend makes no TensorRT partition, or the point ended before it"
+
+    ops_total: int | None = metric("Operators of the model's graph, after Torch-TensorRT lowered it.")
+    ops_supported: int | None = metric("How many of these operators TensorRT can take.")
+    engines: int | None = metric("Number of TensorRT engines.")
+    engine_ops: list[int] | None = metric("Number of operators in each engine, in the order of the graph.")
+    engine_inputs: int | None = metric(
+        "Number of tensors that all engines take. It grows where weights are passed in as inputs."
     )
-    advised_min_block_size_moderate: int | None = metric("its advice for moderate segmentation, likewise")
-    assumed_compute_capability: str | None = metric("compute capability that planning assumed, where there was no GPU")
+    fallback_ops: int | None = metric(
+        "Operators that stay in PyTorch. Those that only take an item out of a tuple do not count."
+    )
+    partition_id: str | None = metric(
+        "Hash of the partition: which operator, of which shape and type, lies in which engine."
+    )
+    default_min_block_size: int | None = metric("The min_block_size that Torch-TensorRT uses where none is set.")
+    advised_min_block_size: int | None = metric(
+        "The min_block_size that Torch-TensorRT advises for the fewest engines: the operators of the largest engine "
+        "at min_block_size=1."
+    )
+    advised_min_block_size_moderate: int | None = metric(
+        "The min_block_size that Torch-TensorRT advises for a moderate number of engines: the mean number of operators "
+        "of an engine at min_block_size=1."
+    )
+    assumed_compute_capability: str | None = metric(
+        "Compute capability that the plan assumes.", null="there was a GPU, or nothing was planned"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """Say what quantizing the model did, before any backend saw it; null for other points."""
+    """Say what quantizing the model did, before any backend saw it."""
 
-    quantized_layers: int | None = metric("layers whose weights are quantized")
-    quantization_s: float | None = metric("calibration and quantization. Points may share it", "s")
-    fake_quant_finite: bool | None = metric("whether the fake-quantized model's outputs in PyTorch are finite")
+    NULL: ClassVar[str] = "the point is not quantized"
+
+    quantized_layers: int | None = metric("Number of layers whose weights are quantized.")
+    quantization_s: float | None = metric(
+        "Time to calibrate and quantize. Points that share one quantized model have the same number.", "s"
+    )
+    fake_quant_finite: bool | None = metric(
+        "Whether PyTorch computes finite outputs with the quantized model. It rounds numbers as the engine would, but "
+        "computes in floating point."
+    )
     fake_quant_rel_l2_error: float | None = metric(
-        "their rel_l2_error: of the method alone, whatever the engine does; null where they are not finite"
+        "rel_l2_error of the quantized model in PyTorch: what the method costs, whatever the engine adds to it.",
+        null="the point is not quantized, or those outputs are not finite",
     )
 
 
@@ -93,177 +135,112 @@ class Quantization:
 class Build:
     """Say what it took to compile the model, and what came out."""
 
+    NULL: ClassVar[str] = "the backend has no such thing, or the point ended before it"
+
     export_s: float | None = metric(
-        "torch.export, and what follows it before the build; or TorchScript. Points may share it",
+        "Time of torch.export, or of TorchScript, and of all else before the build. Points that share one export have "
+        "the same number.",
         "s",
+        null="the backend exports nothing, or the point ended before",
     )
     build_s: float | None = metric(
-        "from the exported program (or the module) to a callable; null where another point's build is used", "s"
+        "Time from the exported program, or from the module, to something that can be called.",
+        "s",
+        null="nothing is built (eager), the row uses another point's build, or the point ended before",
     )
     load_s: float | None = metric(
-        "from the serialized engine, or package, to what can be called (onnx, aot_inductor)", "s"
+        "Time from a stored engine or package to something that can be called.",
+        "s",
+        null="the backend is neither onnx nor aot_inductor, or the point ended before",
     )
-    graphs: int | None = metric("graphs that torch.compile made of the model")
-    graph_breaks: int | None = metric("lines of the model's code at which a graph ends early, or none begins")
-    break_reasons: list[str] | None = metric("these lines, each with the reason in torch's words; null without a break")
-    ops_outside: int | None = metric("operators of a call that run in PyTorch beside the graphs; null without a break")
-    ops_outside_names: str | None = metric("their names: aten.lstm:1 aten.linear:2")
-    engine_bytes: int | None = metric("size of the serialized engines together", "B")
-    engine_id: str | None = metric("hash of the serialized engines: equal means byte-identical")
+    graphs: int | None = metric(
+        "Number of graphs that torch.compile made of the model.", null="the backend does not use torch.compile"
+    )
+    graph_breaks: int | None = metric(
+        "Lines of the model's code at which torch.compile ends a graph early, or begins none.",
+        null="the backend does not use torch.compile",
+    )
+    break_reasons: list[str] | None = metric(
+        "These lines, each with the reason that PyTorch gives.", null="there is no such line"
+    )
+    ops_outside: int | None = metric(
+        "Operators of a call that run in PyTorch, outside of these graphs.", null="there is no graph break"
+    )
+    ops_outside_names: str | None = metric(
+        "Names of these operators and how often each runs: aten.lstm:1 aten.linear:2.", null="there is no graph break"
+    )
+    engine_bytes: int | None = metric(
+        "Size of all engines of the point, as stored in a file.", "B", null="there is no engine"
+    )
+    engine_id: str | None = metric(
+        "Hash of the stored engines. Two points with the same one run the same engines, byte for byte.",
+        null="there is no engine",
+    )
     engine_reused_from: str | None = metric(
-        "point whose build this row uses: another size of one range, or one of the same partition and arguments"
+        "point_id of the point whose build this row uses: it has the same partition and arguments, or is another size "
+        "of the same range.",
+        null="the row uses a build of its own",
     )
     cuda_graphs_method: str | None = metric(
-        "who replays: capture (one graph of the call), torch_tensorrt_engine (one per engine), torch_tensorrt_module, "
-        "rtx, inductor"
+        "Who replays calls as CUDA graphs: capture (one graph of the call), torch_tensorrt_engine (one graph an "
+        "engine), torch_tensorrt_module, rtx or inductor.",
+        null="calls are not replayed",
     )
-    cache_id: str | None = metric("hash of what the timing cache held when the build began; null where it was empty")
+    cache_id: str | None = metric(
+        "Hash of what TensorRT's timing cache held when the build began.", null="it was empty, or there is none"
+    )
     engines_stored: int | None = metric(
-        "engines that came from cache_dir, or from build_workers; build_s counts what building them took back then"
+        "Number of engines that came from cache_dir or from build_workers. build_s then counts what they took when "
+        "they were built.",
+        null="the backend stores no engines, or the point ended before",
     )
-    channels_last: bool | None = metric("whether weights and 4-d inputs were laid out channels-last")
-    cudnn_benchmark: bool | None = metric("whether cuDNN chose its convolution algorithms by timing them")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Say how long a call takes, by three clocks, with intervals of 95 %.
-
-    That of `latency_ms` describes this run; that of `gpu_ms` is where another run of the same point is expected.
-    """
-
-    clock: str | None = metric("what latency_ms was read from: cuda_events, or wall on a CPU")
-    timed_with: str | None = metric("point whose calls were timed for this row too: the same engine, run the same way")
-    rounds: int | None = metric("visits of each build that count, in turn with those of the sweep's other points")
-    builds: int | None = metric("builds that were timed (measure.rebuilds)")
-    distinct_engines: int | None = metric("different engine_id among them")
-    warmup_s: float | None = metric("warm-up of the first window, until calls had stopped changing", "s")
-    samples: int | None = metric("calls timed for latency_ms")
-    visit_group: str | None = metric("names the points that were visited in turn: their visits are compared")
-    anchor_id: str | None = metric(
-        "point that is visited with each group of its model: points of two groups are compared through it"
+    channels_last: bool | None = metric(
+        "Whether weights and 4-d inputs are laid out channels-last.", null="the backend leaves them as they are"
     )
-    anchor_ms_visits: list[float] | None = metric("its visits in this group", "ms")
-    anchor_spread: float | None = metric("how far another build of it may lie, a relative standard deviation", "1")
-    latency_ms: float | None = metric(
-        "time of a call as its caller sees it: lower quartile of the visits' medians, never below gpu_ms", "ms"
-    )
-    latency_ms_ci_low: float | None = metric("lower end of its interval", "ms")
-    latency_ms_ci_high: float | None = metric("upper end of it", "ms")
-    latency_ms_min: float | None = metric("fastest call", "ms")
-    latency_ms_mean: float | None = metric("mean time of a call", "ms")
-    latency_ms_std: float | None = metric("standard deviation of a call's time", "ms")
-    latency_ms_p90: float | None = metric("90th percentile", "ms")
-    latency_ms_p99: float | None = metric("99th percentile", "ms")
-    latency_ms_visits: list[float] | None = metric(
-        "median of each visit; null for one visit, and in older records", "ms"
-    )
-    host_slow_share: float | None = metric("share of visits that took more than 1.2 times latency_ms", "1")
-    host_slow_factor: float | None = metric("how many times latency_ms these took; null where there are none", "1")
-    latency_ms_between_rounds: float | None = metric("relative standard deviation between the visits of a build", "1")
-    latency_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
-    gpu_ms: float | None = metric("the GPU's own work in a call, without the host's gaps, likewise", "ms")
-    gpu_ms_ci_low: float | None = metric("lower end of its interval", "ms")
-    gpu_ms_ci_high: float | None = metric("upper end of it", "ms")
-    gpu_ms_method: str | None = metric(
-        "graph (the call replayed as a CUDA graph) or queued (calls issued behind a blocking kernel); compare like "
-        "with like"
-    )
-    gpu_ms_reason: str | None = metric("what stood in the way of gpu_ms, or of the method graph")
-    gpu_ms_between_rounds: float | None = metric("likewise between rounds, in older records", "1")
-    gpu_ms_between_builds: float | None = metric("relative standard deviation between builds", "1")
-    gpu_ms_between_captures: float | None = metric(
-        "relative standard deviation between captures of the call as a graph; by queued, between visits", "1"
-    )
-    gpu_ms_captures: int | None = metric("captures of each build, or visits by queued")
-    gpu_ms_choices: list[float] | None = metric(
-        "by eager: gpu_ms with each choice of algorithms that cuDNN made; the least of each build was timed", "ms"
-    )
-    enqueue_ms: float | None = metric("host time to issue a call while the GPU's queue has room, likewise", "ms")
-    launch_bound: bool | None = metric("whether enqueue_ms is above 0.8 of gpu_ms")
-    first_call_ms: float | None = metric(
-        "first call after the build, with what it compiles on the way; null where another point's build is used", "ms"
-    )
-    throughput_per_s: float | None = metric("batch_size over latency_ms", "1/s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Say how much memory of the GPU this point alone would need; the worst of its builds."""
-
-    peak_gpu_bytes: int | None = metric(
-        "weights, what TensorRT keeps for its engines, inputs, and the most that a call takes on top, CUDA graphs "
-        "included; not CUDA's context, nor what a first call takes to tune. Null where this process's part is not told",
-        "B",
+    cudnn_benchmark: bool | None = metric(
+        "Whether cuDNN chose its convolution algorithms by timing them.", null="the backend leaves that as it is"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Health:
-    """Say how the GPU was over all timed windows of the point, by NVML; null where a counter cannot be read."""
+class Derived:
+    """Say what a table adds to the records: `trt_sweep.results.table.load` derives it from all rows together."""
 
-    health: str | None = metric("ok, or the worst of unstable, shared and throttled in any window")
-    health_reason: str | None = metric("the numbers behind a verdict that is not ok, or why there is none")
-    remeasured: int | None = metric("windows that were timed again because of a bad verdict")
-    sm_clock_mhz: float | None = metric("median SM clock", "MHz")
-    memory_clock_mhz: float | None = metric("median memory clock", "MHz")
-    temperature_c: float | None = metric("highest temperature of the GPU", "°C")
-    power_w: float | None = metric("median power draw of the board", "W")
-    throttle_reasons: list[str] | None = metric("why clocks were lower than they could be")
-    energy_mj_per_call: float | None = metric("energy of the board over calls as their caller sees them", "mJ")
-    foreign_processes: int | None = metric("compute processes of others on the GPU, the most at any time")
+    NULL: ClassVar[str] = "the row or its eager baseline is not ok, or the sweep has no such baseline"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Say how far the output is from the FP32 eager reference's; the worst of the model's outputs."""
-
-    reference_spread: float | None = metric(
-        "relative L2 change of the reference when the inputs are drawn anew; errors near it prove little"
+    folder: str = metric(
+        "Folder of the point's files, relative to the folder that was read; of several, to the one around them all.",
+        null=NEVER,
     )
-    finite: bool | None = metric("whether every output is finite where the reference is")
-    rel_l2_error: float | None = metric("||output - reference|| / ||reference||; integers and booleans left out")
-    max_abs_error: float | None = metric("largest absolute difference")
-    cosine: float | None = metric("cosine similarity with the reference")
-    top1_agreement: float | None = metric(
-        "share of rows whose largest entry along the last dimension is the reference's"
+    speedup: float | None = metric(
+        "How many times faster than eager PyTorch: latency_ms of the baseline over that of the row. The baseline has "
+        "the same model, inputs, device and precision; for a quantized model it has base_precision.",
+        "1",
     )
-    agreement: float | None = metric("share of equal entries, of integer and boolean outputs")
-    worst_output: str | None = metric("name of the output with the largest error for what is accurate, of several")
-    worst_sample: int | None = metric("number of the sample in which the worst output is worst, of several")
-    judged_samples: int | None = metric("samples whose outputs were compared, each in its batch")
-    eager_rel_l2_error: float | None = metric("rel_l2_error of eager in the same precision")
-    accurate: bool | None = metric(
-        "finite, and each output's error within the tolerance of the precision, or within 4 times that of eager in it, "
-        "that of one sample within 4 times as much; "
-        "null where every output is different each time"
+    speedup_ci_low: float | None = metric(
+        "Lower end of the 95 % interval of speedup.", "1", null="the two were not timed in turn"
     )
-    model_notes: list[str] | None = metric(
-        "what the model does beside computing outputs from inputs; outputs not judged; weights that its file lacks"
+    speedup_ci_high: float | None = metric(
+        "Upper end of the 95 % interval of speedup.", "1", null="the two were not timed in turn"
     )
-    evaluation: float | None = metric("what the user's accuracy.evaluate says of the compiled model")
-    evaluation_name: str | None = metric("name of that function")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """Say what a look into the engines found (profile=true), in a pass of its own.
-
-    Its shares hold better than its sums: reporting each layer keeps layers from overlapping, and the
-    trace slows the host.
-    """
-
-    profile_engine_id: str | None = metric(
-        "hash of the engines that were looked into: the timed ones, or others built for it with detailed verbosity"
+    speedup_fp32: float | None = metric("How many times faster than eager PyTorch in fp32.", "1")
+    speedup_fp32_ci_low: float | None = metric(
+        "Lower end of the 95 % interval of speedup_fp32.", "1", null="the two were not timed in turn"
     )
-    profile_from: str | None = metric("point whose profile this is, where both run the same engine")
-    profile_reason: str | None = metric("why there is no profile though one was asked for")
-    layers: int | None = metric("layers of all engines")
-    layers_ms: float | None = metric("sum of the layers' median times", "ms")
-    layers_over_gpu: float | None = metric("layers_ms over gpu_ms", "1")
-    moves_ms: float | None = metric("of layers_ms, what only moves, converts or lays out data anew", "ms")
-    layer_precisions: str | None = metric("layers that compute, by what they read and write: fp16:20 fp16→fp32:1")
-    engines_gpu_ms: float | None = metric("work of the GPU for engines in a traced call", "ms")
-    fallback_gpu_ms: float | None = metric("likewise for operators that stay in PyTorch", "ms")
-    traced_span_ms: float | None = metric("from the first to the last work of the GPU in a traced call", "ms")
-    traced_idle_ms: float | None = metric("gaps in it, in which the GPU had nothing to do", "ms")
+    speedup_fp32_ci_high: float | None = metric(
+        "Upper end of the 95 % interval of speedup_fp32.", "1", null="the two were not timed in turn"
+    )
+    latency_rank: int | None = metric(
+        "Best place that the row can have by latency_ms among rows that do the same work. 1 with latency_rank_worst 1 "
+        "is a proved winner.",
+        null="the row is not ok, was visited once only, or has no other to be compared with",
+    )
+    latency_rank_worst: int | None = metric(
+        "Worst place that the row can have. 1 to 3 means: one of three rows that the data do not tell apart.",
+        null="latency_rank is null",
+    )
+    gpu_rank: int | None = metric(
+        "Best place that the row can have by gpu_ms, among rows with the same gpu_ms_method.",
+        null="the row is not ok, has no scatter of gpu_ms, or has no other to be compared with",
+    )
+    gpu_rank_worst: int | None = metric("Worst place that the row can have by gpu_ms.", null="gpu_rank is null")

@@ -7,18 +7,8 @@ import functools
 from dataclasses import dataclass
 
 from trt_sweep.results.axes import Axes
-from trt_sweep.results.columns import (
-    Accuracy,
-    Build,
-    Environment,
-    Health,
-    Identity,
-    Memory,
-    Partition,
-    Profile,
-    Quantization,
-    Timing,
-)
+from trt_sweep.results.columns import Build, Environment, Identity, Partition, Quantization
+from trt_sweep.results.measured import Accuracy, Health, Memory, Profile, Timing
 
 RECORD = "record.json"
 SAMPLES = "samples.npz"
