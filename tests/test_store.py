@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -19,7 +20,7 @@ def full() -> Record:
     values = {"int": 7, "int | None": 3, "float | None": 0.1, "bool": True, "bool | None": False}
     lists = {"list[int]": [1, 2], "list[int] | None": [4], "list[str]": ["optimization_level"]}
     lists |= {"list[float] | None": [0.5], "list[str] | None": ["why"]}
-    types = {name: field.type for name, field in Record.__dataclass_fields__.items()}
+    types = {field.name: field.type for field in dataclasses.fields(Record)}
     row = {name: (values | lists).get(kind, f"{name} ü") for name, kind in types.items()}
     return Record(**row | {"schema_version": SCHEMA_VERSION, "status": "crashed"})
 
@@ -49,8 +50,7 @@ def test_columns():
     assert columns()[0] == "schema_version"
     assert {"batch_size", "engines", "samples"} <= set(integer_columns())
     assert not {"latency_ms", "jobs", "accurate", "dryrun"} & set(integer_columns())
-    for field in Record.__dataclass_fields__.values():
-        assert field.name == "schema_version" or field.metadata["description"]
+    assert all(field.metadata["description"] for field in dataclasses.fields(Record))
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])

@@ -31,9 +31,10 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError, where argparse would print its usage and end the process."""
         raise UsageError(" ".join(message.split()))
 
-    def add_folders(self, what: str = "a sweep's folder, or any folder above several") -> None:
-        """Add FOLDER…, one or several."""
-        self.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help=f"{what}; one or several")
+    def add_folders(self, what: str = "a sweep's folder, or any folder above several", least: int = 1) -> None:
+        """Add FOLDER…, one or several; with `least` 0 there may be none."""
+        number = "+" if least else "*"
+        self.add_argument("folders", type=Path, nargs=number, metavar="FOLDER", help=f"{what}; one or several")
 
     def add_point(self, example: str) -> None:
         """Add the overrides that name one point, and --config-dir, both as for a sweep."""

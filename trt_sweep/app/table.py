@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from trt_sweep.app.arguments import Parser, verb
+import shutil
+from pathlib import Path
+
+from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
 from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.errors import SweepError
+
+PAGE = "columns.md"  # with all explanations
+WIDEST = 100  # characters of a line that is read with ease
 
 
 @verb()
 def main(arguments: list[str]) -> int:
     """Print the table; return exit code 1, after one line, where there is none."""
     parser = Parser(prog="trt-sweep table", description="Print the table of one or several sweeps.")
-    parser.add_folders()
-    parser.add_out("write results.csv and results.parquet there")
+    parser.add_folders(least=0)
+    parser.add_out(f"write results.csv and results.parquet there; with --explain, {PAGE}")
     parser.add_argument("--objective", choices=sorted(OBJECTIVES), default="latency", help="what is best (latency)")
     parser.add_argument(
         "--columns", metavar="all|NAME,…", help="columns beside the axes, of the table or the record, however wide"
     )
+    parser.add_argument(
+        "--explain", nargs="*", metavar="COLUMN", help="say what a column means, such as vs eager, or what all mean"
+    )
     options = parser.parse_args(arguments)
+    if options.explain is not None:
+        return _explain(" ".join(options.explain), options.out)
+    if not options.folders:
+        parser.error("the following arguments are required: FOLDER")
 
     from trt_sweep.app import answer
     from trt_sweep.results.show import show
@@ -35,6 +48,27 @@ def main(arguments: list[str]) -> int:
             raise SweepError(f"{options.out} cannot be written: {error.strerror}") from error
         print("written:", ", ".join(map(str, written)))
     answer.show(table, options.objective)
+    return 0
+
+
+def _explain(names: str, out: Path | None) -> int:
+    """Print what columns mean, all of them where none is named, or write that into the folder `out`."""
+    from trt_sweep.results import glossary
+
+    if out is not None:
+        if names:
+            raise UsageError(f"--out is not allowed beside --explain {names}: {PAGE} explains all columns; drop one")
+        write_text(out / PAGE, glossary.page())
+        print("written:", out / PAGE)
+        return 0
+    found = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        column = glossary.find(name)
+        if column is None:
+            raise UsageError(f"--explain {name} is not known: use a column such as {', '.join(glossary.near(name))}")
+        found.append(column)
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    print(*glossary.lines(found or list(glossary.columns().values()), width), sep="\n")
     return 0
 
 

@@ -18,13 +18,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a sp
 def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
-    - `folder`: the folder of the point, relative to the folder given, or to `common_folder` of several
-    - `task_id`: that of the record, in older ones `model_id`; `factory` has only what differs
-    - `speedup`: the eager baseline's latency over the row's, of the same sweep, model, inputs, batch, device and
-      precision (for quantized models in the precision beside their quantized parts)
-    - `speedup_fp32`: likewise over eager in FP32. Both are null unless both rows are `ok`
-    - `speedup_ci_low` and so on: their 95 % intervals, from visits that were made in turn; else null
-    - `latency_rank`, `gpu_rank` and their `_worst`: of `trt_sweep.results.ranking.ranked`
+    Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`, and `factory` has only
+    what differs.
 
     A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
     names the files that are no records, and the folders that cannot be read, with the reason. Raises SweepError for a

@@ -51,13 +51,14 @@ class Code:
 class Column:
     """Hold a column of `Points`: `shown` are the texts of its cells, `keys` what they are sorted by if not by the text.
 
-    `choices` says whether the reader may pick one of its values.
+    `choices` says whether the reader may pick one of its values. `title` explains it, where its name is no column's.
     """
 
     name: str
     shown: Sequence[str]
     keys: Sequence[float | None] | None = None
     choices: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from trt_sweep.analysis.report.document import Block, Heading, Plot, Points
+from trt_sweep.results import glossary
 
 
 def render(blocks: Sequence[Block]) -> str:
@@ -36,7 +37,10 @@ def render(blocks: Sequence[Block]) -> str:
 def _table_data(points: Points) -> dict[str, Any]:
     """Return the table as the page's script takes it: columns with their cells' texts and sort keys."""
     columns = [
-        {"name": column.name, "shown": column.shown, "keys": column.keys, "choices": column.choices}
+        {
+            **{"name": column.name, "shown": column.shown, "keys": column.keys, "choices": column.choices},
+            "title": column.title or ((said := glossary.find(column.name)) and said.text) or "",
+        }
         for column in points.columns
     ]
     return {"columns": columns, "targets": points.targets}

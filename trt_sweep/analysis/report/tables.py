@@ -28,6 +28,7 @@ HEALTH = {
     "foreign_processes": "",
 }
 FRONT = 40  # rows of a front
+FRONTED = "No other point is as good in time, build time, memory and error at once, and better in one of them."
 NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", pareto.MEMORY: "memory"}
 
 
@@ -172,7 +173,7 @@ def points(place: Section, prefix: str) -> Points:
         shown = [_figure(value, pareto.MEMORY) for value in rows[pareto.MEMORY]]
         columns.append(Column("memory", shown, _numbers(rows[pareto.MEMORY])))
     figures("rel. error", "rel_l2_error", ".1e")
-    columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True))
+    columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True, title=FRONTED))
     if rows["health"].notna().any():
         columns.append(Column("health", [text.level(row["health"]) for row in content], choices=True))
     columns.append(Column("status", [str(row["status"]) for row in content], choices=True))

@@ -45,6 +45,7 @@ function pointsTable(holder) {
   const body = element("tbody", undefined, table);
   const headings = columns.map((column, index) => {
     const heading = element("th", undefined, head);
+    heading.title = column.title;
     const button = element("button", column.name, heading);
     button.addEventListener("click", () => {
       state.descending = state.sorted === index && !state.descending;
