@@ -1,21 +1,23 @@
 """Sweep Torch-TensorRT settings and find out what each of them buys.
 
-From Python: `run` sweeps a module that is in memory, `load` reads the records below folders into a table, and what a
-user can mend is a `SweepError`. Importing the package imports nothing else: each comes when it is asked for.
+From Python: `run` sweeps a module that is in memory, `load` reads the records below folders into a table, `summary`
+shows such a table at a glance, and what a user can mend is a `SweepError`. Importing the package imports nothing else:
+each comes when it is asked for.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trt_sweep.app.frame import load
     from trt_sweep.app.notebook import run
+    from trt_sweep.app.summary import summary
     from trt_sweep.errors import SweepError
-    from trt_sweep.results.table import load
 
 __version__ = "0.1.0"
-__all__ = ["SweepError", "__version__", "load", "run"]
+__all__ = ["SweepError", "__version__", "load", "run", "summary"]
 
-_MODULES = {"SweepError": "errors", "load": "results.table", "run": "app.notebook"}
+_MODULES = {"SweepError": "errors", "load": "app.frame", "run": "app.notebook", "summary": "app.summary"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch.utils import _pytree as pytree
 
-from trt_sweep.app import answer, overrides
+from trt_sweep.app import answer, frame, overrides
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.config import compose
 from trt_sweep.config.model import DTYPES, WHOLE, InputConfig, ModelConfig
@@ -84,9 +84,7 @@ def run(
         sweep.run()
     rows = table.load(place)
     answer.show(rows, configs[0].objective)
-    found = rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True)
-    found.attrs |= rows.attrs | {"folder": str(place)}
-    return found
+    return frame.arranged(rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True), place)
 
 
 def _device() -> str:

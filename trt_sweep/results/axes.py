@@ -25,7 +25,7 @@ class Axis:
     - `task`: it says which work is done, and on what. Other axes say how. Points that differ in it have no common rank
     - `default`: the value that takes effect where nobody sets it; null where the axis is unset then
     - `default_column`: the column that holds the default, where that depends on the library
-    - `as_set`: the record has it as it was set, and so null where the default took effect
+    - `as_set`: the backends whose records have it as it was set, and so null where the default took effect
     - `unasked`: further values that a point can have though nobody set them
     - `base`: the value that others are compared with, where that is not the default
     - `optional`: whether a backend may leave it out; it then names in its own `AXES` the ones that it uses
@@ -45,7 +45,7 @@ class Axis:
     task: bool = False
     default: object = None
     default_column: str | None = None
-    as_set: bool = False
+    as_set: tuple[str, ...] = ()
     unasked: tuple[object, ...] = ()
     base: object = None
     optional: bool = False
@@ -173,7 +173,7 @@ class Axes:
     optimization_level: int | None = _axis(
         "How long TensorRT searches for fast kernels, from 0 (short) to 5 (long). Null in a record means 3, TensorRT's "
         "default, where the backend uses it; trt_sweep.load fills it in.",
-        Axis(acts_on="engine", optional=True, default=3, as_set=True),
+        Axis(acts_on="engine", optional=True, default=3, as_set=("dynamo", "onnx", "torch_compile")),
         "it was not set, or the backend does not use it",
     )
     runtime: str | None = _axis(

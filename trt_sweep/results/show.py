@@ -20,10 +20,10 @@ ALL = "all"
 UNCUT = 10_000  # characters: what is wider than the terminal is wrapped there, and not cut here
 
 
-def fitted(
+def contents(
     table: pd.DataFrame, width: int | None = None, objective: str = "latency_ms", columns: str | None = None
-) -> tuple[Table, list[str]]:
-    """Return the table that is printed, and the lines below it: units, and what is left out to fit `width`.
+) -> tuple[fit.Fitted, list[str]]:
+    """Return the cells of the table that is shown, and the line below it that gives the units.
 
     It has a line a point, or for points that were timed once, their axes first and their status last. Without a width,
     and with `columns`, nothing is left out: `columns` are names separated by commas, or `all`.
@@ -38,6 +38,14 @@ def fitted(
     status = ["status", *(str(row["status"]) for row in rows)]
     both = {one.name: _cells(one, rows) for one in chosen}
     found = fit.fit(of_axes, both, status, width if columns is None else None, cells.NEEDED[objective])
+    return found, _units(chosen, found)
+
+
+def fitted(
+    table: pd.DataFrame, width: int | None = None, objective: str = "latency_ms", columns: str | None = None
+) -> tuple[Table, list[str]]:
+    """Return the table that is printed, see `contents`, and the lines below: units, and what is left out."""
+    found, units = contents(table, width, objective, columns)
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     every = [*found.axes, *found.columns.values(), found.status]
     for place, column in enumerate(every):
@@ -45,7 +53,7 @@ def fitted(
         shown.add_column(Text(column[0]), justify="right" if middle else "left", no_wrap=True)
     for row in list(zip(*every, strict=True))[1:]:
         shown.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))
-    return shown, [*_units(chosen, found), *_hidden(found)]
+    return shown, [*units, *_hidden(found)]
 
 
 def _cells(column: Column, rows: list[pd.Series]) -> tuple[fit.Cells, fit.Cells | None]:
@@ -80,14 +88,14 @@ def show(
 ) -> None:
     """Print the table and its notes, as wide as the terminal or COLUMNS says; without either nothing is left out."""
     console = console or Console()
-    shown, below = fitted(table, _width(console), objective, columns)
+    shown, below = fitted(table, width_of(console), objective, columns)
     console.width = UNCUT
     console.print(shown)
     for note in [*below, *(f"· {note}" for note in notes(table))]:
         console.print(note, soft_wrap=True)
 
 
-def _width(console: Console) -> int | None:
+def width_of(console: Console) -> int | None:
     """Return the width to fit the table into, None where there is none."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:

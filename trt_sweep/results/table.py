@@ -18,8 +18,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a sp
 def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
-    Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`, and `factory` has only
-    what differs.
+    Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`. `factory` has only
+    what differs. Axes are as the records have them; `trt_sweep.load` fills in what took effect.
 
     A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
     names the files that are no records, and the folders that cannot be read, with the reason. Raises SweepError for a
