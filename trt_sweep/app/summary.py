@@ -41,7 +41,7 @@ class Summary:
     def __repr__(self) -> str:
         """Return the table as wide as the terminal, and the answer below it."""
         shown, below = show.fitted(self.frame, show.width_of(Console()), OBJECTIVES[self.objective])
-        console = Console(io.StringIO())
+        console = Console(io.StringIO(), force_jupyter=False, force_terminal=False, color_system=None)
         console.width = show.UNCUT
         console.print(shown)
         for line in [*below, *self._left_out(), "", *answer.lines(self.frame, self.objective)]:

@@ -18,8 +18,8 @@ class Console(rich.console.Console):
     What a terminal would not take as text is shown as a mark. A closed pipe is a BrokenPipeError.
     """
 
-    def __init__(self, file: IO[str] | None = None) -> None:
-        super().__init__(file=file)
+    def __init__(self, file: IO[str] | None = None, **how: Any) -> None:
+        super().__init__(file=file, **how)
         if not self.is_terminal:
             self.width = WIDE
 

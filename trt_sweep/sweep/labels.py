@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -25,6 +26,11 @@ class Labels:
         values = point.axes | {"factory": self._factories[point.id]}
         swept = [f"{axis}={values[axis]}" for axis in self._axes if values[axis] is not None]
         return " ".join([values["model"], point.config.backend, point.config.precision, *swept])
+
+
+def place(path: Path) -> str:
+    """Return a path as short as it can be written from here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def count(number: int, noun: str) -> str:

@@ -26,7 +26,7 @@ from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
 from trt_sweep.sweep import command, preview, resume
 from trt_sweep.sweep.interrupts import Interrupts
-from trt_sweep.sweep.labels import Labels, count
+from trt_sweep.sweep.labels import Labels, count, place
 from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.progress import Progress
@@ -143,7 +143,7 @@ class Sweep:
         if not found.empty or found.attrs["unreadable"]:
             show(found, Console(file=sys.stdout), objective=OBJECTIVES[self._options.objective])
             try:
-                print("results:", ", ".join(map(str, table.write(found, self.folder))))
+                print("results:", ", ".join(map(place, table.write(found, self.folder))))
             except OSError as error:
                 print(f"results.csv and results.parquet cannot be written: {error.strerror}", file=sys.stderr)
         points = self._points
@@ -179,7 +179,7 @@ class Sweep:
         if self.only_shown:
             preview.show(self._worker.ready(), todo, self._label)
             return
-        self._progress.say(f"{count(sum(map(len, todo)), 'point')} to do, results in {self.folder}")
+        self._progress.say(f"{count(sum(map(len, todo)), 'point')} to do, results in {place(self.folder)}")
         if self._options.build_workers and sum(build[0].stored for build in todo) > 1:
             self._ahead = BuildAheadPool(self.folder, self._options, self._worker.environment, self._progress.say)
         rounds = Rounds(
