@@ -23,7 +23,7 @@ from test_layers import point
 
 import trt_sweep
 from trt_sweep.app.main import main
-from trt_sweep.results import schema, store
+from trt_sweep.results import files, schema, store
 from trt_sweep.results.columns import STATUSES
 from trt_sweep.results.record import Record
 
@@ -74,8 +74,8 @@ BESIDE = ("config.json", "compile_arguments.json", "outputs.json", "samples.npz"
 def templates() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return real records with their configurations, one of them with what newer ones have."""
     found = []
-    for path in sorted(NIGHTS.glob("night00/points/*/record.json"))[:4]:
-        found.append((json.loads(path.read_text()), json.loads(path.with_name("config.json").read_text())))
+    for path in files.records_below([NIGHTS / "night00"])[0][:4]:
+        found.append((files.read_json(path), files.read_json(path.with_name("config.json"))))
     record, config = found[0]
     visits = {"latency_ms_visits": [0.5 + 0.01 * n for n in range(24)], "visit_group": "g", "schema_version": 3}
     work = {"gpu_ms_captures": 9, "gpu_ms_between_captures": 0.01, "gpu_ms_method": "graph", "anchor_id": "p"}

@@ -287,10 +287,11 @@ def test_reading_records_imports_no_torch():
 
 def test_all_records_of_the_reference_are_rows():
     reference = Path(__file__).parents[1] / "outputs/reference"
-    count = sum(1 for _ in reference.rglob("points/*/record.json"))
+    paths, unreadable = files.records_below([reference])
     rows = table.load(reference)
-    assert len(rows) == count > 400 and not rows.attrs["unreadable"]
-    path = next(reference.rglob("points/*/record.json"))
-    assert store.read(path) == Record(
-        **{name: value for name, value in json.loads(path.read_text()).items() if name in Record.__dataclass_fields__}
+    assert len(rows) == len(paths) > 400 and not unreadable and not rows.attrs["unreadable"]
+    kept = files.read_json(paths[0])
+    assert store.read(paths[0]) == Record(
+        **{name: value for name, value in kept.items() if name in Record.__dataclass_fields__}
     )
+    assert sum(path.stat().st_size for path in reference.rglob("*") if path.is_file()) < 5e6

@@ -17,7 +17,7 @@ import pandas as pd
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
 from trt_sweep.errors import SweepError
 from trt_sweep.measure.collection import gc_disabled
-from trt_sweep.results import columns, record, store, table
+from trt_sweep.results import columns, files, record, store, table
 from trt_sweep.results.axes import SETTINGS
 
 BATCHES = (1, 8, 16, 32)
@@ -42,7 +42,7 @@ def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     """
     if any(folder.glob("*")):
         raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
-    found = [_real(path) for path in sorted(templates.rglob(f"points/*/{record.RECORD}"))]
+    found = [vars(store.read(path)) for path in files.records_below([templates])[0]]
     usable = [row for row in found if row["status"] == "ok" and row["latency_ms"] and row["engines"]]
     if not usable:
         raise SweepError(f"--records-of={templates} holds no record of a timed engine: give the folder of a sweep")
@@ -50,10 +50,6 @@ def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     store.write_json(folder / "report.json", rows)
     print(pd.DataFrame(rows).to_string(index=False))
     print("results:", folder)
-
-
-def _real(path: Path) -> dict[str, Any]:
-    return vars(store.read(path))
 
 
 def _measured(folder: Path, templates: list[dict[str, Any]], number: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def write(sweep: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     how = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
     pq.write_table(table, out / ARCHIVE, write_statistics=False, store_schema=False, **how)
-    np.savez_compressed(out / SAMPLES, **samples)
+    with zipfile.ZipFile(out / SAMPLES, "w", zipfile.ZIP_LZMA) as file:  # np.load reads it, np.savez cannot write it
+        for name, array in samples.items():
+            with file.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
     return [out / ARCHIVE, out / SAMPLES]
 
 
