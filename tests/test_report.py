@@ -286,10 +286,10 @@ def test_brief_answers_show_one_sweep_of_each_model(tmp_path):
     assert Text("3 further sweeps of the same: left out here.") in blocks
 
 
-def test_readme_says_what_the_published_records_say():
+def test_the_findings_say_what_the_published_records_say():
     rows = table.load(ROOT / "outputs/reference")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.renewed(text, rows) == text, "trt-sweep report outputs/reference --readme README.md"
+    text = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
+    assert readme.renewed(text, rows) == text, "trt-sweep report outputs/reference --readme docs/findings.md"
 
 
 def test_readme_section_is_renewed(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Renew the section of a README that is made from records, between two markers."""
+"""Renew the section of a page that is made from records, between two markers: docs/findings.md has one."""
 
 from __future__ import annotations
 
