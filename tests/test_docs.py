@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
+import trt_sweep
 from trt_sweep.app import help
 from trt_sweep.app.main import main
 from trt_sweep.app.verbs import VERBS
@@ -212,6 +213,19 @@ def test_a_verb_does_what_pages_say(given, place, monkeypatch, capsys):
 def test_what_only_tells_of_trt_sweep_works(given):
     done = subprocess.run([sys.executable, "-m", "trt_sweep", *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_the_python_of_pages_works(place, monkeypatch):
+    """Run what reads records. Of what sweeps, docs/notebook.ipynb runs the like: here its names are looked up."""
+    monkeypatch.chdir(place)
+    known: dict[str, object] = {}
+    for code in (block for path in PAGES for language, block in blocks(path) if language == "python"):
+        for attribute in re.findall(r"\btrt_sweep\.(\w+)\(", code):
+            assert callable(getattr(trt_sweep, attribute))
+        if "trt_sweep.run(" in code:
+            compile(code, "page", "exec")
+        else:
+            exec(code, known)
 
 
 # --- what commands print ----------------------------------------------------------------------------------------------
