@@ -63,6 +63,10 @@ def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").split()) <= 1500
 
 
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {trt_sweep.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_the_readme_names_every_page():
     assert [name(page) for page in DOCS if f"]({name(page)})" not in prose(README)] == []
 
