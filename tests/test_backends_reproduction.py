@@ -234,8 +234,7 @@ def test_the_usual_case_is_eight_lines(tmp_path):
 def test_the_code_is_for_the_version_that_is_installed(tmp_path, monkeypatch, version):
     strategy = {"dynamic_shapes_kernel_specialization_strategy": "eager"}
     row, folder = point(tmp_path, {"model": TINY}, **USUAL | strategy | {"runtime": "python"})
-    monkeypatch.setattr(reproduction.versions, "flavor", lambda: "rtx")
-    monkeypatch.setattr(reproduction.versions, "version", lambda *_: version)
+    monkeypatch.setattr(reproduction.versions, "torch_tensorrt_version", lambda: version)
     source = reproduction.source(row, folder)
     compile(source, "pasted", "exec")
     old = version.startswith("2.12")

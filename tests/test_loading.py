@@ -95,3 +95,29 @@ def test_torch_tensorrt_needs_a_cuda_build_of_torch(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(SweepError, match=r"^backend=fx needs a CUDA build of torch, and \S+ is not one: reinstall"):
         loading.require_installed("fx")
+
+
+@pytest.mark.parametrize(
+    ("asks", "why"),
+    [
+        ("torch<2.0,>=1.9", r"backend=dynamo needs torch<2\.0,>=1\.9, and 2\.\d+\.\d+\S* is installed: pip install"),
+        ('torch<2.0; extra == "all"', None),
+        ("torch>=2.0", None),
+        ("tensorrt_rtx>=99", r"needs tensorrt-rtx>=99, and \S+ is installed"),
+    ],
+)
+def test_a_pair_that_does_not_go_together_is_refused(tmp_path, monkeypatch, asks, why):
+    if "tensorrt" in asks and versions.version("tensorrt-rtx") is None:
+        pytest.skip("no TensorRT-RTX here")
+    about = tmp_path / "torch_tensorrt_rtx-2.99.0.dist-info"
+    about.mkdir()
+    text = f"Metadata-Version: 2.1\nName: torch-tensorrt-rtx\nVersion: 2.99.0\nRequires-Dist: {asks}\n"
+    (about / "METADATA").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert versions.torch_tensorrt_version() == "2.99.0"
+    if why is None:
+        loading.require_installed("dynamo")
+    else:
+        with pytest.raises(SweepError, match=why):
+            loading.require_installed("dynamo")

@@ -84,8 +84,7 @@ def _versions(point: Point) -> list[str]:
 
 def _library(point: Point) -> str:
     """Return the version of Torch-TensorRT that the code is for: the one installed here, or else the record's."""
-    distribution = {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}.get(str(versions.flavor()))
-    return (distribution and versions.version(distribution)) or str(point["torch_tensorrt"])
+    return versions.torch_tensorrt_version() or str(point["torch_tensorrt"])
 
 
 def _arguments(point: Point, folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
+from packaging.version import Version
+
 from trt_sweep.results.columns import Environment
 
 if TYPE_CHECKING:  # the process of a sweep does without torch
@@ -36,6 +39,34 @@ def flavor() -> str | None:
         if (version(name) or "0.").split(".")[0] != "0":
             return flavor
     return None
+
+
+def torch_tensorrt() -> str | None:
+    """Return the name of the distribution of Torch-TensorRT that is installed, or None."""
+    return {"rtx": "torch-tensorrt-rtx", "standard": "torch-tensorrt"}.get(str(flavor()))
+
+
+def torch_tensorrt_version() -> str | None:
+    """Return the version of the installed Torch-TensorRT, or None."""
+    return version(*filter(None, [torch_tensorrt()]))
+
+
+def unmet(*names: str) -> list[tuple[str, str, str]]:
+    """Return which of these packages have a version that the installed Torch-TensorRT was not made for.
+
+    They are told as name, the versions that it asks for, and the one that is there. A package of its own build
+    (`2.14.1+cu130`) counts as that version.
+    """
+    distribution, found = torch_tensorrt(), []
+    asked = (metadata.requires(distribution) if distribution and torch_tensorrt_version() else None) or []
+    for requirement in map(Requirement, asked):
+        name = requirement.name.replace("_", "-")
+        there = version(name) if name in names else None
+        if there is None or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        if not requirement.specifier.contains(Version(there).public, prereleases=True):
+            found.append((name, str(requirement.specifier), there))
+    return found
 
 
 def tensorrt_version() -> str | None:
@@ -92,13 +123,12 @@ def environment(device: torch.device | None) -> Environment:
             "gpu_uuid": f"GPU-{properties.uuid}",
             "compute_capability": f"{properties.major}.{properties.minor}",
         }
-    rtx = flavor() == "rtx"
     return Environment(
         **gpu,
         driver=_driver(),
         cuda=torch.version.cuda,
         torch=str(torch.__version__),  # a plain string, which is read back without torch
-        torch_tensorrt=version("torch-tensorrt-rtx" if rtx else "torch-tensorrt"),
+        torch_tensorrt=torch_tensorrt_version(),
         tensorrt=tensorrt_version(),
         tensorrt_flavor=flavor(),
         python=platform.python_version(),

@@ -33,6 +33,12 @@ def require_installed(backend: str) -> None:
             f"backend={backend} needs a CUDA build of torch, and {torch.__version__} is not one: reinstall torch "
             "from the default index, or use backend=eager or backend=inductor"
         )
+    for name, wanted, found in versions.unmet("torch", "tensorrt-rtx", "tensorrt"):
+        raise SweepError(
+            f"backend={backend} needs {name}{wanted}, and {found} is installed: pip install 'trt-sweep"
+            f"[{'rtx' if versions.flavor() == 'rtx' else 'tensorrt'}]' takes a pair that goes together, or use "
+            "backend=eager or backend=inductor"
+        )
 
 
 @functools.cache
