@@ -47,6 +47,14 @@ def test_a_table_of_it_is_the_same(sweep, packed):
         assert samples["a/latency_ms"].tolist() == [1.0, 1.25] and samples["a/latency_ms"].dtype == np.float32
 
 
+def test_what_is_packed_is_copied(packed, tmp_path):
+    assert main(["pack", str(packed), "--out", str(tmp_path / "again")]) == 0
+    found = sorted((tmp_path / "again").iterdir())
+    assert [path.read_bytes() for path in found] == [path.read_bytes() for path in sorted(packed.iterdir())]
+    (packed / "points").mkdir()
+    assert main(["pack", str(packed), "--out", str(tmp_path / "third")]) == 1
+
+
 def test_layers_are_read_from_it(packed):
     layers = profiles.load(packed / "points/a")
     assert layers["name"].tolist() == ["conv"] and layers["median_ms"].tolist() == [0.5]

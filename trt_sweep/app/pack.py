@@ -25,11 +25,12 @@ def main(arguments: list[str]) -> int:
         raise UsageError("--out is not set: name the folder that the copies go into")
 
     from trt_sweep.results import archive, files, table
+    from trt_sweep.results.record import SAMPLES
 
     if unreadable := table.load(*options.folders).attrs["unreadable"]:
         raise SweepError(f"{files.named(unreadable)[0]}: mend or remove it first, lest the copy lacks it")
     paths, _ = files.records_below(options.folders)
-    sweeps = dict.fromkeys(path.parents[2] for path in paths if path.exists())
+    sweeps = dict.fromkeys(path.parents[2] for path in paths)
     if not sweeps:
         raise SweepError("no sweep to pack: give folders with the folder of a sweep in them, which has points/ in it")
     root = table.common_folder(*options.folders)
@@ -37,12 +38,24 @@ def main(arguments: list[str]) -> int:
         out = options.out / os.path.relpath(sweep, root)
         if (out / archive.POINTS).exists():
             raise SweepError(f"--out={options.out} is not allowed: {out} holds a sweep; name another folder")
-        try:
-            written = archive.write(sweep, out)
-        except ValueError as error:
-            raise SweepError(f"{sweep} cannot be packed: {error}") from error
-        for path in sorted(sweep.glob("*.json")):
-            written.append(Path(shutil.copyfile(path, out / path.name)))
+        if (sweep / archive.ARCHIVE).exists() and (sweep / archive.POINTS).exists():
+            raise SweepError(f"{sweep} holds both points/ and {archive.ARCHIVE}: pack a folder that holds one of them")
+        written, copied = [], sorted(sweep.glob("*.json"))
+        if (sweep / archive.ARCHIVE).exists():
+            copied += [sweep / archive.ARCHIVE, sweep / SAMPLES]
+        else:
+            written = _packed(sweep, out)
+        out.mkdir(parents=True, exist_ok=True)
+        written += [Path(shutil.copyfile(path, out / path.name)) for path in copied]
         size = sum(path.stat().st_size for path in written)
         print(f"written: {out} ({size / 1e6:.2f} MB)")
     return 0
+
+
+def _packed(sweep: Path, out: Path) -> list[Path]:
+    from trt_sweep.results import archive
+
+    try:
+        return archive.write(sweep, out)
+    except ValueError as error:
+        raise SweepError(f"{sweep} cannot be packed: {error}") from error
