@@ -28,11 +28,11 @@ def judged(folder, axes, delta=0.02):
     return found, {verdict.axis: verdict for verdict in report_verdicts.audit(rows, found, scatters, delta)}
 
 
-def effect(axes, axis, metric="latency_ms", level=None):
+def effect(axes, axis, metric="latency_ms", level=None, backend=None):
     (found,) = [
         item
         for one in axes
-        if one.name == axis
+        if (one.name, one.backend) == (axis, backend)
         for item in one.effects
         if item.metric == metric and level in (None, item.level)
     ]
@@ -312,11 +312,32 @@ def quantized(folder):
 def test_a_method_is_set_against_the_precision_beside_it(tmp_path):
     quantized(tmp_path)
     (place,) = sections.split(table.load(tmp_path), 0.02)
-    assert [axis.title for axis in place.effects] == ["backend", "precision", "quantization_method (with precision)"]
+    titles = ["backend", "precision", "precision (eager)", "quantization_method (with precision)"]
+    assert [axis.title for axis in place.effects] == titles
     fp8 = effect(place.effects, "quantization_method")
     assert (fp8.pairs, fp8.value) == (1, pytest.approx(math.log(1 / 4)))
     halved = effect(place.effects, "precision")
-    assert (halved.base, halved.level, halved.pairs, halved.value) == ("fp32", "fp16", 2, pytest.approx(math.log(0.5)))
+    assert (halved.base, halved.level, halved.pairs, halved.value) == ("fp32", "fp16", 1, pytest.approx(math.log(0.5)))
+
+
+def test_what_an_axis_does_to_eager_is_said_of_eager(tmp_path):
+    """Eager has its own base: dynamo was not run in fp32, with which eager's precisions are compared."""
+    for precision, eager, dynamo in (("fp32", 8.0, None), ("fp16", 2.0, 1.0), ("bf16", 2.0, 0.9)):
+        put(tmp_path, f"e{precision}", eager, **EXACT, backend="eager", jobs=[], precision=precision)
+        if dynamo:
+            put(tmp_path, precision, dynamo, **EXACT, precision=precision)
+    axes, verdicts = judged(tmp_path, ["backend", "precision"])
+    own, eagers = (effect(axes, "precision", level="fp16", backend=name) for name in (None, "eager"))
+    assert (own.base, own.pairs, own.value) == ("bf16", 1, pytest.approx(math.log(1 / 0.9)))
+    assert (eagers.base, eagers.pairs, eagers.value) == ("fp32", 1, pytest.approx(math.log(1 / 4)))
+    assert verdicts.keys() == {"backend", "precision", "precision (eager)"}
+    assert verdicts["precision"].evidence.startswith("latency +11.1 %")
+
+
+def test_published_eager_pairs_are_not_tensorrts():
+    axes, _ = judged(SETTINGS, ["model", "backend", "precision", "cuda_graphs"])
+    assert [effect(axes, "precision", "gpu_ms", backend=name).pairs for name in (None, "eager")] == [36, 3]
+    assert {axis.backend for axis in axes if axis.name != "precision"} == {None}
 
 
 def test_what_the_method_does_not_settle_is_an_axis(tmp_path):

@@ -101,9 +101,12 @@ def _arguments(row: recommend.Row, axis: str) -> list[str]:
 
 def _idle(rows: pd.DataFrame) -> dict[str, Verdict]:
     """Return the axes that changed nothing, by any clock."""
-    verdicts = [verdict for place in sections.split(rows, MIN_EFFECT) for verdict in place.verdicts]
-    nothing = [one for one in verdicts if one.kind in ("none", "ignored") and "; latency" not in one.evidence]
-    return {one.axis.split()[0]: one for one in nothing}
+    nothing = {}
+    for place in sections.split(rows, MIN_EFFECT):
+        for axis, one in zip(place.effects, place.verdicts, strict=True):
+            if axis.backend is None and one.kind in ("none", "ignored") and "; latency" not in one.evidence:
+                nothing[axis.name] = one
+    return nothing
 
 
 def _is_needless(axis: str, verdict: Verdict) -> bool:

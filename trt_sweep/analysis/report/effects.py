@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from scipy import special
 
 from trt_sweep.analysis.report import text
 from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
+from trt_sweep.backends import paths
+from trt_sweep.models import reproduction
 from trt_sweep.results.stats import differences, samples
 
 # Column and heading; all of them are better when less.
@@ -58,30 +61,33 @@ class Effect:
 
 @dataclass(frozen=True)
 class Axis:
-    """Hold an axis with its pairs, by value, and its effects; `precision` where values bring their own precisions."""
+    """Hold an axis with its pairs, by value, and its effects; `precision` where values bring their own precisions.
+
+    `backend` is the one that the pairs are of where it is none of TensorRT's, such as eager; else null.
+    """
 
     name: str
     pairs: list[Pairs]
     effects: list[Effect]
     precision: bool = False
+    backend: str | None = None
 
     @property
     def title(self) -> str:
-        """Return its name, with what else differs in its pairs."""
-        return f"{self.name} (with precision)" if self.precision else self.name
+        """Return its name, with whose it is, or what else differs in its pairs."""
+        more = self.backend or ("with precision" if self.precision else None)
+        return f"{self.name} ({more})" if more else self.name
 
 
 def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter], delta: float) -> list[Axis]:
     """Return the effects of each of these axes but `model`: models are different work, and are not compared.
 
-    An interaction, with the model too, is named where it is proved and exceeds the relative `delta`.
+    What an axis does to eager, or to another backend without TensorRT, is an effect of its own. An interaction, with
+    the model too, is named where it is proved and exceeds the relative `delta`.
     """
     rows = rows.reset_index(drop=True)
     found, numbers, precision = [], codes(rows), rows["precision"].to_numpy()
-    for axis in axes:
-        if axis == "model":
-            continue
-        every = pairs(rows, axis, numbers)
+    for axis, backend, every in _pairs(rows, axes, numbers):
         others = {other: levels(rows, other).to_numpy() for other in axes if other != axis} if every else {}
         made = [
             effect
@@ -90,8 +96,32 @@ def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter
             for effect in _effect(rows, metric, pair, scatters=scatters, others=others, delta=delta)
         ]
         along = axis != "precision" and any((precision[pair.a] != precision[pair.b]).any() for pair in every)
-        found.append(Axis(axis, every, made, along))
+        found.append(Axis(axis, every, made, along, backend))
     return found
+
+
+def _pairs(
+    rows: pd.DataFrame, axes: Sequence[str], numbers: pd.DataFrame
+) -> Iterator[tuple[str, str | None, list[Pairs]]]:
+    """Yield the pairs of each axis: those of TensorRT's backends together, those of each other backend apart."""
+    whose = rows["backend"].map({name: _without_tensorrt(name) for name in rows["backend"].unique()})
+    others = list(whose.dropna().unique())
+    for axis in axes:
+        if axis == "model":
+            continue
+        if axis == "backend":
+            found = {None: pairs(rows, axis, numbers)}
+        else:
+            found = {None: pairs(rows, axis, numbers, whose.isna())}
+            found |= {name: pairs(rows, axis, numbers, whose.eq(name)) for name in others}
+        known = {name: every for name, every in found.items() if every}
+        yield from ((axis, name, every) for name, every in (known or {None: []}).items())
+
+
+def _without_tensorrt(backend: str) -> str | None:
+    """Return the backend's name if it builds no engines of TensorRT, else null; read its file, import nothing."""
+    file = Path(paths.__path__[0]) / f"{backend}.py"
+    return backend if backend.isidentifier() and reproduction.constant(file, "TENSORRT") is False else None
 
 
 def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:

@@ -215,20 +215,23 @@ def codes(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({key: _codes(rows, key) for key in keys if key != "model"})  # task_id says it better
 
 
-def pairs(rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None) -> list[Pairs]:
+def pairs(
+    rows: pd.DataFrame, axis: str, numbers: pd.DataFrame | None = None, among: pd.Series | None = None
+) -> list[Pairs]:
     """Return all pairs of successful points of one sweep that differ in this axis only, by its values.
 
     The base is in each pair. An axis that a backend does not use may differ between backends, and so may calibration
     and skip between a quantization method and none. With a method goes its precision: it is compared with points in the
     precision that stands beside its quantized parts (`base_precision`). `numbers` are `codes(rows)`, where they are at
-    hand.
+    hand. `among` says which rows count, all where left out.
     """
     numbers = codes(rows) if numbers is None else numbers
     row = TABLE[axis]
     needed = ("status", "backend", axis, *([row.default_column] if row.default_column else []))
     good = rows[list(dict.fromkeys(needed))]
     good = good.reset_index(drop=True)
-    good = using(good[good["status"].isin(("ok", "dryrun"))], axis)
+    keep = good["status"].isin(("ok", "dryrun"))
+    good = using(good[keep if among is None else keep & among.to_numpy()], axis)
     if good.empty:
         return []
     values, alike = levels(good, axis), _others(numbers.iloc[good.index], good["backend"], axis)
