@@ -61,9 +61,9 @@ def test_both_files_are_written_and_say_the_same(tmp_path, capsys):
     assert capsys.readouterr().out == f"written: {page}, {tmp_path / 'out/report.md'}\n"
     said = Page(page).of("li")
     for words in (
-        "3 points of m in 1 sweep: 3 ok; axes and how many values: backend (2), min_block_size (2).",
+        "3 points of m in 1 sweep, 3 ok. Swept: backend (2 values), min_block_size (2 values).",
         "m, batch 1 (s): dynamo fp32 min_block_size=1 has the least latency, 3 ms (proved).",
-        "backend had an effect: latency",
+        "dynamo instead of eager: latency +",
     ):
         assert words in said
         assert markdown.escaped(words) in text
@@ -168,7 +168,7 @@ def test_several_gpus_flavors_and_schemas_stand_apart(tmp_path):
     assert [line for line in headings if "TensorRT" in line] == [
         "H200 (GPU-aaaa-1), TensorRT-RTX", "H200 (GPU-bbbb-2), TensorRT-RTX", "H100, TensorRT", "CPU, TensorRT",
     ]  # fmt: skip
-    assert "4 points of m in 1 sweep: 3 ok, 1 crashed" in Page(tmp_path / "report.html").of("li")
+    assert "4 points of m in 1 sweep, 3 ok, 1 crashed" in Page(tmp_path / "report.html").of("li")
 
 
 def test_only_failures(tmp_path):
@@ -199,7 +199,9 @@ def test_numbers_that_are_missing_everywhere(tmp_path):
         content = json.loads((tmp_path / f"points/{name}/record.json").read_text())
         (tmp_path / f"points/{name}/record.json").write_text(json.dumps(content | {"latency_ms": 1.0}))
     assert main([str(tmp_path)]) == 0
-    assert "precision cannot be told" in Page(tmp_path / "report.html").of("li")
+    assert "Not known: latency 0.0 % from fp32 to fp16; neither a difference nor" in Page(tmp_path / "report.html").of(
+        "li"
+    )
 
 
 def test_plans_answer_what_they_can(tmp_path):

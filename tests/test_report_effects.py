@@ -282,9 +282,7 @@ def test_precision_and_calibration_go_with_the_method():
     rows = table.load(QUANTIZATION)
     (place,) = sections.split(rows, 0.02)
     assert [axis.name for axis in place.effects] == ["quantization_method", "batch_size"]
-    assert sentences.swept(place).endswith(
-        "axes and how many values: model (3), quantization_method (3), batch_size (3)."
-    )
+    assert sentences.swept(place).endswith(" Swept: quantization_method (3 values), batch_size (3 values).")
     verdict = {item.axis: item for item in place.verdicts}["quantization_method (with precision)"]
     assert verdict.kind == "effect"
     ok = rows[rows["status"] == "ok"].set_index(["model", "batch_size"])
@@ -312,7 +310,7 @@ def quantized(folder):
 def test_a_method_is_set_against_the_precision_beside_it(tmp_path):
     quantized(tmp_path)
     (place,) = sections.split(table.load(tmp_path), 0.02)
-    titles = ["backend", "precision", "precision (eager)", "quantization_method (with precision)"]
+    titles = ["backend", "precision", "quantization_method (with precision)", "precision (eager)"]
     assert [axis.title for axis in place.effects] == titles
     fp8 = effect(place.effects, "quantization_method")
     assert (fp8.pairs, fp8.value) == (1, pytest.approx(math.log(1 / 4)))

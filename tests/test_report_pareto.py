@@ -56,8 +56,8 @@ def test_one_measurement_is_one_line_of_the_front(tmp_path):
     assert tables.fronts(place).all()
     (grid,) = [block for block in tables.front_grid(place) if isinstance(block, Grid)]
     assert [row[0] for row in grid.rows] == [
-        "m dynamo fp32 min_block_size=1, 5, 22 (s)",
-        "m dynamo fp32 min_block_size=45 (s)",
+        "m dynamo fp32 min_block_size=1, 5, 22",
+        "m dynamo fp32 min_block_size=45",
     ]
 
 

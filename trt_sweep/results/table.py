@@ -22,8 +22,8 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     what differs. Axes are as the records have them; `trt_sweep.load` fills in what took effect.
 
     A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
-    names the files that are no records, and the folders that cannot be read, with the reason. Raises SweepError for a
-    folder that is not there and for a record of a newer schema.
+    names the files that are no records, and the folders that cannot be read, with the reason; `attrs["folder"]` is what
+    `folder` is relative to. Raises SweepError for a folder that is not there and for a record of a newer schema.
     """
     root = common_folder(folder, *more)
     paths, unreadable = _files(list(map(Path, (folder, *more))))
@@ -47,7 +47,7 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
         for end in ("", "_ci_low", "_ci_high"):
             table[f"{name}{end}"] = found[f"ratio{end}"]
     table = ranking.ranked(table)
-    table.attrs["unreadable"] = unreadable
+    table.attrs |= {"unreadable": unreadable, "folder": str(root)}
     return table
 
 

@@ -48,6 +48,6 @@ def outcome(record: Record) -> str:
     if record.status == "dryrun" and record.engines is None:
         return "dryrun"
     if record.status == "dryrun":
-        operators = f"{record.ops_supported}/{record.ops_total} operators"
+        operators = f"{sum(record.engine_ops or [])}/{record.ops_total} operators"
         return f"dryrun  {operators} in {count(record.engines or 0, 'engine')} {record.engine_ops}"
     return f"{record.status}  {record.reason}"

@@ -30,7 +30,7 @@ def show(worker: WorkerClient, todo: list[list[Point]], label: Callable[[Point],
         if found.key not in builds:
             builds.append(found.key)
         part = found.partition
-        operators = "–" if part.ops_total is None else f"{part.ops_supported}/{part.ops_total}"
+        operators = "–" if part.ops_total is None else f"{sum(part.engine_ops or [])}/{part.ops_total}"
         engines = "–" if part.engines is None else f"{part.engines} {part.engine_ops}"
         shown.add_row(str(builds.index(found.key) + 1), label(point), operators, engines)
     console = Console(file=sys.stdout)

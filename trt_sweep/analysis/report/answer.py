@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -28,6 +29,48 @@ GROUPS = {
     "calibration": "quantization.calibration",
 }
 MANY = {"compile": "+compile.", "factory": "++model.factory."}  # axes that hold several arguments, NAME=value each
+NOTHING = "nothing: nothing measured beats the defaults"  # to set
+
+
+@dataclass(frozen=True)
+class Base:
+    """Hold what an answer is set against: its row, what it is called, and how much more it takes, as logarithm."""
+
+    row: recommend.Row
+    name: str
+    more: Difference
+
+    @property
+    def ratio(self) -> str:
+        """Return how many times as much it takes, with the interval where that is known."""
+        low, high = self.more.interval()
+        known = not (math.isnan(low) or math.isinf(high - low))
+        interval = f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if known else ""
+        return f"{math.exp(self.more.value):.2f}×{interval}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold what to set for one model.
+
+    `work` is the model, with what tells it apart. `settings` are as the command line takes them; empty where nothing is
+    to be set. `figure` is what the `winner` takes and `proof` how well that is known. `told` is what else is to be
+    known: what is as good, what makes no difference.
+    """
+
+    work: str
+    settings: str
+    winner: recommend.Row
+    figure: str
+    proof: str
+    bases: list[Base]
+    told: list[str]
+
+    def lines(self) -> list[str]:
+        """Return it as a terminal shows it."""
+        against = [f"{base.ratio} vs {base.name}" for base in self.bases]
+        found = [f"{self.work}: set {self.settings or NOTHING}", "; ".join([f"{self.figure}, {self.proof}", *against])]
+        return [found[0], f"  {found[1]}", *[f"  {'; '.join(self.told)}"] * bool(self.told)]
 
 
 def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
@@ -36,43 +79,43 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
     There are none for a model of which fewer than two points were swept, or none was timed with success.
     """
     strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    rows = rows.astype(dict.fromkeys(strings, object)).copy()
+    rows = rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sections.sweeps(rows))
     tasks = [task for task in recommend.tasks(rows, objective) if task["jobs"].map(bool).sum() > 1]
     said: list[str] = []
     for task in tasks[:TASKS]:
         advice = recommend.advise(task, recommend.Wanted(objective))
         if advice.winner is not None:
-            said += _answer(rows, advice, advice.winner, objective)
+            said += answer(rows, advice, advice.winner, objective).lines()
     more = len(tasks) - TASKS
     return said + [f"{text.count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
 
 
-def _answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[str]:
+def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Answer:
+    """Return the answer for one model: `rows` are those of all models, `winner` is the one to use."""
     idle = _idle(advice.rows)
     needless = [axis for axis, verdict in idle.items() if _is_needless(axis, verdict)]
     set_axes = [axis for axis in _departing(winner) if axis not in needless]
-    settings = " ".join(argument for axis in set_axes for argument in _arguments(winner, axis))
-    yield f"{_work(rows, winner)}: " + (
-        f"set {settings}" if settings else "set nothing: nothing measured beats the defaults"
-    )
-    name = sentences.NAMES.get(objective, objective)
-    against = [_ratio(more, base) for more, base in _bases(advice, winner, objective)]
-    yield "  " + "; ".join([f"{name} {sentences.figure(winner, objective)}, {_proof(advice)}", *against])
     same = [f"{v.axis} ({_brief(v.evidence)})" for axis, v in idle.items() if axis not in set_axes]
-    told = [
-        *_as_good(advice),
-        *[f"no difference: {', '.join(same)}"] * bool(same),
-        *_wrong(advice, winner, objective),
-    ]
-    if told:
-        yield "  " + "; ".join(told)
+    return Answer(
+        work=work(rows, winner),
+        settings=" ".join(argument for axis in set_axes for argument in _arguments(winner, axis)),
+        winner=winner,
+        figure=f"{sentences.NAMES.get(objective, objective)} {sentences.figure(winner, objective)}",
+        proof=_proof(advice),
+        bases=list(_bases(advice, winner, objective)),
+        told=[
+            *_as_good(advice),
+            *[f"no difference: {', '.join(same)}"] * bool(same),
+            *_wrong(advice, winner, objective),
+        ],
+    )
 
 
-def _work(rows: pd.DataFrame, winner: recommend.Row) -> str:
+def work(rows: pd.DataFrame, winner: recommend.Row) -> str:
     """Return the name of the model, with the sizes and the sweep where the table has several."""
     several = axes.unsaid_twice([name for name in WORK if rows[name].nunique() > 1])
     named = [f"{name}={text.level(winner[name])}" for name in several if not text.missing(winner[name])]
-    named += [f"({winner['sweep_id']})"] * (rows["sweep_id"].nunique() > 1)
+    named += [f"({winner['sweep']})"] * (rows["sweep"].nunique() > 1)
     return " ".join([str(winner["model"]), *named])
 
 
@@ -121,11 +164,11 @@ def _brief(evidence: str) -> str:
     return re.split("[:;(]", evidence)[0].strip()
 
 
-def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[tuple[Difference, str]]:
-    """Yield what the winner is set against, each with how much more it takes."""
+def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[Base]:
+    """Yield what the winner is set against."""
     defaults = advice.defaults
     if advice.cost is not None and defaults is not None and defaults["point_id"] != winner["point_id"]:
-        yield advice.cost, f"the defaults (dynamo {defaults['precision']})"
+        yield Base(defaults, f"the defaults (dynamo {defaults['precision']})", advice.cost)
     ok = advice.rows[advice.rows["status"] == "ok"]
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
     plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
@@ -134,14 +177,7 @@ def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> I
     eager = ok[ok["backend"].eq(BASELINE) & plain & same & ok[options.OBJECTIVES[objective]].notna()]
     for row in eager.head(1).to_dict("records"):
         if row["point_id"] != winner["point_id"]:
-            yield recommend.more(row, winner, objective), f"eager {precision}"
-
-
-def _ratio(more: Difference, name: str) -> str:
-    low, high = more.interval()
-    known = not (math.isnan(low) or math.isinf(high - low))
-    interval = f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if known else ""
-    return f"{math.exp(more.value):.2f}×{interval} vs {name}"
+            yield Base(row, f"eager {precision}", recommend.more(row, winner, objective))
 
 
 def _proof(advice: recommend.Advice) -> str:

@@ -9,13 +9,13 @@ import pandas as pd
 
 from trt_sweep.analysis.report import questions, recommend, sections
 from trt_sweep.analysis.report import sentences as report_sentences
-from trt_sweep.analysis.report.document import Block, Bullets, Code, Heading, Text
-from trt_sweep.analysis.report.plots import effect_plot, front_plot, time_plot
+from trt_sweep.analysis.report.cards import trade_offs, what_each_does, what_to_set
+from trt_sweep.analysis.report.document import Block, Bullets, Cards, Folded, Heading, Text
+from trt_sweep.analysis.report.plots import DOTS
 from trt_sweep.analysis.report.recommend import Wanted
-from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.sections import Section, ordered
 from trt_sweep.analysis.report.sentences import (
     MOST,
-    axes,
     caveats,
     cost,
     failed,
@@ -33,12 +33,24 @@ from trt_sweep.analysis.report.tables import (
     second_grid,
     verdict_grid,
 )
-from trt_sweep.backends import reproduction
 from trt_sweep.results import files
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 DELTA = MIN_EFFECT  # a relative difference that does not matter
-TASKS = 12  # recommendations in full
+TASKS = 12  # answers
+FRONTS = 6  # figures of trade-offs
+EFFECTS = (
+    "Each value against the base, all else held fixed: {latency_ms} latency, {gpu_ms} the GPU's work, "
+    "with 95 % intervals. Left of 0 is faster."
+)
+MEANS = (
+    "Mean change over the pairs of points that differ in this setting only, with its 95 % interval. For times it "
+    "follows from their scatter, for other figures from that of the pairs, where there are three."
+)
+NO_EFFECT = (
+    "No effect means: a change within ±{:.3g} % is proved, or the engines are the same. Where neither that nor a "
+    "change is proved, nothing is claimed."
+)
 
 
 def document(
@@ -58,7 +70,8 @@ def document(
     recommend.check(wanted, rows)
     places = list(sections.split(rows, delta))
     advices = [
-        [recommend.advise(task, wanted) for task in recommend.tasks(place.rows, wanted.objective)] for place in places
+        [recommend.advise(task, wanted) for task in ordered(place.rows, recommend.tasks(place.rows, wanted.objective))]
+        for place in places
     ]
     if measure_again:
         from trt_sweep.analysis.report import remeasure  # and torch with it, which no other report needs
@@ -66,21 +79,21 @@ def document(
         shown = [advice for advice_of_place in advices for advice in advice_of_place[:TASKS]]
         second = iter(remeasure.again(shown, folder, out, wanted.objective))
         advices = [[*(next(second) for _ in listed[:TASKS]), *listed[TASKS:]] for listed in advices]
-    found: list[Block] = [Heading("Sweep report", 1), Heading("Summary")]
     several = len(places) > 1
+    found: list[Block] = [Heading(f"Sweep report: {folder.absolute().name}", 1)]
     if several:
-        found.append(
-            Text("Records of several GPUs, devices or flavours stand apart and are not set against each other.")
-        )
+        found.append(Text("Records of several GPUs, devices or flavours stand apart: they are not compared."))
+    found.append(Heading("What to set"))
     for place, advice in zip(places, advices, strict=True):
-        found += [Heading(place.title, 3), *_summary(place, advice, wanted.objective)]
+        found.append(Heading(place.title, 3) if several else Text(place.title))
+        found += _answers(place, advice, wanted.objective, folder)
     if unreadable := files.left_out(rows.attrs.get("unreadable", {})):
         found.append(Bullets(unreadable))
     prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
-        found.append(Heading(place.title if several else "In detail"))
-        found += _details(place, advice, wanted.objective, folder=folder, prefix=prefix, delta=delta)
-    return [*found, Heading("Open questions"), *questions.answers(places)]
+        found += [Heading(place.title)] * several
+        found += _details(place, advice, wanted.objective, prefix=prefix, delta=delta, level=2 + several)
+    return [*found, Folded("Open questions", questions.answers(places), level=2)]
 
 
 def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
@@ -88,63 +101,54 @@ def answers(rows: pd.DataFrame, delta: float = DELTA) -> list[Block]:
     return questions.answers(list(sections.split(rows, delta)), level=4, brief=True)
 
 
-def _summary(place: Section, advices: list[recommend.Advice], objective: str) -> list[Block]:
-    winners = [
-        " ".join(filter(None, (winner(advice, place.axes, objective), report_sentences.second(advice, objective))))
-        for advice in advices
-    ]
-    said = [swept(place), *_some(winners, "recommendation"), *axes(place)]
-    failures = _some(failed(place.rows), "kind of failure")
-    return [Bullets([*said, *failures, *caveats(place.rows)])]
+def _answers(place: Section, advices: list[recommend.Advice], objective: str, folder: Path) -> list[Block]:
+    """Return what to set for each model, what was swept, and what to know before the numbers are relied on."""
+    found: list[Block] = []
+    if advices:
+        found.append(Cards([what_to_set(place, advice, objective, folder) for advice in advices[:TASKS]]))
+    else:
+        found.append(Text("Nothing can be recommended: no point was timed with success."))
+    if len(advices) > TASKS:
+        found.append(Text(f"{len(advices) - TASKS} more answers: report a folder with fewer sweeps, or sizes, in it."))
+    return [*found, Bullets([swept(place), *_some(failed(place.rows)), *caveats(place.rows)])]
 
 
-def _some(sentences: list[str], what: str) -> list[str]:
+def _some(sentences: list[str]) -> list[str]:
     more = len(sentences) - MOST
-    return sentences if more <= 0 else [*sentences[:MOST], f"{more} more of this kind below ({what})."]
+    return sentences if more <= 0 else [*sentences[:MOST], f"{more} more kinds of failure, see below."]
 
 
 def _details(
-    place: Section, advices: list[recommend.Advice], objective: str, *, folder: Path, prefix: str, delta: float
+    place: Section, advices: list[recommend.Advice], objective: str, *, prefix: str, delta: float, level: int
 ) -> list[Block]:
-    rows = place.rows
-    found: list[Block] = [Heading("Recommendation", 3)]
-    for advice in advices[:TASKS]:
-        found += _advice(place, advice, objective, folder)
-    if not advices:
-        found.append(Text("Nothing can be recommended: no point was timed with success."))
-    elif len(advices) > TASKS:
-        found.append(Text(f"{len(advices) - TASKS} further pieces of work: report a folder with fewer of them."))
-    found += [
-        Heading("What each axis did", 3),
-        verdict_grid(place.verdicts),
-        Text(
-            f"No effect means: within ±{100 * delta:.3g} % is proved, or the engines are the same. Where nothing is "
-            "proved either way, nothing is claimed."
+    """Return what each setting does, the trade-offs and the table of points; the evidence is folded."""
+    effects, fronts = list(what_each_does(place, objective)), list(trade_offs(place))
+    lost = failed(place.rows)
+    found: list[Block] = []
+    if effects:
+        found += [Heading("What each setting does", level), Text(EFFECTS.format(**DOTS)), Cards(effects)]
+    if fronts:
+        found += [Heading("Trade-offs", level), Cards(fronts[:FRONTS])]
+    if len(fronts) > FRONTS:
+        found.append(Text(f"{len(fronts) - FRONTS} more under “Points that no other beats”."))
+    return [
+        *found,
+        Heading("Points", level),
+        points(place, prefix, objective),
+        Heading("Details", level),
+        Folded("Answers in full", [block for advice in advices[:TASKS] for block in _advice(place, advice, objective)]),
+        Folded("Evidence for each setting", [verdict_grid(place.verdicts), Text(NO_EFFECT.format(100 * delta))]),
+        Folded("Effects in numbers", [Text(MEANS), effect_grid(place)]),
+        Folded("Points that no other beats", front_grid(place)),
+        *[Folded(f"Failures ({len(lost)})", [Bullets(lost)])] * bool(lost),
+        Folded(
+            "Environment and health",
+            [environment_grid(place.rows), Bullets(remarks(place.rows) or ["Nothing to remark."])],
         ),
-        Heading("Effects", 3),
-        Text(
-            "Change from the first value of each axis, all others held fixed: mean over the pairs of points that "
-            "differ in this axis only, with its 95 % interval. Intervals of times follow from their scatter, those of "
-            "other figures from that of the pairs, where there are three."
-        ),
-        *effect_plot(place),
-        effect_grid(place),
-        Heading("Trade-offs", 3),
-        *front_plot(place),
-        *front_grid(place),
-        Heading("Points", 3),
-        *time_plot(place),
-        points(place, prefix),
-        Heading("Failures", 3),
-        Bullets(failed(rows) or ["None."]),
-        Heading("Environment and health", 3),
-        environment_grid(rows),
-        Bullets(remarks(rows) or ["Nothing to remark."]),
     ]
-    return found
 
 
-def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> list[Block]:
+def _advice(place: Section, advice: recommend.Advice, objective: str) -> list[Block]:
     said = [
         winner(advice, place.axes, objective),
         report_sentences.second(advice, objective),
@@ -152,8 +156,4 @@ def _advice(place: Section, advice: recommend.Advice, objective: str, folder: Pa
         cost(advice, objective),
         left_out(advice),
     ]
-    found: list[Block] = [Bullets([sentence for sentence in said if sentence])]
-    found += second_grid(place, advice, objective)
-    if advice.use is not None:
-        found.append(Code(reproduction.source(advice.use, folder / str(advice.use["folder"]))))
-    return found
+    return [Bullets([sentence for sentence in said if sentence]), *second_grid(place, advice, objective)]

@@ -51,22 +51,28 @@ class Code:
 class Column:
     """Hold a column of `Points`: `shown` are the texts of its cells, `keys` what they are sorted by if not by the text.
 
-    `choices` says whether the reader may pick one of its values. `title` explains it, where its name is no column's.
+    `choices` says whether the reader may pick one of its values, `main` whether it stays in view. `title` explains it,
+    where its name is no column's.
     """
 
     name: str
     shown: Sequence[str]
     keys: Sequence[float | None] | None = None
     choices: bool = False
+    main: bool = False
     title: str = ""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Hold the table of all points, to be sorted and filtered; `targets` are the folders of their artifacts."""
+    """Hold the table of all points, to be sorted and filtered.
+
+    `targets` are the folders of their artifacts. Rows of one measurement have the same number in `measurements`.
+    """
 
     columns: Sequence[Column]
     targets: Sequence[str]
+    measurements: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -78,4 +84,31 @@ class Plot:
     layout: dict[str, Any] = field(default_factory=dict)
 
 
-Block = Heading | Text | Bullets | Grid | Code | Points | Plot
+@dataclass(frozen=True)
+class Card:
+    """Hold what is said of one thing at a glance: `strong` is the answer, `lines` are a sentence each."""
+
+    title: str
+    strong: str = ""
+    lines: Sequence[str] = ()
+    plot: Plot | None = None
+    code: Code | None = None
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Hold cards that stand side by side where there is room."""
+
+    items: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Hold blocks that the page shows once their title is clicked."""
+
+    title: str
+    blocks: Sequence[Block]
+    level: int = 3
+
+
+Block = Heading | Text | Bullets | Grid | Code | Points | Plot | Cards | Folded

@@ -97,7 +97,7 @@ def effects(rows: pd.DataFrame, axes: Sequence[str], scatters: dict[str, Scatter
         ]
         along = axis != "precision" and any((precision[pair.a] != precision[pair.b]).any() for pair in every)
         found.append(Axis(axis, every, made, along, backend))
-    return found
+    return sorted(found, key=lambda axis: axis.backend is not None)
 
 
 def _pairs(
@@ -132,6 +132,16 @@ def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
         method = rows["gpu_ms_method"].to_numpy()
         keep &= method[pair.a] == method[pair.b]
     return pair.where(keep)
+
+
+def at_models(
+    rows: pd.DataFrame, metric: str, pair: Pairs, scatter: Scatter, models: bool = True
+) -> dict[str, differences.Difference]:
+    """Return the mean over the pairs of each model; over all pairs, under an empty name, where not `models`."""
+    pair = measured(rows, metric, pair)
+    if not len(pair.a):
+        return {}
+    return _means(scatter, pair, levels(rows, "model").to_numpy()[pair.b] if models else np.full(len(pair.b), ""))
 
 
 def one_engine(mean: differences.Difference) -> bool:

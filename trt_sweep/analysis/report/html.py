@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from trt_sweep.analysis.report.document import Block, Heading, Plot, Points
+from trt_sweep.analysis.report.document import Block, Cards, Heading, Points
 from trt_sweep.results import glossary
 
 
@@ -21,11 +21,12 @@ def render(blocks: Sequence[Block]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    plots = any(isinstance(block, Plot) for block in blocks)
+    environment.filters["kind"] = lambda block: type(block).__name__
+    plots = any(card.plot for block in blocks if isinstance(block, Cards) for card in block.items)
     page = environment.get_template("report.html.j2")
     return page.render(
         title=next((block.text for block in blocks if isinstance(block, Heading)), "Report"),
-        blocks=[(type(block).__name__, block) for block in blocks],
+        blocks=blocks,
         contents=[
             (index, block.text) for index, block in enumerate(blocks) if isinstance(block, Heading) and block.level == 2
         ],
@@ -38,9 +39,9 @@ def _table_data(points: Points) -> dict[str, Any]:
     """Return the table as the page's script takes it: columns with their cells' texts and sort keys."""
     columns = [
         {
-            **{"name": column.name, "shown": column.shown, "keys": column.keys, "choices": column.choices},
+            **{name: getattr(column, name) for name in ("name", "shown", "keys", "choices", "main")},
             "title": column.title or ((said := glossary.find(column.name)) and said.text) or "",
         }
         for column in points.columns
     ]
-    return {"columns": columns, "targets": points.targets}
+    return {"columns": columns, "targets": points.targets, "measurements": points.measurements}

@@ -6,7 +6,20 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from trt_sweep.analysis.report.document import Block, Bullets, Code, Grid, Heading, Link, Plot, Points, Text
+from trt_sweep.analysis.report.document import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Code,
+    Folded,
+    Grid,
+    Heading,
+    Link,
+    Plot,
+    Points,
+    Text,
+)
 from trt_sweep.errors import printable
 
 ROWS = 60  # of the table of points
@@ -40,9 +53,19 @@ def _block(block: Block) -> str:
             shown = f"{fence}{block.language}\n{block.text.rstrip()}\n{fence}"
         case Points():
             shown = _points(block)
+        case Cards():
+            shown = "\n\n".join(_card(card) for card in block.items)
+        case Folded():
+            shown = render([Heading(block.title, block.level), *block.blocks]).rstrip()
         case Plot():
             shown = ""
     return shown
+
+
+def _card(card: Card) -> str:
+    said = f"**{escaped(card.title)}**" + f": set **{escaped(card.strong)}**" * bool(card.strong)
+    code = [_block(card.code)] if card.code else []
+    return "\n\n".join([said, "\n".join(f"- {escaped(line)}" for line in card.lines), *code])
 
 
 def _table(columns: list[str], rows: list[list[str | Link]]) -> str:

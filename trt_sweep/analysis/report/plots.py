@@ -3,143 +3,188 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from trt_sweep.analysis.report import pareto, text
+from trt_sweep.analysis.report import pareto, recommend, sentences, text
+from trt_sweep.analysis.report.answer import Answer
 from trt_sweep.analysis.report.document import Plot
-from trt_sweep.analysis.report.effects import METRICS, Effect
+from trt_sweep.analysis.report.effects import METRICS, Axis, at_models
 from trt_sweep.analysis.report.pairs import TIMES
 from trt_sweep.analysis.report.sections import Section
-from trt_sweep.analysis.report.tables import fronts
-from trt_sweep.results.axes import COMPARABLE
+from trt_sweep.results.record import BASELINE
+from trt_sweep.results.stats.differences import Difference
 
 # M. Okabe and K. Ito, Color Universal Design (2008), without black and yellow, which one of the backgrounds swallows;
 # the shape of the marker says the same once more.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
-TIMED = 30  # points of a figure of times
-GROUPS = 6  # groups of points that a figure tells apart
-ROW = 22  # pixels of a line of a figure
-MARGIN = 90
+GREY = "#999999"  # of eager, the one that nobody chose
+LINES = 9  # of a small figure
+LONG = 16  # letters of a name beside a figure
+ROW = 24  # pixels of a line of a figure
+MARGIN = 46  # pixels below and above the lines
+DOTS = {"latency_ms": "●", "gpu_ms": "■"}  # the markers of the clocks
 
 
-def _style(index: int) -> dict[str, Any]:
-    return {"color": COLORS[index % len(COLORS)], "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 9}
+def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
+    """Return a logarithmic axis whose ticks are plain numbers: round ones, and a few at least."""
+    found = [value for value in values if 0 < value < math.inf]
+    low, high = (min(found), max(found)) if found else (1.0, 1.0)
+    low, high = low / 1.1, high * 1.1
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [digit * 10.0**power for power in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    else:
+        step = 10.0 ** math.floor(math.log10(high - low))
+        step = next(step * part for part in (1, 0.5, 0.2, 0.1) if (high - low) / (step * part) >= 3)
+        ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    names = [np.format_float_positional(tick, precision=6, fractional=False, trim="-") for tick in ticks]
+    reach = [math.log10(low), math.log10(high)]
+    return {"title": {"text": title}, "type": "log", "range": reach, "tickvals": ticks, "ticktext": names}
 
 
-def time_plot(place: Section) -> list[Plot]:
-    """Draw the fastest points of each piece of work with their intervals, by the GPU's work or else by latency."""
-    ok = place.rows[place.rows["status"] == "ok"]
-    clock = pareto.clock(ok) if len(ok) else "latency_ms"
-    ok = ok[ok[clock].astype(float) > 0]
-    groups = [group for _, group in ok.groupby(list(COMPARABLE), dropna=False, sort=False) if len(group) > 1]
-    return [_times(place, group.sort_values(clock, kind="stable").head(TIMED), clock) for group in groups[:GROUPS]]
-
-
-def _times(place: Section, rows: pd.DataFrame, clock: str) -> Plot:
-    needed = ["model", "batch_size", "sweep_id", *place.axes, clock, f"{clock}_ci_low", f"{clock}_ci_high"]
-    content = rows[list(dict.fromkeys(needed))].to_dict("records")
-    first = content[0]
-    axes = [axis for axis in place.axes if axis not in ("model", "batch_size", "input_shapes")]
-    labels = [f"{index + 1}. {text.label(row, axes)}" for index, row in enumerate(content)]
-    ends = [_ends(row, clock) for row in content]
+def answer_plot(answer: Answer, objective: str) -> Plot:
+    """Draw what the answer takes beside what it is set against, as bars with their intervals."""
+    column, _, unit = recommend.OBJECTIVES[objective]
+    bars = [(_short(base.row, base.name), base.row) for base in answer.bases]
+    bars = [*sorted(bars, key=lambda bar: bar[1]["backend"] != BASELINE), ("this answer", answer.winner)]
+    values = [float(row[column]) for _, row in bars]
+    ends = [sentences.ends(row, objective) for _, row in bars]
+    ends = [_known(*end) or (value, value) for end, value in zip(ends, values, strict=True)]
+    colors = [GREY if name.startswith(BASELINE) else COLORS[4] for name, _ in bars[:-1]]
     trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [float(row[clock]) for row in content],
-        "y": labels,
-        "marker": _style(0),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - float(row[clock]) for row, (_, high) in zip(content, ends, strict=True)],
-            "arrayminus": [float(row[clock]) - low for row, (low, _) in zip(content, ends, strict=True)],
-        },
-        "text": [text.time(row, clock) for row in content],
-        "hovertemplate": "%{y}<br>%{text} ms<extra></extra>",
+        "type": "bar",
+        "orientation": "h",
+        "x": values,
+        "y": [name for name, _ in bars],
+        "marker": {"color": [*colors, COLORS[0]]},
+        "error_x": _error(values, ends),
+        "hovertext": [f"{name}: {sentences.figure(row, objective)}" for name, row in bars],
+        "hoverinfo": "text",
     }
+    furthest = max(high for _, high in ends)
+    shown = [f"{text.number(value, '.3g')} {unit}" for value in values]
     layout = {
-        "height": MARGIN + ROW * len(content),
-        "xaxis": {"title": {"text": f"{clock.replace('_', ' ')}"}, "type": "log"},
+        "height": 34 + 26 * len(bars),
+        "margin": {"l": 10, "r": 10, "t": 4, "b": 24},
+        "xaxis": {"range": [0, furthest * 1.3], "nticks": 5},
         "yaxis": {"autorange": "reversed", "automargin": True},
+        "bargap": 0.35,
+        "annotations": [
+            {"x": high, "y": name, "text": f" {value}", "xanchor": "left", "showarrow": False}
+            for (name, _), (_, high), value in zip(bars, ends, shown, strict=True)
+        ],
     }
-    caption = (
-        f"{first['model']}, batch {first['batch_size']} ({first['sweep_id']}): the fastest points with their intervals"
-    )
-    return Plot(caption, [trace], layout)
+    name = sentences.NAMES.get(objective, objective)
+    return Plot(f"{name} in {unit}, with 95 % intervals", [trace], layout)
 
 
-def _ends(row: dict[Any, Any], clock: str) -> tuple[float, float]:
-    """Return the interval; the value itself where there is none, or one that says nothing."""
-    low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
-    if text.missing(low) or text.missing(high) or not 0 < low <= high <= low * text.VAST:
-        return float(row[clock]), float(row[clock])
-    return float(low), float(high)
+def _short(row: recommend.Row, name: str) -> str:
+    return name if row["backend"] == BASELINE else "the defaults"
 
 
-def effect_plot(place: Section) -> list[Plot]:
-    """Draw what each value of each axis changes, by the clocks."""
-    traces, lines = [], 0
-    for index, clock in enumerate(TIMES):
-        shown = [(axis.title, effect) for axis in place.effects for effect in _largest(axis.effects, clock)]
-        if shown:
-            lines = max(lines, len(shown))
-            traces.append(_effects(clock, shown, index))
+def _known(low: float, high: float) -> tuple[float, float] | None:
+    """Return an interval, or None for one that says nothing."""
+    return (low, high) if 0 < low <= high <= low * text.VAST else None
+
+
+def _error(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, (_, high) in zip(values, ends, strict=True)],
+        "arrayminus": [value - low for value, (low, _) in zip(values, ends, strict=True)],
+        "thickness": 1.5,
+        "width": 4,
+    }
+
+
+def clocks(objective: str) -> tuple[str, ...]:
+    """Return the clocks, that of the objective first."""
+    return TIMES if objective == "gpu" else TIMES[::-1]
+
+
+def effect_plot(place: Section, axis: Axis, objective: str) -> Plot | None:
+    """Draw what each value of an axis changes, by both clocks: at each model where there is room, else on average."""
+    models = place.rows["model"].nunique() > 1
+    shown = {clock: _changes(place, axis, clock, models) for clock in clocks(objective)}
+    if max(map(len, shown.values())) > LINES:
+        shown = {clock: _changes(place, axis, clock, False) for clock in shown}
+    every = list(dict.fromkeys(name for found in shown.values() for name in found))
+    largest = {name: max(abs(found[name].value) for found in shown.values() if name in found) for name in every}
+    kept = set(sorted(every, key=lambda name: -largest[name])[:LINES])
+    lines = [name for name in every if name in kept]
+    traces = [_trace(clock, {name: found[name] for name in lines if name in found}) for clock, found in shown.items()]
+    traces = [trace for trace in traces if trace["x"]]
     if not traces:
-        return []
+        return None
     layout = {
-        "height": MARGIN + 40 + ROW * lines,
-        "xaxis": {"title": {"text": "change in %"}, "zeroline": True},
-        "yaxis": {"autorange": "reversed", "automargin": True},
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "height": MARGIN + ROW * len(lines),
+        "margin": {"l": 10, "r": 12, "t": 4, "b": 40},
+        "xaxis": {"title": {"text": "change in %"}, "zeroline": True, "nticks": 6},
+        "yaxis": {
+            **{"autorange": "reversed", "automargin": True, "categoryorder": "array", "categoryarray": lines},
+            **{"tickvals": lines, "ticktext": [" · ".join(map(_cut, name.split(" · "))) for name in lines]},
+        },
     }
-    return [Plot("Change of a call's time with each axis, all others held fixed", traces, layout)]
+    return Plot("", traces, layout)
 
 
-def _largest(effects: list[Effect], clock: str) -> list[Effect]:
-    found = [effect for effect in effects if effect.metric == clock]
-    return sorted(found, key=lambda effect: -abs(effect.value))[:GROUPS]
+def _cut(name: str) -> str:
+    """Return a name that fits a phone: without its middle where it is long."""
+    return name if len(name) <= LONG else f"{name[: LONG // 2]}…{name[-LONG // 2 + 1 :]}"
 
 
-def _effects(clock: str, shown: list[tuple[str, Effect]], index: int) -> dict[str, Any]:
-    percent = [100 * math.expm1(effect.value) for _, effect in shown]
-    known = [effect.high - effect.low < math.log(text.VAST) for _, effect in shown]
-    high = [100 * math.expm1(effect.high) if told else math.nan for (_, effect), told in zip(shown, known, strict=True)]
-    low = [100 * math.expm1(effect.low) if told else math.nan for (_, effect), told in zip(shown, known, strict=True)]
+def _changes(place: Section, axis: Axis, clock: str, models: bool) -> dict[str, Difference]:
+    """Return the changes by the name of their line, in the order of the values."""
+    found = {}
+    for pair in axis.pairs:
+        means = at_models(place.rows, clock, pair, place.scatters[clock], models)
+        for model, mean in means.items():
+            found[f"{text.named(pair.level)} · {model}" if models else text.named(pair.level)] = mean
+    return found
+
+
+def _trace(clock: str, changes: dict[str, Difference]) -> dict[str, Any]:
+    first = clock == "latency_ms"
+    values = [_percent(mean.value) for mean in changes.values()]
+    ends = [mean.interval() for mean in changes.values()]
+    reach = [
+        (_percent(low), _percent(high)) if high - low < math.log(text.VAST) else (value, value)
+        for value, (low, high) in zip(values, ends, strict=True)
+    ]
+    said = [text.change(mean.value, *end) for mean, end in zip(changes.values(), ends, strict=True)]
     return {
         "type": "scatter",
         "mode": "markers",
         "name": METRICS[clock],
-        "x": percent,
-        "y": [f"{axis}: {effect.base} → {effect.level}" for axis, effect in shown],
-        "marker": _style(index),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [0 if math.isnan(end) else end - at for end, at in zip(high, percent, strict=True)],
-            "arrayminus": [0 if math.isnan(end) else at - end for end, at in zip(low, percent, strict=True)],
-        },
-        "text": [text.change(effect.value, effect.low, effect.high) for _, effect in shown],
-        "hovertemplate": "%{y}<br>%{text}<extra></extra>",
+        "x": values,
+        "y": list(changes),
+        "marker": {"color": COLORS[0 if first else 1], "symbol": SYMBOLS[0 if first else 1], "size": 9},
+        "error_x": _error(values, reach),
+        "hovertext": [f"{name}: {text.CLOCKS[clock]} {change}" for name, change in zip(changes, said, strict=True)],
+        "hoverinfo": "text",
     }
 
 
-def front_plot(place: Section) -> list[Plot]:
-    """Build time against a call's time; points on the front are filled."""
-    rows = place.rows.assign(build_s=pareto.build_seconds(place.rows), front=fronts(place))
-    rows = rows[(rows["status"] == "ok") & rows["build_s"].notna()]
-    if len(rows) < 2:
-        return []
+def _percent(value: float) -> float:
+    return 100 * math.expm1(min(value, text.LARGEST))
+
+
+def front_plot(rows: pd.DataFrame, axes: list[str]) -> Plot:
+    """Draw build time against a call's time for the points of one piece of work; those on the front are filled."""
     clock = pareto.clock(rows)
-    rows = rows[rows[clock].astype(float) > 0]
     traces = []
+    rows = rows.sort_values("front", ascending=False, kind="stable")  # the legend shows the first of each
     for index, (backend, group) in enumerate(rows.groupby("backend", sort=False)):
-        filled = [SYMBOLS[index % GROUPS] + ("" if on else "-open") for on in group["front"]]
-        axes = list(dict.fromkeys(("model", *place.axes)))
-        content = group[axes].to_dict("records")
+        number = index % len(SYMBOLS)
         traces.append(
             {
                 "type": "scattergl" if len(rows) > 1000 else "scatter",
@@ -147,21 +192,24 @@ def front_plot(place: Section) -> list[Plot]:
                 "name": str(backend),
                 "x": [float(value) for value in group["build_s"]],
                 "y": [float(value) for value in group[clock]],
-                "text": [text.label(row, axes) for row in content],
-                "marker": _style(index) | {"symbol": filled},
-                "hovertemplate": "%{text}<br>build %{x:.3g} s, %{y:.4g} ms<extra></extra>",
+                "hovertext": [
+                    f"{text.label(row, axes)}<br>build {row['build_s']:.3g} s, {row[clock]:.4g} ms"
+                    for row in group.to_dict("records")
+                ],
+                "hoverinfo": "text",
+                "marker": {
+                    "color": COLORS[number],
+                    "symbol": [SYMBOLS[number] + ("" if on else "-open") for on in group["front"]],
+                    "size": 9,
+                },
             }
         )
     layout = {
-        "height": 420,
-        "xaxis": {"title": {"text": "build s"}},
-        "yaxis": {"title": {"text": clock.replace("_", " ")}, "type": "log"},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "height": 260,
+        "margin": {"l": 10, "r": 12, "t": 24, "b": 40},
+        "xaxis": {"title": {"text": "build s"}, "nticks": 6},
+        "yaxis": log_axis(METRICS[clock], rows[clock].astype(float)) | {"automargin": True},
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom"},
     }
-    return [
-        Plot(
-            "Build time and a call's time; on the front (filled) no other point of the same work is better",
-            traces,
-            layout,
-        )
-    ]
+    return Plot("", traces, layout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from trt_sweep.analysis.report import effects, text
 from trt_sweep.analysis.report import verdicts as report_verdicts
 from trt_sweep.analysis.report.pairs import TIMES, Scatter, follows
 from trt_sweep.analysis.report.verdicts import FLAVORS, Verdict
-from trt_sweep.results.axes import moving_with, varied
+from trt_sweep.results.axes import COMPARABLE, moving_with, varied
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -32,7 +33,7 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
     """Yield one section for each place, with effects and verdicts; less than the share `delta` counts as no effect."""
     # Text is taken one value at a time from here on, for which pandas' own strings are several times slower.
     strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    rows = rows.astype(dict.fromkeys(strings, object)).copy()
+    rows = rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sweeps(rows))
     places = _places(rows)
     for place, index in rows.groupby(places, sort=False).indices.items():
         these = rows.iloc[index].reset_index(drop=True)
@@ -43,6 +44,24 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
         found = effects.effects(these, several, scatters, delta)
         verdicts = report_verdicts.audit(these, found, scatters, delta)
         yield Section(str(place), these, axes, scatters, found, verdicts)
+
+
+def sweeps(rows: pd.DataFrame) -> pd.Series:
+    """Return what the sweep of each row is called: its folder, relative to the one that the table was loaded from."""
+    folders = rows["folder"].map(lambda folder: str(Path(folder).parent.parent))
+    root = Path(rows.attrs.get("folder", "")).absolute().name
+    return folders.where(folders != ".", root).astype(object)
+
+
+def works(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Split rows by what may be compared, in the order of the models and their sizes."""
+    return ordered(rows, [group for _, group in rows.groupby(list(COMPARABLE), dropna=False, sort=False)])
+
+
+def ordered(rows: pd.DataFrame, groups: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return groups of these rows in the order of the models and their sizes."""
+    models = list(rows["model"].unique())
+    return sorted(groups, key=lambda group: (models.index(group["model"].iloc[0]), group["batch_size"].iloc[0]))
 
 
 def _axes(rows: pd.DataFrame) -> list[str]:

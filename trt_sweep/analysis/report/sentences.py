@@ -16,13 +16,6 @@ NAMES = {"gpu": "GPU time"}
 TIES = 6  # of them that are named
 NEXT = 3  # that are named where nothing is known of the scatter
 MOST = 8  # of a kind of sentence in the summary
-VERDICTS = {
-    "effect": "had an effect",
-    "none": "had no effect",
-    "ignored": "was ignored",
-    "not told apart": "cannot be told",
-    "cannot be said": "cannot be said",
-}
 
 
 def swept(section: Section) -> str:
@@ -30,19 +23,19 @@ def swept(section: Section) -> str:
     rows = section.rows
     statuses = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
     models = text.listed([str(name) for name in rows["model"].unique()], 5)
-    own = [axis for axis in section.axes if not follows(rows, axis)]
+    own = [axis for axis in section.axes if not follows(rows, axis) and axis != "model"]
     values = {axis: levels(using(rows, axis), axis).nunique() for axis in own}
-    axes = ", ".join(f"{axis} ({number})" for axis, number in values.items() if number > 1)
-    what = f"; axes and how many values: {axes}" if axes else ""
+    axes = ", ".join(f"{axis} ({number} values)" for axis, number in values.items() if number > 1)
+    what = f" Swept: {axes}." if axes else ""
     sweeps = text.count(rows["sweep_id"].nunique(), "sweep")
-    return f"{text.count(len(rows), 'point')} of {models} in {sweeps}: {statuses}{what}."
+    return f"{text.count(len(rows), 'point')} of {models} in {sweeps}, {statuses}.{what}"
 
 
 def task(rows: pd.DataFrame, objective: str) -> str:
     """Say which piece of work this is: model, sizes and sweep."""
     row = rows.iloc[0]
     size = "" if objective == "throughput" else f", batch {row['batch_size']}"
-    return f"{row['model']}{size} ({row['sweep_id']})"
+    return f"{row['model']}{size} ({row.get('sweep', row['sweep_id'])})"
 
 
 def named(alike: pd.DataFrame, axes: list[str]) -> str:
@@ -213,11 +206,6 @@ def _left_out(advice: recommend.Advice) -> str:
     return ", ".join(f"{number} with {why}" for why, number in advice.left_out.items()) or "none is ok"
 
 
-def axes(section: Section) -> list[str]:
-    """Say each verdict as a sentence."""
-    return [f"{found.axis} {VERDICTS[found.kind]}: {found.evidence}." for found in section.verdicts]
-
-
 def failed(rows: pd.DataFrame) -> list[str]:
     """Say what did not succeed, by reason, the most frequent first."""
     lost = rows[~rows["status"].isin(("ok", "dryrun"))]
@@ -238,7 +226,7 @@ def caveats(rows: pd.DataFrame) -> list[str]:
         return ["No point was timed with success: nothing can be compared."]
     bound = int(ok["launch_bound"].fillna(False).astype(bool).sum())
     if bound:
-        found.append(f"{bound} of {len(ok)} timed points are launch-bound: their latency times the host, see gpu_ms.")
+        found.append(f"{bound} of {len(ok)} timed points are launch-bound: their latency is the host's, see gpu_ms.")
     ill = ok["health"].dropna()
     ill = ill[ill != "ok"]
     if len(ill):
@@ -246,7 +234,8 @@ def caveats(rows: pd.DataFrame) -> list[str]:
     unvisited = int((ok["latency_ms"].notna() & ok["latency_ms_visits"].isna()).sum())
     if unvisited:
         found.append(
-            f"{unvisited} of {len(ok)} timed points have no visits: their latencies are shown, and not compared."
+            f"{unvisited} of {len(ok)} timed points were not timed in turn with others (no visits): their latencies "
+            "are shown, and prove nothing."
         )
     if ok["gpu_ms"].isna().any():
         found.append(f"{int(ok['gpu_ms'].isna().sum())} of {len(ok)} timed points have no gpu_ms.")

@@ -11,7 +11,7 @@ from trt_sweep.analysis.report.document import Block, Column, Grid, Points, Text
 from trt_sweep.analysis.report.effects import METRICS, Effect
 from trt_sweep.analysis.report.effects import words as interaction_words
 from trt_sweep.analysis.report.pairs import TIMES, levels
-from trt_sweep.analysis.report.sections import Section
+from trt_sweep.analysis.report.sections import Section, works
 from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.results import record
 from trt_sweep.results.axes import COMPARABLE
@@ -34,7 +34,7 @@ NAMES = {"rel_l2_error": "rel. error", "build_s": "build s", pareto.MEMORY: "mem
 
 def environment_grid(rows: pd.DataFrame) -> Grid:
     """Return versions and machines, and the range of what the GPU reported while it was timed."""
-    lines = [["sweeps", text.listed([str(name) for name in rows["sweep_id"].unique()], 10)]]
+    lines = [["sweeps", text.listed([str(name) for name in rows["sweep"].unique()], 10)]]
     lines.append(["recorded", f"{rows['created_utc'].min()} to {rows['created_utc'].max()}"])
     for column in ENVIRONMENT:
         values = [str(value) for value in rows[column].dropna().unique()]
@@ -103,12 +103,12 @@ def front_grid(place: Section) -> list[Block]:
         return [Text("No point was timed with success.")]
     metrics = pareto.metrics(ok)
     on = ok[fronts(place)[ok.index]]
-    axes = list(dict.fromkeys(("model", *place.axes)))
+    axes, several = list(dict.fromkeys(("model", *place.axes))), place.rows["sweep"].nunique() > 1
     lines = []
     for _, group in on.groupby(list(COMPARABLE), dropna=False, sort=False):
         for alike in pareto.measurements(group.sort_values(metrics[0], kind="stable")):
             row = alike.iloc[0].to_dict()
-            name = f"{sentences.named(alike, axes)} ({row['sweep_id']})"
+            name = sentences.named(alike, axes) + f" ({row['sweep']})" * several
             lines.append([name, *(_figure(row[metric], metric) for metric in metrics)])
     missing = "" if pareto.MEMORY in metrics else " The GPU's memory was not recorded."
     told = (
@@ -141,46 +141,57 @@ def fronts(place: Section) -> pd.Series:
     return found
 
 
-def points(place: Section, prefix: str) -> Points:
-    """Return every point with its figures; `prefix` leads from the report to the folder of records."""
-    rows = place.rows
-    needed = ["folder", "status", "reason", "health", "engine_id"]
-    needed += [f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")]
-    content = rows[needed].to_dict("records")
+def points(place: Section, prefix: str, objective: str) -> Points:
+    """Return every point with its figures, by model and the objective.
+
+    `prefix` leads from the report to the folder of records.
+    """
+    column, more, unit = recommend.OBJECTIVES[objective]
+    rows = place.rows.assign(front=fronts(place))
+    rows["value"] = rows[column].astype(float).where(rows["status"] == "ok") * (-1 if more else 1)
+    rows = pd.concat([group.sort_values("value", kind="stable") for group in works(rows)])
+    content = rows.to_dict("records")
     columns = [
         Column(axis, list(levels(rows, axis)), _numbers(rows[axis]), choices=True)
         for axis in dict.fromkeys(("model", *place.axes))
     ]
 
-    def figures(name: str, column: str, spec: str) -> None:
+    def figures(name: str, column: str, spec: str, main: bool = False) -> None:
         if rows[column].notna().any():
-            columns.append(Column(name, [text.number(value, spec) for value in rows[column]], _numbers(rows[column])))
+            shown = [text.number(value, spec) for value in rows[column]]
+            columns.append(Column(name, shown, _numbers(rows[column]), main=main))
 
-    figures("engines", "engines", "d")
-    if rows["engine_id"].notna().any():
-        columns.append(Column("engine", [text.level(row["engine_id"])[:6] for row in content]))
-    figures("build s", "build_s", ".1f")
-    for clock, rank in zip(TIMES, ("gpu", "latency"), strict=True):
+    if column not in TIMES:
+        figures(f"{objective} {unit}", column, ".4g", main=True)
+    for clock, rank in sorted(zip(TIMES, ("gpu", "latency"), strict=True), key=lambda pair: pair[0] != column):
         if rows[clock].notna().any():
             shown = [text.time(row, clock) for row in content]
-            columns.append(Column(f"{clock.replace('_', ' ')} [95 %]", shown, _numbers(rows[clock])))
+            name = f"{clock.replace('_', ' ')} [95 %]"
+            columns.append(Column(name, shown, _numbers(rows[clock]), main=clock == column))
         best, worst = rows[f"{rank}_rank"], rows[f"{rank}_rank_worst"]
         if best.notna().any():
             ranks = [_rank(low, high) for low, high in zip(best, worst, strict=True)]
             columns.append(Column(f"{rank} rank", ranks, _numbers(best)))
     figures("vs eager", "speedup", ".2f")
+    figures("rel. error", "rel_l2_error", ".1e")
+    figures("build s", "build_s", ".1f")
     if rows[pareto.MEMORY].notna().any():
         shown = [_figure(value, pareto.MEMORY) for value in rows[pareto.MEMORY]]
         columns.append(Column("memory", shown, _numbers(rows[pareto.MEMORY])))
-    figures("rel. error", "rel_l2_error", ".1e")
-    columns.append(Column("front", ["front" if on else "" for on in fronts(place)], choices=True, title=FRONTED))
-    if rows["health"].notna().any():
-        columns.append(Column("health", [text.level(row["health"]) for row in content], choices=True))
-    columns.append(Column("status", [str(row["status"]) for row in content], choices=True))
+    figures("engines", "engines", "d")
+    if rows["engine_id"].notna().any():
+        ids = [text.level(row["engine_id"])[:6] for row in content]
+        columns.append(Column("engine", ids))
+    front = ["front" if on else "" for on in rows["front"]]
+    columns.append(Column("front", front, choices=True, title=FRONTED))
+    for name in ("health", "status"):
+        if rows[name].notna().any():
+            columns.append(Column(name, [text.level(row[name]) for row in content], choices=True))
     reasons = [text.level(row["reason"]) if row["status"] not in record.SUCCESS[:2] else "" for row in content]
     if any(reasons):
         columns.append(Column("reason", reasons))
-    return Points(columns, [f"{prefix}/{row['folder']}/" for row in content])
+    once = rows.groupby([rows["sweep_id"], pareto.sources(rows)], sort=False).ngroup()
+    return Points(columns, [f"{prefix}/{row['folder']}/" for row in content], [int(number) for number in once])
 
 
 def _rank(best: object, worst: object) -> str:

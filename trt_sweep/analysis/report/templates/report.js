@@ -1,6 +1,6 @@
 "use strict";
 // Tables of points: texts are set as text, so that nothing in a record can become markup.
-const PAGE = 100;  // rows that are drawn at once
+const PAGE = 100;  // lines that are drawn at once
 const CHOICES = 60;  // values that a list to choose from may have
 
 function element(name, text, parent) {
@@ -11,15 +11,22 @@ function element(name, text, parent) {
 }
 
 function pointsTable(holder) {
-  const {columns, targets} = JSON.parse(holder.querySelector("script").textContent);
-  const everything = targets.map((_, row) => columns.map(column => column.shown[row]).join(" ").toLowerCase());
-  const state = {sorted: null, descending: false, words: "", chosen: new Map(), drawn: PAGE};
+  const {columns, targets, measurements} = JSON.parse(holder.querySelector("script").textContent);
+  const values = targets.map((_, row) => columns.map(column => column.shown[row]).join("\n").toLowerCase());
+  const named = targets.map((_, row) =>
+    columns.map(column => `${column.name}=${column.shown[row]}`).join("\n").toLowerCase());
+  const state = {sorted: null, descending: false, words: [], chosen: new Map(), open: new Set(), drawn: PAGE};
 
   const filters = element("div", undefined, holder);
   filters.className = "filters";
-  const search = element("input", undefined, element("label", "any cell contains", filters));
+  const search = element("input", undefined, element("label", "search, all words", filters));
   search.type = "search";
-  search.addEventListener("input", () => { state.words = search.value.toLowerCase(); state.drawn = PAGE; draw(); });
+  search.placeholder = "googlenet cuda_graphs=true";
+  search.addEventListener("input", () => {
+    state.words = search.value.toLowerCase().split(/\s+/).filter(word => word);
+    state.drawn = PAGE;
+    draw();
+  });
   columns.forEach((column, index) => {
     const values = column.choices ? [...new Set(column.shown)] : [];
     if (values.length < 2 || values.length > CHOICES) return;
@@ -46,6 +53,7 @@ function pointsTable(holder) {
   const headings = columns.map((column, index) => {
     const heading = element("th", undefined, head);
     heading.title = column.title;
+    heading.classList.toggle("main", column.main);
     const button = element("button", column.name, heading);
     button.addEventListener("click", () => {
       state.descending = state.sorted === index && !state.descending;
@@ -54,7 +62,7 @@ function pointsTable(holder) {
     });
     return heading;
   });
-  element("th", "artifacts", head);
+  element("th", "files", head);
   const more = element("button", undefined, holder);
   more.className = "more";
   more.addEventListener("click", () => { state.drawn += 10 * PAGE; draw(); });
@@ -67,9 +75,35 @@ function pointsTable(holder) {
     return sign * (keys[a] - keys[b]);
   }
 
+  // A line of the table: one point, or several of one measurement, with what differs between them.
+  function line(rows, inner) {
+    const made = document.createElement("tr");
+    const several = rows.length > 1;
+    made.classList.toggle("inner", inner);
+    columns.forEach((column, index) => {
+      const values = [...new Set((column.choices ? rows : rows.slice(0, 1)).map(row => column.shown[row]))];
+      const cell = element("td", values.length > 4 ? `${values.length} values` : values.join(", "), made);
+      cell.title = values.join(", ");
+      cell.classList.toggle("main", column.main);
+    });
+    const last = element("td", undefined, made);
+    if (several) {
+      const key = measurements[rows[0]];
+      const button = element("button", state.open.has(key) ? `▾ ${rows.length} points` : `▸ ${rows.length} points`, last);
+      button.addEventListener("click", () => {
+        if (!state.open.delete(key)) state.open.add(key);
+        draw();
+      });
+    } else {
+      const link = element("a", "files", last);
+      link.href = targets[rows[0]].split("/").map(part => encodeURIComponent(part)).join("/");
+    }
+    return made;
+  }
+
   function draw() {
     const rows = targets.map((_, row) => row).filter(row =>
-      everything[row].includes(state.words)
+      state.words.every(word => (word.includes("=") ? named : values)[row].includes(word))
       && [...state.chosen].every(([index, value]) => columns[index].shown[row] === value));
     if (state.sorted !== null) rows.sort(order);
     headings.forEach((heading, index) => {
@@ -77,16 +111,20 @@ function pointsTable(holder) {
       heading.setAttribute("aria-sort", here ? (state.descending ? "descending" : "ascending") : "none");
       heading.firstChild.textContent = columns[index].name + (here ? (state.descending ? " ▼" : " ▲") : "");
     });
-    const drawn = rows.slice(0, state.drawn).map(row => {
-      const line = document.createElement("tr");
-      columns.forEach(column => { element("td", column.shown[row], line).title = column.shown[row]; });
-      const link = element("a", "files", element("td", undefined, line));
-      link.href = targets[row].split("/").map(part => encodeURIComponent(part)).join("/");
-      return line;
-    });
-    body.replaceChildren(...drawn);
-    count.textContent = `${rows.length} of ${targets.length} points` + (rows.length > drawn.length ? `, ${drawn.length} shown` : "");
-    more.hidden = rows.length <= drawn.length;
+    const groups = new Map();
+    for (const row of rows) {
+      if (!groups.has(measurements[row])) groups.set(measurements[row], []);
+      groups.get(measurements[row]).push(row);
+    }
+    const drawn = [...groups.values()].slice(0, state.drawn);
+    body.replaceChildren(...drawn.flatMap(group => {
+      const open = group.length > 1 && state.open.has(measurements[group[0]]);
+      return [line(group, false), ...(open ? group.map(row => line([row], true)) : [])];
+    }));
+    const lines = groups.size < rows.length ? `; those of one measurement share a line` : "";
+    count.textContent = `${rows.length} of ${targets.length} points${lines}`
+      + (groups.size > drawn.length ? `; ${drawn.length} of ${groups.size} lines shown` : "");
+    more.hidden = groups.size <= drawn.length;
     more.textContent = "show more";
   }
 
@@ -105,21 +143,33 @@ function plot(holder) {
   const {data, layout} = JSON.parse(holder.querySelector("script").textContent);
   function draw() {
     const {text, axis} = colors();
-    const narrow = holder.clientWidth < 600;
+    const narrow = holder.clientWidth < 420;
     const own = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: text, size: narrow ? 10 : 12},
-      margin: {l: 50, r: 15, t: 30, b: 50}, dragmode: narrow ? false : "zoom", ...layout,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: text, size: narrow ? 11 : 12},
+      showlegend: false, dragmode: false, ...layout,
       xaxis: {...axis, ...layout.xaxis}, yaxis: {...axis, ...layout.yaxis},
     };
-    // Long names would leave a phone no room for the figure; the table has them in full.
-    const names = narrow ? [...new Set(data.flatMap(trace => trace.y))].filter(name => typeof name === "string") : [];
-    const short = names.map(name => name.length > 24 ? name.slice(0, 23) + "…" : name);
-    if (names.length) Object.assign(own.yaxis, {tickmode: "array", tickvals: names, ticktext: short});
+    data.filter(trace => trace.type === "bar").forEach(trace => { trace.error_x.color = text; });
     Plotly.react(holder, data, own, {responsive: true, displayModeBar: false});
   }
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 
+// Where the page may not write to the clipboard, the text is selected and copied as by hand.
+async function copy(button) {
+  const text = button.parentElement.querySelector("code").textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = element("textarea", text, document.body);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  button.textContent = "Copied";
+}
+
+document.querySelectorAll(".copy").forEach(button => button.addEventListener("click", () => copy(button)));
 document.querySelectorAll(".points").forEach(pointsTable);
 document.querySelectorAll(".plot").forEach(plot);
