@@ -148,7 +148,7 @@ def test_four_screens_at_most_precede_the_published_points(browser, tmp_path):
     browser.get((tmp_path / "report.html").as_uri())
     top = "return document.querySelector(arguments[0]).getBoundingClientRect()[arguments[1]] / 900"
     assert browser.find_element("css selector", ".count").text.startswith("78 of 78 points")
-    assert browser.execute_script(top, ".points", "top") <= 4
+    assert browser.execute_script(top, "div.points", "top") <= 4
     assert browser.execute_script(top, ".cards", "bottom") <= 1  # the first screen has all answers
 
 

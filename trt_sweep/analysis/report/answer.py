@@ -197,7 +197,7 @@ def _as_good(advice: recommend.Advice) -> list[str]:
     if not others or not advice.judged:
         return []
     shown = [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
-    return [f"as good: {text.listed([sentences.named(rows, shown) for rows in others], MOST)}"]
+    return [f"as good: {text.listed([sentences.named(rows, shown) for rows in others[:MOST]], MOST, len(others))}"]
 
 
 def _wrong(advice: recommend.Advice, winner: recommend.Row, objective: str) -> list[str]:

@@ -100,12 +100,12 @@ def ties(advice: recommend.Advice, axes: list[str], objective: str) -> str | Non
         f"{named(rows, axes)} ({text.number(rows[column].iloc[0])} {unit}"
         + f"; the GPU's work {text.number(rows['gpu_ms'].iloc[0])} ms" * (advice.decided == "gpu")
         + ")"
-        for rows in others
+        for rows in others[:TIES]
     ]
     if not advice.judged:
-        return f"Next, in order; what separates them is not known: {text.listed(labels, NEXT)}."
+        return f"Next, in order; what separates them is not known: {text.listed(labels, NEXT, len(others))}."
     by = f" by {NAMES.get(objective, objective)}" * (advice.decided == "gpu")
-    return f"As good{by} as far as is known: {text.listed(labels, TIES)}."
+    return f"As good{by} as far as is known: {text.listed(labels, TIES, len(others))}."
 
 
 def second(advice: recommend.Advice, objective: str) -> str | None:

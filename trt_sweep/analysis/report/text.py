@@ -84,6 +84,7 @@ def count(many: int, what: str) -> str:
     return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
-def listed(items: Sequence[str], most: int = 6) -> str:
-    """Return the first of these, and how many more there are."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+def listed(items: Sequence[str], most: int = 6, total: int | None = None) -> str:
+    """Return the first of these, and how many more there are; `total` counts those that were not named at all."""
+    more = (len(items) if total is None else total) - most
+    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")

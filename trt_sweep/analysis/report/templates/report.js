@@ -171,5 +171,5 @@ async function copy(button) {
 }
 
 document.querySelectorAll(".copy").forEach(button => button.addEventListener("click", () => copy(button)));
-document.querySelectorAll(".points").forEach(pointsTable);
+document.querySelectorAll("div.points").forEach(pointsTable);
 document.querySelectorAll(".plot").forEach(plot);
