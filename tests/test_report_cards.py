@@ -123,7 +123,7 @@ def test_points_stand_by_model_and_objective_and_share_lines(settings):
     (points,) = [block for block in settings if isinstance(block, Points)]
     of = {column.name: column for column in points.columns}
     (main,) = [column for column in points.columns if column.main]
-    assert main.name == "latency ms [95 %]" and main.about
+    assert main.name == "latency ms [95 %]"
     models = of["model"].shown
     assert list(dict.fromkeys(models)) == ["resnet18", "googlenet", "squeezenet1_1"]
     for model in set(models):

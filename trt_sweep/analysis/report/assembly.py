@@ -44,12 +44,12 @@ EFFECTS = (
     "with 95 % intervals. Left of 0 is faster."
 )
 MEANS = (
-    "Mean change over the pairs of points that differ in this setting only, with its 95 % interval. For times it "
-    "follows from their scatter, for other figures from that of the pairs, where there are three."
+    "Mean change over the pairs of points that differ in this setting only, with its 95 % interval. The interval of a "
+    "time follows from its scatter, that of another figure from the scatter of the pairs, of which it takes three."
 )
 NO_EFFECT = (
-    "No effect means: a change within ±{:.3g} % is proved, or the engines are the same. Where neither that nor a "
-    "change is proved, nothing is claimed."
+    "No effect (none): the change is proved to be within ±{:.3g} %, or the engines are the same. Not told apart: "
+    "neither that nor a change is proved."
 )
 
 
@@ -138,7 +138,7 @@ def _details(
         Heading("Details", level),
         Folded("Answers in full", [block for advice in advices[:TASKS] for block in _advice(place, advice, objective)]),
         Folded("Evidence for each setting", [verdict_grid(place.verdicts), Text(NO_EFFECT.format(100 * delta))]),
-        Folded("Effects in numbers", [Text(MEANS), effect_grid(place)]),
+        Folded("Effects", [Text(MEANS), effect_grid(place)]),
         Folded("Points that no other beats", front_grid(place)),
         *[Folded(f"Failures ({len(lost)})", [Bullets(lost)])] * bool(lost),
         Folded(

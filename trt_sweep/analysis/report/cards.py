@@ -66,7 +66,7 @@ def _words(place: Section, axis: Axis, objective: str) -> list[str]:
         said[f"{text.named(pair.level)} instead of {text.named(pair.base)}: {changes}."] = largest
     ordered = sorted(said, key=lambda words: -said[words])
     more = len(ordered) - SHOWN
-    return [*ordered[:SHOWN], *[f"{more} more under “Effects in numbers”."] * (more > 0)]
+    return [*ordered[:SHOWN], *[f"{more} more under “Effects”."] * (more > 0)]
 
 
 def _change(clock: str, means: dict[str, Difference]) -> str:
@@ -90,6 +90,6 @@ def trade_offs(place: Section) -> Iterator[Card]:
         yield Card(
             work(place.rows, group.iloc[0].to_dict()),
             "",
-            [f"{on} of {len(group)}, filled here, are beaten by no other in everything at once."],
+            [f"{on} of {len(group)} (filled): no other is better in build time, time, memory and error at once."],
             plots.front_plot(group, axes),
         )

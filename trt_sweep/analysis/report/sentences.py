@@ -69,7 +69,7 @@ def winner(advice: recommend.Advice, axes: list[str], objective: str) -> str:
         return f"{where}: not confirmed by a second measurement; {had}. Instead, {use}."
     name = NAMES.get(objective, objective)
     if not advice.judged:
-        tie = "not proved, as nothing is known of the scatter of every figure"
+        tie = "not proved: how much some of the figures scatter is not known"
     elif others:
         tie = f"one of {len(others) + 1} that nothing measured tells apart"
     elif len(advice.fit) > len(own):
@@ -121,7 +121,7 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
     if row["status"] != "ok":
         verdict = f"not confirmed: it ended as {row['status']} ({text.level(row['reason'])})"
     elif not found.judged:
-        verdict = "neither confirmed nor refuted, as nothing is known of the scatter of every figure"
+        verdict = "neither confirmed nor refuted, as it is not known how much some of the figures scatter"
     elif not advice.confirmed:
         verdict = "not confirmed: another is proved to be better"
     elif (alike := len(pareto.measurements(found.group))) > 1:
@@ -226,7 +226,10 @@ def caveats(rows: pd.DataFrame) -> list[str]:
         return ["No point was timed with success: nothing can be compared."]
     bound = int(ok["launch_bound"].fillna(False).astype(bool).sum())
     if bound:
-        found.append(f"{bound} of {len(ok)} timed points are launch-bound: their latency is the host's, see gpu_ms.")
+        found.append(
+            f"{bound} of {len(ok)} timed points are launch-bound: the GPU waits for the host, so compare gpu_ms, or "
+            "set cuda_graphs=true."
+        )
     ill = ok["health"].dropna()
     ill = ill[ill != "ok"]
     if len(ill):

@@ -112,9 +112,9 @@ def front_grid(place: Section) -> list[Block]:
             lines.append([name, *(_figure(row[metric], metric) for metric in metrics)])
     missing = "" if pareto.MEMORY in metrics else " The GPU's memory was not recorded."
     told = (
-        "No other point here is as good in all of these and better in one, of the same work. Times count as different "
-        "only where they are told apart, as for the ranks, other figures and times without an interval as they are. "
-        f"build s is the median of an engine's builds, however it is run then.{missing}"
+        "No other point of the same model and size is as good in all of these and better in one. Two times differ "
+        "where that is proved, or where an interval is missing; other figures differ as they are. build s is the "
+        f"median of all builds of an engine.{missing}"
     )
     found: list[Block] = [Text(told)]
     found.append(Grid(("point", *(NAMES.get(name, name) for name in metrics)), lines[:FRONT]))

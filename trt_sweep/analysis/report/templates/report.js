@@ -86,17 +86,16 @@ function pointsTable(holder) {
       cell.title = values.join(", ");
       cell.classList.toggle("main", column.main);
     });
-    const last = element("td", undefined, made);
+    const link = element("a", "files", element("td", undefined, made));
+    link.href = targets[rows[0]].split("/").map(part => encodeURIComponent(part)).join("/");
     if (several) {
       const key = measurements[rows[0]];
-      const button = element("button", state.open.has(key) ? `▾ ${rows.length} points` : `▸ ${rows.length} points`, last);
+      const button = element("button", `${state.open.has(key) ? "▾" : "▸"} ${rows.length} points `);
       button.addEventListener("click", () => {
         if (!state.open.delete(key)) state.open.add(key);
         draw();
       });
-    } else {
-      const link = element("a", "files", last);
-      link.href = targets[rows[0]].split("/").map(part => encodeURIComponent(part)).join("/");
+      made.cells[0].prepend(button);
     }
     return made;
   }
