@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_ranking import TIMED
 from test_table import put
 
@@ -14,7 +15,8 @@ from trt_sweep.analysis.report.document import Card, Cards, Folded, Heading, Poi
 from trt_sweep.results import store, table
 from trt_sweep.sweep import labels
 
-REFERENCE = Path(__file__).parents[1] / "outputs/reference/h200"
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "outputs/reference/h200"
 LATENCY = recommend.Wanted()
 DEFAULTS = TIMED | {"min_block_size": 5, "default_min_block_size": 5}
 
@@ -161,6 +163,20 @@ def test_operators_in_engines_are_those_of_its_min_block_size(tmp_path):
     put(tmp_path, "plan", status="dryrun", min_block_size=45, **partition)
     said = labels.outcome(store.read(tmp_path / "points/plan/record.json"))
     assert said == "dryrun  135/253 operators in 3 engines [45, 45, 45]"
+
+
+def test_what_builds_nothing_has_no_trade_offs(tmp_path):
+    for precision, latency in (("fp32", 2.0), ("bf16", 1.0)):
+        put(tmp_path, precision, latency, **TIMED, backend="eager", precision=precision)
+    assert "Trade-offs" not in [block.text for block in document(tmp_path) if isinstance(block, Heading)]
+
+
+def test_pictures_are_of_the_size_that_they_show():
+    pictures = {path.stem: path for path in (ROOT / "docs/pictures").glob("*.png")}
+    assert pictures.keys() >= {"report", "report_dark", "report_phone", "table_80", "table_120", "table_200"}
+    sizes = {name: Image.open(path).size for name, path in pictures.items()}
+    assert sizes["report"] == sizes["report_dark"] == (1400, 900) and sizes["report_phone"] == (390, 844)
+    assert all(path.stat().st_size < 200_000 for path in pictures.values())
 
 
 @pytest.fixture(scope="module")

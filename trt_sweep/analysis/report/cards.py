@@ -85,7 +85,7 @@ def trade_offs(place: Section) -> Iterator[Card]:
     rows = rows[(rows["status"] == "ok") & rows["build_s"].notna()]
     rows = rows[rows[pareto.clock(rows)].astype(float) > 0] if len(rows) else rows
     axes = [axis for axis in place.axes if axis in sentences.differing("latency")]
-    for group in [group for group in works(rows) if len(group) > 1]:
+    for group in [group for group in works(rows) if len(group) > 1 and group["build_s"].max() > 0]:
         on = text.count(int(group["front"].sum()), "point")
         yield Card(
             work(place.rows, group.iloc[0].to_dict()),
