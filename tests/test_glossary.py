@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(arguments, words, capsys):
 def test_heads_of_the_report_carry_the_explanation():
     rows = table.load(SETTINGS)
     place = next(iter(sections.split(rows, MIN_EFFECT)))
-    found = html._table_data(tables.points(place, "", "latency"))["columns"]
+    found = html._table_data(tables.points(place, Path(), "", "latency"))["columns"]
     titles = {column["name"]: column["title"] for column in found}
     assert all(titles.values()), [name for name, title in titles.items() if not title]
     assert titles["gpu ms [95 %]"] == glossary.columns()["gpu_ms"].text

@@ -116,3 +116,8 @@ def test_what_cannot_be_packed(sweep, tmp_path, capsys):
         (sweep / "points/a" / name).write_text("{")
         assert main(["pack", str(sweep), "--out", str(tmp_path / "kept")]) == 1
         assert f"points/a/{name}" in capsys.readouterr().err
+
+
+def test_the_report_leads_to_the_sweeps_own_folder(packed):
+    assert main(["report", str(packed.parent)]) == 0
+    assert "[files](./sweep/)" in (packed.parent / "report.md").read_text()

@@ -60,21 +60,27 @@ def _shared_engines(table: pd.DataFrame) -> list[str]:
         return []
     engines = shared.groupby("engine_id", sort=False)
     different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index")
-    found = []
+    alike: dict[tuple[str, str], dict[str, int]] = {}  # how many points share each engine, by what is said of them
     for engine, group in engines:
         differ = unsaid_twice([axis for axis in AXES if different[engine][axis]])
         if differ:
-            found.append(
-                f"{len(group)} points share one engine ({str(engine)[:6]}): {', '.join(differ)} did not change it"
-                + _times_of_one_engine(group, differ)
-            )
-    return found
+            end = _times_of_one_engine(group, differ)
+            alike.setdefault((", ".join(differ), end), {})[str(engine)[:6]] = len(group)
+    return [
+        f"{sum(shares.values())} points share {_engines(list(shares))}: {axes} did not change "
+        + (f"it{end}" if len(shares) == 1 else f"them{end}")
+        for (axes, end), shares in alike.items()
+    ]
+
+
+def _engines(names: list[str]) -> str:
+    return f"one engine ({names[0]})" if len(names) == 1 else f"{len(names)} engines"
 
 
 def _times_of_one_engine(rows: pd.DataFrame, differ: list[str]) -> str:
     """Return the end of a sentence on rows with one engine: what differences between their times mean."""
     if int(rows["timed_with"].notna().sum()) == len(rows) - 1:
-        return "; it was timed once for all of them"
+        return "; timed once"
     runtime = [axis for axis in differ if axis in RUNTIME_AXES]
     if not runtime:
         return "; differences between their times are noise"

@@ -92,7 +92,7 @@ def document(
     prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
         found += [Heading(place.title)] * several
-        found += _details(place, advice, wanted.objective, prefix=prefix, delta=delta, level=2 + several)
+        found += _details(place, advice, wanted.objective, folder=folder, prefix=prefix, delta=delta, level=2 + several)
     return [*found, Folded("Open questions", questions.answers(places), level=2)]
 
 
@@ -119,7 +119,14 @@ def _some(sentences: list[str]) -> list[str]:
 
 
 def _details(
-    place: Section, advices: list[recommend.Advice], objective: str, *, prefix: str, delta: float, level: int
+    place: Section,
+    advices: list[recommend.Advice],
+    objective: str,
+    *,
+    folder: Path,
+    prefix: str,
+    delta: float,
+    level: int,
 ) -> list[Block]:
     """Return what each setting does, the trade-offs and the table of points; the evidence is folded."""
     effects, fronts = list(what_each_does(place, objective)), list(trade_offs(place))
@@ -134,7 +141,7 @@ def _details(
     return [
         *found,
         Heading("Points", level),
-        points(place, prefix, objective),
+        points(place, folder, prefix, objective),
         Heading("Details", level),
         Folded("Answers in full", [block for advice in advices[:TASKS] for block in _advice(place, advice, objective)]),
         Folded("Evidence for each setting", [verdict_grid(place.verdicts), Text(NO_EFFECT.format(100 * delta))]),

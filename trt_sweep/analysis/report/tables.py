@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 
@@ -141,10 +142,15 @@ def fronts(place: Section) -> pd.Series:
     return found
 
 
-def points(place: Section, prefix: str, objective: str) -> Points:
+def _place(folder: Path, point: str) -> str:
+    """Return where the files of a point are: in its own folder, or in that of a sweep that is packed."""
+    return point if (folder / point).is_dir() else Path(point).parents[1].as_posix()
+
+
+def points(place: Section, folder: Path, prefix: str, objective: str) -> Points:
     """Return every point with its figures, by model and the objective.
 
-    `prefix` leads from the report to the folder of records.
+    `prefix` leads from the report to the folder of records, `folder`.
     """
     column, more, unit = recommend.OBJECTIVES[objective]
     rows = place.rows.assign(front=fronts(place))
@@ -191,7 +197,9 @@ def points(place: Section, prefix: str, objective: str) -> Points:
     if any(reasons):
         columns.append(Column("reason", reasons))
     once = rows.groupby([rows["sweep_id"], pareto.sources(rows)], sort=False).ngroup()
-    return Points(columns, [f"{prefix}/{row['folder']}/" for row in content], [int(number) for number in once])
+    return Points(
+        columns, [f"{prefix}/{_place(folder, row['folder'])}/" for row in content], [int(number) for number in once]
+    )
 
 
 def _rank(best: object, worst: object) -> str:
