@@ -25,6 +25,7 @@ VERBS = (
     Verb("layers", "show the layers inside the engines of a point", "layers SWEEP/points/POINT_ID"),
     Verb("partition", "tell what would go into engines, without building", "partition model=googlenet"),
     Verb("sensitivity", "rank groups of layers by what quantizing them does", "sensitivity quantization.method=…"),
+    Verb("export", "save a point to deploy, with a loader", "export SWEEP/points/POINT_ID --out model"),
     Verb("pack", "copy sweeps into two files each, to keep", "pack outputs --out kept"),
     Verb("bench", "check the instrument and the harness themselves", "bench timing"),
 )

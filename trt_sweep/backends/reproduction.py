@@ -144,16 +144,16 @@ def _flags(point: Point) -> str:
     return "".join([*said, *([] if point["precision"] == "tf32" else [" --noTF32"])])
 
 
-def _context(point: Point, device: str) -> list[str]:
-    """Return the items of the `with` in which the point was called."""
+def context(point: Point, device: str, compiled: str = "compiled") -> list[str]:
+    """Return the items of the `with` in which the point was called; `compiled` names what is called."""
     library = _library(point)
     found = [STREAM] if device == "cuda" else []
     if point[SPECIALIZATION] is not None and not library.startswith(TWO_RUNTIMES):
-        found.append(f"torch_tensorrt.runtime.runtime_config(compiled, {SPECIALIZATION}={point[SPECIALIZATION]!r})")
+        found.append(f"torch_tensorrt.runtime.runtime_config({compiled}, {SPECIALIZATION}={point[SPECIALIZATION]!r})")
     if point["cuda_graphs"]:
         native = point["cuda_graphs_method"] == "rtx"
         how = ", cuda_graph_strategy='whole_graph_capture'" if native else ""
-        found.append(f"torch_tensorrt.runtime.enable_cudagraphs(compiled{how}) as replayed")
+        found.append(f"torch_tensorrt.runtime.enable_cudagraphs({compiled}{how}) as replayed")
     return found
 
 
@@ -168,7 +168,7 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], devic
     kwargs = ", **kwargs" if keywords else ""
     traced = "torch.jit.trace(model, args, check_trace=False)"
     captured = "# cuda_graphs=true: capture the call by torch.cuda.graph, and copy inputs into the captured ones"
-    context = _context(point, device)
+    within = context(point, device)
     called = f"output = {'replayed' if point['cuda_graphs'] else 'compiled'}(*args{kwargs})"
     values: dict[str, str | list[str] | None] = {
         "export": _export(point, config),
@@ -186,10 +186,10 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], devic
         "kwargs": kwargs,
         "kwarg_inputs": ", kwarg_inputs=kwargs" if keywords else "",
         "stream": f", {STREAM}" if device == "cuda" else "",
-        "call": [f"with {', '.join(context)}:", f"    {called}"] if context else [called],
+        "call": [f"with {', '.join(within)}:", f"    {called}"] if within else [called],
     }
     build, call, _ = template.partition("$call")
-    within = reproduction.lowering(point)
-    if within is not None and "$export" in build and call:
-        return [within, *(f"    {line}" for line in fill(build, values)), *fill(call, values)]
+    lowering = reproduction.lowering(point)
+    if lowering is not None and "$export" in build and call:
+        return [lowering, *(f"    {line}" for line in fill(build, values)), *fill(call, values)]
     return fill(template, values)

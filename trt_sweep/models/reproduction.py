@@ -81,7 +81,7 @@ def lines(config: dict[str, Any], point: Point, device: str) -> list[str]:
     """Return lines that make `model`, `args` and `kwargs`, quantized and in the precision of the point."""
     return [
         *_model(config, point, device),
-        *_precision(point),
+        *precision(point),
         *_quantization(config, point, device),
         *_inputs(config, point, device, dtype(point), bare=not has_keywords(config, point)),
     ]
@@ -154,7 +154,7 @@ def _value(value: Any, imports: set[str]) -> str:
     return repr(value)
 
 
-def _precision(point: Point) -> list[str]:
+def precision(point: Point) -> list[str]:
     """Switch TF32 in PyTorch's own kernels as the precision asks for it, where PyTorch runs any."""
     wanted = base_precision(point)
     operators = point["engine_ops"]

@@ -9,24 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep.analysis.report import recommend
 from trt_sweep.analysis.report.recommend import Advice, Row
-from trt_sweep.config import hydra
 from trt_sweep.config.groups import IsolationConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
-from trt_sweep.machine import devices
-from trt_sweep.models import in_memory
-from trt_sweep.results import files, store, table
-from trt_sweep.results.record import RECORD, Record
+from trt_sweep.results import table
+from trt_sweep.results.record import Record
 from trt_sweep.sweep import command
+from trt_sweep.sweep.again import ELSEWHERE, configured
 from trt_sweep.sweep.sweep import Sweep
 
 NEAREST = 4  # ties that are measured again
-ELSEWHERE = "run it where the records were made, or sweep again and report that"
 
 
 def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: str) -> list[Advice]:
@@ -70,37 +65,13 @@ def _candidates(advice: Advice) -> list[Row]:
 
 def _checked(path: Path) -> tuple[SweepConfig, Record]:
     """Return the configuration and the record of a point that can be made again here, as far as is known by now."""
-    record, file, folder = store.read(path / RECORD), path / "config.json", path.parent.parent
-    try:
-        command.require_trusted(folder, file, folder / command.COMMAND, folder / command.OPTIONS)
-    except SweepError as error:
-        raise SweepError(f"--remeasure is refused: {error}") from None
-    try:
-        content = files.read_json(file) | command.options_of(folder)
-        found = hydra.from_hydra(OmegaConf.create(content))
-    except (OSError, ValueError, TypeError, OmegaConfBaseException, SweepError) as error:
-        raise SweepError(f"--remeasure needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
-    if found.point_id != record.point_id:
-        raise SweepError(f"--remeasure: {file} is not of the point beside it ({found.point_id} in it): sweep again")
-    if found.model.factory.get("_target_") == in_memory.IN_MEMORY:
-        raise SweepError(
-            f"--remeasure: {found.model.name} of {path} was in memory only: sweep it again by trt_sweep.run"
-        )
-    try:
-        devices.resolve(found.device)
-    except SweepError as error:
-        where = f"device={found.device}, {record.gpu_name} ({record.gpu_uuid})"
-        raise SweepError(
-            f"--remeasure is refused: the records are of {where}, which is not here; {ELSEWHERE}"
-        ) from error
-    # A sweep that took one of several GPUs saw no other: which it was the record tells.
-    device = "auto" if found.device == "cuda:0" else found.device
+    found, record = configured(path, "--remeasure")
     isolation = found.isolation
     if isolation.mode == "job":  # a process for each point has no rounds to interleave
         isolation = IsolationConfig(max_jobs=isolation.max_jobs)
     # Built anew, and by nobody beside the timing.
     found = dataclasses.replace(found, cache_dir=None, build_workers=0, profile=False, isolation=isolation)
-    return dataclasses.replace(found, device=device, plan=False, resume=None, retry=[]), record
+    return dataclasses.replace(found, plan=False, resume=None, retry=[]), record
 
 
 def _measured(first: Path, points: list[tuple[SweepConfig, Record]], beside: Path) -> pd.DataFrame:
