@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from trt_sweep.config.groups import AccuracyConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
 from trt_sweep.measure.accuracy import Reference
+from trt_sweep.results import files
 
 A = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
 REFERENCE = Path(__file__).parents[1] / "outputs" / "reference"
@@ -73,7 +73,7 @@ def test_what_the_precision_itself_costs_is_not_the_engines_fault(eager, accurat
 
 def test_the_factor_is_above_what_builds_on_record_have():
     """Set the error of each build beside that of eager in the same sweep, model, precision and batch size."""
-    rows = [json.loads(path.read_text()) for path in REFERENCE.rglob("points/*/record.json")]
+    rows = [files.read_json(path) for path in files.records_below([REFERENCE])[0]]
     rows = [row for row in rows if row.get("rel_l2_error") and not row.get("quantization_method")]
     rows = [row for row in rows if row["precision"] in ("fp16", "bf16", "tf32")]
     eager: dict[tuple[str, ...], list[float]] = {}

@@ -10,13 +10,12 @@ import pytest
 from hydra.errors import MissingConfigException
 
 import trt_sweep
-from trt_sweep.app import arguments, help, verbs
+from trt_sweep.app import arguments, frame, help, verbs
 from trt_sweep.app.arguments import Parser, UsageError, count, share, verb
 from trt_sweep.app.main import main
 from trt_sweep.benchmarks import startup
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
-from trt_sweep.results import table
 
 
 @pytest.mark.parametrize(
@@ -110,8 +109,8 @@ def test_importing_the_package_imports_no_other():
 
 
 def test_what_python_is_offered():
-    assert trt_sweep.load is table.load and trt_sweep.SweepError is SweepError
-    assert {"run", "load", "SweepError", "__version__"} <= set(dir(trt_sweep))
+    assert trt_sweep.load is frame.load and trt_sweep.SweepError is SweepError
+    assert {"run", "load", "summary", "SweepError", "__version__"} <= set(dir(trt_sweep))
     with pytest.raises(AttributeError, match="no attribute 'runs'"):
         _ = trt_sweep.runs
 
