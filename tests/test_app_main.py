@@ -39,7 +39,7 @@ def test_a_word_is_a_verb_and_all_else_is_a_sweeps(given, expected):
     ("word", "said"),
     [
         ("tbale", "did you mean table?"),
-        ("reprot", "did you mean report?"),
+        ("reprot", "did you mean report or export?"),
         ("xyz", "use one of report, table, compare"),
     ],
 )
