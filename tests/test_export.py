@@ -13,7 +13,7 @@ from conftest import EXAMPLE
 from test_table import put
 
 from trt_sweep.app.main import main
-from trt_sweep.points import artifact
+from trt_sweep.points import export
 from trt_sweep.results import table
 
 BRIEF = ("device=cpu", "measure.visits=6", "measure.max_s=0.05", "baselines=false")
@@ -40,7 +40,7 @@ def test_what_is_saved_runs_without_trt_sweep(sweep, tmp_path, form, capsys):
     assert "in a fresh process: loaded in" in said and "NOT ACCURATE" not in said
     found = json.loads((tmp_path / "out/artifact.json").read_text())
     assert found["accurate"] and 0 < found["rel_l2_error"] < 0.05 and found["torch"] == torch.__version__
-    assert found["artifact_bytes"] == (tmp_path / "out" / artifact.FILES[form]).stat().st_size > 1000
+    assert found["artifact_bytes"] == (tmp_path / "out" / export.FILES[form]).stat().st_size > 1000
     assert min(found[name] for name in ("save_s", "load_s", "first_call_ms_cold", "first_call_ms_warm")) > 0
     code = "import runpy, sys; runpy.run_path('load.py'); print('trt_sweep' in sys.modules)"
     loaded = [sys.executable, "-c", code]
@@ -68,8 +68,8 @@ def test_what_has_no_such_form(sweep, tmp_path, capsys):
 
 
 def test_what_does_not_load_is_told(sweep, tmp_path, monkeypatch, capsys):
-    broken = artifact.LOADS | {"exported_program": "raise RuntimeError('no such model')"}
-    monkeypatch.setattr(artifact, "LOADS", broken)
+    broken = export.LOADS | {"exported_program": "raise RuntimeError('no such model')"}
+    monkeypatch.setattr(export, "LOADS", broken)
     assert main(["export", str(sweep["eager"]), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "error: what was saved does not run in a fresh process: RuntimeError: no such model" in said
@@ -81,7 +81,7 @@ def test_loaders_of_engines_are_programs(tmp_path, form, flavor):
     put(tmp_path, "p", 1.0, backend="dynamo", precision="fp16", cuda_graphs=True, cuda_graphs_method="rtx")
     row = table.load(tmp_path).to_dict("records")[0] | {"tensorrt_flavor": flavor, "device": "cuda:0"}
     config = type("Config", (), {"backend": "dynamo"})
-    text = artifact.loader(config, torch.device("cuda"), form, row)
+    text = export.loader(config, torch.device("cuda"), form, row)
     compile(text, "load.py", "exec")
     name = "tensorrt_rtx as trt" if flavor == "rtx" else "tensorrt as trt"
     assert (name in text) == (form == "engine") and ("import torch, torch_tensorrt" in text) == (form != "engine")

@@ -16,7 +16,7 @@ from trt_sweep.app.arguments import Parser, UsageError, verb, write_json
 from trt_sweep.errors import SweepError
 
 if TYPE_CHECKING:
-    from trt_sweep.points.artifact import Saved
+    from trt_sweep.points.export import Saved
 
 FORMATS = ("exported_program", "aot_inductor", "engine")
 MANIFEST = "artifact.json"
@@ -50,18 +50,18 @@ def main(arguments: list[str]) -> int:
 
     from trt_sweep.machine import devices
     from trt_sweep.machine.output import LOG, redirect_output
-    from trt_sweep.points import artifact, plan
+    from trt_sweep.points import export, plan
     from trt_sweep.sweep import again, command
 
     config, record = again.configured(options.point, "export")
     sizes = plan.effective(config.point)
     point = next((point for point in sizes if point.timed.batch_size == record.batch_size), sizes[0])
-    artifact.require_possible(point, options.format)
+    export.require_possible(point, options.format)
     device = devices.resolve(point.device)
     options.out.mkdir(parents=True, exist_ok=True)
     row = vars(record) | dataclasses.asdict(_environment(device))
     with command.surroundings(options.point.parent.parent), redirect_output(options.out / LOG):
-        saved = artifact.save(point, device, options.out, options.format, row)
+        saved = export.save(point, device, options.out, options.format, row)
     found = _tried(saved, options.out, point.accuracy.rel_l2[point.precision])
     size = sum(path.stat().st_size for path in [saved.path] if path.is_file())
     about = {"format": options.format, "file": saved.path.name, "point_id": record.point_id} | {
@@ -86,7 +86,7 @@ def _tried(saved: Saved, out: Path, limit: float) -> dict[str, Any]:
     import torch
 
     from trt_sweep.measure import accuracy
-    from trt_sweep.points import artifact
+    from trt_sweep.points import export
     from trt_sweep.results import store
 
     found: dict[str, Any] = {}
@@ -94,35 +94,35 @@ def _tried(saved: Saved, out: Path, limit: float) -> dict[str, Any]:
         for state in ("cold", "warm"):
             took = _loaded(out, caches)
             found |= {"load_s": took["load_s"], f"first_call_ms_{state}": took["first_call_ms"]}
-    outputs = artifact.restored(torch.load(out / artifact.OUTPUTS), saved.outputs)
+    outputs = export.restored(torch.load(out / export.OUTPUTS), saved.outputs)
     verdict, _ = accuracy.check(outputs, saved.reference, limit)
     found |= {"rel_l2_error": verdict.rel_l2_error, "finite": verdict.finite, "accurate": verdict.accurate}
-    (out / artifact.OUTPUTS).unlink()
+    (out / export.OUTPUTS).unlink()
     return store.finite(found)
 
 
 def _loaded(out: Path, caches: str) -> dict[str, float]:
     """Run the loader in a process that has only what is installed, and its caches in a folder of its own."""
-    from trt_sweep.points import artifact
+    from trt_sweep.points import export
 
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TORCHINDUCTOR_CACHE_DIR")}
-    command = [sys.executable, artifact.LOADER]
+    command = [sys.executable, export.LOADER]
     try:
         done = subprocess.run(
             command, cwd=out, env=own | {"TMPDIR": caches}, capture_output=True, text=True, check=False, timeout=LIMIT_S
         )
     except subprocess.TimeoutExpired:
-        raise SweepError(f"{out / artifact.LOADER} did not end within {LIMIT_S} s") from None
+        raise SweepError(f"{out / export.LOADER} did not end within {LIMIT_S} s") from None
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         words = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise SweepError(f"what was saved does not run in a fresh process: {words}; see {out / artifact.LOADER}")
+        raise SweepError(f"what was saved does not run in a fresh process: {words}; see {out / export.LOADER}")
     took: dict[str, float] = json.loads(lines[-1])
     return took
 
 
 def _say(saved: Saved, out: Path, size: int, found: dict[str, Any], error: float | None) -> None:
-    from trt_sweep.points.artifact import LOADER
+    from trt_sweep.points.export import LOADER
 
     print(f"written: {saved.path} ({size / 1e6:.3g} MB, saved in {saved.save_s:.3g} s)")
     calls = ", ".join(f"{found[f'first_call_ms_{state}']:.4g} ms {state}" for state in ("cold", "warm"))
