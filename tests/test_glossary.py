@@ -52,6 +52,8 @@ def test_columns_are_explained_without_a_folder(capsys, monkeypatch):
         "gpu_ms (ms), in the printed table: gpu\n" in out and "speedup (ratio)" in out and "latency_ms " not in out[:99]
     )
     assert max(map(len, out.splitlines())) <= 60
+    assert app_table.main(["--explain", "rank", "error"]) == 0
+    assert re.search(r"^latency_rank\b(.|\n)*^rel_l2_error\b", capsys.readouterr().out, re.MULTILINE)
     assert app_table.main(["--explain"]) == 0
     every = capsys.readouterr().out
     assert all(re.search(rf"^{name}\b", every, re.MULTILINE) for name in glossary.columns())

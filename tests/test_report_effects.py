@@ -96,11 +96,11 @@ def changes(found):
 def test_an_interaction_has_the_mean_of_all_its_pairs():
     """As the effect beside it: inverse variances as weights told of 9 and 6.8 % where the whole was 17."""
     axes, _ = judged(SETTINGS, ["model", "precision", "min_block_size", "runtime", "cuda_graphs"])
-    whole = effect(axes, "cuda_graphs", "gpu_ms")
-    assert whole.value == pytest.approx(math.log(0.7625), abs=5e-4)
+    whole = effect(axes, "precision", "gpu_ms")
+    assert whole.value == pytest.approx(math.log(0.7843), abs=5e-4)
     found = {item.axis: changes(item) for item in whole.interactions}
-    assert found["runtime"] == {"cpp": -24.9, "python": -22.6}
-    assert found["model"] == {"googlenet": -31.7, "resnet18": -3.2, "squeezenet1_1": -32.9}
+    assert found["runtime"] == {"cpp": -18.7, "python": -24.4}
+    assert found["model"] == {"googlenet": -16.2, "resnet18": -43.0, "squeezenet1_1": 1.0}
     runtime = effect(axes, "runtime", "gpu_ms").interactions
     assert {item.axis: changes(item) for item in runtime}["model"]["googlenet"] == -8.3
     assert not effect(axes, "precision").interactions  # the host's scatter hides what a few calm pairs show
@@ -116,8 +116,8 @@ def test_an_effect_on_one_model_only_is_an_interaction():
 def test_interactions_are_told_by_clock_the_clearest_two():
     place = next(sections.split(table.load(SETTINGS), 0.02))
     cells = {(line[0], line[1]): line[-1] for line in tables.effect_grid(place).rows}
-    told = cells["cuda_graphs", "false → true"]
-    assert re.fullmatch(r"GPU: changes with model: .*; changes with \w+: .*; 1 more", told)
+    told = cells["precision", "fp32 → fp16"]
+    assert re.fullmatch(r"GPU: changes with model: .*; changes with \w+: .*; 2 more", told)
     assert cells["min_block_size", "5 → 22"].startswith("GPU: changes with model: 0.0 % at resnet18, +20.3 %")
 
 
@@ -345,3 +345,10 @@ def test_what_the_method_does_not_settle_is_an_axis(tmp_path):
     assert effect(place.effects, "quantization_method").pairs == 2  # none has no calibration
     mine = effect(place.effects, "calibration")
     assert (mine.base, mine.level, mine.pairs) == ("mine", "random", 1)
+
+
+def test_pauses_between_kernels_are_no_work_that_cuda_graphs_take_away():
+    (place,) = sections.split(table.load(SETTINGS), 0.02)
+    (graphs,) = [axis for axis in place.effects if axis.name == "cuda_graphs"]
+    assert set(place.rows["gpu_ms_method"]) == {"queued"}
+    assert {effect.metric for effect in graphs.effects} & {"gpu_ms", "latency_ms"} == {"latency_ms"}

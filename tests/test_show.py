@@ -162,6 +162,14 @@ def test_the_best_by_the_objective_is_first(tmp_path, objective, first, best):
     assert (column[0], column[-1]) == (best, "int8")
 
 
+def test_what_is_proved_comes_before_what_was_measured(tmp_path):
+    for name, latency in (("a", 1.0), ("b", 1.1), ("c", 3.0)):
+        put(tmp_path, name, latency, precision=name)
+    rows = table.load(tmp_path).assign(latency_rank=[2, 1, 2], latency_rank_worst=[3, 1, 3])
+    found, _ = show.fitted(rows)
+    assert [str(cell) for cell in found.columns[1].cells] == ["b", "a", "c"]
+
+
 def test_notes_follow_and_long_lines_are_not_cut(tmp_path):
     put(tmp_path, "a", status="build_failed", phase="build", reason="word " * 60 + "[end]")
     assert "· build_failed in build (points/a/log.txt): " + "word " * 60 + "[end]" in printed(table.load(tmp_path))

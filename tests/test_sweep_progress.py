@@ -118,7 +118,8 @@ def test_a_long_phase_shows_life_in_a_pipe(monkeypatch, capfd):
     with Progress(["dynamo"] * 2) as line:
         for label in "ab":
             line.begin(label, "dynamo")
-            line.phase("waiting for a GPU" if label == "a" else "export")
+            for _ in range(3):  # said once
+                line.phase("waiting for a GPU" if label == "a" else "export")
             line.phase("build")
             if label == "b":
                 time.sleep(1)

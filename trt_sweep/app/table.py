@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import chain
 from pathlib import Path
 
 from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
@@ -62,7 +63,8 @@ def _explain(names: str, out: Path | None) -> int:
         print("written:", out / PAGE)
         return 0
     found = []
-    for name in filter(None, map(str.strip, names.split(","))):
+    asked = filter(None, map(str.strip, names.split(",")))
+    for name in chain.from_iterable([words] if glossary.find(words) else words.split() for words in asked):
         column = glossary.find(name)
         if column is None:
             raise UsageError(f"--explain {name} is not known: use a column such as {', '.join(glossary.near(name))}")

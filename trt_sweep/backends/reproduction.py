@@ -79,6 +79,10 @@ def _versions(point: Point) -> list[str]:
     where = "" if point["gpu_name"] is None else f" on {comment(point['gpu_name'])}"
     own, library = str(point["torch_tensorrt"]), _library(point)
     other = [f"# and written for torch_tensorrt {comment(library)}, which is installed here"]
+    if point["runtime"] == "python" and not library.startswith(TWO_RUNTIMES):
+        other.append(
+            "# it was timed in the Python runtime, which this version has not: another latency is to be expected"
+        )
     return [f"# timed{where} with {', '.join(said)}", *(other if point["torch_tensorrt"] and own != library else [])]
 
 

@@ -16,15 +16,18 @@ WORK = tuple(name for name, row in TABLE.items() if row.task and name not in ("m
 def ordered(table: pd.DataFrame, objective: str) -> pd.DataFrame:
     """Return the rows of each model together, and within the same work the best by the objective first.
 
-    Rows that are not `ok` come last, in the order of creation. `objective` is a column; of `throughput_per_s` more is
-    better, of others less.
+    What is proved comes before what was measured: the order is that of the ranks, then that of the figures. Rows that
+    are not `ok` come last, in the order of creation. `objective` is a column; of `throughput_per_s` more is better, of
+    others less.
     """
+    ranks = {"latency_ms": "latency_rank", "gpu_ms": "gpu_rank"}.get(objective)
+    best, worst = (table[f"{ranks}{end}"].astype(float) if ranks else 0.0 for end in ("", "_worst"))
     sign = -1 if objective == "throughput_per_s" else 1
     value = (sign * table[objective].astype(float)).where(table["status"] == "ok", math.inf).fillna(math.inf)
     model = pd.Series(pd.factorize(table["model"])[0], index=table.index)
     work = table.groupby(["model", "sweep_id", *WORK], dropna=False, sort=False).ngroup()
-    order = pd.DataFrame({"model": model, "work": work, "value": value}).sort_values(["model", "work", "value"])
-    return table.loc[order.index]
+    order = pd.DataFrame({"model": model, "work": work, "rank": best, "worst": worst, "value": value})
+    return table.loc[order.sort_values(["model", "work", "rank", "worst", "value"], kind="stable").index]
 
 
 def merged(table: pd.DataFrame, axes: list[str]) -> pd.DataFrame:

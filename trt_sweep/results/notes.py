@@ -157,7 +157,7 @@ def _host(table: pd.DataFrame) -> list[str]:
     if len(seen):
         share, factor = seen["host_slow_share"].astype(float).mean(), seen["host_slow_factor"].astype(float).median()
         found.append(
-            f"the host was slow in {share:.0%} of the visits of {len(seen)} of {len(ok)} points (×{factor:.2g}); "
+            f"the host was slow in {share:.0%} of the visits of {len(seen)} of {len(ok)} points (×{factor:.3g}); "
             "latency is that of the other visits, and ratios compare visits made in turn"
         )
     old = int((ok["latency_ms"].notna() & (ok["schema_version"] < VISITS_SINCE)).sum())

@@ -48,6 +48,7 @@ class Progress:
         self._expected, self._window = 0, 0.0
         self._round: str | None = None
         self._phase, self._said, self._patience = "", self._start, QUIET_S
+        self._waited = False
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch_life, daemon=True)
 
@@ -108,14 +109,15 @@ class Progress:
             self._live.update(Spinner("dots", Text(line, no_wrap=True, overflow="ellipsis")))
         elif self._cell is not None:
             self._cell.update({"text/plain": line}, raw=True)
-        elif name.startswith(WAITING):
+        elif name.startswith(WAITING) and not self._waited:  # said once: each visit may have to wait
+            self._waited = True
             self.say(line)
         else:
             self._show_life()
 
     def end(self, outcome: str) -> None:
         self._took[self._kind].append(time.monotonic() - self._began)
-        self._patience = QUIET_S
+        self._patience, self._waited = QUIET_S, False
         self.say(f"{self._head()}  {outcome}  ({clock(time.monotonic() - self._began)})")
 
     def say(self, text: str) -> None:

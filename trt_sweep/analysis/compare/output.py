@@ -40,6 +40,9 @@ def words(comparison: Comparison) -> list[str]:
             f"{len(blind)} of {len(comparison.points)} points could not have shown a change of "
             f"{comparison.min_effect:.0%}; of these moved most {most.label}: {most.blind}{move}"
         )
+    calls = [item for point in comparison.points for item in point.times if item.clock == "latency_ms"]
+    if calls and not any(math.isfinite(item.high) for item in calls):
+        found.append("latency is shown, and not judged: that takes three or more earlier nights, by --history")
     return [clean(line) for line in found + comparison.notes]
 
 

@@ -28,6 +28,8 @@ GROUPS = {
     "quantization_skip": "quantization.skip",
     "calibration": "quantization.calibration",
 }
+# Values that are not set by themselves: an older record's word for nothing, a file, what nobody wants.
+NOT_SET = (("cache", "none"), ("cache", "frozen"), ("runtime_cache", "cold"))
 MANY = {"compile": "+compile.", "factory": "++model.factory."}  # axes that hold several arguments, NAME=value each
 NOTHING = "nothing: nothing measured beats the defaults"  # to set
 
@@ -98,11 +100,11 @@ def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, 
     same = [f"{v.axis} ({_brief(v.evidence)})" for axis, v in idle.items() if axis not in set_axes]
     return Answer(
         work=work(rows, winner),
-        settings=" ".join(argument for axis in set_axes for argument in _arguments(winner, axis)),
+        settings=_settings(winner, needless),
         winner=winner,
         figure=f"{sentences.NAMES.get(objective, objective)} {sentences.figure(winner, objective)}",
         proof=_proof(advice),
-        bases=list(_bases(advice, winner, objective)),
+        bases=list(_bases(advice, winner, objective, needless)),
         told=[
             *_as_good(advice),
             *[f"no difference: {', '.join(same)}"] * bool(same),
@@ -119,6 +121,12 @@ def work(rows: pd.DataFrame, winner: recommend.Row) -> str:
     return " ".join([str(winner["model"]), *named])
 
 
+def _settings(row: recommend.Row, needless: list[str]) -> str:
+    """Return what sets a row's axes on the command line."""
+    set_axes = [axis for axis in _departing(row) if axis not in needless]
+    return " ".join(argument for axis in set_axes for argument in _arguments(row, axis))
+
+
 def _departing(row: recommend.Row) -> list[str]:
     """Return the axes that are not at what a user gets who sets nothing."""
     departs = recommend.departures(pd.DataFrame([row])).iloc[0]
@@ -129,7 +137,7 @@ def _arguments(row: recommend.Row, axis: str) -> list[str]:
     """Return what sets an axis to the row's value on the command line; nothing for what only a file says."""
     if axis in MANY:
         return [f"{MANY[axis]}{argument}" for argument in axes.ARGUMENT.split(str(row[axis]))]
-    if axis == "calibration" or (axis, row[axis]) in (("cache", "frozen"), ("runtime_cache", "cold")):
+    if axis == "calibration" or (axis, row[axis]) in NOT_SET:
         return []
     if axis == "dynamic_range":
         sizes = str(row[axis]).replace(":", ",")
@@ -164,10 +172,14 @@ def _brief(evidence: str) -> str:
     return re.split("[:;(]", evidence)[0].strip()
 
 
-def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str) -> Iterator[Base]:
-    """Yield what the winner is set against."""
+def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str, needless: list[str]) -> Iterator[Base]:
+    """Yield what the winner is set against; the defaults only where they differ from it in more than `needless`."""
     defaults = advice.defaults
-    if advice.cost is not None and defaults is not None and defaults["point_id"] != winner["point_id"]:
+    if (
+        advice.cost is not None
+        and defaults is not None
+        and _settings(defaults, needless) != _settings(winner, needless)
+    ):
         yield Base(defaults, f"the defaults (dynamo {defaults['precision']})", advice.cost)
     ok = advice.rows[advice.rows["status"] == "ok"]
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]

@@ -83,6 +83,8 @@ def document(
     found: list[Block] = [Heading(f"Sweep report: {folder.absolute().name}", 1)]
     if several:
         found.append(Text("Records of several GPUs, devices or flavours stand apart: they are not compared."))
+    if rows["sweep_id"].nunique() > 1:
+        found.append(Text("Each sweep has cards of its own: times of different sweeps are not compared."))
     found.append(Heading("What to set"))
     for place, advice in zip(places, advices, strict=True):
         found.append(Heading(place.title, 3) if several else Text(place.title))

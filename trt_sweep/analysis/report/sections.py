@@ -93,4 +93,4 @@ def _places(rows: pd.DataFrame) -> pd.Series:
     )
     where = where.fillna(only).fillna(NOWHERE)
     flavors = rows["tensorrt_flavor"].map(FLAVORS).fillna("no TensorRT")
-    return where + ", " + flavors
+    return where.where(where == "CPU", where + ", " + flavors)
