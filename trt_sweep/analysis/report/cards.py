@@ -14,13 +14,7 @@ from trt_sweep.backends import reproduction
 from trt_sweep.results.stats.differences import Difference
 
 SHOWN = 3  # values of a setting in words
-KINDS = {
-    "effect": "",
-    "none": "No difference",
-    "ignored": "Ignored",
-    "not told apart": "Not known",
-    "cannot be said": "Not known",
-}
+KINDS = {"none": "No difference", "ignored": "Ignored", "cannot be said": "Not known"}
 
 
 def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> Card:
@@ -47,9 +41,8 @@ def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder
 def what_each_does(place: Section, objective: str) -> Iterator[Card]:
     """Yield a card for each setting: its values with what they change, and that in words."""
     for axis, verdict in zip(place.effects, place.verdicts, strict=True):
-        words = [f"{KINDS[verdict.kind]}: {verdict.evidence}."]
-        if verdict.kind == "effect":
-            words = _words(place, axis, objective)
+        known = KINDS.get(verdict.kind)
+        words = [f"{known}: {verdict.evidence}."] if known else _words(place, axis, objective)
         yield Card(axis.title, "", words, plots.effect_plot(place, axis, objective))
 
 
