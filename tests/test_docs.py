@@ -194,7 +194,7 @@ def test_a_verb_does_what_pages_say(given, place, monkeypatch, capsys):
     options = {word.partition("=")[0] for word in given if word.startswith("--")}
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "80")
-    if given[0] in ("bench", "partition", "sensitivity") or "--help" in options:
+    if given[0] in ("bench", "export", "partition", "sensitivity") or "--help" in options:
         composed(given)
         with pytest.raises(SystemExit):
             main([*given[: 1 + (given[0] == "bench")], "--help"])
