@@ -81,22 +81,28 @@ def test_another_archive_in_its_place_is_read(sweep, packed):
     assert len(table.load(packed)) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "csv", "escape", "folder"])
-def test_a_damaged_archive_is_named(packed, damage):
+@pytest.mark.parametrize("damage", ["cut", "text", "csv", "escape", "null", "long", "twice", "large", "link", "fifo"])
+def test_a_damaged_archive_is_named(packed, damage, tmp_path):
     path = packed / archive.ARCHIVE
+    names = {"escape": ["../../etc"], "null": ["a\0b"], "long": ["a" * 5000], "twice": ["a", "a"]}
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "text":
         path.write_text("PAR1")
     elif damage == "csv":
         pd.DataFrame({"a": [1]}).to_parquet(path)
-    elif damage == "escape":
-        pd.DataFrame({"point": ["../../etc"], "files": [[]]}).to_parquet(path)
+    elif damage in names:
+        pd.DataFrame({"point": names[damage], "files": [[] for _ in names[damage]]}).to_parquet(path)
+    elif damage == "large":  # 20 KB that would take 300 MB
+        rows = {"point": ["a", "b"], "files": [[], []], "reason": ["x" * (150 << 20)] * 2}
+        pd.DataFrame(rows).to_parquet(path, compression="zstd", row_group_size=1)
+    elif damage == "link":
+        path.symlink_to(path.rename(tmp_path / archive.ARCHIVE))
     else:
         path.unlink()
         os.mkfifo(path)
     rows = table.load(packed)
-    assert rows.empty and (list(rows.attrs["unreadable"]) == [str(path)] or damage == "folder")
+    assert rows.empty and list(rows.attrs["unreadable"]) == [str(path)]
 
 
 def test_a_record_in_it_that_cannot_be_one_is_named(sweep, packed):

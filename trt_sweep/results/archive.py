@@ -19,6 +19,8 @@ from trt_sweep.results.record import RECORD, SAMPLES
 
 ARCHIVE = "records.parquet"
 POINTS = "points"  # in the folder of a sweep
+LARGEST = 2**28  # bytes of an archive once it is decompressed; one of 78 points has 0.3 million
+LONGEST = 255  # bytes of a folder's name
 
 
 def write(sweep: Path, out: Path) -> list[Path]:
@@ -81,12 +83,18 @@ def _read(archive: Path, _mtime: int, _size: int) -> dict[str, dict[str, bytes]]
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(archive).to_pylist()
-        found = {}
+        with pq.ParquetFile(archive) as file:
+            about = file.metadata
+            if sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups)) > LARGEST:
+                raise ValueError(f"larger than {LARGEST >> 20} MiB once it is decompressed")
+            rows = file.read().to_pylist()
+        found: dict[str, dict[str, bytes]] = {}
         for row in rows:
             name, others = str(row.pop("point")), row.pop("files")
-            if name in ("", ".", "..") or "/" in name:
-                raise ValueError(f"a point is named {name!r}")
+            if name in ("", ".", "..") or {"/", "\0"} & {*name} or len(name.encode()) > LONGEST:
+                raise ValueError(f"a point is named {name[:LONGEST]!r}")
+            if name in found:
+                raise ValueError(f"point {name} is there twice")
             own = {str(other["name"]): str(other["text"]).encode() for other in others or []}
             found[name] = own | {RECORD: json.dumps(row).encode()}
     except (pa.ArrowException, KeyError, TypeError, RecursionError) as error:

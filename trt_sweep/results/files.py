@@ -96,8 +96,8 @@ def _candidates(root: str, unreadable: dict[str, str]) -> Iterator[tuple[bool, P
         for entry in _entries(waiting.pop(), unreadable):
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
-            if entry.name == ARCHIVE and entry.is_file(follow_symlinks=False):
-                yield from ((False, path) for path in _packed(Path(entry.path), unreadable))
+            if entry.name == ARCHIVE:
+                yield from ((False, path) for path in _packed(entry, unreadable))
             if entry.name == POINTS and _is_folder(entry, unreadable):
                 for point in _entries(entry.path, unreadable):
                     path = Path(point.path, RECORD)
@@ -105,12 +105,15 @@ def _candidates(root: str, unreadable: dict[str, str]) -> Iterator[tuple[bool, P
                         yield entry.is_symlink() or point.is_symlink() or path.is_symlink(), path
 
 
-def _packed(path: Path, unreadable: dict[str, str]) -> list[Path]:
-    """Return the records in an archive that are not on the disk as well."""
+def _packed(entry: os.DirEntry[str], unreadable: dict[str, str]) -> list[Path]:
+    """Return the records in an archive that are not on the disk as well; a link to one is not followed."""
+    if not entry.is_file(follow_symlinks=False):
+        unreadable[_name(entry.path)] = "a link, or no file"
+        return []
     try:
-        found = [point / RECORD for point in archive.points(path)]
+        found = [point / RECORD for point in archive.points(Path(entry.path))]
     except (OSError, ValueError) as error:
-        unreadable[_name(path)] = why(error)
+        unreadable[_name(entry.path)] = why(error)
         return []
     return [record for record in found if not record.exists()]
 
