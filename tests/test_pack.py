@@ -124,6 +124,23 @@ def test_what_cannot_be_packed(sweep, tmp_path, capsys):
         assert f"points/a/{name}" in capsys.readouterr().err
 
 
+def test_nothing_is_replaced_but_a_copy_of_the_same_sweep(sweep, tmp_path, capsys):
+    out = tmp_path / "kept"
+    assert main(["pack", str(sweep), "--out", str(out)]) == main(["pack", str(sweep), "--out", str(out)]) == 0
+    put(tmp_path / "other", "c", 3.0)
+    before = (out / archive.ARCHIVE).read_bytes()
+    assert main(["pack", str(tmp_path / "other"), "--out", str(out)]) == 1
+    assert "holds 2 points of another sweep" in capsys.readouterr().err
+    assert main(["pack", str(out), "--out", str(out)]) == 1
+    assert "it is what is to be packed" in capsys.readouterr().err
+    assert (out / archive.ARCHIVE).read_bytes() == before
+    (out / SAMPLES).unlink()
+    assert main(["pack", str(out), "--out", str(tmp_path / "again")]) == 0
+    (out / archive.ARCHIVE).write_text("mine")
+    assert main(["pack", str(sweep), "--out", str(out)]) == 1
+    assert (out / archive.ARCHIVE).read_text() == "mine"
+
+
 def test_the_report_leads_to_the_sweeps_own_folder(packed):
     assert main(["report", str(packed.parent)]) == 0
     assert "[files](./sweep/)" in (packed.parent / "report.md").read_text()

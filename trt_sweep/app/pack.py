@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         "every verb reads as it reads the folder of a sweep. Engines, traces and logs are left out.",
     )
     parser.add_folders()
-    parser.add_out("where the copies go, each in a folder named as the sweep's")
+    parser.add_out("where the copies go, laid out as the sweeps are below the folders")
     options = parser.parse_args(arguments)
     if options.out is None:
         raise UsageError("--out is not set: name the folder that the copies go into")
@@ -38,11 +38,15 @@ def main(arguments: list[str]) -> int:
         out = options.out / os.path.relpath(sweep, root)
         if (out / archive.POINTS).exists():
             raise SweepError(f"--out={options.out} is not allowed: {out} holds a sweep; name another folder")
+        if lost := _replaced(out) - {path.parent.name for path in paths if path.parents[2] == sweep}:
+            raise SweepError(f"--out={options.out} is not allowed: {out} holds {len(lost)} points of another sweep")
+        if out.exists() and out.samefile(sweep):
+            raise SweepError(f"--out={options.out} is not allowed: it is what is to be packed; name another folder")
         if (sweep / archive.ARCHIVE).exists() and (sweep / archive.POINTS).exists():
             raise SweepError(f"{sweep} holds both points/ and {archive.ARCHIVE}: pack a folder that holds one of them")
         written, copied = [], sorted(sweep.glob("*.json"))
         if (sweep / archive.ARCHIVE).exists():
-            copied += [sweep / archive.ARCHIVE, sweep / SAMPLES]
+            copied += [path for path in (sweep / archive.ARCHIVE, sweep / SAMPLES) if path.exists()]
         else:
             written = _packed(sweep, out)
         out.mkdir(parents=True, exist_ok=True)
@@ -50,6 +54,18 @@ def main(arguments: list[str]) -> int:
         size = sum(path.stat().st_size for path in written)
         print(f"written: {out} ({size / 1e6:.2f} MB)")
     return 0
+
+
+def _replaced(out: Path) -> set[str]:
+    """Return the points of the archive that is there already."""
+    from trt_sweep.results import archive
+
+    try:
+        return {point.name for point in archive.points(out / archive.ARCHIVE)}
+    except FileNotFoundError:
+        return set()
+    except ValueError as error:
+        raise SweepError(f"{out / archive.ARCHIVE} would be replaced, and is {error}: remove it first") from error
 
 
 def _packed(sweep: Path, out: Path) -> list[Path]:
