@@ -54,6 +54,33 @@ def test_code_runs_on_the_cpu(tmp_path, backend, precision):
     assert torch.equal(names["model"].weight, weights)  # the sweep's own
 
 
+NAMED = {
+    "name": "bilinear", "weights": None, "seed": 3,
+    "factory": {"_target_": "torch.nn.Bilinear", "in1_features": 8, "in2_features": 8, "out_features": 4},
+    "inputs": [TINY["inputs"][0], TINY["inputs"][0] | {"name": "input2"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["eager", "jit", "inductor"])
+@pytest.mark.parametrize("named", [["input2"], ["input1", "input2"]])
+def test_code_of_a_model_whose_inputs_have_names(tmp_path, backend, named):
+    inputs = [TINY["inputs"][0] | {"name": name} for name in named]
+    model = NAMED | {"inputs": [TINY["inputs"][0]] * (2 - len(named)) + inputs}
+    row, folder = point(tmp_path, {"model": model}, backend=backend, batch_size=2, mode="trace" * (backend == "jit"))
+    names = run(reproduction.source(row, folder))
+    args = [*names["args"], *({} if backend == "jit" else names["kwargs"]).values()]
+    torch.manual_seed(3)
+    assert torch.allclose(names["output"], torch.nn.Bilinear(8, 8, 4)(*args), atol=1e-6)
+
+
+def test_an_aot_inductor_point_says_what_is_left_to_do(tmp_path):
+    values = {"backend": "aot_inductor", "mode": "max-autotune", "cuda_graphs": True, "device": "cuda:0"}
+    source = reproduction.source(*point(tmp_path, {"model": TINY}, **values))
+    compile(source, "pasted", "exec")
+    assert "(program, inductor_configs={'max_autotune': True})\n" in source
+    assert "# cuda_graphs=true: capture the call" in source
+
+
 def linear(inside: int, outside: int) -> dict:
     return {"_target_": "torch.nn.Linear", "in_features": inside, "out_features": outside}
 
@@ -242,6 +269,20 @@ def test_the_code_is_for_the_version_that_is_installed(tmp_path, monkeypatch, ve
     assert (f", use_python_runtime=True, {how})\n" in source) == old
     assert (f"torch_tensorrt.runtime.runtime_config(compiled, {how}):" in source) != old
     assert ("# and written for torch_tensorrt 2.12.0, which is installed here" in source) == old
+
+
+@pytest.mark.parametrize("method", ["rtx", "torch_tensorrt_engine", "torch_tensorrt_module"])
+@pytest.mark.parametrize("backend", ["dynamo", "torch_compile"])
+@pytest.mark.parametrize("version", ["2.12.0", "2.14.0"])
+def test_cuda_graphs_are_those_of_the_version_that_is_installed(tmp_path, monkeypatch, version, backend, method):
+    values = {"backend": backend, "cuda_graphs": True, "cuda_graphs_method": method}
+    row, folder = point(tmp_path, {"model": TINY}, **USUAL | values)
+    monkeypatch.setattr(reproduction.versions, "torch_tensorrt_version", lambda: version)
+    source = reproduction.source(row, folder)
+    compile(source, "pasted", "exec")
+    native = version == "2.14.0" and backend == "dynamo" and method != "torch_tensorrt_module"
+    assert ("(compiled, cuda_graph_strategy='whole_graph_capture') as replayed" in source) == native
+    assert ("enable_cudagraphs(compiled) as replayed" in source) != native
 
 
 def test_tf32_is_switched_where_pytorch_runs_operators(tmp_path):

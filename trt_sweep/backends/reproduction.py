@@ -7,7 +7,9 @@ The call is the template REPRODUCTION in the file of the backend, beside what th
 - `$call` calls `compiled` on a stream of its own, under Torch-TensorRT's CUDA graphs where the point has them
 - `$stream` is the same stream as a further item of a `with`; `$kwargs` passes keyword arguments where there are some
 - `$capture` is a comment about CUDA graphs, and `$channels_last` lays out `model` and `args`
-- `$torchscript` makes a TorchScript module; `$mode` and `$dynamic` are arguments of torch.compile
+- `$torchscript` makes a TorchScript module. `$by_position` has the inputs by position where it is a trace, and
+  `$traced_kwargs` is `$kwargs` where it is none
+- `$mode` and `$dynamic` are arguments of torch.compile, `$autotune` is one of AOTInductor
 - `$tool` and `$flags` are for a build without PyTorch
 """
 
@@ -30,6 +32,16 @@ from trt_sweep.results.files import read_json
 NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
 TWO_RUNTIMES = ("2.11", "2.12")  # later versions have one, and settings of it that are no compilation arguments
 STREAM = "torch.cuda.stream(torch.cuda.Stream())"  # TensorRT synchronizes more on the default one
+BY_POSITION = [
+    "class ByPosition(torch.nn.Module):  # a trace takes no inputs by name",
+    "    def __init__(self):",
+    "        super().__init__()",
+    "        self.model = model",
+    "    def forward(self, *args):",
+    "        first = len(args) - len(kwargs)",
+    "        return self.model(*args[:first], **dict(zip(kwargs, args[first:])))",
+    "model, args = ByPosition().eval(), (*args, *kwargs.values())",
+]
 CHANNELS_LAST = [
     "model = model.to(memory_format=torch.channels_last)",
     "args = tuple(a.contiguous(memory_format=torch.channels_last) if a.dim() == 4 else a for a in args)",
@@ -152,10 +164,13 @@ def context(point: Point, device: str, compiled: str = "compiled") -> list[str]:
     """Return the items of the `with` in which the point was called; `compiled` names what is called."""
     library = _library(point)
     found = [STREAM] if device == "cuda" else []
-    if point[SPECIALIZATION] is not None and not library.startswith(TWO_RUNTIMES):
+    old = library.startswith(TWO_RUNTIMES)
+    if point[SPECIALIZATION] is not None and not old:
         found.append(f"torch_tensorrt.runtime.runtime_config({compiled}, {SPECIALIZATION}={point[SPECIALIZATION]!r})")
     if point["cuda_graphs"]:
-        native = point["cuda_graphs_method"] == "rtx"
+        rtx = (versions.flavor() or point["tensorrt_flavor"]) == "rtx" and not old
+        # What torch.compile hands out has no engine before its first call, and takes RTX's own then.
+        native = rtx and point["cuda_graphs_method"] != "torch_tensorrt_module" and point["backend"] != "torch_compile"
         how = ", cuda_graph_strategy='whole_graph_capture'" if native else ""
         found.append(f"torch_tensorrt.runtime.enable_cudagraphs({compiled}{how}) as replayed")
     return found
@@ -170,7 +185,9 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], devic
         return [f"# backend={comment(backend)}: no code is known for it; trt_sweep/backends has what was run"]
     keywords = reproduction.has_keywords(config, point)
     kwargs = ", **kwargs" if keywords else ""
-    traced = "torch.jit.trace(model, args, check_trace=False)"
+    traced = point["mode"] != "script"
+    trace = "torch.jit.trace(model, args, check_trace=False, strict=False)"
+    by_position = traced and keywords and backend in ("jit", "torchscript")
     captured = "# cuda_graphs=true: capture the call by torch.cuda.graph, and copy inputs into the captured ones"
     within = context(point, device)
     called = f"output = {'replayed' if point['cuda_graphs'] else 'compiled'}(*args{kwargs})"
@@ -180,7 +197,10 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], devic
         "legacy_arguments": _written({key: value for key, value in arguments.items() if key not in NOT_LEGACY}),
         "options": ", ".join(f"{key!r}: {_argument(key, value)}" for key, value in arguments.items()),
         "dtype": reproduction.dtype(point),
-        "torchscript": "torch.jit.script(model)" if point["mode"] == "script" else traced,
+        "torchscript": trace if traced else "torch.jit.script(model)",
+        "by_position": BY_POSITION if by_position else [],
+        "traced_kwargs": "" if by_position else kwargs,
+        "autotune": ", inductor_configs={'max_autotune': True}" * str(point["mode"]).startswith("max-autotune"),
         "mode": "" if point["mode"] in (None, "default") else f", mode={str(point['mode'])!r}",
         "dynamic": "" if point["dynamic_range"] is None else ", dynamic=True",
         "channels_last": [] if reproduction.quantized(point) else CHANNELS_LAST,

@@ -23,8 +23,9 @@ DYNAMIC = True
 STORED = False
 REPRODUCTION = """
 $export
-package = torch._inductor.aoti_compile_and_package(program)
+package = torch._inductor.aoti_compile_and_package(program$autotune)
 compiled = torch._inductor.aoti_load_package(package)
+$capture
 with torch.inference_mode()$stream:
     output = compiled(*args$kwargs)
 """

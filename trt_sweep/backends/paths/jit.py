@@ -17,11 +17,12 @@ TENSORRT = False
 DYNAMIC = False
 STORED = False
 REPRODUCTION = """
+$by_position
 $channels_last
 compiled = torch.jit.freeze($torchscript)
 $capture
 with torch.inference_mode()$stream:
-    output = compiled(*args$kwargs)
+    output = compiled(*args$traced_kwargs)
 """
 
 

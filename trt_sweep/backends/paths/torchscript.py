@@ -28,6 +28,7 @@ DYNAMIC = True
 STORED = False
 REPRODUCTION = """
 import torch_tensorrt
+$by_position
 compiled = torch_tensorrt.ts.compile($torchscript,
     inputs=[torch_tensorrt.Input(tuple(a.shape), dtype=a.dtype) for a in args],
     enabled_precisions={torch.$dtype}$legacy_arguments)
