@@ -111,7 +111,7 @@ def save(config: PointConfig, device: torch.device, out: Path, form: str, row: d
             compiled = backends.get(config.backend).compile(model, context)
             cast = model.to(context.dtype)
             assert compiled.bind is not None
-            with compiled.running():
+            with compiled.running(), torch.no_grad():
                 outputs = compiled.bind(model.inputs)()
             start = time.perf_counter()
             path = out / FILES[form]
@@ -157,7 +157,8 @@ def loader(config: PointConfig, device: torch.device, form: str, row: dict[str, 
         imports.append(f"tensorrt{'_rtx' if row['tensorrt_flavor'] == 'rtx' else ''} as trt")
     elif tensorrt:
         imports.append("torch_tensorrt")
-    context = reproduction.context(row, device.type, "model") if form != "engine" else []
+    called = row if tensorrt and form != "engine" else row | {"cuda_graphs": False}
+    context = reproduction.context(called, device.type, "model")
     versions = [
         f"{name} {row[name]}" for name in ("torch", "torch_tensorrt", "tensorrt") if tensorrt or name == "torch"
     ]
