@@ -139,6 +139,8 @@ def test_mistakes_are_one_line(folder):
         trt_sweep.summary(rows, "speed")
     with pytest.raises(SweepError, match=r"the frame lacks schema_version and \d+ more columns: give"):
         trt_sweep.summary(rows[["model", "latency_ms"]])
+    with pytest.raises(SweepError, match="a NoneType is no frame: give"):
+        trt_sweep.summary(None)
 
 
 @pytest.mark.parametrize("name", ["settings", "optimization_level", "first_call", "quantization", "frontends"])

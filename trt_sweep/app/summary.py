@@ -81,6 +81,8 @@ def summary(frame: pd.DataFrame, objective: str = "latency") -> Summary:
     """
     if objective not in OBJECTIVES:
         raise SweepError(not_allowed("objective", objective, f"one of {', '.join(OBJECTIVES)}"))
+    if not isinstance(frame, pd.DataFrame):
+        raise SweepError(f"a {type(frame).__name__} is no frame: give rows of trt_sweep.load or run")
     lacking = [name for name in glossary.columns() if name not in frame]
     if lacking:
         more = f" and {len(lacking) - 1} more columns" * (len(lacking) > 1)
