@@ -40,6 +40,15 @@ def test_no_gpu_is_assumed_where_there_is_one(monkeypatch):
 
 
 @needs_tensorrt
+@pytest.mark.parametrize(("there", "fits"), [("2.14.0a0+nv26.9", True), ("2.14.1+cu130", True), ("2.15.0.dev9", False)])
+def test_a_torch_before_its_release_counts_as_that(monkeypatch, there, fits):
+    monkeypatch.setattr(versions.metadata, "requires", lambda name: ["torch<2.15.0,>=2.14.0"])
+    found = versions.version
+    monkeypatch.setattr(versions, "version", lambda *names: there if names == ("torch",) else found(*names))
+    assert versions.unmet("torch") == ([] if fits else [("torch", "<2.15.0,>=2.14.0", there)])
+
+
+@needs_tensorrt
 def test_load_changes_nothing():
     loading.load.cache_clear()
     watched = patched(), importlib.util.find_spec, torch.cuda.is_available()

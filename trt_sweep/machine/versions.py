@@ -55,7 +55,7 @@ def unmet(*names: str) -> list[tuple[str, str, str]]:
     """Return which of these packages have a version that the installed Torch-TensorRT was not made for.
 
     They are told as name, the versions that it asks for, and the one that is there. A package of its own build
-    (`2.14.1+cu130`) counts as that version.
+    (`2.14.1+cu130`) counts as that version, and so does what comes before it (`2.14.0a0+nv26`).
     """
     distribution, found = torch_tensorrt(), []
     asked = (metadata.requires(distribution) if distribution and torch_tensorrt_version() else None) or []
@@ -64,7 +64,7 @@ def unmet(*names: str) -> list[tuple[str, str, str]]:
         there = version(name) if name in names else None
         if there is None or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
             continue
-        if not requirement.specifier.contains(Version(there).public, prereleases=True):
+        if not requirement.specifier.contains(Version(there).base_version):
             found.append((name, str(requirement.specifier), there))
     return found
 
