@@ -14,6 +14,8 @@ from trt_sweep.results.thresholds import MIN_EFFECT
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trt_sweep.analysis.report import recommend
+
 HTML, MARKDOWN = "report.html", "report.md"
 
 
@@ -77,15 +79,30 @@ def _load(folders: list[Path]) -> pd.DataFrame:
 
 
 def _write(options: argparse.Namespace, rows: pd.DataFrame) -> list[Path]:
-    from trt_sweep.analysis.report import assembly, html, markdown, recommend
+    from trt_sweep.analysis.report import recommend
     from trt_sweep.results import table
 
     folder = table.common_folder(*options.folders)
     wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
-    blocks = assembly.document(rows, folder, options.out, wanted, options.delta, measure_again=options.remeasure)
+    return write(rows, folder, options.out, wanted, options.delta, measure_again=options.remeasure)
+
+
+def write(
+    rows: pd.DataFrame,
+    folder: Path,
+    out: Path | None = None,
+    wanted: recommend.Wanted | None = None,
+    delta: float = MIN_EFFECT,
+    *,
+    measure_again: bool = False,
+) -> list[Path]:
+    """Write the report of the table of a folder, and return its files; see `assembly.document`."""
+    from trt_sweep.analysis.report import assembly, html, markdown, recommend
+
+    blocks = assembly.document(rows, folder, out, wanted or recommend.Wanted(), delta, measure_again=measure_again)
     written = []
     for name, text in ((HTML, html.render(blocks)), (MARKDOWN, markdown.render(blocks))):
-        path = (options.out or folder) / name
+        path = (out or folder) / name
         write_text(path, text)
         written.append(path)
     return written

@@ -18,6 +18,7 @@ class Verb(NamedTuple):
 
 
 VERBS = (
+    Verb("tune", "find the best settings within limits and a budget", "tune model=resnet50 --max-error 0.01"),
     Verb("report", "write what the records say: what each axis did, what to use", "report outputs --out report"),
     Verb("table", "print the table of one or several sweeps", "table outputs"),
     Verb("compare", "judge each point of a sweep by an earlier run of it", "compare OLD NEW --out compare"),

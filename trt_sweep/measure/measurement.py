@@ -66,6 +66,17 @@ class Measurement:
         fewest = min(map(len, self.windows))
         return [build[1:fewest] or build[:1] for build in self.windows]
 
+    def restart(self, visit_group: str) -> None:
+        """Forget all visits but the first, and begin anew as one of another group."""
+        self.visit_group = visit_group
+        for build in self.windows:
+            del build[1:]
+
+    def over(self, limit_ms: float) -> list[float]:
+        """Return the share of calls that took longer, of each visit that counts: the worst of its builds."""
+        visits = zip(*self._visits(), strict=True)
+        return [max(float(np.mean(visit.latency_ms > limit_ms)) for visit in builds) for builds in visits]
+
     @property
     def call_s(self) -> float | None:
         """Return the seconds of a call at the first visit; None before it."""

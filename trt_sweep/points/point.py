@@ -92,6 +92,17 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Hold how a point stands in a race: its record as it would be now.
+
+    `over` has for each visit the share of its calls that took longer than a limit; None where there is none.
+    """
+
+    record: Record
+    over: list[float] | None = None
+
+
+@dataclass(frozen=True)
 class Preview:
     """Hold what planning a point has told: its partition, and `key`, which the points of one build have in common.
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from trt_sweep import backends
@@ -22,17 +21,16 @@ from trt_sweep.measure import health
 from trt_sweep.measure.measurement import Measurement, Visit
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models.model import float32_mode
-from trt_sweep.points import build, check, choices, failure, row
+from trt_sweep.points import artifacts, build, check, choices, failure, row
 from trt_sweep.points.phases import RECORDING
-from trt_sweep.points.point import Point, Report
+from trt_sweep.points.point import Point, Report, Standing
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.state import GroupContext, PointState
 from trt_sweep.results import store
 from trt_sweep.results.measured import Profile
-from trt_sweep.results.record import BASELINE, SAMPLES, Record
+from trt_sweep.results.record import BASELINE, Record
 
 log = logging.getLogger(__name__)
-OUTPUTS = "outputs.json"  # how each leaf of the outputs compares
 
 
 class PointRun:
@@ -40,7 +38,7 @@ class PointRun:
 
     def __init__(self, point: Point, folder: Path, group: GroupContext) -> None:
         self.point, self.config, self.folder, self._group = point, point.config, folder, group
-        self.state = PointState()
+        self.state = PointState(enough=False if group.racing else None)
         self.timers: list[Timer] = []
         self._threads: list[choices.Run[Any]] = []  # in which the calls of each build are made
         self._timed_with: PointRun | None = None  # runs the same engine in the same way, and is timed for both
@@ -49,7 +47,7 @@ class PointRun:
     def start(self) -> Record:
         """Build, check and time the first round; only KeyboardInterrupt passes, and after the record."""
         store.write_json(self.folder / "config.json", self.config.to_dict())
-        (self.folder / OUTPUTS).unlink(missing_ok=True)
+        (self.folder / artifacts.OUTPUTS).unlink(missing_ok=True)
         self._send()  # interrupted, unless more comes of it; nothing of an earlier attempt is left
         record = self._guarded(self._run)
         assert record is not None
@@ -58,6 +56,21 @@ class PointRun:
     def again(self) -> Record | None:
         """Visit the point once more; return its record where that was the last time, or the point failed."""
         return self._guarded(self._visit)
+
+    def standing(self, over_ms: float | None) -> Standing:
+        """Return the record as it would be now, which is not written, and what limits of single calls are judged by."""
+        record = row.record(self.point, self.state, self._group.sweep_id, profile=False)
+        measurement = self.state.measurement
+        return Standing(record, measurement.over(over_ms) if measurement is not None and over_ms is not None else None)
+
+    def finish(self) -> Record:
+        """Visit the point no more; return its record, which is final."""
+        self.state.enough = True
+        if self._timed_with is not None and self.state.status == "ok":
+            self._guarded(self._visit)  # takes over the visits
+        elif self.state.measurement is not None:
+            artifacts.write_samples(self.folder, self.state.measurement)
+        return self._send()
 
     def tie(self, anchor: PointRun) -> None:
         """Keep the visits of this point as well, which other groups of points have too."""
@@ -238,7 +251,7 @@ class PointRun:
             found.append(calls)
             self.timers.append(calls.timer)
         state.accuracy, state.memory, state.outputs = check.worst(found, reference.spread)
-        self._write_outputs()
+        artifacts.write_outputs(self.folder, self.state.outputs)
         engines = {built.compiled.build.engine_id for built in builds} - {None}
         state.measurement = Measurement(
             [[] for _ in builds],
@@ -289,7 +302,7 @@ class PointRun:
         state.phase, state.accuracy, state.memory, state.outputs = (
             *("timing", other.accuracy, other.memory, other.outputs),
         )
-        self._write_outputs()
+        artifacts.write_outputs(self.folder, self.state.outputs)
         # One list of windows for both.
         state.measurement = dataclasses.replace(
             other.measurement, first_call_ms=None, timed_with=same.point.id, point_id=self.point.id
@@ -333,18 +346,5 @@ class PointRun:
                 state.window_health.append(windows[-1].health)
         first = len(state.measurement.windows[0]) == 1
         if first or state.timed(self.config.measure):
-            self._write_samples()
+            artifacts.write_samples(self.folder, state.measurement)
         return "ok"
-
-    def _write_outputs(self) -> None:
-        """Write how each leaf compares beside the record; what is not finite is null."""
-        store.write_json(self.folder / OUTPUTS, [store.finite(vars(leaf)) for leaf in self.state.outputs])
-
-    def _write_samples(self) -> None:
-        """Write all samples beside the record, whole or not at all."""
-        measurement = self.state.measurement
-        assert measurement is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{SAMPLES}"
-        np.savez_compressed(temporary.open("wb"), allow_pickle=False, **measurement.samples())
-        temporary.replace(self.folder / SAMPLES)

@@ -53,6 +53,12 @@ class PointState:
     remeasured: int = 0
     interleaved: bool | None = None
     profile: Profile | None = None
+    enough: bool | None = None  # whether a race has seen enough of it; null outside of a race, where `measure` decides
+
+    def restart(self, visit_group: str) -> None:
+        """Begin the visits anew, as one of another group; not where enough is seen."""
+        if self.measurement is not None and not self.enough:
+            self.measurement.restart(visit_group)
 
     def rounds(self, measure: MeasureConfig) -> int:
         """Return how many visits follow the first: none where the point is not ranked, or a call is slow."""
@@ -61,6 +67,8 @@ class PointState:
 
     def timed(self, measure: MeasureConfig) -> bool:
         """Return whether the last visit is done."""
+        if self.enough is not None:
+            return self.enough
         made = len(self.measurement.windows[0]) if self.measurement is not None else 0
         return made > self.rounds(measure)
 
@@ -74,8 +82,8 @@ class GroupContext:
     """Hold what the points of one build share.
 
     `on_phase` hears what is being done, `on_record` takes each record as it stands. `visit_group` names all points that
-    are visited in turn. `cache` is what all builds of the process have in common; engines are taken from `store`.
-    `stack` undoes what the backends set up.
+    are visited in turn. Those that are `racing` are visited until they are told that it is enough. `cache` is what all
+    builds of the process have in common; engines are taken from `store`. `stack` undoes what the backends set up.
     """
 
     sweep_id: str
@@ -85,5 +93,6 @@ class GroupContext:
     cache: ProcessCache
     store: Store
     visit_group: str = "alone"
+    racing: bool = False
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     builds: list[BuildResult] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from trt_sweep.points.point import Plan, Point, Report
@@ -26,6 +27,16 @@ class SweepRecords:
     def get(self, point: Point) -> Record | None:
         """Return the record of a point, None while there is none."""
         return self._records.get(point.id)
+
+    @property
+    def all(self) -> Mapping[str, Record]:
+        """Return the records that there are, by `point_id`."""
+        return self._records
+
+    def forget_untried(self) -> None:
+        """Take points without a record out of the plan: a race did not come to them."""
+        left = ([point for point in build if point.id in self._records] for build in self.plan.builds)
+        self.plan = Plan([build for build in left if build], self.plan.environments)
 
     def report(self, point: Point) -> Report:
         """Return what the last step of a point reported."""

@@ -13,7 +13,7 @@ from trt_sweep.points.phases import HARNESS
 from trt_sweep.points.point import Point, Report, by_build
 from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.interrupts import Interrupts
-from trt_sweep.sweep.labels import Labels, count, outcome
+from trt_sweep.sweep.labels import count, outcome
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.records import SweepRecords
@@ -41,7 +41,7 @@ class Rounds:
         self,
         worker: SweepWorker,
         records: SweepRecords,
-        labels: Labels,
+        labels: Callable[[Point], str],
         progress: Progress,
         *,
         on_phase: OnPhase,
@@ -63,8 +63,11 @@ class Rounds:
     def run(self, builds: list[Build]) -> None:
         """Time all points of these builds, until they are done or an interrupt came."""
         self._fresh.extend(builds)
-        while (self._fresh or self._lost) and not self._interrupts.signal:
+        while self._may_build(self._lost or self._fresh):
             self._group(self._lost or self._fresh)
+
+    def _may_build(self, queue: deque[Build]) -> bool:
+        return bool(queue) and not self._interrupts.signal
 
     def _group(self, queue: deque[Build]) -> None:
         """Take builds from the queue for as long as there is room for them, and time them in rounds."""
@@ -97,7 +100,7 @@ class Rounds:
         Where memory runs out while other builds are in hand, the point is noted in `alone`, to be tried without them.
         """
         opened = 0
-        while queue and not self._worker.full and not self._interrupts.signal:
+        while not self._worker.full and self._may_build(queue):
             if opened and not worker.has_room(queue[0][0].config.device):
                 break
             if self._ahead is not None:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -24,14 +25,16 @@ from trt_sweep.results import store, table
 from trt_sweep.results.console import Console
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
-from trt_sweep.sweep import command, preview, resume
+from trt_sweep.sweep import command, preview, resume, waves
 from trt_sweep.sweep.interrupts import Interrupts
 from trt_sweep.sweep.labels import Labels, count, place
 from trt_sweep.sweep.phase_times import PhaseTimes
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.progress import Progress
+from trt_sweep.sweep.race_rounds import RaceRounds
 from trt_sweep.sweep.records import SweepRecords
 from trt_sweep.sweep.rounds import Build, Rounds
+from trt_sweep.sweep.tuning import Tuning
 from trt_sweep.workers import spawn
 from trt_sweep.workers.ahead import BuildAheadPool
 from trt_sweep.workers.protocol import Assignment, WorkerLost
@@ -44,7 +47,8 @@ class Sweep:
 
     A sweeper that asks for jobs in batches `goes_on`: what an earlier batch has done is not done again. Where it is
     `one_of_many` in this process, the next one takes its worker over. Where points of another sweep are measured again,
-    `like` are their records. Raises SweepError where anything is other now, and where a job asks for what cannot be.
+    `like` are their records. With a `race` points are dropped as soon as they are proved worse. Raises SweepError where
+    anything is other now, and where a job asks for what cannot be.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Sweep:
         goes_on: bool = False,
         one_of_many: bool = False,
         like: Sequence[Record] = (),
+        race: Tuning | None = None,
     ) -> None:
         self.folder, self._options = folder, common_options(configs)
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +70,7 @@ class Sweep:
             raise SweepError(f"{folder} belongs to a sweep that is running: wait for it, or use another") from None
         self._one_of_many, self._goes_on = one_of_many, goes_on or self._options.resume is not None
         self._progress: Progress | None = None
+        self._race = race
         self.table: pd.DataFrame | None = None  # once the sweep has been left
         self._ahead: BuildAheadPool | None = None
         self._interrupts = Interrupts()
@@ -100,13 +106,18 @@ class Sweep:
         wait = "; the process for the points imports torch and Torch-TensorRT, some 10 s" if self._worker.cold else ""
         print(f"checking {count(len(configs), 'job')}{wait}", file=sys.stderr, flush=True)
         try:
-            plan = self._worker.plan({number: config.point for number, config in configs.items()})
+            if self._race is not None and self._race.search is not None:
+                plan = waves.first(self._worker, self._race, self._race.search)
+            else:
+                plan = self._worker.plan({number: config.point for number, config in configs.items()})
         except WorkerLost as lost:
             raise SweepError(f"the jobs cannot be checked: {lost.reason}; see {self.folder / LOG}") from lost
         resume.require_alike(like, plan)
         self._records = SweepRecords(self.folder, plan, profile=self._options.profile)
         if self._goes_on:
             self._records.take_over(resume.finished(self.folder, plan, self._options))
+        if self._race is not None:
+            self._race.take_over([*plan.points], self._records.all, Labels([*plan.points]))
 
     @property
     def only_shown(self) -> bool:
@@ -139,9 +150,15 @@ class Sweep:
 
     def _conclude(self) -> None:
         """Print and write the table, say what is missing, and where the time went."""
+        if self._race is not None:
+            self._race.finish(self._records.all, self._interrupts.signal is not None)
+            self._race.keep(self.folder)
+            self._records.forget_untried()
         self.table = found = table.load(self.folder)
+        told = self._race is not None and self._race.search is not None  # by who has called
         if not found.empty or found.attrs["unreadable"]:
-            show(found, Console(file=sys.stdout), objective=OBJECTIVES[self._options.objective])
+            if not told:
+                show(found, Console(file=sys.stdout), objective=OBJECTIVES[self._options.objective])
             try:
                 print("results:", ", ".join(map(place, table.write(found, self.folder))))
             except OSError as error:
@@ -182,21 +199,31 @@ class Sweep:
         self._progress.say(f"{count(sum(map(len, todo)), 'point')} to do, results in {place(self.folder)}")
         if self._options.build_workers and sum(build[0].stored for build in todo) > 1:
             self._ahead = BuildAheadPool(self.folder, self._options, self._worker.environment, self._progress.say)
-        rounds = Rounds(
-            self._worker,
-            self._records,
-            self._label,
-            self._progress,
-            on_phase=self._on_phase,
-            interrupts=self._interrupts,
-            ahead=self._ahead,
-            over=not self._one_of_many,
-        )
+        given = self._worker, self._records, self._name, self._progress
+        how: dict[str, Any] = {"on_phase": self._on_phase, "interrupts": self._interrupts, "ahead": self._ahead}
+        how |= {"over": not self._one_of_many}
+        rounds = Rounds(*given, **how)
+        if self._race is not None:
+            rounds = RaceRounds(*given, race=self._race, more=self._more, **how)
         with self._interrupts:
             rounds.run(todo)
             self._records.agree()
             rounds.look()
         self._interrupts.check()
+
+    def _name(self, point: Point) -> str:
+        return self._label(point)
+
+    def _more(self) -> list[Build]:
+        """Return the builds that the race's search proposes now."""
+        assert self._race is not None and self._progress is not None
+        configs, known = waves.following(self._records.plan, self._race), self.point_ids
+        self._records.plan = waves.merged(self._records.plan, waves.planned(self._worker, configs, self._race))
+        self._label = Labels(self._points)
+        found = ([point for point in build if point.id not in known] for build in self._records.plan.builds)
+        new = [build for build in found if build]
+        self._progress.add([point.config.backend for build in new for point in build])
+        return new
 
     def _on_phase(self, phase: str) -> None:
         self._phase_times.enter(phase)
@@ -211,6 +238,11 @@ class Sweep:
     def _todo(self) -> list[Build]:
         left = ([p for p in build if self._records.get(p) is None] for build in self._records.plan.builds)
         return [build for build in left if build]
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Return the records that there are, by `point_id`."""
+        return self._records.all
 
     def record(self, number: int) -> Record:
         """Return the record of the first point that a job has led to, whatever became of it."""

@@ -12,7 +12,7 @@ from typing import Any
 from trt_sweep.config.groups import LimitsConfig
 from trt_sweep.config.point import PointConfig
 from trt_sweep.machine.output import LOG
-from trt_sweep.points.point import Plan, Point, Preview, Report
+from trt_sweep.points.point import Plan, Point, Preview, Report, Standing
 from trt_sweep.results.record import Record
 from trt_sweep.workers.protocol import Assignment
 
@@ -60,6 +60,20 @@ class WorkerClient:
 
     def tie(self, anchor_id: str, point_ids: list[str]) -> None:
         self._ask("tie", anchor_id, point_ids)
+
+    def race(self) -> None:
+        self._ask("race")
+
+    def standing(self, point_ids: list[str], over_ms: float | None) -> dict[str, Standing]:
+        found: dict[str, Standing] = self._ask("standing", point_ids, over_ms)
+        return found
+
+    def finish(self, point_id: str) -> Report:
+        found: Report = self._step("finish", point_id)
+        return found
+
+    def restart(self, point_ids: list[str]) -> None:
+        self._ask("restart", point_ids)
 
     def profile(self, point_id: str) -> Report:
         found: Report = self._step("profile", point_id)

@@ -27,7 +27,7 @@ from trt_sweep.models.model import Model, float32_mode
 from trt_sweep.points import plan
 from trt_sweep.points.build import engine_key
 from trt_sweep.points.group import BuildGroup
-from trt_sweep.points.point import Plan, Point, Preview, Report
+from trt_sweep.points.point import Plan, Point, Preview, Report, Standing
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.run import PointRun
 from trt_sweep.points.state import GroupContext
@@ -53,6 +53,7 @@ class Worker:
         self._store: Store | None = None
         self._aside_for = "", ""
         self._visit_group = secrets.token_hex(4)
+        self._racing = False
 
     def plan(self, configs: Mapping[int, PointConfig]) -> Plan:
         """Return the points that these jobs lead to, see `plan.plan`; raises SweepError."""
@@ -81,7 +82,7 @@ class Worker:
             context = GroupContext(
                 self._folder.name, self._options, self._on_phase, self._on_record, self._cache, self._engine_store()
             )
-            context.visit_group = self._visit_group
+            context.visit_group, context.racing = self._visit_group, self._racing
             group = self._held.enter_context(BuildGroup(build, self._points, context))
         self._runs |= {run.point.id: run for run in group.runs}
 
@@ -154,6 +155,7 @@ class Worker:
         context = GroupContext(
             self._folder.name, self._options, self._on_phase, lambda _: None, self._cache, self._engine_store()
         )
+        context.racing = self._racing
         with redirect_output(self._folder / LOG):
             (run,) = self._held.enter_context(BuildGroup([point], lambda _: folder, context)).runs
             self._runs[point.id] = run
@@ -184,6 +186,26 @@ class Worker:
             record = run.again()
             return None if record is None else self._report(run, record)
 
+    def race(self) -> None:
+        """Visit the points that will be taken in hand until `finish`, however often `measure.visits` says."""
+        self._racing = True
+
+    def standing(self, point_ids: list[str], over_ms: float | None) -> dict[str, Standing]:
+        """Return how points stand, see `PointRun.standing`."""
+        return {point_id: self._runs[point_id].standing(over_ms) for point_id in point_ids}
+
+    def finish(self, point_id: str) -> Report:
+        """Visit a point no more."""
+        run = self._runs[point_id]
+        with redirect_output(run.folder / LOG):
+            return self._report(run, run.finish())
+
+    def restart(self, point_ids: list[str]) -> None:
+        """Begin the visits of these points anew, with those that have come since."""
+        self._visit_group = secrets.token_hex(4)
+        for point_id in point_ids:
+            self._runs[point_id].state.restart(self._visit_group)
+
     def profile(self, point_id: str) -> Report:
         """Look into the engines of a point that has been timed for the last time."""
         run = self._runs[point_id]
@@ -209,7 +231,7 @@ class Worker:
             for path in self._store.taken:
                 path.unlink(missing_ok=True)
             self._store.taken.clear()
-        self._last = None
+        self._last, self._racing = None, False
         try:
             with redirect_output(self._folder / LOG):  # the libraries may have something to say
                 self._held.close()

@@ -1,0 +1,129 @@
+"""Say what a race has come to: the answer in three lines, and the road to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep.analysis.report import recommend
+from trt_sweep.analysis.report.recommend import Row
+from trt_sweep.errors import SweepError
+from trt_sweep.results import files, race
+from trt_sweep.results.limits import shown
+from trt_sweep.results.record import BASELINE
+from trt_sweep.sweep.labels import count
+from trt_sweep.sweep.phase_times import clock
+from trt_sweep.sweep.tuning import DROPPED, FILE, IN
+
+UNITS = {"latency": "ms", "throughput": "/s", "energy": "mJ", "memory": "B"}
+HEAD = ("point", "outcome", "visits", "after", "figure", "why")
+Content = Mapping[str, Any]
+
+
+def read(folder: Path) -> Content | None:
+    """Return what a race has left in a sweep's folder; None where there was none."""
+    try:
+        found = files.read_json(folder / FILE)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "road" in found else None
+
+
+def winner(rows: pd.DataFrame, content: Content) -> Row | None:
+    """Return the row to use: the best of those that are left, of those that surely keep the limits if there are some.
+
+    Of several that nothing tells apart it is the one that a report names.
+    """
+    left = [fate for fate in content["road"] if fate["what"] == IN]
+    sure = [fate["point_id"] for fate in left if fate["keeps"]]
+    among = rows[rows["point_id"].isin(sure or [fate["point_id"] for fate in left]) & rows["status"].eq("ok")]
+    objective = str(content["objective"])
+    column = race.OBJECTIVES[objective]
+    among = among[among[column].astype(float) > 0]
+    if among.empty:
+        return None
+    if objective == "memory":
+        return among.sort_values(column, kind="stable").iloc[0].to_dict()
+    return recommend.judged(among, objective).group.iloc[0].to_dict()
+
+
+def lines(rows: pd.DataFrame, content: Content) -> list[str]:
+    """Return the answer in three lines; raise SweepError where nothing keeps the limits."""
+    row = winner(rows, content)
+    if row is None:
+        raise SweepError(none(content))
+    road = {fate["point_id"]: fate for fate in content["road"]}
+    fate, objective = road[row["point_id"]], str(content["objective"])
+    figures = [f"{objective} {figure(row, objective)}, {_proof(content, fate)}", *_against(rows, row, objective)]
+    limits = [told.replace(" kept: ", " is kept: ") for told in fate["limits"]]
+    counts = f"{content['tried']} points, of {content['combinations']} combinations" if content["tried"] else ""
+    ended = f"ended after {clock(content['took_s'])}, as {content['ended']} ({counts})"
+    return [f"{row['model']}: use {fate['settings']}", "  " + "; ".join(figures), "  " + "; ".join([*limits, ended])]
+
+
+def figure(row: Row, objective: str) -> str:
+    """Return what a row has of the objective, with its interval and unit."""
+    value = row[race.OBJECTIVES[objective]]
+    if pd.isna(value):
+        return "–"
+    ends = ""
+    if objective in race.VISITED and not pd.isna(row["latency_ms_ci_low"]):
+        low, high = float(row["latency_ms_ci_low"]), float(row["latency_ms_ci_high"])
+        if objective == "throughput":
+            low, high = (int(row["batch_size"]) * 1e3 / ms for ms in (high, low))
+        ends = f" [{low:.4g}, {high:.4g}]"
+    return shown(float(value), UNITS[objective], ends)
+
+
+def road(rows: pd.DataFrame, content: Content) -> list[tuple[str, ...]]:
+    """Return a line for each point, those that went furthest first: what became of it, when, and why."""
+    by_id = {row["point_id"]: row for row in rows.to_dict("records")}
+    order = {IN: 0, DROPPED: 1}
+    found = sorted(content["road"], key=lambda fate: (order.get(fate["what"], 2), -fate["visits"], -fate["after_s"]))
+    objective = str(content["objective"])
+    return [
+        (
+            fate["label"],
+            fate["what"],
+            str(fate["visits"] or "–"),
+            clock(fate["after_s"]) if fate["what"] != IN else "–",
+            figure(by_id[fate["point_id"]], objective) if fate["point_id"] in by_id else "–",
+            fate["why"] or "; ".join(fate["limits"]),
+        )
+        for fate in found
+    ]
+
+
+def _proof(content: Content, fate: Content) -> str:
+    """Say how well it is known that nothing else that was tried is better."""
+    left = [one for one in content["road"] if one["what"] == IN]
+    dropped = sum(one["what"] == DROPPED for one in content["road"])
+    if content["limits"] and not fate["keeps"]:
+        return "whether it keeps the limits cannot be told"
+    if len(left) == 1:
+        return f"proved: {count(dropped, 'other')} dropped" if dropped else "the only one that was timed"
+    if content["ended"] == race.ALIKE:
+        return f"one of {len(left)} that are proved alike to within {100 * content['delta']:.3g} %"
+    return f"not proved: one of {len(left)} that nothing measured tells apart"
+
+
+def _against(rows: pd.DataFrame, row: Row, objective: str) -> Sequence[str]:
+    """Say how much more eager takes, in the precision of what is not quantized."""
+    precision: Any = row["precision"] if pd.isna(row["base_precision"]) else row["base_precision"]
+    eager = rows[rows["backend"].eq(BASELINE) & rows["precision"].eq(precision) & rows["status"].eq("ok")]
+    eager = eager[eager["batch_size"].eq(row["batch_size"]) & eager["point_id"].ne(row["point_id"])]
+    if eager.empty or objective not in race.VISITED:
+        return []
+    found = recommend.more(eager.iloc[0].to_dict(), row, objective)
+    low, high = found.interval()
+    ends = "" if math.isnan(low) else f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+    return [f"{math.exp(found.value):.2f}×{ends} vs eager {precision}"]
+
+
+def none(content: Content) -> str:
+    """Say that nothing keeps the limits, and what came nearest."""
+    return f"nothing that was tried keeps the limits; nearest came {content['nearest'] or 'none'}"

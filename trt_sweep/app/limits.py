@@ -1,0 +1,105 @@
+"""Read what a race is for, from the command line or from Python: durations, sizes, shares, and what they limit."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from trt_sweep.app.arguments import UsageError
+from trt_sweep.errors import not_allowed
+from trt_sweep.results.limits import Limit
+from trt_sweep.results.race import OBJECTIVES, VISITED, Goal
+
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES = {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def seconds(name: str, given: Any) -> float:
+    """Return a duration in seconds, given as 5ms, 60s or 10m; raise UsageError for what is none."""
+    return _with_unit(name, given, SECONDS, "a duration above 0 with a unit, such as 5ms, 60s or 10m")
+
+
+def size(name: str, given: Any) -> float:
+    """Return a size in bytes, given as 4GiB or 500MB; raise UsageError for what is none."""
+    return _with_unit(name, given, BYTES, "a size above 0 with a unit, such as 4GiB or 500MB")
+
+
+def _with_unit(name: str, given: Any, units: dict[str, float], allowed: str) -> float:
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-zµ]*)\s*", str(given))
+    value = float(found[1]) * units.get(found[2].replace("µ", "u"), math.nan) if found else math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(not_allowed(name, given, f"{allowed} ({', '.join(units)})"))
+    return value
+
+
+def number(name: str, given: Any, allowed: str, least: float = 0.0, most: float = math.inf) -> float:
+    """Return a number above `least` and below `most`; raise UsageError for what is none. A share may be in percent."""
+    text = str(given)
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not least < value < most:
+        raise UsageError(not_allowed(name, given, allowed))
+    return value
+
+
+def goal(
+    objective: str = "latency",
+    *,
+    max_latency: Any = None,
+    percentile: Any = None,
+    max_error: Any = None,
+    max_memory: Any = None,
+    max_build: Any = None,
+    delta: Any = 0.02,
+    budget: Any = None,
+    dashes: bool = True,
+) -> tuple[Goal, float | None]:
+    """Return what a race is for, and its budget in seconds.
+
+    Names are said as on the command line, or where there are no `dashes` as in Python. Raises UsageError for what is
+    not allowed, and for limits that contradict each other.
+    """
+
+    def name(text: str) -> str:
+        return f"--{text.replace('_', '-')}" if dashes else text
+
+    if objective not in OBJECTIVES:
+        raise UsageError(not_allowed(name("objective"), objective, f"one of {', '.join(OBJECTIVES)}"))
+    found = []
+    if max_latency is not None:
+        share = None
+        if percentile is not None:
+            share = number(name("percentile"), percentile, "a number from 50 to 99.9", 49.999, 99.901)
+        milliseconds = 1e3 * seconds(name("max_latency"), max_latency)
+        found.append(Limit(name("max_latency"), "latency_ms", milliseconds, "ms", share))
+    elif percentile is not None:
+        raise UsageError(f"{name('percentile')}={percentile} limits nothing: it goes with {name('max_latency')}")
+    if max_error is not None:
+        allowed = "a number above 0 and below 1, such as 0.01 or 1%"
+        found.append(Limit(name("max_error"), "rel_l2_error", number(name("max_error"), max_error, allowed, most=1.0)))
+    if max_memory is not None:
+        found.append(Limit(name("max_memory"), "peak_gpu_bytes", size(name("max_memory"), max_memory), "B"))
+    if max_build is not None:
+        found.append(Limit(name("max_build"), "build_s", seconds(name("max_build"), max_build), "s"))
+    budget_s = None if budget is None else seconds(name("budget"), budget)
+    if budget_s is not None and max_build is not None and found[-1].most >= budget_s:
+        raise UsageError(
+            f"{name('max_build')}={max_build} and {name('budget')}={budget} contradict each other: a single build may "
+            "take all of the budget; allow less, or give a longer budget"
+        )
+    share = number(name("delta"), delta, "a share below 1, such as 0.02 or 2%", most=1.0)
+    return Goal(objective, tuple(found), share), budget_s
+
+
+def require_gpu(wanted: Goal, gpu: bool) -> None:
+    """Raise UsageError for what only a GPU can tell, where there is none."""
+    if gpu:
+        return
+    if wanted.objective not in VISITED:
+        raise UsageError(f"objective={wanted.objective} cannot be judged on a CPU: use one of {', '.join(VISITED)}")
+    for limit in wanted.limits:
+        if limit.column == "peak_gpu_bytes":
+            raise UsageError(f"{limit.flag} cannot be judged on a CPU: leave it out")

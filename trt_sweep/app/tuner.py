@@ -1,0 +1,144 @@
+"""Race settings for one model, and hold what came of it: for the verb `tune`, and for Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from trt_sweep.analysis import race as analysis
+from trt_sweep.analysis.report.recommend import Row
+from trt_sweep.app import frame, report
+from trt_sweep.app.arguments import UsageError, write_text
+from trt_sweep.backends import reproduction
+from trt_sweep.backends.engine_store import PRIVATE
+from trt_sweep.config import hydra
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError, printable
+from trt_sweep.machine import versions
+from trt_sweep.results import table
+from trt_sweep.results.console import Console
+from trt_sweep.results.race import Goal
+from trt_sweep.sweep import search
+from trt_sweep.sweep.labels import place
+from trt_sweep.sweep.search import Search, Settings
+from trt_sweep.sweep.sweep import Sweep
+from trt_sweep.sweep.tuning import FILE, Tuning
+
+CODE = "tuned.py"
+TENSORRT = {"dynamo", "torch_compile", "torchscript", "fx"}
+OF_BACKENDS = {  # axes that not every backend has
+    **dict.fromkeys(("min_block_size", "optimization_level", "+compile.tiling_optimization_level"), TENSORRT),
+    "inductor.mode": {"inductor", "aot_inductor"},
+}
+LISTED = ("model", "device")  # what a race has one of
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Hold what a race came to: its `rows`, what it left in `folder`, and the point to use."""
+
+    folder: Path
+    rows: pd.DataFrame
+    content: analysis.Content
+    winner: Row
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return the records as `trt_sweep.load` gives them."""
+        return frame.arranged(self.rows, self.folder)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return the settings to use, by the names of the command line."""
+        (fate,) = (fate for fate in self.content["road"] if fate["point_id"] == self.winner["point_id"])
+        return dict(part.split("=", 1) for part in fate["settings"].split(" "))
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the answer in three lines."""
+        return analysis.lines(self.rows, self.content)
+
+    @property
+    def code(self) -> str:
+        """Return the code that compiles the model with these settings."""
+        return reproduction.source(self.winner, self.folder / str(self.winner["folder"]))
+
+
+def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> dict[str, list[str]]:
+    """Return the values to try by axis: those that can matter here, without what the user has fixed or listed.
+
+    Raises UsageError for a list of what a race has one of.
+    """
+    for name in LISTED:
+        if name in listed:
+            raise UsageError(f"{name}={','.join(listed[name])} is not allowed: a race is of one {name}; give one value")
+    found = search.axes(gpu=gpu, flavor=versions.flavor(), quantize="quantization.method" not in fixed | listed)
+    if "quantization.method" in fixed | listed and "precision" not in fixed:
+        found["precision"] = ["auto"]
+    found = {name: values for name, values in found.items() if name not in fixed} | listed
+    backends = {fixed["backend"]} if "backend" in fixed else {*found["backend"]}
+    return {name: found[name] for name in found if name not in OF_BACKENDS or backends & OF_BACKENDS[name]}
+
+
+def run(
+    configure: Callable[[list[str]], SweepConfig],
+    tried: dict[str, list[str]],
+    goal: Goal,
+    folder: Path,
+    *,
+    budget_s: float | None,
+    given: set[str],
+    began: float | None = None,
+    seed: int = 0,
+) -> Result:
+    """Race the values of these axes, and return what came of it.
+
+    `configure` makes a configuration of overrides; `given` names what the user has set. `seed` draws the order of
+    visits. The engines that are built are kept until the race ends, so that two ways to run one are one build. Raises
+    SweepError where nothing was timed, or nothing keeps the limits.
+    """
+    further = [] if "cache_dir" in given else [f"cache_dir={hydra.quoted(str(folder / PRIVATE / 'engines'))}"]
+    if budget_s is not None and "limits.total_s" not in given and budget_s < 7200:
+        further.append(f"limits.total_s={budget_s:g}")
+    if "objective" not in given and goal.objective != "memory":
+        further.append(f"objective={goal.objective}")
+
+    def configured(settings: Settings) -> SweepConfig:
+        return configure([*search.overrides(settings), *further])
+
+    state = Tuning(goal, budget_s, time.monotonic() if began is None else began, Search(tried, configured), seed)
+    first = configured({name: values[0] for name, values in tried.items()})
+    if (folder / FILE).exists() or (folder / "points").exists():
+        raise SweepError(f"{folder} holds another sweep: give a new folder")
+    with Sweep({0: first}, folder, race=state) as sweep:
+        sweep.run()
+    state.require_some(sweep.records)
+    rows, content = table.load(folder), analysis.read(folder)
+    assert content is not None
+    winner = analysis.winner(rows, content)
+    if winner is None:
+        raise SweepError(analysis.none(content))
+    found = Result(folder, rows, content, winner)
+    write_text(folder / CODE, found.code)
+    return found
+
+
+def show(found: Result) -> None:
+    """Write the report, then print the road to the answer, the code to paste, and the answer in three lines."""
+    written = [*report.write(found.rows, found.folder, found.folder), found.folder / CODE]
+    road = Table(*analysis.HEAD, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in analysis.road(found.rows, found.content):
+        road.add_row(*map(Text, map(printable, row)))
+    Console(file=sys.stdout).print(road)
+    for settings, why in found.content["refused"].items():
+        print(printable(f"· {settings} is not possible: {why}"))
+    print("written:", ", ".join(map(place, written)))
+    print("", found.code, *map(printable, found.lines), sep="\n", flush=True)

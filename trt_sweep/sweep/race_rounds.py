@@ -1,0 +1,162 @@
+"""Visit points in turn for as long as they are in a race."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from trt_sweep.points.point import Point, by_build
+from trt_sweep.results import race
+from trt_sweep.results.record import BASELINE, Record
+from trt_sweep.results.stats import racing
+from trt_sweep.sweep import tuning
+from trt_sweep.sweep.labels import count
+from trt_sweep.sweep.rounds import Build, Rounds
+from trt_sweep.sweep.tuning import LONGEST, VISITS, Tuning
+from trt_sweep.workers.client import WorkerClient
+
+
+class RaceRounds(Rounds):
+    """Rounds whose points are dropped when a race says so, and that end when the race has ended.
+
+    `more` gives further builds that are worth a try, once the race is decided between those in hand. All in hand then
+    begin their visits anew, so that every two points are compared by visits of the same rounds. The anchor of each
+    model is visited to the end, for what was dropped is compared through it.
+    """
+
+    def __init__(self, *given: Any, race: Tuning, more: Callable[[], list[Build]], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._tuning, self._more = race, more
+        if race.seed is not None:
+            self._draw = random.Random(race.seed)
+
+    def _may_build(self, queue: deque[Build]) -> bool:
+        while queue and not self._tuning.may_build(queue[0][0].config.backend):
+            queue.popleft()
+        return super()._may_build(queue)
+
+    def _fill(self, worker: WorkerClient, queue: deque[Build], held: list[Point], alone: list[Point]) -> bool:
+        worker.race()
+        for build in queue:
+            for point in build:
+                self._tuning.enter(point, self._label(point))
+        return super()._fill(worker, queue, held, alone)
+
+    def _start(self, worker: WorkerClient, point: Point) -> bool:
+        began = self._tuning.elapsed_s
+        fit = super()._start(worker, point)
+        self._tuning.built(point.config.backend, self._tuning.elapsed_s - began)
+        record = self._records[point]
+        if record.status != "ok":
+            self._tuning.out(point.id, tuning.FAILED, f"{record.status} in {record.phase}: {record.reason}")
+        return fit
+
+    def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
+        while True:
+            if not self._race(worker, held):
+                return False
+            more = deque(self._more() if not (self._interrupts.signal or self._tuning.spent) else [])
+            if not self._may_build(more):
+                break
+            before, alone = len(held), list[Point]()
+            if not self._fill(worker, more, held, alone):
+                return False
+            self._fresh.extend([*more, *by_build(alone)])
+            if len(held) == before:
+                break
+            worker.restart([point.id for point in held if not self._records.final(point)])
+        if self._interrupts.signal:
+            return True
+        for point in sorted(held, key=lambda point: self._records[point].timed_with is not None):
+            if not self._finish(worker, point):
+                return False
+        return True
+
+    def _race(self, worker: WorkerClient, held: list[Point]) -> bool:
+        """Visit those in hand that are in the race, until it is decided, or time is up."""
+        self._tie(worker, held)
+        state, most = self._tuning, self._most(held)
+        state.ended = None
+        inside, made = self._inside(held), 0
+        state.race.begin(sum(fate.what == tuning.IN for fate in state.fates.values()))
+        for number in range(1, most + 1):
+            if not inside or state.ended is not None:
+                break
+            anchors = [anchor for anchor in self._anchors_of(held) if anchor not in inside]
+            self._progress.expect(len(inside + anchors) * (most + 1 - number))
+            for point in self._order(inside + anchors):
+                if self._interrupts.signal or state.spent:
+                    return bool(self._interrupts.signal) or not made or self._look(worker, held, made)
+                self._progress.again(self._label(point), number, most)
+                if point in anchors and point not in held:
+                    self._visit_anchor(worker, point)
+                elif not self._step(worker, point, functools.partial(worker.visit, point.id)):
+                    return False
+            for point in [point for point in inside if self._records[point].status != "ok"]:
+                state.out(point.id, tuning.FAILED, str(self._records[point].reason), number)
+            made = number
+            if racing.is_look(number) and not self._look(worker, held, number):
+                return False
+            inside = self._inside(held)
+        if state.ended is None:
+            state.ended = VISITS
+        self._progress.say(f"visited at most {count(made, 'time')}: {state.ended}")
+        return True
+
+    def _look(self, worker: WorkerClient, held: list[Point], number: int) -> bool:
+        """Have the race look at those in hand, and visit no more whom it drops."""
+        inside = self._inside(held)
+        standing = worker.standing([point.id for point in inside], self._tuning.over_ms)
+        rows = {
+            key: (vars(found.record) | {"build_s": self._build_s(found.record)}, found.over)
+            for key, found in standing.items()
+        }
+        out = self._tuning.look(rows, number)
+        anchors = self._anchors_of(held)
+        for point in [point for point in inside if point.id in out]:
+            self._progress.say(f"[round {number}] {self._label(point)}  out: {out[point.id]}")
+            if point not in anchors and not self._finish(worker, point):
+                return False
+        self._tuning.keep(self._records.folder)
+        return True
+
+    def _build_s(self, record: Record) -> float | None:
+        """Return how long the build of a row takes: nothing for eager, and what another point's took that it runs."""
+        other = self._records.all.get(record.engine_reused_from or "")
+        if record.build_s is None and other is not None:
+            return other.build_s
+        return 0.0 if record.backend == BASELINE else record.build_s
+
+    def _finish(self, worker: WorkerClient, point: Point) -> bool:
+        """Make the record of a point final; those that it was timed for are as it is."""
+        if self._records.final(point):
+            return True
+        return self._step(worker, point, functools.partial(worker.finish, point.id))
+
+    def _anchors_of(self, held: list[Point]) -> list[Point]:
+        """Return the anchors that can be visited: those of an earlier group, and those in hand that have not failed."""
+        return [
+            anchor for anchor, _ in self._anchors.values() if anchor not in held or self._records[anchor].status == "ok"
+        ]
+
+    def _inside(self, held: list[Point]) -> list[Point]:
+        """Return the points in hand that are in the race; not those whose visits are another point's."""
+        followers = [point for point in held if self._records[point].timed_with is not None]
+        for point in followers:
+            leader = self._tuning.fates.get(str(self._records[point].timed_with))
+            if leader is not None and self._tuning.inside(point) and leader.what != tuning.IN:
+                self._tuning.out(point.id, leader.what, f"is timed with {leader.label}", leader.visits)
+        return [point for point in held if self._tuning.inside(point) and point not in followers]
+
+    def _most(self, held: list[Point]) -> int:
+        """Return how often a point is visited at most.
+
+        More visits help only where the objective, or a limit, is known by visits.
+        """
+        visits = max((point.config.measure.visits for point in held), default=0)
+        goal = self._tuning.goal
+        limited = any(limit.percentile is not None or limit.column == "latency_ms" for limit in goal.limits)
+        return LONGEST * visits if goal.objective in race.VISITED or limited else max(visits, racing.FIRST)

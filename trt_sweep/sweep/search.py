@@ -1,0 +1,118 @@
+"""Choose what a race tries: the most promising settings, what is one step from them, and so on from the best so far."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.points.point import Preview
+
+Settings = dict[str, str]  # the value of each axis, as an override has it; "" leaves the axis alone
+MOST_PARTITIONS = 3  # beside the library's default
+
+
+def axes(*, gpu: bool, flavor: str | None, quantize: bool = True) -> dict[str, list[str]]:
+    """Return what can matter on this machine: for each axis its values, the most promising first.
+
+    A value may bring another setting along, as a quantization method goes with its precision.
+    """
+    if not gpu:
+        return {
+            "backend": ["inductor", "jit", "eager"],
+            "precision": ["fp32", "bf16"],
+            "inductor.mode": ["", "max-autotune-no-cudagraphs"],
+        }
+    if flavor is None:
+        graphs = {"backend": ["inductor", "jit", "eager"], "precision": ["fp16", "bf16", "tf32", "fp32"]}
+        return graphs | {"cuda_graphs": ["true", "false"], "inductor.mode": ["", "max-autotune-no-cudagraphs"]}
+    standard = flavor == "standard"
+    methods = [f"modelopt_{kind}_default" for kind in ("fp8", "int8") if importlib.util.find_spec("modelopt")]
+    methods += ["tensorrt_int8_calibrator"] * standard
+    quantized = [f"auto quantization.method={name}" for name in methods if quantize]
+    found = {
+        "backend": ["dynamo", "torch_compile", "inductor"],
+        "precision": ["fp16", "bf16", *quantized, "tf32", "fp32"],
+        "cuda_graphs": ["true", "false"],
+        "min_block_size": [""],
+    }
+    if standard:  # TensorRT-RTX has no use for either
+        found |= {"optimization_level": ["", "5"], "+compile.tiling_optimization_level": ["", "moderate"]}
+    return found
+
+
+def partitions(engine_ops: Collection[int]) -> list[str]:
+    """Return values of min_block_size that lead to partitions of their own.
+
+    `engine_ops` are the operators of each engine at min_block_size=1. The first value keeps all engines, the last one
+    the largest alone.
+    """
+    sizes = sorted(set(engine_ops))
+    steps = [1, *(size + 1 for size in sizes[:-1])]
+    few = min(len(steps), MOST_PARTITIONS)
+    places = {round(place * (len(steps) - 1) / max(few - 1, 1)) for place in range(few)}
+    return [str(steps[place]) for place in sorted(places)]
+
+
+@dataclass
+class Search:
+    """Propose settings wave by wave.
+
+    The first wave is the first value of each axis together, and each other value with the first ones of all other
+    axes. Each later wave is what is one step from the best so far. A value that was out when it was a single step from
+    the best is not tried again with others. `configure` makes a configuration of settings.
+    """
+
+    axes: dict[str, list[str]]
+    configure: Callable[[Settings], SweepConfig]
+    tried: dict[int, Settings] = field(default_factory=dict)  # by the number of the job
+    useless: set[tuple[str, str]] = field(default_factory=set)
+    _center: Settings = field(default_factory=dict)
+
+    @property
+    def combinations(self) -> int:
+        """Return how many settings there are in all."""
+        return math.prod(map(len, self.axes.values()))
+
+    def first(self) -> dict[int, SweepConfig]:
+        """Return the first wave, by the number of the job."""
+        return self._around({axis: values[0] for axis, values in self.axes.items()})
+
+    def ask(self, preview: Callable[[SweepConfig], Preview]) -> None:
+        """Ask how the most promising settings are partitioned, where that is an axis, and add values for it."""
+        values = self.axes.get("min_block_size")
+        if values != [""]:
+            return
+        center = {axis: each[0] for axis, each in self.axes.items()} | {"min_block_size": "1"}
+        sizes = preview(self.configure(center)).partition.engine_ops
+        self.axes["min_block_size"] = ["", *partitions(sizes)] if sizes else [""]
+
+    def next(self, best: int | None, out: Collection[int]) -> dict[int, SweepConfig]:
+        """Return what is one step from the job that is best so far; nothing where all of that was tried.
+
+        `out` are the jobs that were dropped, or failed.
+        """
+        for job in out:
+            steps = [item for item in self.tried[job].items() if item[1] != self._center[item[0]]]
+            if len(steps) == 1:
+                self.useless.add(steps[0])
+        return {} if best is None else self._around(self.tried[best])
+
+    def _around(self, center: Settings) -> dict[int, SweepConfig]:
+        self._center = center
+        steps = [(axis, value) for axis, values in self.axes.items() for value in values]
+        wave = [center, *(center | {axis: value} for axis, value in steps if (axis, value) not in self.useless)]
+        found = {}
+        for settings in wave:
+            if settings not in self.tried.values():
+                number = len(self.tried)
+                self.tried[number] = settings
+                found[number] = self.configure(settings)
+        return found
+
+
+def overrides(settings: Mapping[str, str]) -> list[str]:
+    """Return settings as overrides of the command line."""
+    return [part for axis, value in settings.items() if value for part in f"{axis}={value}".split(" ")]

@@ -1,0 +1,63 @@
+"""Plan what a search proposes; settings that cannot be a point here are left out, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.errors import SweepError
+from trt_sweep.points.point import Plan, Preview
+from trt_sweep.sweep.process import SweepWorker
+from trt_sweep.sweep.search import Search, overrides
+from trt_sweep.sweep.tuning import DROPPED, FAILED, Tuning
+
+
+def first(worker: SweepWorker, state: Tuning, search: Search) -> Plan:
+    """Return the plan of the first wave; raise SweepError where none of it is possible."""
+
+    def preview(config: SweepConfig) -> Preview:
+        try:
+            found = worker.plan({0: config.point})
+        except SweepError:  # the wave will say so
+            return Preview("")
+        return worker.ready().preview(next(point for point in found.points if point.jobs))
+
+    search.ask(preview)
+    found = planned(worker, search.first(), state)
+    if not found.builds:
+        state.require_some({})
+    return found
+
+
+def planned(worker: SweepWorker, configs: Mapping[int, SweepConfig], state: Tuning) -> Plan:
+    """Return the plan of the jobs that are possible, and note in `state` which are not."""
+    found = Plan([], {})
+    for number, config in configs.items():
+        try:
+            found = merged(found, worker.plan({number: config.point}))
+        except SweepError as error:
+            assert state.search is not None
+            state.refused[" ".join(overrides(state.search.tried[number]))] = str(error)
+    return found
+
+
+def merged(plan: Plan, more: Plan) -> Plan:
+    """Return the plan with the points of another; a point of both has the jobs of both."""
+    known = {point.id: point for point in plan.points}
+    builds = {build[0].config.build_id: [*build] for build in plan.builds}
+    for point in more.points:
+        if point.id in known:
+            known[point.id].jobs.extend(number for number in point.jobs if number not in known[point.id].jobs)
+        else:
+            builds.setdefault(point.config.build_id, []).append(point)
+    return Plan([*builds.values()], {**plan.environments, **more.environments})
+
+
+def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
+    """Return what is worth a try, now that the race has come so far."""
+    if state.search is None:
+        return {}
+    jobs = {point.id: point.jobs for point in plan.points}
+    out = [job for key, fate in state.fates.items() if fate.what in (DROPPED, FAILED) for job in jobs.get(key, [])]
+    best = jobs.get(state.best or "", [])
+    return state.search.next(best[0] if best else None, out)
