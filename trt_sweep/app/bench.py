@@ -88,6 +88,20 @@ def _compare(parser: Parser) -> Run:
     )
 
 
+def _tune(parser: Parser) -> Run:
+    parser.add_out("where the result goes", Path("outputs/bench/tune"))
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("outputs/reference/h200/visits"),
+        help="points that were visited in turn (outputs/reference/h200/visits)",
+    )
+    parser.add_count("--races", "simulated races", 1000, least=10)
+    parser.add_count("--seed", "seed of all that is drawn", 0, least=0)
+    return lambda options: _module("tune").run(options.records, options.out, options.races, options.seed)
+
+
 def _startup(parser: Parser) -> Run:
     parser.add_out("write startup.json there")
     parser.add_count("--repeats", "runs of each command", 5)
@@ -99,6 +113,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Parser], Run]]] = {
     "sweep": ("what a sweep costs beside a loop over perf_run.py", _sweep),
     "profile": ("whether looking into engines disturbs, and what it shows", _profile),
     "compare": ("alarms between nights with nothing changed, and one with", _compare),
+    "tune": ("what simulated races find beside a search by ten calls; needs no GPU", _tune),
     "overhead": ("what trivial points and large tables cost; needs no GPU", _overhead),
     "report": ("what a report of many records costs; needs no GPU", _report),
     "startup": ("how long commands take that measure nothing; needs no GPU", _startup),

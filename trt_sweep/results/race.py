@@ -7,9 +7,11 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trt_sweep.results import limits, ranking
 from trt_sweep.results.limits import BROKEN, KEPT, UNKNOWN, Limit, Verdict
-from trt_sweep.results.stats import differences, racing
+from trt_sweep.results.stats import differences, racing, visits
 from trt_sweep.results.stats.estimates import Estimate
 from trt_sweep.results.stats.shrinkage import moderated
 
@@ -21,6 +23,7 @@ OBJECTIVES = {
     "memory": "peak_gpu_bytes",
 }
 VISITED = ("latency", "throughput")  # objectives that more visits make better known
+MOST_VISITS = 192  # that are compared: see `ranking.MOST_VISITS`, which a race that looks often cannot wait for
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Race:
         level = racing.level(self.number, 2)
         if best is not None:
             pairs = self.entered * (self.entered - 1) // 2
-            for key in [key for key in left if key != best]:
+            for key in [key for key in left if key != best and not _alike(known[key], known[best], pairs, level)]:
                 found = differences.difference((1, -1), (known[key], known[best]))
                 if found.side(max(pairs, 1), level=level) > 0:
                     out[key] = f"proved worse than {names[best]}: {_ratio(found)}"
@@ -145,7 +148,9 @@ def estimate(row: Mapping[str, Any], objective: str) -> Estimate:
     if objective in VISITED:
         if row["latency_ms"] is None:
             return Estimate(math.nan)
-        known: dict[Hashable, Any] = dict(row.items())
+        medians = row["latency_ms_visits"] or []
+        thinned = medians[:: math.ceil(len(medians) / MOST_VISITS) or 1]
+        known: dict[Hashable, Any] = dict(row.items()) | {"latency_ms_visits": thinned or None}
         found = ranking.estimate(known, "latency_ms")
         return found.per(int(row["batch_size"])) if objective == "throughput" else found
     value = row[OBJECTIVES[objective]]
@@ -158,6 +163,15 @@ def nearest(points: Mapping[str, Collection[Verdict]]) -> tuple[str, Verdict] | 
         key: max(found, key=lambda one: (one.verdict == BROKEN, one.over)) for key, found in points.items() if found
     }
     return min(worst.items(), key=lambda item: item[1].over, default=None)
+
+
+def _alike(one: Estimate, other: Estimate, pairs: int, level: float) -> bool:
+    """Return whether visits alone tell that nothing is proved, which is quickly found."""
+    if not differences.together((one, other)):
+        return False
+    logs = [np.sort(item.visits) for item in (one, other)]
+    first, second = (each[visits.fast(each)] for each in logs)
+    return visits.side(first, second, 1 - (1 - level) / max(pairs, 1)) == 0
 
 
 def _ratio(found: differences.Difference) -> str:

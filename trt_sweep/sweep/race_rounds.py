@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from trt_sweep.results.stats import racing
 from trt_sweep.sweep import tuning
 from trt_sweep.sweep.labels import count
 from trt_sweep.sweep.rounds import Build, Rounds
-from trt_sweep.sweep.tuning import LONGEST, VISITS, Tuning
+from trt_sweep.sweep.tuning import LONGEST, LOOKS, VISITS, Tuning
 from trt_sweep.workers.client import WorkerClient
 
 
@@ -76,14 +77,19 @@ class RaceRounds(Rounds):
         return True
 
     def _race(self, worker: WorkerClient, held: list[Point]) -> bool:
-        """Visit those in hand that are in the race, until it is decided, or time is up."""
+        """Visit those in hand that are in the race, until it is decided, or time is up.
+
+        They are visited no more often, all together, than a sweep would visit them: what those that are dropped leave
+        goes to the others. Only a limit for a share of calls may take more.
+        """
         self._tie(worker, held)
         state, most = self._tuning, self._most(held)
         state.ended = None
-        inside, made = self._inside(held), 0
+        inside, made, visits = self._inside(held), 0, 0
+        grid = sum(point.config.measure.visits for point in inside) if state.over_ms is None else math.inf
         state.race.begin(sum(fate.what == tuning.IN for fate in state.fates.values()))
         for number in range(1, most + 1):
-            if not inside or state.ended is not None:
+            if not inside or state.ended is not None or visits >= grid:
                 break
             anchors = [anchor for anchor in self._anchors_of(held) if anchor not in inside]
             self._progress.expect(len(inside + anchors) * (most + 1 - number))
@@ -97,8 +103,8 @@ class RaceRounds(Rounds):
                     return False
             for point in [point for point in inside if self._records[point].status != "ok"]:
                 state.out(point.id, tuning.FAILED, str(self._records[point].reason), number)
-            made = number
-            if racing.is_look(number) and not self._look(worker, held, number):
+            made, visits = number, visits + len(inside)
+            if (racing.is_look(number) or visits >= grid) and not self._look(worker, held, number):
                 return False
             inside = self._inside(held)
         if state.ended is None:
@@ -154,9 +160,13 @@ class RaceRounds(Rounds):
     def _most(self, held: list[Point]) -> int:
         """Return how often a point is visited at most.
 
-        More visits help only where the objective, or a limit, is known by visits.
+        More visits help only where the objective, or a limit, is known by visits. A limit for nearly all calls takes
+        very many of them, or nothing can ever be proved.
         """
         visits = max((point.config.measure.visits for point in held), default=0)
-        goal = self._tuning.goal
-        limited = any(limit.percentile is not None or limit.column == "latency_ms" for limit in goal.limits)
-        return LONGEST * visits if goal.objective in race.VISITED or limited else max(visits, racing.FIRST)
+        goal, state = self._tuning.goal, self._tuning.race
+        limited = any(limit.column == "latency_ms" for limit in goal.limits)
+        most = LONGEST * visits if goal.objective in race.VISITED or limited else max(visits, racing.FIRST)
+        shares = [1 - limit.percentile / 100 for limit in goal.limits if limit.percentile is not None]
+        level = racing.level(state.number + LOOKS, 2 * len(held) * max(len(goal.limits), 1))
+        return max(most, *(math.ceil(math.log(2 / (1 - level)) / share) for share in shares), 0)

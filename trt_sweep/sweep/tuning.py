@@ -18,9 +18,10 @@ from trt_sweep.sweep.search import Search, overrides
 
 FILE = "race.json"
 BUILDING = 2 / 3  # of the budget, after which no build begins: the rest is for visits
-LONGEST = 8  # times measure.visits, which is how often a point is visited at most
+LONGEST = 4  # times measure.visits, which is how often a point is visited at most
+LOOKS = 16  # that visits in turn have at most: the last is after 1536
 IN, DROPPED, FAILED, UNTRIED = "in", "dropped", "failed", "not tried"
-BUDGET, INTERRUPTED, VISITS = "the budget is spent", "it was interrupted", "no point is to be visited more often"
+BUDGET, INTERRUPTED, VISITS = "the budget is spent", "it was interrupted", "no more visits are due"
 
 
 @dataclass
