@@ -1,4 +1,4 @@
-"""The sweeper one_at_a_time as a Hydra plugin; trt_sweep/app/one_at_a_time.py does the work.
+"""The sweepers one_at_a_time and race as a Hydra plugin; trt_sweep/app has what does the work.
 
 As for the launcher, nothing of trt_sweep is imported before a sweep of ours begins.
 """
@@ -27,6 +27,27 @@ class OneAtATimeSweeper(Sweeper):
         return self._sweeper.sweep(arguments)
 
 
+class RaceSweeper(Sweeper):
+    """All combinations, of which those are dropped that are proved worse; trt_sweep's launcher runs the race."""
+
+    def __init__(self, params: dict[str, str] | None = None, **_: Any) -> None:
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        self._sweeper = BasicSweeper(max_batch_size=None, params=params)
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        self._sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        return self._sweeper.sweep(arguments)
+
+
+LIMITS = ("max_latency", "percentile", "max_error", "max_memory", "max_build", "budget")
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="race",
+    node={"_target_": f"{__name__}.RaceSweeper", "params": None, "delta": "2%", **dict.fromkeys(LIMITS)},
+)
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="one_at_a_time",

@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from trt_sweep.config.model import InputConfig, ModelConfig
+from trt_sweep.config.model import IN_MEMORY, InputConfig, ModelConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models.in_memory import IN_MEMORY
 from trt_sweep.points.plan import axes, effective, plan
 
 MODEL = ModelConfig(name="m", factory={"_target_": "torch.nn.Linear"}, inputs=[InputConfig(shape=[3])])

@@ -1,8 +1,8 @@
 """Sweep Torch-TensorRT settings and find out what each of them buys.
 
-From Python: `run` sweeps a module that is in memory, `load` reads the records below folders into a table, `summary`
-shows such a table at a glance, and what a user can mend is a `SweepError`. Importing the package imports nothing else:
-each comes when it is asked for.
+From Python: `tune` finds the best settings for a module that is in memory, `run` sweeps one, `load` reads the records
+below folders into a table, `summary` shows such a table at a glance, and what a user can mend is a `SweepError`.
+Importing the package imports nothing else: each comes when it is asked for.
 """
 
 from importlib import import_module
@@ -12,12 +12,19 @@ if TYPE_CHECKING:
     from trt_sweep.app.frame import load
     from trt_sweep.app.notebook import run
     from trt_sweep.app.summary import summary
+    from trt_sweep.app.tuned import tune
     from trt_sweep.errors import SweepError
 
 __version__ = "0.1.0"
-__all__ = ["SweepError", "__version__", "load", "run", "summary"]
+__all__ = ["SweepError", "__version__", "load", "run", "summary", "tune"]
 
-_MODULES = {"SweepError": "errors", "load": "app.frame", "run": "app.notebook", "summary": "app.summary"}
+_MODULES = {
+    "SweepError": "errors",
+    "load": "app.frame",
+    "run": "app.notebook",
+    "summary": "app.summary",
+    "tune": "app.tuned",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from trt_sweep.errors import printable
@@ -19,3 +21,12 @@ def show(rows: pd.DataFrame, objective: str = "latency") -> None:
     found = lines(rows, objective)
     if found:
         print("", *map(printable, found), sep="\n", flush=True)
+
+
+def show_race(rows: pd.DataFrame | None, folder: Path) -> None:
+    """Print the answer of the race that the sweep in this folder was; raise SweepError where nothing keeps a limit."""
+    from trt_sweep.analysis import race
+
+    content = race.read(folder)
+    if rows is not None and content is not None:
+        print("", *map(printable, race.lines(rows, content)), sep="\n", flush=True)

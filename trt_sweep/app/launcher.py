@@ -10,13 +10,15 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
-from trt_sweep.app import answer
+from trt_sweep.app import answer, limits
 from trt_sweep.config import compose
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep.sweep import Sweep
+from trt_sweep.sweep.tuning import Tuning
 
-OURS = (".BasicSweeper", ".OneAtATimeSweeper")  # sweepers that can do without an answer
+RACE = ".RaceSweeper"
+OURS = (".BasicSweeper", ".OneAtATimeSweeper", RACE)  # sweepers that can do without an answer
 
 
 def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
@@ -42,9 +44,10 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             checked[number] = from_hydra(_without_hydra(composed[number]))
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
+    race = _race(config.hydra.sweeper, next(iter(checked.values())).objective)
     returns = []
     folder = Path(str(config.hydra.sweep.dir)).absolute()
-    with Sweep(checked, folder, goes_on=first > 0, one_of_many=not basic) as sweep:
+    with Sweep(checked, folder, goes_on=first > 0, one_of_many=not (basic or race), race=race) as sweep:
         sweep.run()
         if sweep.only_shown:
             if not str(config.hydra.sweeper._target_).endswith(OURS):
@@ -53,6 +56,8 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
                 )
             return []
         for number, job_config in composed.items():
+            if not sweep.came_to(number):
+                continue
             returns.append(
                 run_job(
                     hydra_context=context,
@@ -63,6 +68,10 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
                 )
             )
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    if race is not None:
+        race.require_some(sweep.records)
+        answer.show_race(sweep.table, folder)
+        return [done for done in returns if done.status == JobStatus.COMPLETED]
     if sweep.table is not None:
         answer.show(sweep.table, next(iter(checked.values())).objective)
     failed = [done for done in returns if done.status != JobStatus.COMPLETED]
@@ -70,6 +79,15 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         # This sweeper would raise the first error itself, behind a line of its own; others want to see the failures.
         raise SweepError(f"{len(failed)} of {len(returns)} jobs did not succeed; the first: {failed[0]._return_value}")
     return returns
+
+
+def _race(sweeper: DictConfig, objective: str) -> Tuning | None:
+    """Return the race that the sweeper asks for; None where it asks for none."""
+    if not str(sweeper._target_).endswith(RACE):
+        return None
+    asked = {str(name): value for name, value in sweeper.items() if name not in ("_target_", "params")}
+    goal, budget_s = limits.goal(objective, **asked, dashes=False)
+    return Tuning(goal, budget_s)
 
 
 def _objective(sweep: Sweep, number: int, _: DictConfig) -> float | None:

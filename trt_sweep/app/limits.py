@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from trt_sweep.app.arguments import UsageError
@@ -103,3 +104,9 @@ def require_gpu(wanted: Goal, gpu: bool) -> None:
     for limit in wanted.limits:
         if limit.column == "peak_gpu_bytes":
             raise UsageError(f"{limit.flag} cannot be judged on a CPU: leave it out")
+
+
+def require_comparable(tried: Mapping[str, list[str]], wanted: Goal) -> None:
+    """Raise UsageError where several batch sizes are to be raced by what is no figure per item."""
+    if len(tried.get("batch_size", [])) > 1 and wanted.objective != "throughput":
+        raise UsageError("batch_size has several values: these are compared by objective=throughput only")

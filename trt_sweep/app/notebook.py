@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from trt_sweep.app import answer, frame, overrides
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.config import compose
-from trt_sweep.config.model import DTYPES, WHOLE, InputConfig, ModelConfig
+from trt_sweep.config.model import DTYPES, IN_MEMORY, WHOLE, InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.models import in_memory
@@ -60,8 +60,25 @@ def run(
     process along. Records go into `folder`, which is named in `DataFrame.attrs["folder"]`; by default a new one below
     outputs/. A point that fails is a row; raises SweepError for what can be known to be wrong before.
     """
-    swept = {name: _values(name, values) for name, values in dict(axes or {}).items()}
+    swept, fixed = checked(axes, settings)
     described = _described(model, *_call(inputs, kwargs))
+    configs = {
+        number: _config(fixed | dict(zip(swept, values, strict=True)), described)
+        for number, values in enumerate(itertools.product(*swept.values()))
+    }
+    place = new_folder(folder)
+    with Sweep(configs, place) as sweep:
+        sweep.run()
+    rows = table.load(place)
+    answer.show(rows, configs[0].objective)
+    return frame.arranged(rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True), place)
+
+
+def checked(
+    axes: Mapping[str, Iterable[Any]] | None, settings: Mapping[str, Any] | None
+) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Return what is swept and what is set; raise SweepError for what cannot be beside a module in memory."""
+    swept = {name: _values(name, values) for name, values in dict(axes or {}).items()}
     for name in (*swept, *(settings or {})):
         if name.partition(".")[0] == "model" and (name in swept or GIVEN.get(name, "") is not None):
             why = GIVEN.get(name) or "it is the one that is given"
@@ -70,38 +87,43 @@ def run(
         value = dict(settings or {}).get(name, allowed)
         if value != allowed or name in swept:
             raise SweepError(f"{name}={value} is not allowed here: the module is in this process only; leave it out")
-    fixed = {"isolation": "none", "device": _device(), **(settings or {})}
     both = sorted(set(swept) & set(settings or {}))
     if both:
         raise SweepError(f"{', '.join(both)} stands in axes and in settings: give it once")
-    configs = {
-        number: _config(fixed | dict(zip(swept, values, strict=True)), described)
-        for number, values in enumerate(itertools.product(*swept.values()))
-    }
+    return swept, {"isolation": "none", "device": _device(), **(settings or {})}
+
+
+def new_folder(given: str | Path | None) -> Path:
+    """Return where records go: the folder that is given, or else a new one below outputs/."""
     now = datetime.now()
-    place = Path(folder or f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S}-{secrets.token_hex(2)}").absolute()
-    with Sweep(configs, place) as sweep:
-        sweep.run()
-    rows = table.load(place)
-    answer.show(rows, configs[0].objective)
-    return frame.arranged(rows[rows["point_id"].isin(sweep.point_ids)].reset_index(drop=True), place)
+    return Path(given or f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S}-{secrets.token_hex(2)}").absolute()
+
+
+def configuring(
+    model: torch.nn.Module, inputs: Any, kwargs: Mapping[str, Any] | None, fixed: Mapping[str, Any]
+) -> Callable[[list[str]], SweepConfig]:
+    """Return a function that makes a configuration of this module from further overrides."""
+    described = _described(model, *_call(inputs, kwargs))
+    return lambda more: _config(fixed, described, more)
 
 
 def _device() -> str:
     return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "auto"
 
 
-def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int]) -> SweepConfig:
+def _config(values: Mapping[str, Any], described: tuple[ModelConfig, int], more: Sequence[str] = ()) -> SweepConfig:
     model, batch_size = described
     try:
-        found = compose.composed([overrides.written(name, value) for name, value in values.items()])
+        found = compose.composed([*(overrides.written(name, value) for name, value in values.items()), *more])
     except HYDRA_ERRORS as error:
         raise SweepError(explain(error)) from error
     name = found.model.name if "model.name" in values else model.name
     model = dataclasses.replace(model, name=name, seed=found.model.seed)
-    return dataclasses.replace(
-        found, model=model, batch_size=found.batch_size if "batch_size" in values else batch_size
-    )
+    return dataclasses.replace(found, model=model, batch_size=found.batch_size if _sets(values, more) else batch_size)
+
+
+def _sets(values: Mapping[str, Any], more: Sequence[str]) -> bool:
+    return "batch_size" in values or any(override.startswith("batch_size=") for override in more)
 
 
 def _values(name: str, values: Any) -> list[Any]:
@@ -140,7 +162,7 @@ def _described(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
         _spec(name if not structure.plain or not name.isdigit() else None, tensor, batched)
         for name, tensor in zip(structure.names(), tensors, strict=True)
     ]
-    factory = {"_target_": in_memory.IN_MEMORY, "key": key}
+    factory = {"_target_": IN_MEMORY, "key": key}
     return ModelConfig(name=type(module).__name__, factory=factory, inputs=specs), sizes.pop() if batched else 1
 
 

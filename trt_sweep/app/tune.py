@@ -51,8 +51,7 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.workers import spawn
 
     tried = tuner.axes(fixed, listed, gpu=gpu)
-    if "batch_size" in tried and wanted.objective != "throughput":
-        raise UsageError("batch_size has several values: these are compared by --objective=throughput only")
+    limits.require_comparable(tried, wanted)
     spawn.prepare()
     given = [f"{name}={value}" for name, value in fixed.items()]
     now = datetime.now()

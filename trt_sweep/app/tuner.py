@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
@@ -20,6 +21,8 @@ from trt_sweep.app.arguments import UsageError, write_text
 from trt_sweep.backends import reproduction
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config import hydra
+from trt_sweep.config.model import IN_MEMORY
+from trt_sweep.config.point import PointConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, printable
 from trt_sweep.machine import versions
@@ -32,12 +35,16 @@ from trt_sweep.sweep.search import Search, Settings
 from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.sweep.tuning import FILE, Tuning
 
+if TYPE_CHECKING:  # it imports torch, which the process of a race on the command line does without
+    from trt_sweep.app.compiled import CompiledModule
+
 CODE = "tuned.py"
 TENSORRT = {"dynamo", "torch_compile", "torchscript", "fx"}
 OF_BACKENDS = {  # axes that not every backend has
     **dict.fromkeys(("min_block_size", "optimization_level", "+compile.tiling_optimization_level"), TENSORRT),
     "inductor.mode": {"inductor", "aot_inductor"},
 }
+NOT_HERE = ("plan", "dryrun", "resume")
 LISTED = ("model", "device")  # what a race has one of
 
 
@@ -49,6 +56,7 @@ class Result:
     rows: pd.DataFrame
     content: analysis.Content
     winner: Row
+    config: PointConfig
 
     @property
     def table(self) -> pd.DataFrame:
@@ -67,6 +75,19 @@ class Result:
         return analysis.lines(self.rows, self.content)
 
     @property
+    def report(self) -> Path:
+        """Return the report, as a page."""
+        return self.folder / report.HTML
+
+    def compile(self) -> CompiledModule:
+        """Return the module that was given, compiled with these settings: built anew, and ready to call."""
+        from trt_sweep.app.compiled import CompiledModule
+
+        if self.config.model.factory.get("_target_") != IN_MEMORY:
+            raise SweepError(f"{self.config.model.name} is no module in memory: run the code in {self.folder / CODE}")
+        return CompiledModule(self.config)
+
+    @property
     def code(self) -> str:
         """Return the code that compiles the model with these settings."""
         return reproduction.source(self.winner, self.folder / str(self.winner["folder"]))
@@ -75,8 +96,11 @@ class Result:
 def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> dict[str, list[str]]:
     """Return the values to try by axis: those that can matter here, without what the user has fixed or listed.
 
-    Raises UsageError for a list of what a race has one of.
+    Raises UsageError for a list of what a race has one of, and for settings that leave nothing to race.
     """
+    for name in NOT_HERE:
+        if name in fixed | listed:
+            raise UsageError(f"{name} is not allowed here: a race builds and times what it tries, from the start")
     for name in LISTED:
         if name in listed:
             raise UsageError(f"{name}={','.join(listed[name])} is not allowed: a race is of one {name}; give one value")
@@ -126,14 +150,15 @@ def run(
     winner = analysis.winner(rows, content)
     if winner is None:
         raise SweepError(analysis.none(content))
-    found = Result(folder, rows, content, winner)
+    found = Result(folder, rows, content, winner, sweep.config(str(winner["point_id"])))
     write_text(folder / CODE, found.code)
+    report.write(rows, folder)
     return found
 
 
 def show(found: Result) -> None:
-    """Write the report, then print the road to the answer, the code to paste, and the answer in three lines."""
-    written = [*report.write(found.rows, found.folder, found.folder), found.folder / CODE]
+    """Print the road to the answer, the code to paste, and the answer in three lines."""
+    written = [found.folder / name for name in (report.HTML, report.MARKDOWN, CODE)]
     road = Table(*analysis.HEAD, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in analysis.road(found.rows, found.content):
         road.add_row(*map(Text, map(printable, row)))

@@ -26,6 +26,7 @@ FLOATING = ("float", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_
 DTYPES = (*FLOATING, *WHOLE, "bool", "complex64", "complex128")
 
 
+IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
 UNSET = "<unset>"  # null is a value that an argument may have
 
 

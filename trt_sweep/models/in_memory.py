@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from trt_sweep.config.model import ModelConfig
+from trt_sweep.config.model import IN_MEMORY, ModelConfig
 from trt_sweep.models.arguments import Structure
 from trt_sweep.models.identity import describe
 
-IN_MEMORY = "trt_sweep.notebook.held"  # marks a module that is in memory; a part of point_id, so it stays as it was
 MOVED = 0.1  # relative: how far other inputs lie from those that were given
 
 

@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 from trt_sweep import models
+from trt_sweep.config.model import IN_MEMORY
 from trt_sweep.models import reproduction_inputs
 from trt_sweep.results.record import RANDOM
 
@@ -128,7 +129,7 @@ def _call(factory: dict[str, Any], imports: set[str], weights: str | None = None
     Raise ValueError where its target is no dotted name, or where Hydra is to do more than call it.
     """
     target = factory.pop("_target_", "")
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(target)):
+    if target == IN_MEMORY or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(target)):
         raise ValueError(target)
     parts = str(target).split(".")[:-1]
     while len(parts) > 1 and parts[-1][:1].isupper():  # a class is reached through its module

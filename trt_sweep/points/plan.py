@@ -9,7 +9,7 @@ from typing import Any
 from trt_sweep import backends
 from trt_sweep.config.checks import flat
 from trt_sweep.config.groups import QuantizationConfig
-from trt_sweep.config.model import ModelConfig
+from trt_sweep.config.model import IN_MEMORY, ModelConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig, digest, plain
 from trt_sweep.errors import SweepError
@@ -17,7 +17,6 @@ from trt_sweep.machine import versions
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models import input_files, quantization
 from trt_sweep.models.factory import resolve as resolve_model
-from trt_sweep.models.in_memory import IN_MEMORY
 from trt_sweep.models.quantization import calibration
 from trt_sweep.points.point import Plan, Point, by_build
 from trt_sweep.results import record

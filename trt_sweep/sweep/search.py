@@ -61,8 +61,8 @@ class Search:
     """Propose settings wave by wave.
 
     The first wave is the first value of each axis together, and each other value with the first ones of all other
-    axes. Each later wave is what is one step from the best so far. A value that was out when it was a single step from
-    the best is not tried again with others. `configure` makes a configuration of settings.
+    axes. Each later wave is what is one step from the best so far, its center. A value that was no help when it was a
+    single step from the center is not tried again with others. `configure` makes a configuration of settings.
     """
 
     axes: dict[str, list[str]]
@@ -86,13 +86,20 @@ class Search:
         if values != [""]:
             return
         center = {axis: each[0] for axis, each in self.axes.items()} | {"min_block_size": "1"}
-        sizes = preview(self.configure(center)).partition.engine_ops
-        self.axes["min_block_size"] = ["", *partitions(sizes)] if sizes else [""]
+        for backend in self.axes.get("backend", [""]):  # not every one has a partition
+            sizes = preview(self.configure(center | {"backend": backend} if backend else center)).partition.engine_ops
+            if sizes:
+                self.axes["min_block_size"] = ["", *partitions(sizes)]
+                return
+
+    def is_center(self, jobs: Collection[int]) -> bool:
+        """Return whether these jobs have the settings that the last wave was around."""
+        return any(self.tried[job] == self._center for job in jobs)
 
     def next(self, best: int | None, out: Collection[int]) -> dict[int, SweepConfig]:
         """Return what is one step from the job that is best so far; nothing where all of that was tried.
 
-        `out` are the jobs that were dropped, or failed.
+        `out` are the jobs that were no help.
         """
         for job in out:
             steps = [item for item in self.tried[job].items() if item[1] != self._center[item[0]]]

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.options import OBJECTIVES
+from trt_sweep.config.point import PointConfig
 from trt_sweep.config.sweep import SweepConfig, common_options
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.locks import SWEEP_LOCK
@@ -243,6 +244,14 @@ class Sweep:
     def records(self) -> Mapping[str, Record]:
         """Return the records that there are, by `point_id`."""
         return self._records.all
+
+    def came_to(self, number: int) -> bool:
+        """Return whether some point of a job has a record: a race may end before it came to it."""
+        return any(number in record.jobs for record in self.records.values())
+
+    def config(self, point_id: str) -> PointConfig:
+        """Return the configuration of a point."""
+        return next(point.config for point in self._points if point.id == point_id)
 
     def record(self, number: int) -> Record:
         """Return the record of the first point that a job has led to, whatever became of it."""

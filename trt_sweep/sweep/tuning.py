@@ -178,6 +178,9 @@ class Tuning:
         if any(record.status == "ok" for record in records.values()):
             return
         tried = [fate for fate in self.fates.values() if fate.what == FAILED]
+        if records and all(record.status == "dryrun" for record in records.values()):
+            backend = next(iter(records.values())).backend
+            raise SweepError(f"backend={backend} needs a GPU to be timed, and there is none here: use another backend")
         if self.budget_s is not None and self.spent and len(tried) <= 1:
             which = tried[0].label if tried else next((fate.label for fate in self.fates.values()), "the first point")
             longer = f"{10 * max(self.elapsed_s, 6) // 60 + 1:.0f}m"

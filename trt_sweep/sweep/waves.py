@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan, Preview
+from trt_sweep.results.limits import BROKEN
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.search import Search, overrides
 from trt_sweep.sweep.tuning import DROPPED, FAILED, Tuning
@@ -57,7 +58,18 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
     """Return what is worth a try, now that the race has come so far."""
     if state.search is None:
         return {}
-    jobs = {point.id: point.jobs for point in plan.points}
-    out = [job for key, fate in state.fates.items() if fate.what in (DROPPED, FAILED) for job in jobs.get(key, [])]
+    jobs = {point.id: point.jobs for point in plan.points if point.jobs}
+    center = next((key for key in jobs if state.search.is_center(jobs[key])), "")
+    out = [job for key in jobs if _no_help(state, key, center) for job in jobs[key]]
     best = jobs.get(state.best or "", [])
     return state.search.next(best[0] if best else None, out)
+
+
+def _no_help(state: Tuning, key: str, center: str) -> bool:
+    """Return whether a point failed, breaks a limit, or was dropped and took no less than the center of its wave."""
+    fate, seen, base = state.fates.get(key), state.seen.get(key), state.seen.get(center)
+    if fate is None or fate.what not in (DROPPED, FAILED):
+        return False
+    if seen is None or base is None or any(found.verdict == BROKEN for found in seen.verdicts):
+        return True
+    return seen.estimate.value >= base.estimate.value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trt_sweep.analysis.report import questions, recommend, sections
+from trt_sweep.analysis.report import questions, race, recommend, sections
 from trt_sweep.analysis.report import sentences as report_sentences
 from trt_sweep.analysis.report.cards import trade_offs, what_each_does, what_to_set
 from trt_sweep.analysis.report.document import Block, Bullets, Cards, Folded, Heading, Text
@@ -91,6 +91,7 @@ def document(
         found += _answers(place, advice, wanted.objective, folder)
     if unreadable := files.left_out(rows.attrs.get("unreadable", {})):
         found.append(Bullets(unreadable))
+    found += race.blocks(rows, folder)
     prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
         found += [Heading(place.title)] * several
