@@ -83,6 +83,8 @@ def _given(arguments: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
         except OverrideParseException as error:
             raise UsageError(f"{argument} cannot be read: write NAME=VALUE, or NAME=VALUE,VALUE") from error
         key = str(override.get_key_element())
+        if not override.key_or_group:
+            raise UsageError(f"{argument} has no name: write NAME=VALUE")
         if not override.is_sweep_override():
             fixed[key] = str(override.get_value_element_as_str())
         elif override.is_discrete_sweep():

@@ -109,7 +109,8 @@ def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> d
         found["precision"] = ["auto"]
     found = {name: values for name, values in found.items() if name not in fixed} | listed
     backends = {fixed["backend"]} if "backend" in fixed else {*found["backend"]}
-    return {name: found[name] for name in found if name not in OF_BACKENDS or backends & OF_BACKENDS[name]}
+    own = {name for name, able in OF_BACKENDS.items() if name not in listed and not backends & able}
+    return {name: values for name, values in found.items() if name not in own}
 
 
 def run(

@@ -168,5 +168,5 @@ class RaceRounds(Rounds):
         limited = any(limit.column == "latency_ms" for limit in goal.limits)
         most = LONGEST * visits if goal.objective in race.VISITED or limited else max(visits, racing.FIRST)
         shares = [1 - limit.percentile / 100 for limit in goal.limits if limit.percentile is not None]
-        level = racing.level(state.number + LOOKS, 2 * len(held) * max(len(goal.limits), 1))
+        level = racing.level(state.number + LOOKS, 2 * max(len(held), 1) * max(len(goal.limits), 1))
         return max(most, *(math.ceil(math.log(2 / (1 - level)) / share) for share in shares), 0)

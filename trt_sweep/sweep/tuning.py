@@ -97,9 +97,10 @@ class Tuning:
 
     def enter(self, point: Point, label: str) -> Fate:
         """Note that a point is to be raced."""
-        settings = f"backend={point.config.backend} precision={point.config.precision}"
+        settings = ""
         if point.jobs:
             settings = " ".join(overrides(self.search.tried[point.jobs[0]])) if self.search else label
+        settings = settings or f"backend={point.config.backend} precision={point.config.precision}"
         return self.fates.setdefault(point.id, Fate(point.id, label, settings))
 
     def out(self, point_id: str, what: str, why: str, visits: int = 0) -> None:
