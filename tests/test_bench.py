@@ -291,3 +291,22 @@ def test_a_real_sweep_is_what_a_part_keeps():
         profile.verbosity(table.load(REFERENCE / "verbosity"))
         == json.loads((REFERENCE / "verbosity.json").read_text())["verbosity"]
     )
+
+
+def test_races_are_simulated_from_recorded_visits(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert bench.main(["tune", "--races", "30", f"--out={tmp_path}"]) == 0
+    found = json.loads((tmp_path / "tune.json").read_text())
+    assert [row["races"] for row in found["races"]] == [10, 10, 10] and found["seed"] == 0
+    for row in found["races"]:
+        assert row["broken_called_kept"] == 0 and row["visits_of_grid_percent"] <= 101
+        assert sum(number for name, number in row.items() if name.startswith("ended")) == 10
+    few = found["races"][1]
+    assert few["kind"] == "6 points of one model" and few["winner_as_good_percent"] == 100
+    assert few["ten_calls_cost_percent"] > few["cost_percent"]
+    assert "broken_called_kept" in capsys.readouterr().out
+
+
+def test_without_visits_nothing_is_simulated(tmp_path, capsys):
+    assert bench.main(["tune", f"--records={tmp_path}", f"--out={tmp_path}"]) == 1
+    assert "holds no 3 points that were visited in turn" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 from trt_sweep.errors import SweepError
 from trt_sweep.results import race, store, table
-from trt_sweep.results.limits import KEPT, Limit
+from trt_sweep.results.limits import Limit
 from trt_sweep.results.measured import Timing
 from trt_sweep.results.record import columns
 from trt_sweep.results.stats import racing, ranks, visits
@@ -47,13 +47,16 @@ class Source:
 
 @dataclass
 class Draw:
-    """Hold a simulated race: who won, what it cost in visits, why it ended, and what limits were called."""
+    """Hold a simulated race: who won, what it cost in visits, why it ended, and the points of which a limit is broken.
+
+    `kept` are those of which a look called it kept, rightly or not.
+    """
 
     winner: int | None
     visits: int
     ended: str
-    judged: int = 0
-    false: int = 0
+    broken: set[int] = field(default_factory=set)
+    kept: set[int] = field(default_factory=set)
 
 
 def run(records: Path, out: Path, number: int, seed: int) -> None:
@@ -111,12 +114,13 @@ def _source(kind: str, rows: list[Row]) -> Iterator[Source]:
 def _simulated(kind: str, sources: list[Source], number: int, draw: np.random.Generator) -> Row:
     """Race so often, and return what came of it; costs are in percent over the best point's time."""
     tied, chance, costs, chance_costs, shares, calls = [], [], [], [], [], []
-    races, judged, false = [], 0, 0
+    races, broken, kept, false = [], 0, 0, 0
     for index in range(number):
         source = sources[index % len(sources)]
         limit = _limit(source, draw) if index % 2 else None
         found = _race(source, limit, draw)
-        judged, false = judged + found.judged, false + found.false
+        broken, kept = broken + len(found.broken), kept + len(found.kept)
+        false += len(found.broken & found.kept)
         races.append(found.ended)
         shares.append(found.visits / (GRID * len(source.rows)))
         if limit is not None:
@@ -133,7 +137,8 @@ def _simulated(kind: str, sources: list[Source], number: int, draw: np.random.Ge
         "kind": kind,
         "points": len(sources[0].rows),
         "races": number,
-        "limits_called": judged,
+        "limits_called_kept": kept,
+        "limits_broken": broken,
         "broken_called_kept": false,
         "winner_as_good_percent": _mean(tied),
         "ten_calls_as_good_percent": _mean(chance),
@@ -178,6 +183,7 @@ def _race(source: Source, limit: Limit | None, draw: np.random.Generator) -> Dra
     inside = list(range(len(source.rows)))
     state.begin(len(inside))
     found = Draw(None, 0, "all visits are made")
+    found.broken = {place for place in inside if limit is not None and _is_broken(source, place, limit)}
     for number in range(1, drawn.shape[1] + 1):
         found.visits += len(inside)
         paid = found.visits >= GRID * len(source.rows)
@@ -185,8 +191,7 @@ def _race(source: Source, limit: Limit | None, draw: np.random.Generator) -> Dra
             continue
         level = state.next_level()
         points = {str(place): _contestant(source, place, drawn[place, :number], goal, level) for place in inside}
-        for place in inside:
-            _note(found, source, place, points[str(place)])
+        found.kept |= {place for place in inside if points[str(place)].verdicts and points[str(place)].keeps}
         look = state.look(points, {key: key for key in points})
         inside = [int(key) for key in look.left]
         found.winner = None if look.best is None else int(look.best)
@@ -201,17 +206,11 @@ def _contestant(source: Source, place: int, medians: np.ndarray, goal: race.Goal
     return race.contestant(_row(source, place, medians), over, goal, level)
 
 
-def _note(found: Draw, source: Source, place: int, point: race.Contestant) -> None:
-    """Count limits that were called kept, and those of them that are broken."""
-    for told in point.verdicts:
-        if told.verdict != KEPT:
-            continue
-        found.judged += 1
-        if told.limit.percentile is None:
-            found.false += bool(max(source.truth[place], source.rows[place]["gpu_ms"] or 0.0) > told.limit.most)
-        else:
-            over = float((source.medians[place] > told.limit.most).mean())
-            found.false += over > 1 - told.limit.percentile / 100
+def _is_broken(source: Source, place: int, limit: Limit) -> bool:
+    """Return whether a limit is broken by the recorded visits, which are all that a race draws from."""
+    if limit.percentile is None:
+        return bool(max(source.truth[place], source.rows[place]["gpu_ms"] or 0.0) > limit.most)
+    return float((source.medians[place] > limit.most).mean()) > 1 - limit.percentile / 100
 
 
 def _grid(source: Source, draw: np.random.Generator) -> set[int]:
