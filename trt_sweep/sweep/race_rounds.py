@@ -59,7 +59,9 @@ class RaceRounds(Rounds):
         while True:
             if not self._race(worker, held):
                 return False
-            more = deque(self._more() if not (self._interrupts.signal or self._tuning.spent) else [])
+            if self._fresh or self._lost or self._interrupts.signal or self._tuning.spent:
+                break
+            more = deque(self._more())
             if not self._may_build(more):
                 break
             before, alone = len(held), list[Point]()
