@@ -81,7 +81,8 @@ class Raced:
         labels = Labels([*every.values()])
         state.take_over([*self.points.values()], {}, labels)
         waves = [[[every[backend]] for backend in later]] if later else []
-        workers = Workers(lambda: Timed(tmp_path, [*every.values()], ms, self.log))
+        make = how.get("worker") or Timed
+        workers = Workers(lambda: make(tmp_path, [*every.values()], ms, self.log))
         with Progress([each.config.backend for each in every.values()]) as progress:
             rounds = RaceRounds(
                 workers,
@@ -197,3 +198,21 @@ def test_a_race_that_goes_on_compares_what_it_finds(tmp_path):
     state.take_over([*first.points.values()], first.records.all, Labels([*first.points.values()]))
     assert set(state.seen) == {each.id for each in first.points.values()}
     assert state.look({}, 8) and state.best == first.points["jit"].id  # they were visited in turn
+
+
+def test_points_that_run_one_engine_are_visited_once_and_share_their_fate(tmp_path):
+    class Sharing(Timed):
+        """Time onnx for aot_inductor too."""
+
+        def _record(self, point: Point, final: bool, **more: object) -> Record:
+            if point.axes["backend"] == "aot_inductor":
+                leader = next(key for key, each in self._points.items() if each.axes["backend"] == "onnx")
+                more |= {"timed_with": leader}
+            return super()._record(point, final, **more)
+
+    ms = {"jit": 1.0, "onnx": 2.0, "aot_inductor": 2.0}
+    raced = Raced(tmp_path, ms, Tuning(Goal()), worker=Sharing)
+    assert raced.log.count("visit onnx") == 8 and "visit aot_inductor" not in raced.log
+    onnx, follower = (raced.fates[name] for name in ("onnx", "aot_inductor"))
+    assert follower.what == DROPPED and follower.why == onnx.why and follower.same == "m onnx fp32"
+    assert raced.log.count("finish aot_inductor") == 1

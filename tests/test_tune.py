@@ -187,6 +187,7 @@ def test_a_multirun_can_be_raced(sweep):
     arguments = ("hydra/sweeper=race", "model=patient", "backend=eager,jit", *BRIEF, "hydra.sweeper.max_error=0.01")
     done = sweep(*arguments)
     assert done.code == 0, done.err
+    assert "patient: use model=patient backend=jit" in done.out
     assert "proved: 1 other dropped" in done.out and "max_error 0.01 is kept" in done.out
     assert set(done.rows["rounds"]) == {8} and (done.folder / "race.json").exists()
     wrong = sweep("hydra/sweeper=race", "model=patient", "backend=eager", *BRIEF, "hydra.sweeper.budget=5")

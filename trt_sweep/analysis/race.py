@@ -92,7 +92,8 @@ def road(rows: pd.DataFrame, content: Content) -> list[tuple[str, ...]]:
             str(fate["visits"] or "–"),
             clock(fate["after_s"]) if fate["what"] != IN else "–",
             figure(by_id[fate["point_id"]], objective) if fate["point_id"] in by_id else "–",
-            fate["why"] or "; ".join(fate["limits"]),
+            "; ".join(filter(None, [f"the same engine as {fate['same']}" * bool(fate["same"]), fate["why"]]))
+            or "; ".join(fate["limits"]),
         )
         for fate in found
     ]
@@ -100,7 +101,7 @@ def road(rows: pd.DataFrame, content: Content) -> list[tuple[str, ...]]:
 
 def _proof(content: Content, fate: Content) -> str:
     """Say how well it is known that nothing else that was tried is better."""
-    left = [one for one in content["road"] if one["what"] == IN]
+    left = [one for one in content["road"] if one["what"] == IN and one["same"] is None]
     dropped = sum(one["what"] == DROPPED for one in content["road"])
     if content["limits"] and not fate["keeps"]:
         return "whether it keeps the limits cannot be told"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             checked[number] = from_hydra(_without_hydra(composed[number]))
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
-    race = _race(config.hydra.sweeper, next(iter(checked.values())).objective)
+    race = _race(config.hydra.sweeper, next(iter(checked.values())).objective, dict(enumerate(job_overrides, first)))
     returns = []
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     with Sweep(checked, folder, goes_on=first > 0, one_of_many=not (basic or race), race=race) as sweep:
@@ -81,13 +81,13 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     return returns
 
 
-def _race(sweeper: DictConfig, objective: str) -> Tuning | None:
+def _race(sweeper: DictConfig, objective: str, named: Mapping[int, Sequence[str]]) -> Tuning | None:
     """Return the race that the sweeper asks for; None where it asks for none."""
     if not str(sweeper._target_).endswith(RACE):
         return None
     asked = {str(name): value for name, value in sweeper.items() if name not in ("_target_", "params")}
     goal, budget_s = limits.goal(objective, **asked, dashes=False)
-    return Tuning(goal, budget_s)
+    return Tuning(goal, budget_s, named=named)
 
 
 def _objective(sweep: Sweep, number: int, _: DictConfig) -> float | None:

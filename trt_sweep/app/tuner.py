@@ -139,7 +139,7 @@ def run(
     def configured(settings: Settings) -> SweepConfig:
         return configure([*search.overrides(settings), *further])
 
-    state = Tuning(goal, budget_s, time.monotonic() if began is None else began, Search(tried, configured), seed)
+    state = Tuning(goal, budget_s, time.monotonic() if began is None else began, Search(tried, configured), seed=seed)
     first = configured({name: values[0] for name, values in tried.items()})
     if (folder / FILE).exists() or (folder / "points").exists():
         raise SweepError(f"{folder} holds another sweep: give a new folder")

@@ -88,7 +88,9 @@ class RaceRounds(Rounds):
         state, most = self._tuning, self._most(held)
         state.ended = None
         inside, made, visits = self._inside(held), 0, 0
-        grid = sum(point.config.measure.visits for point in inside) if state.over_ms is None else math.inf
+        grid = math.inf
+        if state.over_ms is None:
+            grid = sum(max(self._records.report(point).rounds, racing.FIRST) for point in inside)
         state.race.begin(sum(fate.what == tuning.IN for fate in state.fates.values()))
         for number in range(1, most + 1):
             if not inside or state.ended is not None or visits >= grid:
@@ -154,9 +156,11 @@ class RaceRounds(Rounds):
         """Return the points in hand that are in the race; not those whose visits are another point's."""
         followers = [point for point in held if self._records[point].timed_with is not None]
         for point in followers:
-            leader = self._tuning.fates.get(str(self._records[point].timed_with))
+            fate, leader = (self._tuning.fates.get(key) for key in (point.id, str(self._records[point].timed_with)))
+            if fate is not None and leader is not None and fate.same is None:
+                fate.same = leader.label
             if leader is not None and self._tuning.inside(point) and leader.what != tuning.IN:
-                self._tuning.out(point.id, leader.what, f"is timed with {leader.label}", leader.visits)
+                self._tuning.out(point.id, leader.what, leader.why, leader.visits)
         return [point for point in held if self._tuning.inside(point) and point not in followers]
 
     def _most(self, held: list[Point]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ BUDGET, INTERRUPTED, VISITS = "the budget is spent", "it was interrupted", "no m
 
 @dataclass
 class Fate:
-    """Hold what became of a point: `what`, and why; the visits that were judged, and after how many seconds."""
+    """Hold what became of a point: `what`, and why; the visits that were judged, and after how many seconds.
+
+    `same` names the point that runs the same engine in the same way, and was visited for both.
+    """
 
     point_id: str
     label: str
@@ -35,6 +38,7 @@ class Fate:
     why: str = ""
     visits: int = 0
     after_s: float = 0.0
+    same: str | None = None
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Tuning:
     budget_s: float | None = None
     began: float = field(default_factory=time.monotonic)
     search: Search | None = None
+    named: Mapping[int, Sequence[str]] = field(default_factory=dict)  # overrides of jobs, where there is no search
     seed: int | None = None  # of the order of visits; that of any sweep is drawn from its name
     fates: dict[str, Fate] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -99,7 +104,10 @@ class Tuning:
         """Note that a point is to be raced."""
         settings = ""
         if point.jobs:
-            settings = " ".join(overrides(self.search.tried[point.jobs[0]])) if self.search else label
+            named = (
+                overrides(self.search.tried[point.jobs[0]]) if self.search else self.named.get(point.jobs[0], [label])
+            )
+            settings = " ".join(named)
         settings = settings or f"backend={point.config.backend} precision={point.config.precision}"
         return self.fates.setdefault(point.id, Fate(point.id, label, settings))
 

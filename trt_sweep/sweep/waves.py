@@ -10,7 +10,7 @@ from trt_sweep.points.point import Plan, Preview
 from trt_sweep.results.limits import BROKEN
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.search import Search, overrides
-from trt_sweep.sweep.tuning import DROPPED, FAILED, Tuning
+from trt_sweep.sweep.tuning import DROPPED, FAILED, IN, Tuning
 
 
 def first(worker: SweepWorker, state: Tuning, search: Search) -> Plan:
@@ -61,7 +61,9 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
     jobs = {point.id: point.jobs for point in plan.points if point.jobs}
     center = next((key for key in jobs if state.search.is_center(jobs[key])), "")
     out = [job for key in jobs if _no_help(state, key, center) for job in jobs[key]]
-    best = jobs.get(state.best or "", [])
+    inside = [key for key in jobs if key in state.seen and state.fates[key].what == IN]
+    least = min(inside, key=lambda key: state.seen[key].estimate.value, default="")  # where no limit is told yet
+    best = jobs.get(state.best or least, [])
     return state.search.next(best[0] if best else None, out)
 
 
