@@ -194,7 +194,7 @@ def test_a_verb_does_what_pages_say(given, place, monkeypatch, capsys):
     options = {word.partition("=")[0] for word in given if word.startswith("--")}
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "80")
-    if given[0] in ("bench", "export", "partition", "sensitivity") or "--help" in options:
+    if given[0] in ("bench", "export", "partition", "sensitivity", "tune") or "--help" in options:
         composed(given)
         with pytest.raises(SystemExit):
             main([*given[: 1 + (given[0] == "bench")], "--help"])
@@ -226,7 +226,7 @@ def test_the_python_of_pages_works(place, monkeypatch):
     for code in (block for path in PAGES for language, block in blocks(path) if language == "python"):
         for attribute in re.findall(r"\btrt_sweep\.(\w+)\(", code):
             assert callable(getattr(trt_sweep, attribute))
-        if "trt_sweep.run(" in code:
+        if "trt_sweep.run(" in code or "trt_sweep.tune(" in code:
             compile(code, "page", "exec")
         else:
             exec(code, known)

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep.config import hydra
+from trt_sweep.config.model import IN_MEMORY
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, one_line
 from trt_sweep.machine import devices
-from trt_sweep.models import in_memory
 from trt_sweep.results import files, store
 from trt_sweep.results.record import RECORD, Record
 from trt_sweep.sweep import command
@@ -38,7 +38,7 @@ def configured(point: Path, asked: str) -> tuple[SweepConfig, Record]:
         raise SweepError(f"{asked} needs {file}, which cannot be read ({one_line(error)}): sweep again") from error
     if found.point_id != record.point_id:
         raise SweepError(f"{asked}: {file} is not of the point beside it ({found.point_id} in it): sweep again")
-    if found.model.factory.get("_target_") == in_memory.IN_MEMORY:
+    if found.model.factory.get("_target_") == IN_MEMORY:
         raise SweepError(f"{asked}: {found.model.name} of {point} was in memory only: sweep it again by trt_sweep.run")
     try:
         devices.resolve(found.device)
