@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from trt_sweep.analysis import race as analysis
 from trt_sweep.results import limits, race, ranking
 from trt_sweep.results.limits import BROKEN, KEPT, UNKNOWN, Limit
 from trt_sweep.results.race import Goal, Race
@@ -159,3 +160,9 @@ def test_a_verdict_is_said_in_words():
     ) == ("--max-memory 1 GiB broken: 2 GiB")
     assert "there is no build_s" in str(limits.judge(Limit("--max-build", "build_s", 5.0, "s"), {}, None, 0.95))
     assert math.isinf(limits.judge(Limit("--max-build", "build_s", 5.0, "s"), {}, None, 0.95).over)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"road": [{}]}', '{"road": 1}'])
+def test_a_file_that_is_no_race_is_none(tmp_path, text):
+    (tmp_path / "race.json").write_text(text)
+    assert analysis.read(tmp_path) is None and analysis.read(tmp_path / "nowhere") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,20 +18,23 @@ from trt_sweep.results.limits import shown
 from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.labels import count
 from trt_sweep.sweep.phase_times import clock
-from trt_sweep.sweep.tuning import DROPPED, FILE, IN
+from trt_sweep.sweep.tuning import DROPPED, FILE, IN, Fate
 
 UNITS = {"latency": "ms", "throughput": "/s", "energy": "mJ", "memory": "B"}
 HEAD = ("point", "outcome", "visits", "after", "figure", "why")
+KEYS = ("objective", "delta", "limits", "ended", "nearest", "took_s", "tried", "combinations", "refused", "road")
+FATE = (*(item.name for item in dataclasses.fields(Fate)), "keeps", "limits")
 Content = Mapping[str, Any]
 
 
 def read(folder: Path) -> Content | None:
-    """Return what a race has left in a sweep's folder; None where there was none."""
+    """Return what a race has left in a sweep's folder; None where there was none, or its file cannot be read."""
     try:
         found = files.read_json(folder / FILE)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "road" in found else None
+    told = {*KEYS} <= found.keys() if isinstance(found, dict) else False
+    return found if told and all({*FATE} <= fate.keys() for fate in found["road"]) else None
 
 
 def winner(rows: pd.DataFrame, content: Content) -> Row | None:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from trt_sweep.analysis import race
 from trt_sweep.analysis.report.document import Block, Bullets, Grid, Heading, Plot
-from trt_sweep.analysis.report.plots import COLORS, MARGIN, ROW
+from trt_sweep.analysis.report.plots import COLORS, ROW
 from trt_sweep.errors import SweepError
+
+TOP, BOTTOM = 30, 45  # pixels around the bars
 
 
 def blocks(rows: pd.DataFrame, folder: Path) -> list[Block]:
@@ -45,7 +47,8 @@ def _plot(content: race.Content) -> Iterator[Plot]:
         for index, kind in enumerate(kinds)
     ]
     layout = {
-        "height": MARGIN + 40 + ROW * len(tried),
+        "height": TOP + BOTTOM + ROW * len(tried),
+        "margin": {"l": 10, "r": 10, "t": TOP, "b": BOTTOM},
         "xaxis": {"title": {"text": "visits"}},
         "yaxis": {"autorange": "reversed", "automargin": True},
         "showlegend": True,

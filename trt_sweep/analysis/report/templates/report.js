@@ -148,7 +148,7 @@ function plot(holder) {
       showlegend: false, dragmode: false, ...layout,
       xaxis: {...axis, ...layout.xaxis}, yaxis: {...axis, ...layout.yaxis},
     };
-    data.filter(trace => trace.type === "bar").forEach(trace => { trace.error_x.color = text; });
+    data.filter(trace => trace.type === "bar" && trace.error_x).forEach(trace => { trace.error_x.color = text; });
     Plotly.react(holder, data, own, {responsive: true, displayModeBar: false});
   }
   draw();
