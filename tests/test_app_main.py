@@ -40,7 +40,7 @@ def test_a_word_is_a_verb_and_all_else_is_a_sweeps(given, expected):
     [
         ("tbale", "did you mean table?"),
         ("reprot", "did you mean report or export?"),
-        ("xyz", "use one of report, table, compare"),
+        ("xyz", "use one of tune, report, table"),
     ],
 )
 def test_the_nearest_verb_is_named(word, said, capsys):
