@@ -145,7 +145,7 @@ DIGITS = ("model=digits_transformer", "batch_size=8", "+quantization.calibration
 
 def test_quantized_models_in_pytorch_are_evaluated_by_ones_own_function(sweep):
     pytest.importorskip("modelopt")
-    evaluate = "+accuracy.evaluate._target_=digits.top1"
+    evaluate = "accuracy.evaluate._target_=digits.top1"
     methods = "quantization.method=null,modelopt_int8_default"
     done = sweep(*DIGITS, "backend=eager", "device=cpu", "precision=auto", methods, evaluate, "measure.visits=6", *FAST)
     assert done.code == 0, done.err

@@ -114,12 +114,25 @@ def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(override, line):
     assert explain(caught.value) == line
 
 
-@pytest.mark.parametrize("name", ["accuracy.output_rel_l2.logits", "model.factory.dropout", "compile.x", "compile"])
+@pytest.mark.parametrize("name", ["model.factory.dropout", "compile"])
 def test_a_key_of_the_users_own_needs_a_plus(name):
     with pytest.raises(HydraException) as caught:
         compose.composed(["model=resnet18", f"{name}={{a:1}}"])
     assert explain(caught.value).startswith(f"{name} is not a setting of trt_sweep; write +{name}=… for ")
     compose.composed(["model=resnet18", f"+{name}={{a:1}}"])
+
+
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_a_key_of_a_group_that_has_no_other_needs_none(plus):
+    found = compose.composed(
+        [
+            f"{plus}accuracy.evaluate._target_=mine.top1",
+            f"{plus}accuracy.output_rel_l2.logits=0.1",
+            f"{plus}compile.x=1",
+        ]
+    )
+    assert found.accuracy.evaluate == {"_target_": "mine.top1"} and found.accuracy.output_rel_l2 == {"logits": 0.1}
+    assert found.compile == {"x": 1}
 
 
 @pytest.mark.parametrize("value", ["a b,c=d", "it's", 'say "a" b=c', "[1"])

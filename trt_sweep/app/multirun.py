@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trt_sweep.app.arguments import UsageError
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.app.resume import arguments_of
-from trt_sweep.config.compose import CONF, import_from, register_resolver
+from trt_sweep.config.compose import CONF, import_from, register_resolver, with_plus
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import command
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     register()
     register_resolver()
     try:
-        sys.argv[1:] = command.called_with = arguments_of(arguments)  # Hydra reads them there
+        sys.argv[1:] = command.called_with = arguments_of(with_plus(arguments))  # Hydra reads them there
         if _runs_points(sys.argv[1:]):
             spawn.prepare()
         _run()

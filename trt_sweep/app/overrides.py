@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from trt_sweep.config import hydra
+from trt_sweep.config.compose import OPEN
 from trt_sweep.errors import SweepError
 from trt_sweep.models import in_memory
 from trt_sweep.models.model import DTYPE
 
-OPEN = ("compile.", "accuracy.evaluate.", "accuracy.output_rel_l2.", "quantization.calibration.")
 CALLED = ("accuracy.evaluate", "quantization.calibration")  # settings that name what is called, or made
 
 

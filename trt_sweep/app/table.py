@@ -63,7 +63,7 @@ def _explain(names: str, out: Path | None) -> int:
         print("written:", out / PAGE)
         return 0
     found = []
-    asked = filter(None, map(str.strip, names.split(",")))
+    asked = filter(None, map(str.strip, "" if names == "all" else names.split(",")))
     for name in chain.from_iterable([words] if glossary.find(words) else words.split() for words in asked):
         column = glossary.find(name)
         if column is None:

@@ -19,6 +19,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # A built wheel carries conf/ inside the package, a checkout beside it.
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 _RANDOM = secrets.token_hex(2)
+# Groups that hold nothing but keys of the user's own, which Hydra takes with a plus only.
+OPEN = ("compile.", "accuracy.evaluate.", "accuracy.output_rel_l2.", "quantization.calibration.")
+
+
+def with_plus(arguments: list[str]) -> list[str]:
+    """Return the arguments with what Hydra needs before a key that its schema does not name."""
+    return [f"++{argument}" if argument.startswith(OPEN) else argument for argument in arguments]
 
 
 def register_resolver() -> None:
@@ -40,6 +47,7 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfi
     """
     register()
     register_resolver()
+    overrides = with_plus(overrides)
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.is_sweep_override():
             raise SweepError(f"{override.input_line} asks for several points: give one value, as this is of one point")

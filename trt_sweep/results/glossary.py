@@ -74,7 +74,7 @@ def _by_head() -> dict[str, Explanation]:
 
 def find(name: str) -> Explanation | None:
     """Return what is said of a column, given its name or a head of the table or the report; None for no column."""
-    name = name.removesuffix(" [95 %]").replace("rel. error", "error").strip()
+    name = name.lower().removesuffix(" [95 %]").replace("rel. error", "error").strip()
     return _by_head().get(name) or _by_head().get(name.replace("_", " ")) or columns().get(name.replace(" ", "_"))
 
 

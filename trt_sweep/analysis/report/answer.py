@@ -70,7 +70,8 @@ class Answer:
 
     def lines(self) -> list[str]:
         """Return it as a terminal shows it."""
-        against = [f"{base.ratio} vs {base.name}" for base in self.bases]
+        how = "less than" if self.figure.startswith("energy") else "vs"  # as fast, or with as much more in a second
+        against = [f"{base.ratio} {how} {base.name}" for base in self.bases]
         found = [f"{self.work}: set {self.settings or NOTHING}", "; ".join([f"{self.figure}, {self.proof}", *against])]
         return [found[0], f"  {found[1]}", *[f"  {'; '.join(self.told)}"] * bool(self.told)]
 
@@ -106,6 +107,7 @@ def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, 
         proof=_proof(advice),
         bases=list(_bases(advice, winner, objective, needless)),
         told=[
+            *_gone(winner, set_axes),
             *_as_good(advice),
             *[f"no difference: {', '.join(same)}"] * bool(same),
             *_wrong(advice, winner, objective),
@@ -202,6 +204,12 @@ def _proof(advice: recommend.Advice) -> str:
     if others:
         return f"not proved: one of {len(others) + 1} that nothing measured tells apart"
     return "proved" if len(advice.fit) > len(own) else "the only one that was timed"
+
+
+def _gone(winner: recommend.Row, set_axes: list[str]) -> list[str]:
+    """Say what later versions of Torch-TensorRT do not have."""
+    old = "runtime" in set_axes and str(winner["torch_tensorrt"]).startswith(("2.11", "2.12"))
+    return ["Torch-TensorRT 2.13 and later have one runtime: leave runtime out there"] * old
 
 
 def _as_good(advice: recommend.Advice) -> list[str]:

@@ -128,7 +128,7 @@ def effect_plot(place: Section, axis: Axis, objective: str) -> Plot | None:
     layout = {
         "height": MARGIN + ROW * len(lines),
         "margin": {"l": 10, "r": 12, "t": 4, "b": 40},
-        "xaxis": {"title": {"text": "change in %"}, "zeroline": True, "nticks": 6},
+        "xaxis": {"title": {"text": "change in %"}, "zeroline": True, "rangemode": "tozero", "nticks": 6},
         "yaxis": {
             **{"autorange": "reversed", "automargin": True, "categoryorder": "array", "categoryarray": lines},
             **{"tickvals": lines, "ticktext": [" · ".join(map(_cut, name.split(" · "))) for name in lines]},
