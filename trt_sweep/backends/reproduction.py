@@ -165,7 +165,7 @@ def context(point: Point, device: str, compiled: str = "compiled") -> list[str]:
     library = _library(point)
     found = [STREAM] if device == "cuda" else []
     old = library.startswith(TWO_RUNTIMES)
-    if point[SPECIALIZATION] is not None and not old:
+    if point[SPECIALIZATION] is not None and not old and point["backend"] != "torch_compile":  # it has no engine yet
         found.append(f"torch_tensorrt.runtime.runtime_config({compiled}, {SPECIALIZATION}={point[SPECIALIZATION]!r})")
     if point["cuda_graphs"]:
         rtx = (versions.flavor() or point["tensorrt_flavor"]) == "rtx" and not old
