@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from trt_sweep.app import type_errors
 from trt_sweep.app.explain import explain
 from trt_sweep.config import compose
-from trt_sweep.config.groups import AccuracyConfig, MeasureConfig, QuantizationConfig
+from trt_sweep.config.groups import PRECISIONS, AccuracyConfig, MeasureConfig, QuantizationConfig
 from trt_sweep.config.hydra import from_hydra
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -64,7 +64,13 @@ TOLERANCES = AccuracyConfig().rel_l2
             "nan",
             "above 0",
         ),
-        (sweep, {"precision": "int2"}, "precision", "int2", "fp32, tf32, fp16, bf16, int8, fp8, int4, auto"),
+        (
+            sweep,
+            {"precision": "int2"},
+            "precision",
+            "int2",
+            ", ".join((*PRECISIONS, "auto")),
+        ),
         (AccuracyConfig, {"output_rel_l2": {"a": {"b": 0}}}, "accuracy.output_rel_l2.a.b", "0", "above 0"),
         (AccuracyConfig, {"output_rel_l2": {"a": True}}, "accuracy.output_rel_l2.a", "true", "above 0"),
         (AccuracyConfig, {"evaluate": {"n": 1}}, "accuracy.evaluate", "{'n': 1}", "accuracy.evaluate._target_="),

@@ -22,7 +22,7 @@ from trt_sweep.backends.torchtrt import loading
 from trt_sweep.backends.torchtrt.argument_values import converted
 from trt_sweep.backends.torchtrt.arguments import FIXED, OURS, compile_arguments, ignored_axes, with_defaults
 from trt_sweep.backends.torchtrt.installed import FRONTENDS, InstalledTorchTensorRT, Parameter, torch_tensorrt
-from trt_sweep.config.groups import PRECISIONS
+from trt_sweep.config.groups import AUTOCAST, PRECISIONS
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.point import RUNTIME_CACHES, RUNTIMES, SPECIALIZATION, SPECIALIZATIONS
 from trt_sweep.config.sweep import SweepConfig
@@ -269,6 +269,9 @@ def test_arguments_are_of_the_version_or_the_point_is_refused(wheel, flavor, ver
             "use_python_runtime": runtime == "python" if version in ("2.11", "2.12") else None,
             SPECIALIZATION: strategy if version == "2.12" else None,
         }
+        if precision in AUTOCAST:
+            low = {"autocast_fp16": torch.float16, "autocast_bf16": torch.bfloat16}[precision]
+            expected |= {"enable_autocast": True, "autocast_low_precision_type": low}
         passed = compile_arguments(api, point, frontend)
         assert passed == {name: value for name, value in expected.items() if value is not None}
         assert passed.keys() <= known
@@ -374,9 +377,7 @@ def test_what_is_no_operator_is_named(name):
         ("dynamo", "truncate_double", True, True),
         ("dynamo", "max_aux_streams", 2, 2),
         ("dynamo", "torch_executed_ops", ["aten.relu"], {RELU.default, RELU.out}),
-        ("dynamo", "autocast_low_precision_type", "float16", torch.float16),
         ("torch_compile", "torch_executed_ops", ["aten.relu.default"], {RELU.default}),
-        ("torch_compile", "autocast_low_precision_type", "bfloat16", torch.bfloat16),
         ("torch_compile", "autocast_max_output_threshold", 256, 256),
         ("torchscript", "torch_executed_ops", ["aten::relu"], ["aten::relu"]),
         ("torchscript", "truncate_long_and_double", True, True),
@@ -522,6 +523,26 @@ def test_a_name_of_other_versions_is_refused(wheel, flavor, version, name, versi
 def test_what_is_accepted_without_effect(rtx, tensorrt, frontend, values, expected):
     library = InstalledTorchTensorRT(Path("nowhere"), rtx, tensorrt)
     assert ignored_axes(library, config(**values), frontend) == expected
+
+
+@every_wheel
+def test_autocast_takes_excluded_operators_for_nothing_and_torch_compile_takes_no_autocast(wheel, flavor, version):
+    passes = wheel(flavor, version).package / "dynamo/lowering/passes"
+    source = (passes / "nodeclassifier.py").read_text(encoding="utf-8")
+    assert "node_name = ConverterRegistry.qualified_name_or_str(node.target)" in source  # a text
+    assert "return node_name in self.excluded_ops" in source  # among operators
+    before_export = (passes / "_aten_lowering_pass.py").read_text(encoding="utf-8").partition("post_lowering_pass_list")
+    assert "    rule_based_autocast,\n" in before_export[0] and "    rule_based_autocast,\n" not in before_export[2]
+
+
+@pytest.mark.parametrize("frontend", ["dynamo", "torch_compile"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "autocast_fp16"])
+def test_autocast_is_a_precision(frontend, precision):
+    library = InstalledTorchTensorRT(Path("nowhere"), False, None)
+    given = {"autocast_excluded_nodes": ["a"], "autocast_excluded_ops": ["aten.relu"], "use_fp32_acc": True}
+    obeys = (frontend, precision) == ("dynamo", "autocast_fp16")
+    found = ignored_axes(library, config(precision=precision, compile=given), frontend)
+    assert found == ["compile.autocast_excluded_nodes"] * (not obeys) + ["compile.autocast_excluded_ops"]
 
 
 @every_wheel

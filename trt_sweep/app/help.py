@@ -63,7 +63,8 @@ def axes() -> list[tuple[str, str]]:
     found = [
         ("model", f"what is compiled: {_one_of(names('model'))}; of torchvision, timm and such any by model.name=NAME"),
         ("backend", f"the way to an engine: {_one_of(names('backend'))}"),
-        ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need the next"),
+        ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need a method"),
+        ("keep_fp32", "modules that compute in FP32 all the same: patterns of their names, 'keep_fp32=[],[*.norm?]'"),
         ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),
         ("batch_size", "a size, or [min,opt,max] for a dynamic dimension"),
         ("time_at", "the sizes that are timed: [1,8], or of several ranges [{batch: 1, seq: 128}]"),

@@ -4,6 +4,7 @@ A backend is a module of this package with
 - `AXES`: the axes that it uses; the others are unset in its rows, and points that differ in them alone are one
 - `TENSORRT`: whether it needs a GPU to run, so that a point without one is planned instead of timed
 - `DYNAMIC`: whether it builds once for a range of sizes; otherwise each size is a point of its own
+- `AUTOCAST`: whether it takes precision=autocast_fp16 and autocast_bf16; it may be left out
 - `STORED`: whether its engines are kept in `BuildContext.store`, so that they may be built ahead
 - `effective(config)`: the configuration with the library's defaults filled in
 - `compile(model, context)`: a `Compiled`, or Unsupported with the reason

@@ -6,6 +6,7 @@ The call is the template REPRODUCTION in the file of the backend, beside what th
   TorchScript's. What is the library's default, or has no effect, is left out
 - `$call` calls `compiled` on a stream of its own, under Torch-TensorRT's CUDA graphs where the point has them
 - `$stream` is the same stream as a further item of a `with`; `$kwargs` passes keyword arguments where there are some
+- `$autocast` is torch's autocast, likewise
 - `$capture` is a comment about CUDA graphs, and `$channels_last` lays out `model` and `args`
 - `$torchscript` makes a TorchScript module. `$by_position` has the inputs by position where it is a trace, and
   `$traced_kwargs` is `$kwargs` where it is none
@@ -23,10 +24,11 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.backends import paths
+from trt_sweep.config.groups import AUTOCAST
 from trt_sweep.config.point import SPECIALIZATION
 from trt_sweep.machine import versions
 from trt_sweep.models import reproduction, reproduction_inputs
-from trt_sweep.models.reproduction import Point, comment, fill, name
+from trt_sweep.models.reproduction import DTYPES, Point, comment, fill, name
 from trt_sweep.results.files import read_json
 
 NOT_LEGACY = ("optimization_level", "use_python_runtime")  # what the TorchScript frontend does not take
@@ -109,15 +111,23 @@ def _arguments(point: Point, folder: Path | None, config: dict[str, Any]) -> dic
     Its defaults are left out, and what it ignores.
     """
     known = {key: None if point[key] is None else int(point[key]) for key in ("min_block_size", "optimization_level")}
-    if reproduction.base_precision(point) == "fp32":
+    precision = reproduction.base_precision(point)
+    if precision == "fp32" or precision in AUTOCAST:
         known["disable_tf32"] = True
     saved = _read(folder, "compile_arguments.json")
     values = {key: saved.get(key, value) for key, value in known.items()}
     if _library(point).startswith(TWO_RUNTIMES):
         values |= {"use_python_runtime": True if point["runtime"] == "python" else None}
         values |= {SPECIALIZATION: point[SPECIALIZATION]}
+    if precision in AUTOCAST:
+        values |= {"enable_autocast": True, "autocast_low_precision_type": DTYPES[AUTOCAST[precision]]}
     further = config.get("compile") if isinstance(config.get("compile"), dict) else {}
     values |= dict(further or {})
+    excluded, by_value = saved.get("autocast_excluded_nodes"), "autocast_calibration_dataloader"
+    if precision in AUTOCAST and isinstance(excluded, list):
+        values["autocast_excluded_nodes"] = excluded
+    if precision in AUTOCAST and saved.get(by_value):
+        values[by_value] = "[(*args, *kwargs.values())]" if reproduction.has_keywords(config, point) else "[args]"
     ignored = {str(one).removeprefix("compile.") for one in point["ignored_axes"] or []}
     defaults = {"min_block_size": point["default_min_block_size"], "optimization_level": 3}
     return {
@@ -131,6 +141,8 @@ def _argument(key: str, value: Any) -> str:
     """Return a value of `+compile.NAME` as Python: operators and types of torch stand in the configuration as text."""
     if key == "torch_executed_ops" and all(re.fullmatch(r"[\w.]+", str(item)) for item in value):
         return "{" + ", ".join(f"torch.ops.{str(item).removeprefix('torch.ops.')}" for item in value) + "}"
+    if key == "autocast_calibration_dataloader":
+        return str(value)
     if isinstance(value, str) and value in ("float32", "float16", "bfloat16"):
         return f"torch.{value}"
     return repr(value)
@@ -138,6 +150,12 @@ def _argument(key: str, value: Any) -> str:
 
 def _written(arguments: dict[str, Any]) -> str:
     return "".join(f", {name(key)}={_argument(key, value)}" for key, value in arguments.items())
+
+
+def _autocast(point: Point, device: str) -> str:
+    """Return torch's autocast as a further item of a `with`, where the point has it."""
+    low = AUTOCAST.get(reproduction.base_precision(point))
+    return "" if low is None else f", torch.autocast({device!r}, torch.{DTYPES[low]})"
 
 
 def _export(point: Point, config: dict[str, Any]) -> list[str]:
@@ -208,6 +226,7 @@ def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], devic
         "tool": "tensorrt_rtx" if point["tensorrt_flavor"] == "rtx" else "trtexec",
         "flags": _flags(point),
         "kwargs": kwargs,
+        "autocast": _autocast(point, device),
         "kwarg_inputs": ", kwarg_inputs=kwargs" if keywords else "",
         "stream": f", {STREAM}" if device == "cuda" else "",
         "call": [f"with {', '.join(within)}:", f"    {called}"] if within else [called],

@@ -10,10 +10,12 @@ from trt_sweep.config.checks import flat, later, require_choice, require_target
 from trt_sweep.errors import require
 
 QUANTIZED = ("int8", "fp8", "int4")  # by quantization.method
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *QUANTIZED)
+AUTOCAST = {"autocast_fp16": "fp16", "autocast_bf16": "bf16"}  # a model in FP32, and what autocast computes in
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", *AUTOCAST, *QUANTIZED)
 TORCHSCRIPT_MODES = ("trace", "script")
 ISOLATIONS = ("worker", "job", "none")
 FEWEST_VISITS = 6  # an interval of 95 % needs as many
+AUTOCAST_REL_L2 = {"autocast_fp16": 2e-2, "autocast_bf16": 1e-1}
 INDUCTOR_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -75,7 +77,9 @@ class AccuracyConfig:
         default_factory=lambda: {
             **{"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1},
             **{"int8": 1e-1, "fp8": 2e-1, "int4": 3e-1},
-        }
+            **AUTOCAST_REL_L2,
+        },
+        metadata={"later_keys": AUTOCAST_REL_L2},
     )
     evaluate: dict[str, Any] = field(default_factory=dict)
     outputs: list[str] = later([])
@@ -87,11 +91,12 @@ class AccuracyConfig:
             ok = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
             require(ok, f"accuracy.output_rel_l2.{name}", value, "a number above 0")
         require(
-            set(self.rel_l2) >= set(PRECISIONS),
+            set(self.rel_l2) >= set(PRECISIONS) - set(AUTOCAST),
             "accuracy.rel_l2",
             self.rel_l2,
             "a tolerance for each of " + ", ".join(PRECISIONS),
         )
+        self.rel_l2 = AUTOCAST_REL_L2 | self.rel_l2  # older configurations have none
         for precision, value in self.rel_l2.items():
             require(value > 0, f"accuracy.rel_l2.{precision}", value, "a number above 0")
         require_target("accuracy.evaluate", self.evaluate)

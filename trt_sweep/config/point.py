@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from trt_sweep.config.checks import Range, named_range, require_choice, require_size
+from trt_sweep.config.checks import Range, later, named_range, require_choice, require_size
 from trt_sweep.config.groups import (
     PRECISIONS,
     QUANTIZED,
@@ -37,9 +37,10 @@ class PointConfig:
     """Hold what makes a point: the axes at the root, under Torch-TensorRT's names, and its groups of settings.
 
     null means the library's default; the record holds the value that took effect. `precision` auto is the one that
-    `quantization.method` goes with, fp16 without a method. `batch_size` may be [min, opt, max]: the point is then built
-    once for that range and timed at each size of `time_at` (default: these three), or where several dimensions have
-    a range at each combination of sizes, as {batch: 1, seq: 128}. `compile` holds further compilation
+    `quantization.method` goes with, fp16 without a method. `keep_fp32` holds patterns of modules that compute in FP32
+    all the same, with all that is in them: `blocks.*.norm1`. `batch_size` may be [min, opt, max]: the point is then
+    built once for that range and timed at each size of `time_at` (default: these three), or where several dimensions
+    have a range at each combination of sizes, as {batch: 1, seq: 128}. `compile` holds further compilation
     arguments of the installed Torch-TensorRT. `cache` says what TensorRT's timing cache holds when a build begins:
     nothing, what a first build of the same point left, or a copy of the file `cache_snapshot`. What engines tell of
     their layers depends on `profiling_verbosity`.
@@ -48,6 +49,7 @@ class PointConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     backend: str = MISSING
     precision: str = "fp32"
+    keep_fp32: list[str] = later([])
     batch_size: Any = 1
     time_at: list[Any] | None = None
     min_block_size: int | None = None
@@ -256,8 +258,8 @@ class PointConfig:
 
     @property
     def quantized_key(self) -> str:
-        """Return the digits of the module as `quantization` leaves it, in its base precision."""
-        how = plain(self.quantization) if self.quantized else None
+        """Return the digits of the module as `quantization` or `keep_fp32` leaves it, in its base precision."""
+        how = plain(self.quantization) if self.quantized else self.keep_fp32 or None
         return digest({"source": self.source_key, "precision": [self.precision, self.base_precision], "how": how})
 
     @property
@@ -281,7 +283,9 @@ def plain(config: Any) -> Any:
         made = item.default_factory
         default = item.default if made is dataclasses.MISSING else made()
         if not (item.metadata.get("later") and value == default):
-            found[item.name] = plain(value)
+            new = item.metadata.get("later_keys", {})
+            kept = {key: one for key, one in value.items() if new.get(key) != one} if new else value
+            found[item.name] = plain(kept)
     return found
 
 

@@ -13,8 +13,11 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from trt_sweep.config.checks import Range
+from trt_sweep.config.groups import AUTOCAST
+from trt_sweep.models import mixed
 
 DTYPE = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPE |= dict.fromkeys(AUTOCAST, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Model:
     `dynamic` gives the dimensions that have a range: by position or name of the input, then by dimension. The inputs
     have the size opt there. A `typed` module keeps its types and is not cast. torch.export and Torch-TensorRT must run
     inside the context that `lowering` makes. `module` is in FP32; `as_given` is the module as it came, where part of it
-    is in FP16 or BF16.
+    is in FP16 or BF16. The modules in `keep_fp32` compute in FP32, whatever type the rest is cast to.
     """
 
     module: torch.nn.Module
@@ -72,6 +75,7 @@ class Model:
     typed: bool = False
     lowering: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     as_given: torch.nn.Module | None = None
+    keep_fp32: frozenset[str] = frozenset()
 
     @property
     def may_convolve(self) -> bool:
@@ -94,6 +98,7 @@ class Model:
         if not self.typed:
             as_given = self.as_given if dtype == self.inputs.own else None
             module = cast(copied(module), dtype) if as_given is None else copied(as_given)
+            mixed.run_in(module, self.module, self.keep_fp32, torch.float32, dtype)
             if channels_last:
                 module = module.to(memory_format=torch.channels_last)
         return dataclasses.replace(self, module=module, inputs=self.inputs.to(dtype, channels_last))
@@ -122,6 +127,13 @@ def cast(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """Cast the floating-point parameters and buffers of a module: complex, integer and quantized ones stay."""
     module._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     return module
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return torch's autocast to the type of a precision such as autocast_fp16; nothing for the others."""
+    if precision not in AUTOCAST:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, DTYPE[AUTOCAST[precision]])
 
 
 def shapes_over_range(shape: Sequence[int], ranges: dict[int, Range]) -> list[tuple[int, ...]]:

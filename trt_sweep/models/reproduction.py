@@ -16,13 +16,29 @@ from string import Template
 from typing import Any
 
 from trt_sweep import models
+from trt_sweep.config.groups import AUTOCAST
 from trt_sweep.config.model import IN_MEMORY
 from trt_sweep.models import reproduction_inputs
 from trt_sweep.results.record import RANDOM
 
 Point = Mapping[str, Any]
 DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPES |= dict.fromkeys(AUTOCAST, "float32")
 TORCHVISION = ("torchvision.models.get_model", "trt_sweep.models.sources.torchvision.without_nms")
+KEPT = """
+import fnmatch
+names = [name for name, _ in model.named_modules() if any(fnmatch.fnmatchcase(name, each) for each in $patterns)]
+tops = [model.get_submodule(name) for name in names if not any(name.startswith(f'{other}.') for other in names)]
+for part in set(model.modules()) - {part for top in tops for part in top.modules()}:
+    for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+        tensor.data = tensor.data.to(torch.$dtype) if tensor.is_floating_point() else tensor.data
+def cast(value, dtype):
+    convert = lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return torch.utils._pytree.tree_map_only(torch.Tensor, convert, value)
+for top in tops:
+    top.register_forward_pre_hook(lambda _, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True)
+    top.register_forward_hook(lambda _, args, output: cast(output, torch.$dtype))
+"""
 METHODS = Path(models.__path__[0]) / "quantization/methods"
 
 
@@ -84,6 +100,7 @@ def lines(config: dict[str, Any], point: Point, device: str) -> list[str]:
         *_model(config, point, device),
         *precision(point),
         *_quantization(config, point, device),
+        *_kept(config, point),
         *_inputs(config, point, device, dtype(point), bare=not has_keywords(config, point)),
     ]
 
@@ -105,7 +122,7 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
     """Make the module; write a comment where no configuration tells how."""
     chosen = config.get("model")
     chosen = chosen if isinstance(chosen, dict) else {}
-    made_in = constant(_library(point), "QUANTIZES_IN") or dtype(point)
+    made_in = "float32" if kept(config) else constant(_library(point), "QUANTIZES_IN") or dtype(point)
     end = f".eval().to(device={device!r}, dtype=torch.{made_in})"
     weights, imports = chosen.get("weights"), set[str]()
     try:
@@ -121,6 +138,22 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
     seed = int(chosen.get("seed") or 0)
     seeded = [f"torch.manual_seed({seed})"] * bool(seed)
     return [*(f"import {module}" for module in imports), *seeded, f"model = {made}{end}{note}"]
+
+
+def kept(config: dict[str, Any]) -> list[str]:
+    """Return the patterns of the modules that stay in FP32."""
+    found = config.get("keep_fp32")
+    return [str(pattern) for pattern in found] if isinstance(found, list) else []
+
+
+def _kept(config: dict[str, Any], point: Point) -> list[str]:
+    """Cast `model`, all but the modules that stay in FP32, and put casts around those."""
+    patterns = kept(config)
+    if not patterns or (base_precision(point) in AUTOCAST and point["backend"] == "dynamo"):
+        return []  # there the modules are named to the compiler
+    if base_precision(point) in AUTOCAST:
+        return [f"raise NotImplementedError('switch autocast off in the modules {comment(' '.join(patterns))}')"]
+    return fill(KEPT, {"patterns": repr(patterns), "dtype": dtype(point)})
 
 
 def _call(factory: dict[str, Any], imports: set[str], weights: str | None = None) -> str:
@@ -160,7 +193,7 @@ def precision(point: Point) -> list[str]:
     wanted = base_precision(point)
     operators = point["engine_ops"]
     whole = isinstance(operators, list) and len(operators) > 0 and sum(operators) == point["ops_total"]
-    if wanted not in ("fp32", "tf32") or whole:
+    if DTYPES.get(wanted) != "float32" or whole:
         return []
     return [f"torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = {wanted == 'tf32'}"]
 

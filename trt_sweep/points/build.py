@@ -7,6 +7,7 @@ import dataclasses
 from trt_sweep import backends
 from trt_sweep.backends.base import Backend, BuildContext, Compiled
 from trt_sweep.backends.tensorrt import engine
+from trt_sweep.config.groups import AUTOCAST
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import Refused, Unsupported
 from trt_sweep.machine import locks
@@ -33,6 +34,11 @@ def require_possible(config: PointConfig, device_type: str) -> None:
     if config.dryrun and not backend.TENSORRT:
         raise Unsupported(
             f"dryrun=true plans TensorRT engines, and backend={config.backend} has none: drop one of the two"
+        )
+    if config.precision in AUTOCAST and not getattr(backend, "AUTOCAST", False):
+        raise Unsupported(
+            f"precision={config.precision}: backend={config.backend} has no autocast; use backend=dynamo, or "
+            "backend=eager for PyTorch's own"
         )
     if device_type != "cpu" or config.dryrun:
         return

@@ -59,17 +59,19 @@ def point_of(config: PointConfig, options: SweepOptions) -> Point:
 
 
 def _differences(configs: list[PointConfig]) -> list[str]:
-    first, *others = (config.to_dict() for config in configs)
-    names = [name for name in first if any(other[name] != first[name] for other in others)]
+    first, *others = (vars(config) for config in configs)
+    every = [item.name for item in dataclasses.fields(PointConfig)]
+    names = [name for name in every if any(other[name] != first[name] for other in others)]
     return [f"{name}.mode" if name in TABLE["mode"].config else name for name in names]
 
 
 def _baselines(config: PointConfig) -> list[PointConfig]:
     """Return eager in the precision of a point (the one beside quantized parts) and in FP32; none for a plan."""
-    plain = config.backend == BASELINE and not config.cuda_graphs and not config.quantized
+    plain = config.backend == BASELINE and not (config.cuda_graphs or config.quantized or config.keep_fp32)
     if config.dryrun or plain:
         return []
-    at_size = dataclasses.replace(config.timed, backend=BASELINE, cuda_graphs=False, quantization=QuantizationConfig())
+    bare: dict[str, Any] = {"cuda_graphs": False, "keep_fp32": [], "quantization": QuantizationConfig()}
+    at_size = dataclasses.replace(config.timed, backend=BASELINE, **bare)
     precisions = dict.fromkeys((config.base_precision, "fp32"))
     return [found for name in precisions for found in effective(dataclasses.replace(at_size, precision=name))]
 
@@ -82,7 +84,7 @@ def effective(config: PointConfig) -> list[PointConfig]:
     """
     backend = backends.get(config.backend)
     config = dataclasses.replace(config, model=input_files.resolved(resolve_model(config.model)))
-    config = quantization.resolve(config)
+    config = _kept(quantization.resolve(config))
     fields = {item.name: item for item in dataclasses.fields(PointConfig)}
     unset: dict[str, Any] = {}
     for name in OPTIONAL_AXES - backend.AXES:
@@ -106,6 +108,16 @@ def effective(config: PointConfig) -> list[PointConfig]:
     return [dataclasses.replace(config, time_at=[sizes]) for sizes in timed]
 
 
+def _kept(config: PointConfig) -> PointConfig:
+    """Return the configuration without `keep_fp32` where all is in FP32; raise SweepError where it is quantized."""
+    if config.keep_fp32 and config.quantized:
+        raise SweepError(
+            f"keep_fp32 is not allowed with precision={config.precision}: it goes with fp16, bf16 and autocast; use "
+            "quantization.skip"
+        )
+    return dataclasses.replace(config, keep_fp32=[]) if config.precision in ("fp32", "tf32") else config
+
+
 def axes(config: PointConfig) -> dict[str, Any]:
     """Return the columns that a configuration decides by itself, before anything has run."""
     timed = config.timed
@@ -119,6 +131,7 @@ def axes(config: PointConfig) -> dict[str, Any]:
     same = {name: getattr(config, name) for name in record.columns(Axes) if hasattr(config, name)}
     return same | {
         "model": config.model.name,
+        "keep_fp32": " ".join(config.keep_fp32) or None,
         "weights": config.model.weights,
         "seed": config.model.seed,
         "task_id": digest(plain(timed.model) | {"factory": _task(config.model)}),

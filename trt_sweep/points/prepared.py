@@ -13,10 +13,10 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import checkpoints, factory, in_memory, inputs, quantization, reference
+from trt_sweep.models import checkpoints, factory, in_memory, inputs, patterns, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
-from trt_sweep.models.model import DTYPE, Model, float32_mode
+from trt_sweep.models.model import DTYPE, Model, autocast, float32_mode
 from trt_sweep.results import columns, measured
 
 MOST_BATCHES = 64  # of samples that the user has, whose outputs are kept
@@ -37,9 +37,14 @@ class PreparedModel:
     enter: Callable[[str], None] = lambda phase: None
 
     def model(self) -> Model:
-        """Return the model in FP32, as nothing has changed it yet; raise SweepError where it cannot be built."""
+        """Return the model in FP32, as nothing has changed it yet; it knows which modules are to stay so.
+
+        Raises SweepError where it cannot be built, or where a pattern matches no module.
+        """
         key = ("model", self.config.source_key, str(self.device))
-        return self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
+        made = self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
+        kept = patterns.within(made.module, self.config.keep_fp32, "keep_fp32")
+        return dataclasses.replace(made, keep_fp32=frozenset(kept))
 
     def reference(self, phase: str) -> accuracy.Reference:
         """Return the outputs of the FP32 model at the size that is timed, as the point asks for them.
@@ -54,7 +59,14 @@ class PreparedModel:
         found, precision = self.reference(phase), self.config.precision
         if precision == "fp32" or self.config.quantized:
             return found
-        key = ("eager", precision, self.config.timed.source_key, *self.config.accuracy.outputs, str(self.device))
+        key = (
+            "eager",
+            precision,
+            *self.config.keep_fp32,
+            self.config.timed.source_key,
+            *self.config.accuracy.outputs,
+            str(self.device),
+        )
         return dataclasses.replace(found, eager=self.cache.get_or_make(key, lambda: self._eager(found, phase)))
 
     def _reference(self, phase: str) -> accuracy.Reference:
@@ -104,8 +116,13 @@ class PreparedModel:
 
     def _eager(self, found: accuracy.Reference, phase: str) -> dict[str, float]:
         model = dataclasses.replace(self.model(), inputs=example_inputs(self.config.timed, self.device))
-        with float32_mode(self.config.precision), locks.build_lock(self.device, self.enter, phase):
-            return reference.errors(model, DTYPE[self.config.base_precision], found)
+        precision = self.config.precision
+        with (
+            float32_mode(precision),
+            autocast(precision, self.device),
+            locks.build_lock(self.device, self.enter, phase),
+        ):
+            return reference.errors(model, DTYPE[precision], found)
 
     def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
         """Return the quantized model and what its own outputs are worth, so that no engine is blamed for them.

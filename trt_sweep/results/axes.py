@@ -89,7 +89,8 @@ class Axes:
         Axis(acts_on="run", default="dynamo", base="eager", names_point=True, plain=True),
     )
     precision: str = _axis(
-        "What the model computes in: fp32 (TF32 off), tf32, fp16, bf16, int8, fp8 or int4.",
+        "What the model computes in: fp32 (TF32 off), tf32, fp16, bf16, autocast_fp16 or autocast_bf16 (a model in "
+        "FP32, of which the compiler runs operators in the other type), int8, fp8 or int4.",
         Axis(
             acts_on="both",
             default="fp32",
@@ -101,6 +102,11 @@ class Axes:
     )
     base_precision: str | None = metric(
         "Precision of what is not quantized. Without quantization it is the precision.", null="the record is older"
+    )
+    keep_fp32: str | None = _axis(
+        "Patterns of the modules that compute in FP32 all the same.",
+        Axis(acts_on="engine", config=("keep_fp32",), shown_where_set=True),
+        "none does, or the precision is fp32 or tf32",
     )
     quantization_method: str | None = _axis(
         "What quantized the model: a library and its recipe, such as modelopt_fp8_default.",

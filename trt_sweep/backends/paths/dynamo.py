@@ -12,9 +12,10 @@ import torch
 
 from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Compiled
-from trt_sweep.backends.torchtrt import build_errors, building, conversion, installed, loading, partitioner
+from trt_sweep.backends.torchtrt import autocasting, build_errors, building, conversion, installed, loading, partitioner
 from trt_sweep.backends.torchtrt.arguments import AXES as TORCHTRT_AXES
 from trt_sweep.backends.torchtrt.arguments import compile_arguments, ignored_axes
+from trt_sweep.config.groups import AUTOCAST as AUTOCASTS
 from trt_sweep.config.point import PointConfig
 from trt_sweep.models import tracing
 from trt_sweep.models.model import Model
@@ -24,6 +25,7 @@ from trt_sweep.results.store import write_json
 AXES = TORCHTRT_AXES | {"quantization"}
 TENSORRT = True
 DYNAMIC = True
+AUTOCAST = True
 STORED = True
 REPRODUCTION = """
 import torch_tensorrt
@@ -40,22 +42,22 @@ def effective(config: PointConfig) -> PointConfig:
 
 def plan(model: Model, context: BuildContext) -> Compiled:
     """Export and partition; in a dry run find out what a build would refuse, where that needs no GPU."""
-    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
-    return _plan(model.to(context.dtype), context, arguments)[2]
+    cast = model.to(context.dtype)
+    return _plan(cast, context, _arguments(cast, context.config))[2]
 
 
 def dry_runs(model: Model, context: BuildContext) -> base.DryRun:
     """Export, and return a function that partitions by `min_block_size` and builds nothing."""
-    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
     cast = model.to(context.dtype)
+    arguments = _arguments(cast, context.config)
     program, _, _ = _exported(cast, context)
     return _lowered(program, cast, arguments).dry_run
 
 
 def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, partition and build the engines, each timed for itself."""
-    arguments = compile_arguments(installed.torch_tensorrt(), context.config, "dynamo")
     cast = model.to(context.dtype)
+    arguments = _arguments(cast, context.config)
     program, whole, planned = _plan(cast, context, arguments)
     reused = context.reuse(planned)
     if reused is not None:
@@ -75,14 +77,23 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     return dataclasses.replace(compiled, bind=base.putting_back(compiled.bind, whole))
 
 
+def _arguments(model: Model, config: PointConfig) -> dict[str, Any]:
+    found = compile_arguments(installed.torch_tensorrt(), config, "dynamo")
+    return found | autocasting.arguments(model, config) if config.precision in AUTOCASTS else found
+
+
 # A program, what puts back the outputs that are no tensors (see `tracing.tensors_only`), and the seconds it took.
 Exported = tuple[torch.export.ExportedProgram, Callable[[Any], Any] | None, float]
 
 
 def _compile(program: torch.export.ExportedProgram, model: Model, arguments: dict[str, Any]) -> Any:
-    return loading.load().dynamo.compile(
-        program, arg_inputs=model.inputs.args, kwarg_inputs=model.inputs.kwargs, **arguments
-    )
+    with autocasting.explained(arguments):
+        return loading.load().dynamo.compile(
+            autocasting.own(program, arguments),
+            arg_inputs=model.inputs.args,
+            kwarg_inputs=model.inputs.kwargs,
+            **arguments,
+        )
 
 
 def _plan(

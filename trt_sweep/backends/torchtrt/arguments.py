@@ -6,9 +6,12 @@ import dataclasses
 from difflib import get_close_matches
 from typing import Any
 
+import torch
+
 from trt_sweep.backends.tensorrt import timing_cache
 from trt_sweep.backends.torchtrt.argument_values import converted
 from trt_sweep.backends.torchtrt.installed import InstalledTorchTensorRT
+from trt_sweep.config.groups import AUTOCAST
 from trt_sweep.config.point import SPECIALIZATION, PointConfig
 from trt_sweep.errors import SweepError, Unsupported
 
@@ -26,6 +29,7 @@ OURS = {
     **dict.fromkeys(("module", "exported_program", "input", "inputs", "arg_inputs", "kwarg_inputs"), "model.inputs"),
     **dict.fromkeys(("min_block_size", "min_acc_module_size"), "min_block_size"),
     **dict.fromkeys(("disable_tf32", "enabled_precisions", "lower_precision"), "precision"),
+    **dict.fromkeys(("enable_autocast", "autocast_low_precision_type"), "precision=autocast_fp16"),
     **dict.fromkeys(("device", "dryrun")),
     "use_python_runtime": "runtime",
     "runtime_cache_path": "runtime_cache",
@@ -80,6 +84,7 @@ def compile_arguments(library: InstalledTorchTensorRT, config: PointConfig, fron
         "reuse_cached_engines": False,
         **_runtime(library, config),
         **_rtx_runtime(library, config, frontend),
+        **_autocast(library, config, frontend),
         **further,
     }
     return {name: value for name, value in passed.items() if value is not None}
@@ -92,6 +97,16 @@ def _runtime(library: InstalledTorchTensorRT, config: PointConfig) -> dict[str, 
         f"runtime={config.runtime}: {library.name} runs engines in its {library.runtimes[0]} runtime only; leave "
         "runtime out"
     )
+
+
+def _autocast(library: InstalledTorchTensorRT, config: PointConfig, frontend: str) -> dict[str, Any]:
+    """Return the arguments for precision=autocast_…; raise Unsupported where this version has none."""
+    if config.precision not in AUTOCAST:
+        return {}
+    if "enable_autocast" not in library.parameters(frontend):
+        raise Unsupported(f"precision={config.precision}: {library.name} has no autocast")
+    low = {"autocast_fp16": torch.float16, "autocast_bf16": torch.bfloat16}[config.precision]
+    return {"enable_autocast": True, "autocast_low_precision_type": low}
 
 
 def _rtx_runtime(library: InstalledTorchTensorRT, config: PointConfig, frontend: str) -> dict[str, Any]:
@@ -125,22 +140,25 @@ def ignored_axes(library: InstalledTorchTensorRT, config: PointConfig, frontend:
 
     TensorRT-RTX builds byte-identical engines at every optimization level. Its release 1.4 computes FP32 in TF32
     whether `disable_tf32` is set or not. On an H200 the outputs of resnet18, of one convolution and of one linear layer
-    were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. The rest was read:
+    were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. Autocast compares
+    operators with their names: 2.14 makes the same graph with `autocast_excluded_ops` and without. The rest was read:
     arguments that a frontend takes and reads nowhere, or resets.
     """
     found = []
     if library.rtx and config.optimization_level is not None:
         found.append("optimization_level")
     always_tf32 = library.rtx and (library.tensorrt or "").startswith("1.4.")
-    if always_tf32 and config.precision == "fp32" and frontend != "torchscript":
+    if always_tf32 and config.precision in ("fp32", *AUTOCAST) and frontend != "torchscript":
         found.append("disable_tf32")
     refitted = {"strip_engine_weights", "refit_identical_engine_weights"}
     nowhere = {
-        "dynamo": {"torch_executed_modules"},
+        "dynamo": {"torch_executed_modules", "autocast_excluded_ops"},
         "torch_compile": {"require_full_compilation", "offload_module_to_cpu", "strip_engine_weights"},
     }.get(frontend, set())
     if config.compile.get("immutable_weights", True):
         nowhere = nowhere | refitted
+    if config.precision not in AUTOCAST or frontend != "dynamo":
+        nowhere = nowhere | {name for name in config.compile if name.startswith("autocast_")}
     return found + [f"compile.{name}" for name in config.compile if name in nowhere]
 
 

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any, Protocol, cast
 
 import torch
@@ -29,7 +28,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.point import AUTO, PointConfig
 from trt_sweep.errors import SweepError, Unsupported, one_line
 from trt_sweep.measure.clocks import synchronize
-from trt_sweep.models.arguments import Structured
+from trt_sweep.models import patterns
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
 from trt_sweep.models.quantization import calibration, methods
@@ -142,7 +141,7 @@ def quantize(model: Model, config: PointConfig, device: torch.device) -> tuple[M
             f"precision={config.precision}: backend={config.backend} is given no quantized models here; use "
             "backend=dynamo, or backend=eager for the fake-quantized model in PyTorch"
         )
-    method, skipped = get_method(name), _skipped(model.module, config.quantization.skip)
+    method, skipped = get_method(name), patterns.within(model.module, config.quantization.skip, "quantization.skip")
     model = dataclasses.replace(model, inputs=model.inputs.to(torch.float32), as_given=None)
     data = calibration.batches(config, device) if method.CALIBRATES else []
     start = time.perf_counter()
@@ -156,21 +155,3 @@ def quantize(model: Model, config: PointConfig, device: torch.device) -> tuple[M
         raise NothingQuantized(f"quantization.method={name} quantizes no layer of this model: check quantization.skip")
     facts = Quantization(quantized_layers=made.layers, quantization_s=time.perf_counter() - start)
     return dataclasses.replace(model, module=made.module, typed=True, lowering=made.lowering), facts
-
-
-def _skipped(module: torch.nn.Module, patterns: list[str]) -> set[str]:
-    """Return the names of the modules that match a pattern, and of those inside them.
-
-    Raises SweepError for a pattern that matches nothing.
-    """
-    known = [name for name, _ in module.named_modules() if name]
-    prefix = "module." if isinstance(module, Structured) else ""
-    found: set[str] = set()
-    for pattern in patterns:
-        matched = [name for name in known if fnmatchcase(name.removeprefix(prefix), pattern)]
-        if not matched:
-            bare = [name.removeprefix(prefix) for name in known]
-            near = get_close_matches(pattern, bare, 3, 0.3) or bare[:3]
-            raise SweepError(f"quantization.skip={pattern} matches no module: there are {', '.join(near)} and others")
-        found |= {name for name in known for outer in matched if name == outer or name.startswith(f"{outer}.")}
-    return found
