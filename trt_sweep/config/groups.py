@@ -70,7 +70,8 @@ class AccuracyConfig:
     that are judged, all where it is empty; `output_rel_l2` gives some a tolerance of their own, in every precision.
     Both name an output as outputs.json does, by the start of its name (`hidden` for hidden.0 and hidden.1), or by a
     pattern. `evaluate` names a function of one's own (`_target_` and its arguments) that is called with the compiled
-    model and the device and gives a number, see `evaluation`.
+    model and the device and gives a number, see `evaluation`. `probe` holds patterns of inner modules whose outputs are
+    compared as well, in eager.
     """
 
     rel_l2: dict[str, float] = field(
@@ -84,6 +85,7 @@ class AccuracyConfig:
     evaluate: dict[str, Any] = field(default_factory=dict)
     outputs: list[str] = later([])
     output_rel_l2: dict[Any, Any] = later({})
+    probe: list[str] = later([])
 
     def __post_init__(self) -> None:
         self.output_rel_l2 = dict(flat(self.output_rel_l2))  # +accuracy.output_rel_l2.hidden.0=… nests two

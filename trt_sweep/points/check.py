@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,11 +17,14 @@ from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy, memory
 from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.measure.timer import Timer
-from trt_sweep.models import inputs
+from trt_sweep.models import inputs, probe
 from trt_sweep.points import evaluation
+from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.results import measured
+from trt_sweep.results.store import finite, write_json
 
 PHASE = "accuracy"
+PROBE = "probe.json"  # how inner modules compare
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,29 @@ def excess(leaves: list[Leaf]) -> float:
     return max((leaf.excess for leaf in leaves if leaf.excess is not None), default=0.0)
 
 
-def why_inaccurate(leaves: list[Leaf], eager: Mapping[str, float], config: PointConfig) -> str:
-    """Return the reason of a row that is inaccurate: what its worst output is, and what it may be."""
+def probed(found: measured.Accuracy, source: PreparedModel, folder: Path, phase: str) -> measured.Accuracy:
+    """Compare the inner modules that the point asks for, and write what they give into `folder`.
+
+    Return the accuracy with the first of them that goes wrong.
+    """
+    config = source.config
+    if not config.accuracy.probe:
+        return found
+    every = source.probed(phase)
+    write_json(folder / PROBE, [finite(vars(item)) for item in every])
+    first = probe.first_wrong(every, config.accuracy.rel_l2[config.precision])
+    return dataclasses.replace(found, first_wrong=None if first is None else first.why(config.precision))
+
+
+def why_inaccurate(
+    leaves: list[Leaf], eager: Mapping[str, float], config: PointConfig, first_wrong: str | None = None
+) -> str:
+    """Return the reason of a row that is inaccurate: what its worst output is, what it may be, where it began."""
+    why = _why_inaccurate(leaves, eager, config)
+    return why if first_wrong is None else f"{why}; first wrong in eager: {first_wrong}"
+
+
+def _why_inaccurate(leaves: list[Leaf], eager: Mapping[str, float], config: PointConfig) -> str:
     worst = max((leaf for leaf in leaves if leaf.excess is not None), key=lambda leaf: leaf.excess or 0.0)
     which = f"output {worst.name}" if len(leaves) > 1 else "the output"
     if not worst.finite:

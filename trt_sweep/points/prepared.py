@@ -13,7 +13,7 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import NO_MEMORY, SweepError, one_line
 from trt_sweep.machine import locks
 from trt_sweep.measure import accuracy
-from trt_sweep.models import checkpoints, factory, in_memory, inputs, patterns, quantization, reference
+from trt_sweep.models import checkpoints, factory, in_memory, inputs, patterns, probe, quantization, reference
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.inputs import example_inputs
 from trt_sweep.models.model import DTYPE, Model, autocast, float32_mode
@@ -123,6 +123,24 @@ class PreparedModel:
             locks.build_lock(self.device, self.enter, phase),
         ):
             return reference.errors(model, DTYPE[precision], found)
+
+    def probed(self, phase: str) -> list[probe.Probed]:
+        """Return what the modules that `accuracy.probe` names give in the point's precision, in eager.
+
+        Raises SweepError for a pattern that matches no module.
+        """
+        config, model = self.config, self.model()
+        if config.quantized:
+            raise SweepError(f"accuracy.probe is not for quantized models (precision={config.precision}): leave it out")
+        names = patterns.matching(model.module, config.accuracy.probe, "accuracy.probe")
+        model = dataclasses.replace(model, inputs=example_inputs(config.timed, self.device))
+
+        def run() -> list[probe.Probed]:
+            with locks.build_lock(self.device, self.enter, phase):
+                return probe.probe(model, config.precision, self.device, names)
+
+        key = ("probed", config.precision, *config.keep_fp32, config.timed.source_key, *names, str(self.device))
+        return self.cache.get_or_make(key, run)
 
     def quantized(self, phase: str) -> tuple[Model, columns.Quantization]:
         """Return the quantized model and what its own outputs are worth, so that no engine is blamed for them.

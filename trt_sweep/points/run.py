@@ -251,6 +251,7 @@ class PointRun:
             found.append(calls)
             self.timers.append(calls.timer)
         state.accuracy, state.memory, state.outputs = check.worst(found, reference.spread)
+        state.accuracy = check.probed(state.accuracy, self._source(device), self.folder, state.phase)
         artifacts.write_outputs(self.folder, self.state.outputs)
         engines = {built.compiled.build.engine_id for built in builds} - {None}
         state.measurement = Measurement(
@@ -264,7 +265,7 @@ class PointRun:
         )
         if state.accuracy.accurate is not False:
             return "ok"
-        state.reason = check.why_inaccurate(state.outputs, reference.eager, config)
+        state.reason = check.why_inaccurate(state.outputs, reference.eager, config, state.accuracy.first_wrong)
         self._visit()  # its times are of interest all the same
         state.phase = "accuracy"
         return "inaccurate"
@@ -299,9 +300,8 @@ class PointRun:
         """Take over what another point's calls have shown, and its windows to come."""
         other, state = same.state, self.state
         assert other.measurement is not None
-        state.phase, state.accuracy, state.memory, state.outputs = (
-            *("timing", other.accuracy, other.memory, other.outputs),
-        )
+        state.phase, state.accuracy = "timing", other.accuracy
+        state.memory, state.outputs = other.memory, other.outputs
         artifacts.write_outputs(self.folder, self.state.outputs)
         # One list of windows for both.
         state.measurement = dataclasses.replace(

@@ -217,6 +217,11 @@ class Accuracy:
         "within 4 times eager's in that precision. A single sample may have 4 times as much.",
         null="the outputs are different each time, or none was compared",
     )
+    first_wrong: str | None = metric(
+        "First of the modules that accuracy.probe names whose output goes wrong, and how. It is eager in the same "
+        "precision that is looked at, since an engine has no modules.",
+        null="none goes wrong, or nobody asked",
+    )
     model_notes: list[str] | None = metric(
         "What is unusual about the model or its outputs: a random output, one that is not judged, weights that its "
         "file lacks.",
