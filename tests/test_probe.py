@@ -15,7 +15,7 @@ from trt_sweep.models.model import Inputs, Model
 
 
 def found(model: Model, precision: str = "fp16", names: list[str] | None = None) -> list[probe.Probed]:
-    return probe.probe(model, precision, CPU, names or [*probe.called(model)])
+    return probe.probe(model, precision, CPU, names or [*probe.calls(model)])
 
 
 def test_an_overflow_is_named_with_its_magnitude():

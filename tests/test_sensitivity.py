@@ -11,7 +11,7 @@ from conftest import EXAMPLE, needs_tensorrt, without_gpu
 from rich.console import Console
 
 from trt_sweep.analysis import sensitivity
-from trt_sweep.analysis.sensitivity import Damage
+from trt_sweep.analysis.sensitivity import Damage, Timed
 from trt_sweep.app import sensitivity as app_sensitivity
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -43,16 +43,18 @@ def test_the_worst_comes_first_by_gain_where_that_is_known():
     first = [Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5)]
     a, b, c = Damage("a", 1, 0.1), Damage("b", 1, 0.3), Damage("c", 1, 0.2)
     assert sensitivity.ranked([*first, a, b, c]) == [*first, b, c, a]
-    a, b, c = (dataclasses.replace(item, gain_ms=gain) for item, gain in ((a, 0.1), (b, 1.0), (c, None)))
+    gains = ((a, 0.1), (b, 1.0), (c, None))
+    a, b, c = (dataclasses.replace(item, timed=Timed(gain_ms=gain)) for item, gain in gains)
     assert sensitivity.ranked([*first, a, b, c]) == [*first, c, a, b]
 
 
 def test_engines_that_are_not_finite_are_shown(capfd):
-    broken = Damage("a", 1, 0.1, engine_error=math.nan)
+    broken = Damage("a", 1, 0.1, timed=Timed(error=math.nan))
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     how = QuantizationConfig("modelopt_int8_default")
     point = SweepConfig(model=model, backend="eager", precision="int8", quantization=how)
-    app_sensitivity._show([Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5), broken], point, Console())
+    measured = [Damage("none (fp32)", 0, 0.0), Damage("all", 3, 0.5), broken]
+    app_sensitivity._show(app_sensitivity.Found(measured, point, ["said"]), Console())
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     assert ["a", "1", "1.0e-01", "nan"] in lines and ["all", "3", "5.0e-01", "–"] in lines
 
@@ -100,7 +102,8 @@ def test_nothing_is_gained_where_nothing_was_timed(tmp_path, capfd):
     )
     how = QuantizationConfig("modelopt_int8_weight_only")
     point = SweepConfig(model=model, backend="dynamo", precision="int8", quantization=how)
-    assert sensitivity.engines(point, {"all of it": point}, tmp_path / "sweep") == {"all of it": (None, None)}
+    base = dataclasses.replace(point, precision="fp16", quantization=QuantizationConfig())
+    assert sensitivity.engines(base, {"all of it": point}, tmp_path / "sweep") == {"all of it": Timed()}
     assert len(list((tmp_path / "sweep").glob("points/*/record.json"))) == 2
 
 

@@ -1,13 +1,14 @@
-"""Find which layers quantizing hurts, and which pay: `trt-sweep sensitivity model=… quantization.method=…`.
+"""Find which layers a precision hurts, and which pay: groups of layers are tried one at a time.
 
-It quantizes one group of layers at a time and leaves the others as they are. Without a GPU it tells the damage alone.
+A group is quantized alone while the others stay as they are, or kept in FP32 alone while the others are in FP16 (see
+`kept`). Without a GPU it tells the damage alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,8 +23,10 @@ from trt_sweep.errors import SweepError
 from trt_sweep.measure import accuracy
 from trt_sweep.models import quantization
 from trt_sweep.models.inputs import example_inputs
-from trt_sweep.models.model import DTYPE, Inputs, Model, float32_mode
+from trt_sweep.models.model import DTYPE, Inputs, Model, autocast, float32_mode
 from trt_sweep.points import evaluation
+from trt_sweep.results import ranking
+from trt_sweep.results.stats import differences
 from trt_sweep.sweep.sweep import Sweep
 
 LAYERS = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
@@ -33,20 +36,33 @@ Groups = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Damage:
-    """Hold a group of layers that was quantized alone: how many they are, and what that does to the model.
+    """Hold a group of layers that was tried alone: how many they are, and what that does to the model.
 
-    `rel_l2_error` is of the fake-quantized model against FP32. `evaluation` is what the user's function says of it,
-    None without one. `gain_ms` is what it takes off the engines' `gpu_ms` in FP16, None where that was not timed.
-    `engine_error` is the relative L2 error of the engines against FP32: NaN where their outputs are not finite, None
-    where none ran.
+    `rel_l2_error` is of the model in PyTorch against FP32, infinite where an output is not finite. `own_error` is that
+    of the model whose rest is in FP32; None where nobody asked. `evaluation` is what the user's function says of it,
+    None without one. `timed` is what it does to the engines, None where none ran.
     """
 
     group: str
-    quantized_layers: int
+    layers: int
     rel_l2_error: float
+    own_error: float | None = None
     evaluation: float | None = None
+    timed: Timed | None = None
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Hold what a group does to the engines: what it takes off their `gpu_ms`, with the ends of its interval.
+
+    `error` is their relative L2 error against FP32: NaN where their outputs are not finite. All are None where they are
+    not known.
+    """
+
     gain_ms: float | None = None
-    engine_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
 
 
 def groups(module: torch.nn.Module, depth: int, patterns: list[str]) -> Groups:
@@ -73,57 +89,84 @@ def alone(config: C, module: torch.nn.Module, layers: list[str]) -> C:
     return dataclasses.replace(config, quantization=dataclasses.replace(config.quantization, skip=skip))
 
 
+class Trials:
+    """Run a model as points have it, and set each against FP32."""
+
+    def __init__(self, model: Model, config: PointConfig) -> None:
+        self._model, self._config, self._device = model, config, torch.device(config.device)
+        self._inputs = example_inputs(config.timed, self._device).to(torch.float32)
+        with torch.no_grad(), float32_mode("fp32"):
+            reference = accuracy.Reference(model.module(*self._inputs.args, **self._inputs.kwargs))
+        accuracy.require_tensors(reference.outputs)
+        self._reference = accuracy.chosen(reference, config.accuracy)
+
+    def fp32(self) -> Damage:
+        """Return what FP32 is worth."""
+        plain = dataclasses.replace(self._config, precision="fp32", quantization=QuantizationConfig())
+        return Damage("none (fp32)", 0, 0.0, evaluation=self._evaluated(self._model.module, plain))
+
+    def run(self, group: str, point: PointConfig, made: Model, layers: int, own: Model | None = None) -> Damage:
+        """Return what a model in the precision of a point is worth; `own` is another one, of which the error is told.
+
+        Raises SweepError where the model returns integers only.
+        """
+        error = self._error(made.module, point)
+        own_error = None if own is None else self._error(own.module, dataclasses.replace(point, precision="fp32"))
+        return Damage(group, layers, error, own_error, self._evaluated(made.module, point))
+
+    def _error(self, module: torch.nn.Module, point: PointConfig) -> float:
+        inputs = self._inputs.to(DTYPE[point.base_precision])
+        with torch.no_grad(), float32_mode("fp32"), autocast(point.precision, self._device):
+            checked, _ = accuracy.check(module(*inputs.args, **inputs.kwargs), self._reference, 1.0)
+        if checked.rel_l2_error is None:
+            raise SweepError("the model returns integers only, so that the damage of a layer cannot be told")
+        return math.inf if math.isnan(checked.rel_l2_error) else checked.rel_l2_error
+
+    def _evaluated(self, module: torch.nn.Module, point: PointConfig) -> float | None:
+        def bind(inputs: Inputs) -> Any:
+            own = inputs.to(DTYPE[point.base_precision])
+            return lambda: module(*own.args, **own.kwargs)
+
+        with torch.no_grad(), float32_mode("fp32"), autocast(point.precision, self._device):
+            return evaluation.run(evaluation.Batched(bind, point), point, self._device)
+
+
 def measure(model: Model, config: PointConfig, found: Groups) -> Iterator[Damage]:
     """Measure FP32, then all that the method quantizes, then each group by itself; leave out a group without a layer.
 
     `config` is of the backend eager. Raise what quantizing raises.
     """
-    device, cast = torch.device(config.device), DTYPE[config.base_precision]
-    inputs = example_inputs(config.timed, device).to(torch.float32)
-    with torch.no_grad(), float32_mode("fp32"):
-        reference = accuracy.Reference(model.module(*inputs.args, **inputs.kwargs))
-        accuracy.require_tensors(reference.outputs)
-        reference = accuracy.chosen(reference, config.accuracy)
-        plain = dataclasses.replace(config, precision="fp32", quantization=QuantizationConfig())
-        yield Damage("none (fp32)", 0, 0.0, _evaluated(model, plain, device))
-        points = {"all": config} | {group: alone(config, model.module, found[group]) for group in found}
-        for group, point in points.items():
-            try:
-                made, facts = quantization.quantize(model, point, device)
-            except quantization.NothingQuantized:
-                continue
-            own = inputs.to(cast)
-            checked, _ = accuracy.check(made.module(*own.args, **own.kwargs), reference, 1.0)
-            assert facts.quantized_layers is not None
-            if checked.rel_l2_error is None:
-                raise SweepError("the model returns integers only, so that the damage of a layer cannot be told")
-            value = _evaluated(made, point, device)
-            yield Damage(group, facts.quantized_layers, checked.rel_l2_error, value)
+    trials = Trials(model, config)
+    yield trials.fp32()
+    points = {"all": config} | {group: alone(config, model.module, found[group]) for group in found}
+    for group, point in points.items():
+        try:
+            made, facts = quantization.quantize(model, point, torch.device(config.device))
+        except quantization.NothingQuantized:
+            continue
+        assert facts.quantized_layers is not None
+        yield trials.run(group, point, made, facts.quantized_layers)
 
 
-def _evaluated(model: Model, config: PointConfig, device: torch.device) -> float | None:
-    def bind(inputs: Inputs) -> Any:
-        own = inputs.to(DTYPE[config.base_precision])
-        return lambda: model.module(*own.args, **own.kwargs)
-
-    return evaluation.run(evaluation.Batched(bind, config), config, device)
-
-
-def engines(
-    config: SweepConfig, points: dict[str, SweepConfig], folder: Path
-) -> dict[str, tuple[float | None, float | None]]:
-    """Return the `gain_ms` and `engine_error` of each point, by a sweep in `folder`; None where there is none."""
-    fp16 = dataclasses.replace(config, precision="fp16", quantization=QuantizationConfig())
-    with Sweep(dict(enumerate([fp16, *points.values()])), folder) as sweep:
+def engines(base: SweepConfig, points: dict[str, SweepConfig], folder: Path) -> dict[str, Timed]:
+    """Return what each point does to the engines of `base`, by a sweep in `folder`."""
+    with Sweep(dict(enumerate([base, *points.values()])), folder) as sweep:
         sweep.run()
-        base, *own = (sweep.record(number) for number in range(len(points) + 1))  # where one failed its row says why
-    found = {}
-    for name, record in zip(points, own, strict=True):
-        gain_ms = None
-        if base.status == record.status == "ok" and base.gpu_ms is not None and record.gpu_ms is not None:
-            gain_ms = base.gpu_ms - record.gpu_ms
-        found[name] = gain_ms, math.nan if record.finite is False else record.rel_l2_error
-    return found
+        first, *own = (sweep.record(number) for number in range(len(points) + 1))  # where one failed its row says why
+    return {name: _timed(vars(first), vars(record)) for name, record in zip(points, own, strict=True)}
+
+
+def _timed(base: Mapping[Any, Any], record: Mapping[Any, Any]) -> Timed:
+    error = math.nan if record["finite"] is False else record["rel_l2_error"]
+    rows = (base, record)
+    if any(row["status"] != "ok" or row["gpu_ms"] is None for row in rows):
+        return Timed(error=error)
+    if base["gpu_ms_method"] != record["gpu_ms_method"]:
+        return Timed(error=error)
+    found = differences.difference((1, -1), [ranking.estimate(row, "gpu_ms") for row in rows])
+    low, high = found.interval()
+    own = float(record["gpu_ms"])  # of which the base takes so many times as much
+    return Timed(float(base["gpu_ms"]) - own, own * math.expm1(low), own * math.expm1(high), error)
 
 
 def ranked(measured: list[Damage]) -> list[Damage]:
@@ -131,12 +174,13 @@ def ranked(measured: list[Damage]) -> list[Damage]:
 
     Where gains are not known, the worst damage is first. A group without a gain is worse than any with one.
     """
-    timed = any(damage.gain_ms is not None for damage in measured)
+    gains = {damage.group: damage.timed.gain_ms for damage in measured if damage.timed is not None}
+    timed = any(gain is not None for gain in gains.values())
 
     def price(damage: Damage) -> float:
         if not timed:
             return damage.rel_l2_error
-        gain = damage.gain_ms or 0.0
+        gain = gains.get(damage.group) or 0.0
         return damage.rel_l2_error / gain if gain > 0 else float("inf")
 
     return measured[:2] + sorted(measured[2:], key=price, reverse=True)

@@ -75,12 +75,18 @@ def probe(model: Model, precision: str, device: torch.device, names: Sequence[st
     return watch.found
 
 
-def called(model: Model) -> list[str]:
-    """Return the names of the modules that a call of the model calls, in the order in which they end."""
+def calls(model: Model) -> dict[str, set[str]]:
+    """Return the modules that a call of the model calls, in the order in which they end, with operators of their own.
+
+    "" is the model itself. An operator is a module's own where no other module inside is at work.
+    """
     names = [name for name, _ in model.module.named_modules()]
     with torch.no_grad(), float32_mode("fp32"), _Watch(model.module, names, values=False) as watch:
         _call(model.module, model.inputs.to(torch.float32))
-    return list(dict.fromkeys(frame.module for frame in watch.ended))
+    found: dict[str, set[str]] = {}
+    for frame in watch.ended:
+        found.setdefault(frame.module, set()).update(frame.operators)
+    return found
 
 
 def _call(module: torch.nn.Module, inputs: Inputs) -> None:
