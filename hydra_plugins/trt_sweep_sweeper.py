@@ -15,10 +15,12 @@ from omegaconf import DictConfig
 class OneAtATimeSweeper(Sweeper):
     """The defaults, each value alone, then what helped, together."""
 
-    def __init__(self, params: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, params: dict[str, str] | None = None, together: bool = True, not_tried: list[str] | None = None
+    ) -> None:
         from trt_sweep.app.one_at_a_time import OneAtATime
 
-        self._sweeper = OneAtATime(max_batch_size=None, params=params)
+        self._sweeper = OneAtATime(params, together=together, not_tried=not_tried)
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         self._sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -51,5 +53,5 @@ ConfigStore.instance().store(
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="one_at_a_time",
-    node={"_target_": f"{__name__}.OneAtATimeSweeper", "params": None},
+    node={"_target_": f"{__name__}.OneAtATimeSweeper", "params": None, "together": True, "not_tried": None},
 )

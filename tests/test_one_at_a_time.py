@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 from conftest import needs_tensorrt, without_gpu
+from omegaconf import OmegaConf
 
-from trt_sweep.app.one_at_a_time import helping
+from trt_sweep.app import one_at_a_time
+from trt_sweep.app.one_at_a_time import OneAtATime, helping, told
+from trt_sweep.config.compose import CONF
 from trt_sweep.errors import SweepError
 from trt_sweep.results import ranking
 
@@ -80,3 +85,56 @@ def test_the_ready_sweep_is_planned_without_a_gpu(sweep):
     done = sweep("+sweep=one_at_a_time", "model=scale")
     assert done.code == 0 and "planned only: which values help is seen where there is a GPU" in done.err, done.err
     assert "Traceback" not in done.err and set(done.rows["status"]) <= {"dryrun", "unsupported"}
+
+
+def swept(name: str, monkeypatch, version: set[str] | None = None) -> OneAtATime:
+    """Return the sweeper of a ready sweep, which has looked at its arguments."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "sweep" / f"{name}.yaml"))
+    how = content["hydra"]["sweeper"]
+    made = OneAtATime(how["params"], together=how["together"], not_tried=how.get("not_tried"))
+    if version is not None:
+        monkeypatch.setattr(one_at_a_time, "_taken", lambda frontend: version)
+    made._parse_config()
+    return made
+
+
+@needs_tensorrt
+def test_every_argument_of_the_installed_version_is_tried_or_said_not_to_be(monkeypatch, capsys):
+    made = swept("everything", monkeypatch)
+    assert capsys.readouterr().err == "" and "+compile.use_fp32_acc" in made.params
+    swept("accuracy", monkeypatch)
+    assert capsys.readouterr().err == ""
+
+
+@needs_tensorrt
+def test_what_a_version_lacks_is_left_out_and_what_is_new_is_named(monkeypatch, capsys):
+    made = swept("everything", monkeypatch, {"use_fp32_acc", "invented", "dla_sram_size"})
+    assert [name for name in made.params if "compile" in name] == ["+compile.use_fp32_acc"]
+    assert made.params["optimization_level"] == "0,1,2,4,5"
+    err = capsys.readouterr().err.splitlines()
+    assert err[0].startswith("left out, since torch-tensorrt") and "decompose_attention" in err[0]
+    assert err[1] == "not tried, since this sweep does not know it: invented"
+    assert "+compile.use_fp32_acc" in swept("accuracy", monkeypatch, set()).params  # without a library the rows say so
+
+
+def test_each_value_is_told_with_its_interval():
+    spread = {"gpu_ms_between_captures": 0.001, "gpu_ms_captures": 9, "gpu_ms_method": "graph", "rel_l2_error": 1e-3}
+    engines = enumerate([("a", 1.0), ("b", 0.9), ("c", 1.0001), ("a", 1.0)])
+    rows = pd.DataFrame([row(job, ms, gpu_ms=ms, engine_id=engine, **spread) for job, (engine, ms) in engines])
+    failed = row(4, float("nan"), "build_failed", reason="no", gpu_ms=float("nan"), engine_id=None, **spread)
+    rows = pd.concat([rows, pd.DataFrame([failed])])
+    faster, none, same, broken = told(rows, "gpu", ["w=1", "x=1", "y=1", "z=1"])
+    assert re.fullmatch(r"w=1: gpu_ms -10 % \[-1\d %, -9\.\d %\]; error 1.0e-03, was 1.0e-03", faster)
+    assert none.startswith("x=1: none shown: gpu_ms +0.01 % [-") and same.startswith("y=1: none shown: the same engine")
+    assert broken == "z=1: no gpu_ms, build_failed: no"
+
+
+@needs_tensorrt
+@without_gpu
+def test_the_sweep_of_accuracy_is_planned_without_a_gpu(sweep):
+    done = sweep("+sweep=accuracy", "model=scale")
+    assert done.code == 0 and "planned only" in done.err, done.err
+    assert {row["compile"] for row in done.rows.to_dict("records") if isinstance(row["compile"], str)} >= {
+        "use_fp32_acc=True",
+        "attn_bias_is_causal=False",
+    }
