@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from itertools import pairwise
 
 import pytest
 import torch
 from conftest import EXAMPLE, build_group, needs_tensorrt, without_gpu
+from test_backends_reproduction import BLOCK, FEEDS, TINY, run, up_to_model
+from test_backends_reproduction import point as pasted
 
 sys.path.insert(0, str(EXAMPLE))
 import fragile
 
+from trt_sweep.backends import reproduction
 from trt_sweep.backends.torchtrt import autocasting
 from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
@@ -214,3 +218,36 @@ def test_names_stand_in_the_order_of_the_model():
     found = patterns.matching(fragile.Transformer(), ["norm", "blocks.1.norm?", "embed"], "x")
     assert found == ["embed", "blocks.1.norm1", "blocks.1.norm2", "norm"]
     assert all(one != other for one, other in pairwise(found))
+
+
+KEPT = {"model": TINY | {"factory": BLOCK}, "batch_size": 2, "keep_fp32": ["0", "0.*"]}
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("eager", torch.float16), ("jit", torch.float16)])
+def test_what_stays_in_fp32_is_written_out(tmp_path, backend, dtype):
+    row, folder = pasted(tmp_path, KEPT, backend=backend, precision="fp16", batch_size=2, keep_fp32="0 0.*")
+    names = run(reproduction.source(row, folder))
+    model = names["model"]
+    assert [part.weight.dtype for part in (model[0], model[2])] == [torch.float32, dtype]
+    assert names["output"].dtype == dtype
+    torch.manual_seed(3)
+    assert torch.equal(model[0].weight, torch.nn.Linear(8, 16).weight)  # not rounded
+
+
+def test_autocast_is_written_out(tmp_path):
+    values = {"precision": "autocast_bf16", "base_precision": "autocast_bf16", "batch_size": 2}
+    row, folder = pasted(tmp_path, FEEDS, backend="eager", **values)
+    assert run(reproduction.source(row, folder))["output"].dtype == torch.bfloat16
+    row, folder = pasted(tmp_path, KEPT, backend="dynamo", **values, keep_fp32="0 0.*")
+    saved = {"autocast_excluded_nodes": [r"0(\..*)?$"], "autocast_calibration_dataloader": "the inputs of the point"}
+    (folder / "compile_arguments.json").write_text(json.dumps(saved))
+    source = reproduction.source(row, folder)
+    for argument in (
+        "disable_tf32=True",
+        "enable_autocast=True",
+        "autocast_low_precision_type=torch.bfloat16",
+        r"autocast_excluded_nodes=['0(\\..*)?$']",
+        "autocast_calibration_dataloader=[args]",
+    ):
+        assert argument in source
+    assert up_to_model(source)[0].weight.dtype == torch.float32

@@ -25,7 +25,7 @@ VERBS = (
     Verb("history", "find level shifts over many nights of one sweep", "history nights --out nights"),
     Verb("layers", "show the layers inside the engines of a point", "layers SWEEP/points/POINT_ID"),
     Verb("partition", "tell what would go into engines, without building", "partition model=googlenet"),
-    Verb("sensitivity", "rank groups of layers by what quantizing them does", "sensitivity quantization.method=…"),
+    Verb("sensitivity", "find what a low precision damages, layer by layer", "sensitivity precision=fp16"),
     Verb("export", "save a point to deploy, with a loader", "export SWEEP/points/POINT_ID --out model"),
     Verb("pack", "copy sweeps into two files each, to keep", "pack outputs --out kept"),
     Verb("bench", "check the instrument and the harness themselves", "bench timing"),
