@@ -155,6 +155,7 @@ def test_a_method_of_quantization_is_named_though_it_changes_nothing(tmp_path):
     [
         ("dynamic_range", "1:8:32", "'batch_size=[1,8,32]'"),
         ("quantization_skip", "fc layer4.*", "'quantization.skip=[fc,layer4.*]'"),
+        ("keep_fp32", "norm blocks.*.norm?", "'keep_fp32=[norm,blocks.*.norm?]'"),
         ("calibration", "mine.data", None),
     ],
 )

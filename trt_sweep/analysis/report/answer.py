@@ -144,9 +144,9 @@ def _arguments(row: recommend.Row, axis: str) -> list[str]:
     if axis == "dynamic_range":
         sizes = str(row[axis]).replace(":", ",")
         return [] if "=" in sizes else [f"'batch_size=[{sizes}]'"]
-    if axis == "quantization_skip":
-        return [f"'quantization.skip=[{','.join(str(row[axis]).split())}]'"]
     name = GROUPS.get(axis, axis)
+    if axis in ("quantization_skip", "keep_fp32"):
+        return [f"'{name}=[{','.join(str(row[axis]).split())}]'"]
     if axis == "mode":
         name = "inductor.mode" if row[axis] in INDUCTOR_MODES else "torchscript.mode"
     return [f"{name}={text.level(row[axis])}"]
