@@ -93,6 +93,16 @@ def test_a_limit_that_every_module_in_fp32_misses():
         search.smallest(layers)
 
 
+def test_what_is_needed_no_longer_once_others_are_out_is_left_out_too(monkeypatch):
+    """Errors may cancel: the first can go only when the last has gone."""
+    search, layers = searched(transformer([]), point(batch_size=2), 1e-3)
+    names = layers.inside("")
+    first, last = names[0], names[-1]
+    monkeypatch.setattr(search, "own_error", names.index)
+    monkeypatch.setattr(search, "_good", lambda tried: names[2] in tried and (first in tried or last not in tried))
+    assert search._thinned(names) == [names[2]]
+
+
 def test_a_model_of_one_layer():
     model = Model(torch.nn.Sequential(torch.nn.Linear(4, 4)).eval(), Inputs((torch.randn(1, 4),), {}))
     with pytest.raises(SweepError, match="the model has one layer"):
@@ -129,12 +139,13 @@ def test_by_what_the_users_function_says(capfd):
     [
         ([*FRAGILE, "precision=fp32"], "precision=fp32 keeps every layer in FP32: use fp16, bf16 or autocast_fp16"),
         ([*FRAGILE, "--max-change=0.1"], "--max-change needs a function of yours: +accuracy.evaluate._target_="),
+        ([*FRAGILE, "--max-error=much"], "argument --max-error: much is no number above 0"),
         ([*FRAGILE, "--max-error=1e-7"], "not even every module in FP32 keeps the limit"),
         ([*FRAGILE, "keep_fp32=[nrom]"], "keep_fp32=nrom matches no module: there are norm"),
     ],
 )
 def test_mistakes_are_one_line(capfd, arguments, said):
-    assert app.main(arguments) == 1
+    assert app.main(arguments) == (2 if said.startswith("argument ") else 1)
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ") and said in last
 

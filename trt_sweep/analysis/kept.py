@@ -165,20 +165,23 @@ class Search:
         return sorted(names, key=order.index)
 
     def _thinned(self, names: list[str]) -> list[str]:
-        """Leave out what need not stay, the least harmful first: halves, then ever smaller parts."""
+        """Leave out what need not stay, the least harmful first: halves, then ever smaller parts.
+
+        It ends when no single one can be left out: what was needed beside others may be needed no longer without them.
+        """
         names = sorted(names, key=self.own_error)
         size = max(len(names) // 2, 1)
         while True:
-            start = 0
+            start, before = 0, len(names)
             while start < len(names):
                 rest = names[:start] + names[start + size :]
                 if rest and self._good(rest):
                     names = rest
                 else:
                     start += size
-            if size == 1:
+            if size == 1 and len(names) == before:
                 return names
-            size //= 2
+            size = max(size // 2, 1)
 
     def _missed(self, whole: list[str]) -> str:
         best = self.run("", whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -61,10 +62,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is no number above 0")
 
 
 def _measured(composed: SweepConfig, options: argparse.Namespace) -> Found:
@@ -142,8 +143,8 @@ def _kept(composed: SweepConfig, config: PointConfig, model: Model, options: arg
             raise SweepError("--max-change needs a function of yours: +accuracy.evaluate._target_=mine.top1")
         search = kept.Search(model, config, kept.by_evaluation(exact, options.max_change))
         told = f"accuracy.evaluate within {options.max_change:g} of {exact:.4g}"
+    set_ = search.smallest(layers)  # first, as it says soon where a limit cannot be kept
     measured = list(kept.measure(search, found))
-    set_ = search.smallest(layers)
     names = kept.written(model.module, set_)
     if set_:
         measured.append(search.run(kept.SMALLEST, set_, own=True))
