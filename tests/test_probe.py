@@ -86,4 +86,5 @@ def test_a_row_names_it(tmp_path):
 def test_a_pattern_that_matches_nothing(tmp_path):
     (row,) = rows(tmp_path, point(accuracy=AccuracyConfig(probe=["haed"])))
     assert "accuracy.probe=haed matches no module: there are head" in row.reason
+    assert row.status == "build_failed"  # before it is built and run
     assert point().to_dict()["accuracy"].keys() == {"rel_l2", "evaluate"}  # digests are as they were

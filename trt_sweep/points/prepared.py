@@ -44,6 +44,7 @@ class PreparedModel:
         key = ("model", self.config.source_key, str(self.device))
         made = self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
         kept = patterns.within(made.module, self.config.keep_fp32, "keep_fp32")
+        patterns.matching(made.module, self.config.accuracy.probe, "accuracy.probe")  # before a build, not behind it
         return dataclasses.replace(made, keep_fp32=frozenset(kept))
 
     def reference(self, phase: str) -> accuracy.Reference:
