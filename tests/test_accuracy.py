@@ -88,6 +88,12 @@ def test_the_factor_is_above_what_builds_on_record_have():
     assert len(found) > 200 and 2.4 < max(found) < 2.5 < accuracy.WORSE
 
 
+def test_a_quarter_of_the_output_is_never_excused_by_eager():
+    assert check(1.2 * A, A, 0.01, eager={"output": 0.1}).accurate
+    assert not check(1.3 * A, A, 0.01, eager={"output": 0.2}).accurate
+    assert check(1.3 * A, A, 0.4).accurate  # a tolerance of one's own
+
+
 def test_an_error_as_large_as_the_output_is_never_accurate():
     assert not check(-A, A, 0.01, eager={"output": 10.0}).accurate
     assert not check(torch.zeros(2), torch.ones(2), 0.01, eager={"output": 1.0}).accurate

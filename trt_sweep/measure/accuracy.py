@@ -152,8 +152,8 @@ def judge(outputs: Any, reference: Reference, rel_l2: float, number: int = 0) ->
     """Return each leaf of the outputs for batch `number` of the samples, with its error over what is accurate.
 
     `rel_l2` is the error up to which a leaf without a tolerance of its own is accurate in any case. Beyond it, it is as
-    long as it is at most `WORSE` times that of eager in the same precision, and below `ABSURD`. One sample of a batch
-    may have `WORSE` times as much, also below `ABSURD`: among many, a wrong one hides in the error of all.
+    long as it is at most `WORSE` times that of eager in the same precision, and below a quarter of the output. One
+    sample of a batch may have `WORSE` times as much, below `ABSURD`: among many, a wrong one hides in the error of all.
     """
     return [
         leaf if leaf.note else dataclasses.replace(leaf, excess=_excess(leaf, reference, rel_l2))
@@ -197,7 +197,7 @@ def _excess(leaf: Leaf, reference: Reference, rel_l2: float) -> float:
         return math.inf
     most = max(
         reference.tolerances.get(leaf.name, rel_l2),
-        min(WORSE * reference.eager.get(leaf.name, 0.0), math.nextafter(ABSURD, 0)),
+        min(WORSE * reference.eager.get(leaf.name, 0.0), math.nextafter(ABSURD / WORSE, 0)),
     )
     return max(error / most, (leaf.sample_error or 0.0) / max(most, min(WORSE * most, math.nextafter(ABSURD, 0))))
 
