@@ -114,7 +114,7 @@ def test_what_cannot_be_exported_is_build_failed(sweep):
         (["backend=inductor", "inductor.mode=fast"], ["inductor.mode=fast", "reduce-overhead", "max-autotune"]),
         (["cuda_graphs=maybe"], ["cuda_graphs", "maybe"]),
         (["runtime_cache=lukewarm"], ["runtime_cache=lukewarm", "cold, warm"]),
-        (["compile.max_aux_streams=1"], ["compile.max_aux_streams", "+compile.max_aux_streams"]),
+        (["model.factory.depth=1"], ["model.factory.depth", "+model.factory.depth"]),
         (["precision=fp9"], ["precision=fp9", "fp32, tf32, fp16, bf16"]),
         (["precision=int8"], ["precision=int8 needs quantization.method", "modelopt_int8_default"]),
         (["precision=int8", "quantization.method=modelopt_int"], ["quantization.method=modelopt_int", "did you"]),

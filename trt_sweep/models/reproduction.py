@@ -191,7 +191,7 @@ def _value(value: Any, imports: set[str]) -> str:
 def precision(point: Point) -> list[str]:
     """Switch TF32 in PyTorch's own kernels as the precision asks for it, where PyTorch runs any."""
     wanted = base_precision(point)
-    operators = point["engine_ops"]
+    operators = point.get("engine_ops")
     whole = isinstance(operators, list) and len(operators) > 0 and sum(operators) == point["ops_total"]
     if DTYPES.get(wanted) != "float32" or whole:
         return []

@@ -45,7 +45,7 @@ class PreparedModel:
         made = self.cache.get_or_make(key, lambda: factory.build(self.config, self.device, self.cache))
         kept = patterns.within(made.module, self.config.keep_fp32, "keep_fp32")
         patterns.matching(made.module, self.config.accuracy.probe, "accuracy.probe")  # before a build, not behind it
-        return dataclasses.replace(made, keep_fp32=frozenset(kept))
+        return dataclasses.replace(made, keep_fp32=frozenset(kept)) if kept else made
 
     def reference(self, phase: str) -> accuracy.Reference:
         """Return the outputs of the FP32 model at the size that is timed, as the point asks for them.
