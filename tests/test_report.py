@@ -200,7 +200,7 @@ def test_numbers_that_are_missing_everywhere(tmp_path):
         content = json.loads((tmp_path / f"points/{name}/record.json").read_text())
         (tmp_path / f"points/{name}/record.json").write_text(json.dumps(content | {"latency_ms": 1.0}))
     assert main([str(tmp_path)]) == 0
-    said = Page(tmp_path / "report.html").of("p").replace("\N{NO-BREAK SPACE}", " ")
+    said = Page(tmp_path / "report.html").of("li").replace("\N{NO-BREAK SPACE}", " ")
     assert "fp16 instead of fp32: latency 0.0 % (not proved)" in said
 
 
