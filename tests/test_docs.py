@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is so: links lead somewhere, commands work and print what they are said to print."""
+"""Check what README.md and docs/ say: links lead somewhere, commands work and print what they are said to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trt_sweep.load` and `trt_sweep.summary` give to a notebook: a frame, and the answer at a glance."""
+"""Check what `trt_sweep.load` and `trt_sweep.summary` give to a notebook: a frame, and the answer at a glance."""
 
 from __future__ import annotations
 

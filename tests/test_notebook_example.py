@@ -33,7 +33,7 @@ def test_it_ran_and_names_no_machine():
 
 
 def test_it_runs_and_says_the_same(tmp_path):
-    """What it measures here is another figure each time; what it reads is not."""
+    """Compare what it reads; what it measures here is another figure each time."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "reference").symlink_to(ROOT / "outputs" / "reference")

@@ -1,4 +1,4 @@
-"""What a race drops, when it ends, and how its looks and limits are judged."""
+"""Check what a race drops, when it ends, and how its looks and limits are judged."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_share_of_calls_needs_many_visits():
 
 
 def test_the_interval_of_a_share_holds_it():
-    """Of numbers between 0 and 1 that scatter as much as such numbers can."""
+    """Draw numbers between 0 and 1 that scatter as much as such numbers can."""
     draw, missed = np.random.default_rng(0), 0
     for _ in range(400):
         low, high = racing.share_interval(list(map(float, draw.random(60) < 0.1)), 0.95)
@@ -139,7 +139,7 @@ def test_the_interval_of_a_share_holds_it():
 
 
 def test_equal_points_are_seldom_told_apart():
-    """Of 100 races between six equal points at most one in twenty may drop one."""
+    """Run 100 races between six equal points: at most one in twenty may drop one."""
     wrong = 0
     for seed in range(100):
         state = begun(points=6)

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     if not files.exists(options.point / RECORD):
         raise SweepError(f"{options.point} is not the folder of a point: give SWEEP/points/POINT_ID")
 
-    from trt_sweep.machine import devices
+    from trt_sweep.machine import devices, versions
     from trt_sweep.machine.output import LOG, redirect_output
     from trt_sweep.points import export, plan
     from trt_sweep.sweep import again, command
@@ -59,23 +59,17 @@ def main(arguments: list[str]) -> int:
     export.require_possible(point, options.format)
     device = devices.resolve(point.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    row = vars(record) | dataclasses.asdict(_environment(device))
+    row = vars(record) | dataclasses.asdict(versions.environment(device))
     with command.surroundings(options.point.parent.parent), redirect_output(options.out / LOG):
         saved = export.save(point, device, options.out, options.format, row)
     found = _tried(saved, options.out, point.accuracy.rel_l2[point.precision])
-    size = sum(path.stat().st_size for path in [saved.path] if path.is_file())
+    size = saved.path.stat().st_size
     about = {"format": options.format, "file": saved.path.name, "point_id": record.point_id} | {
         name: row[name] for name in ("gpu_name", "torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor", "python")
     }
     write_json(options.out / MANIFEST, about | {"save_s": saved.save_s, "artifact_bytes": size} | found)
     _say(saved, options.out, size, found, record.rel_l2_error)
     return 0
-
-
-def _environment(device: Any) -> Any:
-    from trt_sweep.machine import versions
-
-    return versions.environment(device)
 
 
 def _tried(saved: Saved, out: Path, limit: float) -> dict[str, Any]:

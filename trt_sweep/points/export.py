@@ -16,7 +16,6 @@ from trt_sweep import backends
 from trt_sweep.backends import reproduction
 from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.backends.torchtrt import building
-from trt_sweep.backends.torchtrt.runtime import engine_modules
 from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError, Unsupported
 from trt_sweep.measure.accuracy import Reference
@@ -66,8 +65,8 @@ def model(*args):
         execution.set_input_shape(name, tuple(tensor.shape))
         execution.set_tensor_address(name, tensor.data_ptr())
     for name in (name for name in names if name not in into):
-        dtype = getattr(torch, {{'FLOAT': 'float32', 'HALF': 'float16', 'BF16': 'bfloat16', 'INT64': 'int64',
-                                'INT32': 'int32', 'BOOL': 'bool'}}[engine.get_tensor_dtype(name).name])
+        dtype = getattr(torch, {'FLOAT': 'float32', 'HALF': 'float16', 'BF16': 'bfloat16', 'INT64': 'int64',
+                                'INT32': 'int32', 'BOOL': 'bool'}[engine.get_tensor_dtype(name).name])
         results.append(torch.empty(tuple(execution.get_tensor_shape(name)), dtype=dtype, device='cuda'))
         execution.set_tensor_address(name, results[-1].data_ptr())
     execution.execute_async_v3(torch.cuda.current_stream().cuda_stream)
@@ -115,15 +114,14 @@ def save(config: PointConfig, device: torch.device, out: Path, form: str, row: d
                 outputs = compiled.bind(model.inputs)()
             start = time.perf_counter()
             path = out / FILES[form]
-            _write(compiled, cast, path, form)
+            _write(compiled, cast, path, form, tensorrt=backends.get(config.backend).TENSORRT)
             save_s = time.perf_counter() - start
         torch.save((cast.inputs.args, cast.inputs.kwargs), out / INPUTS)
         (out / LOADER).write_text(loader(config, device, form, row), encoding="utf-8")
         return Saved(path, save_s, outputs, reference)
 
 
-def _write(compiled: Compiled, model: Model, path: Path, form: str) -> None:
-    tensorrt = isinstance(compiled.module, torch.fx.GraphModule) and bool(list(engine_modules([compiled.module])))
+def _write(compiled: Compiled, model: Model, path: Path, form: str, *, tensorrt: bool) -> None:
     if form == "engine":
         path.write_bytes(_engine(compiled))
     elif tensorrt:
@@ -167,7 +165,7 @@ def loader(config: PointConfig, device: torch.device, form: str, row: dict[str, 
         loader=LOADER,
         about=" ".join([f"It needs {', '.join(versions)}", *where]) + ".",
         imports=", ".join(imports),
-        load=ENGINE.replace("{{", "{").replace("}}", "}") if form == "engine" else LOADS[form],
+        load=ENGINE if form == "engine" else LOADS[form],
         precision="".join(f"{line}\n" for line in precision(row)) if cuda else "",
         inputs=INPUTS,
         outputs=OUTPUTS,
