@@ -198,3 +198,11 @@ def test_a_cold_runtime_cache_is_in_no_published_answer(advices):
     assert all(advice.winner["runtime_cache"] != "cold" for advice in advices if advice.winner is not None)
     (answers, *_) = shown(document(REFERENCE / "first_call"))
     assert answers and not any("cold" in card.strong for card in answers)
+
+
+@pytest.mark.parametrize("objective", ["latency", "gpu"])
+def test_a_setting_is_told_by_the_clocks_that_know_it(objective):
+    (place,) = sections.split(table.load(REFERENCE / "settings"), 0.02)
+    found = {card.title: card.lines for card in cards.what_each_does(place, objective)}
+    assert not any(line.endswith(": .") for lines in found.values() for line in lines)
+    assert found["cuda_graphs"][0].startswith("true instead of false: latency -89.0")

@@ -14,7 +14,8 @@ from trt_sweep.backends import reproduction
 from trt_sweep.results.stats.differences import Difference
 
 SHOWN = 3  # values of a setting in words
-KINDS = {"none": "No difference", "ignored": "Ignored", "cannot be said": "Not known"}
+NOT_KNOWN = "Not known"
+KINDS = {"none": "No difference", "ignored": "Ignored", "cannot be said": NOT_KNOWN}
 
 
 def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> Card:
@@ -41,8 +42,8 @@ def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder
 def what_each_does(place: Section, objective: str) -> Iterator[Card]:
     """Yield a card for each setting: its values with what they change, and that in words."""
     for axis, verdict in zip(place.effects, place.verdicts, strict=True):
-        known = KINDS.get(verdict.kind)
-        words = [f"{known}: {verdict.evidence}."] if known else _words(place, axis, objective)
+        words = [] if verdict.kind in KINDS else _words(place, axis, objective)
+        words = words or [f"{KINDS.get(verdict.kind, NOT_KNOWN)}: {verdict.evidence}."]
         yield Card(axis.title, "", words, plots.effect_plot(place, axis, objective))
 
 
@@ -54,8 +55,10 @@ def _words(place: Section, axis: Axis, objective: str) -> list[str]:
             clock: at_models(place.rows, clock, pair, place.scatters[clock]) for clock in plots.clocks(objective)
         }
         known = {clock: means for clock, means in of_clock.items() if means}
+        if not known:
+            continue
         changes = "; ".join(_change(clock, means) for clock, means in known.items())
-        largest = max((abs(mean.value) for means in known.values() for mean in means.values()), default=0)
+        largest = max(abs(mean.value) for means in known.values() for mean in means.values())
         said[f"{text.named(pair.level)} instead of {text.named(pair.base)}: {changes}."] = largest
     ordered = sorted(said, key=lambda words: -said[words])
     more = len(ordered) - SHOWN
