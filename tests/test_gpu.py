@@ -134,9 +134,11 @@ def test_engines_built_before_or_ahead_are_the_ones_that_would_be_built(sweep, t
         rows[name] = found[found["backend"].isin(stored)].set_index(["backend", "model"]).sort_index()
     alone = rows["alone"]
     assert alone["engines_stored"].isna().all() and len(alone) == 6
+    assert rows["before"]["engines_stored"].tolist() == alone["engines"].tolist()
+    # The first point is built where it is timed, while the processes that build ahead are starting.
+    assert rows["ahead"]["engines_stored"].tolist()[1:] == alone["engines"].tolist()[1:]
     for name in ("ahead", "before"):
         assert rows[name]["engine_id"].tolist() == alone["engine_id"].tolist()
-        assert rows[name]["engines_stored"].tolist() == alone["engines"].tolist()
         assert rows[name]["build_s"].notna().all() and (rows[name]["rel_l2_error"] < 2e-3).all()
         assert (rows[name]["build_s"] < 3 * alone["build_s"]).all() and (rows[name]["foreign_processes"] == 0).all()
 

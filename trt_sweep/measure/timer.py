@@ -173,8 +173,14 @@ def _require_times(samples: np.ndarray) -> None:
 
 
 def _settle(call: Call, device: torch.device, seconds: float, call_s: float) -> tuple[int, float]:
-    """Call for about so many seconds, at least once; return the calls made and the seconds of one."""
+    """Call for about so many seconds, at least once; return the calls made and the seconds of one.
+
+    The first of several may set things up anew, and does not count.
+    """
     size = int(min(max(seconds / call_s, 1), MOST_CALLS))
+    if size > 1:
+        call()
+        synchronize(device)
     start = time.perf_counter()
     for _ in range(size):
         call()
@@ -194,7 +200,8 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
     """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
     Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
-    fall one after the other, or lie within `STEADY`. A call that takes longer than `max_s` is made once.
+    fall one after the other, or lie within `STEADY`. A call that takes longer than `max_s` is made twice, since the first
+    may compile.
     """
     blocks: list[float] = []
     calls, size, start = 0, 1, time.perf_counter()
@@ -212,5 +219,6 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
         still = not ((steps > 0).all() or (steps < 0).all()) or np.ptp(last) <= STEADY * last.min()
         if now - start >= settings.warmup_s and len(blocks) >= 4 and still:
             return calls, float(np.median(last)), True
-        if now - start >= settings.warmup_max_s or blocks[-1] > settings.max_s:
-            return calls, float(np.median(last)), len(blocks) < 4
+        slow = len(blocks) > 1 and blocks[-1] > settings.max_s
+        if now - start >= settings.warmup_max_s or slow:
+            return calls, float(np.min(last) if slow else np.median(last)), len(blocks) < 4

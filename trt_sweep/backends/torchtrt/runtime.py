@@ -72,8 +72,10 @@ def binding_of(
 
     `modules` hold its engines. CUDA graphs are Torch-TensorRT's own. Their switch is the whole process's, so it is on
     only while this point runs. There is one graph of the whole module where operators stay in PyTorch, otherwise RTX's
-    native graphs where the version has them, or one graph per engine. What torch.compile hands out is a function, and
-    its engines are captured one by one. Raise Unsupported where there is no engine to capture.
+    native graphs where the version has them, or one graph per engine. RTX's are a setting of the engines, which stays
+    until the point ends: each change of it makes new execution contexts, whose kernels are compiled again. What
+    torch.compile hands out is a function, and its engines are captured one by one. Raise Unsupported where there is no
+    engine to capture.
     """
     if not context.config.cuda_graphs:
         return binding(module, context), contextlib.nullcontext, None
@@ -82,6 +84,9 @@ def binding_of(
         raise Unsupported("cuda_graphs=true: Torch-TensorRT captures engines, and there is none here")
     whole = in_torch and isinstance(module, torch.nn.Module)
     native = installed.torch_tensorrt().runtime_settings and not whole  # RTX's would be nested in the module's
+    if native:
+        config = importlib.import_module("torch_tensorrt.runtime").runtime_config
+        context.stack.enter_context(config([*modules], cuda_graph_strategy="whole_graph_capture"))
     now: dict[str, Any] = {}
 
     @contextlib.contextmanager
@@ -95,7 +100,7 @@ def binding_of(
 
         def call() -> Any:
             if "module" not in now:  # at the first call, which is then what a deployment pays
-                now["module"] = now["stack"].enter_context(_captured(modules, module, native))
+                now["module"] = now["stack"].enter_context(_captured(module))
             return now["module"](*own.args, **own.kwargs)
 
         return call
@@ -104,18 +109,13 @@ def binding_of(
 
 
 @contextlib.contextmanager
-def _captured(
-    modules: Sequence[torch.nn.Module], module: Callable[..., Any], native: bool
-) -> Iterator[Callable[..., Any]]:
+def _captured(module: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Switch Torch-TensorRT's CUDA graphs on, and yield what to call."""
     runtime = importlib.import_module("torch_tensorrt.runtime")
-    how = {"cuda_graph_strategy": "whole_graph_capture"} if native else {}
     with contextlib.ExitStack() as stack:
         if isinstance(module, torch.nn.Module):
-            yield stack.enter_context(runtime.enable_cudagraphs(module, **how))
+            yield stack.enter_context(runtime.enable_cudagraphs(module))
             return
-        if native:
-            stack.enter_context(runtime.runtime_config([*modules], **how))
         stack.callback(runtime.set_cudagraphs_mode, runtime.get_cudagraphs_mode())
         runtime.set_cudagraphs_mode(True)
         yield module
