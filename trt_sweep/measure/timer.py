@@ -200,8 +200,8 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
     """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
     Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
-    fall one after the other, or lie within `STEADY`. A call that takes longer than `max_s` is made twice, since the first
-    may compile.
+    fall one after the other, or lie within `STEADY`. A call that takes longer than `max_s` is made twice, since the
+    first may compile.
     """
     blocks: list[float] = []
     calls, size, start = 0, 1, time.perf_counter()
