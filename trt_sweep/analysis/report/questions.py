@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from packaging.version import Version
 
 from trt_sweep.analysis.report import text
 from trt_sweep.analysis.report.document import Block, Bullets, Grid, Heading, Text
@@ -26,7 +27,7 @@ SAME = "same engine"  # instead of a change that is 0 because nothing else can b
 NEEDED = (
     *AXES,
     *("default_min_block_size", "advised_min_block_size", "advised_min_block_size_moderate"),
-    *("point_id", "status", "timed_with", "partition_id", "gpu_ms_method"),
+    *("point_id", "status", "timed_with", "partition_id", "gpu_ms_method", "tensorrt"),
     *("engines", "engine_ops", "ops_total", "engine_id"),
     *(f"{clock}{end}" for clock in TIMES for end in ("", "_ci_low", "_ci_high")),
 )
@@ -46,7 +47,8 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
     for axis, question in QUESTIONS.items():
         found.append(Heading(question, level))
         every = [(section, places) for section in sections for places in _varied(section.rows, axis)]
-        every.sort(key=lambda item: -len(item[1]))  # of several sweeps of the same the one with most values
+        # Of several sweeps of the same: the one with the newest TensorRT, then with most values.
+        every.sort(key=lambda item: (_version(item) if brief else Version("0"), len(item[1])), reverse=True)
         if not every:
             found.append(
                 Text(f"Not measured: no two of these records differ in {axis} alone. +sweep={axis} measures it.")
@@ -90,16 +92,29 @@ def _one_engine(numbers: np.ndarray) -> bool:
     return bool(numbers[0] >= 0 and (numbers == numbers[0]).all())
 
 
-def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
-    """Return for each model the sweep with most engines, a timed one if any; of several the surest, then the newest."""
+def _version(item: tuple[Section, np.ndarray]) -> Version:
+    """Return the version of TensorRT that a sweep is of, 0 for none."""
+    found = item[0].rows["tensorrt"].iloc[item[1][0]]
+    return Version("0" if text.missing(found) else str(found))
 
-    def told(item: tuple[Section, np.ndarray]) -> tuple[bool, int, float, str]:
+
+def _where(section: Section, rows: pd.DataFrame) -> str:
+    """Return where rows were measured, with the version of TensorRT."""
+    versions = rows["tensorrt"].dropna().unique()
+    return " ".join([section.title, *map(str, versions)])
+
+
+def _one_a_model(asked: list[tuple[Section, np.ndarray]]) -> list[tuple[Section, np.ndarray]]:
+    """Return one sweep of each model: timed if any, of the newest TensorRT, with most engines, the surest, the last."""
+
+    def told(item: tuple[Section, np.ndarray]) -> tuple[bool, Version, int, float, str]:
         rows = item[0].rows.iloc[item[1]]
         low, high = (rows[f"{_clock(rows)}_ci_{end}"].astype(float) for end in ("low", "high"))
         width = float((high / low).median())
         sure = -math.inf if math.isnan(width) else -width
         engines = rows["engine_id"].nunique(dropna=False)
-        return bool((rows["status"] == "ok").any()), engines, sure, str(rows["created_utc"].max())
+        timed = bool((rows["status"] == "ok").any())
+        return timed, _version(item), engines, sure, str(rows["created_utc"].max())
 
     best = {section.rows["model"].iloc[places[0]]: (section, places) for section, places in sorted(asked, key=told)}
     return sorted(best.values(), key=told, reverse=True)
@@ -114,7 +129,7 @@ def _merged(same: list[tuple[Section, np.ndarray]], axis: str) -> list[tuple[lis
         remark = _absent(values, marks)
         key = (
             str(rows["model"].iloc[0]),
-            section.title,
+            _where(section, rows),
             _names(values["value"], marks),
             f" {remark}" if remark else "",
         )
@@ -147,7 +162,7 @@ def _answer(section: Section, rows: pd.DataFrame, axis: str, level: int, brief: 
     rows, marks = _by_value(rows, axis)
     start = bases(rows, axis)[0]
     first = rows[rows["value"] == start].iloc[0].to_dict()
-    yield Heading(f"{_label(first, axis)} ({section.title})", level)
+    yield Heading(f"{_label(first, axis)} ({_where(section, rows)})", level)
     clock = _clock(rows)
     lines: list[list[str]] = []
     said: list[tuple[str, str]] = []  # values and what is said of them

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.analysis.report import assembly, markdown
+from trt_sweep.analysis.report.document import Heading
+from trt_sweep.analysis.report.tables import versions_grid
 from trt_sweep.errors import SweepError
 
 BEGIN, END = "<!-- answers: made by trt-sweep report, do not edit -->", "<!-- end of answers -->"
@@ -18,7 +20,8 @@ def renewed(text: str, rows: pd.DataFrame, delta: float = assembly.DELTA) -> str
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise SweepError(f"no section to renew: put {BEGIN} and {END} where it belongs")
-    section = markdown.render(assembly.answers(rows, delta))
+    heading = Heading("With which versions did points run?", 4)
+    section = markdown.render([*assembly.answers(rows, delta), heading, versions_grid(rows)])
     return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
 
 

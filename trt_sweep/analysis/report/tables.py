@@ -21,6 +21,8 @@ ENVIRONMENT = (
     *("gpu_name", "gpu_uuid", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt"),
     *("tensorrt_flavor", "python", "hostname", "trt_sweep", "git_sha"),
 )
+VERSIONS = ("torch", "torch_tensorrt", "tensorrt", "tensorrt_flavor")
+BECAME = {"ok": "ran", "inaccurate": "ran", "dryrun": "planned", "unsupported": "refused", "interrupted": "cut short"}
 HEALTH = {
     "sm_clock_mhz": "MHz",
     "memory_clock_mhz": "MHz",
@@ -49,6 +51,21 @@ def environment_grid(rows: pd.DataFrame) -> Grid:
     verdicts = timed["health"].fillna("not known").value_counts()
     lines.append(["health", ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items()) or text.NONE])
     return Grid(("", "of these records"), lines)
+
+
+def versions_grid(rows: pd.DataFrame) -> Grid:
+    """Return what ran with which versions, the newest first: points that were timed, planned, refused and failed."""
+    known = rows.assign(became=rows["status"].map(BECAME).fillna("failed"), gpu_name=rows["gpu_name"].fillna("no GPU"))
+    found = (
+        known.fillna(dict.fromkeys(VERSIONS, "")).groupby([*VERSIONS, "gpu_name"])["became"].value_counts().unstack()
+    )
+    lines = []
+    for (torch, library, tensorrt, flavor, gpu), counts in reversed([*found.fillna(0).astype(int).iterrows()]):
+        name = f"{library}, {tensorrt} ({flavor})" if library else "none"
+        lines.append(
+            [name, torch, gpu, *(str(counts.get(name, 0)) for name in ("ran", "planned", "refused", "failed"))]
+        )
+    return Grid(("Torch-TensorRT, TensorRT", "torch", "GPU", "timed", "planned", "refused", "failed"), lines)
 
 
 def second_grid(place: Section, advice: recommend.Advice, objective: str) -> list[Block]:
