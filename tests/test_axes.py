@@ -15,7 +15,7 @@ from trt_sweep.backends.torchtrt import arguments, installed
 from trt_sweep.config import options
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, record, table
+from trt_sweep.results import axes, factories, record, table
 from trt_sweep.results.axes import AXES, OPTIONAL_AXES, TABLE, Axes, Axis
 
 PACKAGE = Path(axes.__file__).parents[1]
@@ -91,7 +91,10 @@ def test_lists_that_follow_from_the_table():
     assert axes.LABEL_AXES == ("model", "backend", "precision")
     assert set(axes.SIZES) == {"batch_size", "time_at", "input_shapes"}
     assert set(axes.COMPARABLE) - set(AXES) == {"sweep_id", "task_id", "gpu_uuid"}
-    assert set(axes.COMPARABLE) & set(AXES) == {"batch_size", "input_shapes", "device", "cold_cache"}
+    assert set(axes.COMPARABLE) & set(AXES) == {
+        *("batch_size", "input_shapes", "device", "cold_cache", "streams", "transfers")
+    }
+    assert axes.PER_ITEM == ("batch_size", "streams")
     assert axes.going_with("quantization_method") == ("precision", "quantization_skip", "calibration")
     assert axes.going_with("backend") == AXES and axes.going_with("runtime") == ()
     assert axes.moving_with("cuda_graphs") == ("mode",) and axes.moving_with("precision") == ("base_precision",)
@@ -129,8 +132,8 @@ def test_which_axes_are_worth_a_column(changes, shown):
 
 
 def test_a_factory_says_what_differs_between_points_of_its_model(tmp_path):
-    factories = ["config.attn=eager depth=2 note=a b", "config.attn=sdpa depth=2 note=a b", None]
-    for number, factory in enumerate(factories):
+    made = ["config.attn=eager depth=2 note=a b", "config.attn=sdpa depth=2 note=a b", None]
+    for number, factory in enumerate(made):
         put(tmp_path, f"m{number}", 5.0, factory=factory)
     put(tmp_path, "n", 5.0, factory="depth=3", model="n")
     put(tmp_path, "bare", 5.0, factory="", model="n", created_utc="2026-01-02T00:00:00+00:00")
@@ -139,7 +142,7 @@ def test_a_factory_says_what_differs_between_points_of_its_model(tmp_path):
     shown = {"m0": "config.attn=eager", "m1": "config.attn=sdpa", "m2": None, "n": "depth=3", "bare": None}
     assert said == {f"points/{name}": value for name, value in shown.items()}
     assert axes.varied(found) == ["model", "backend", "precision", "factory"]
-    assert axes.telling_factories(found[found["folder"] == "points/n"]) == [None]
+    assert factories.telling_factories(found[found["folder"] == "points/n"]) == [None]
 
 
 def test_several_models_are_told_apart():

@@ -35,7 +35,7 @@ def busy(seconds: float):
 def windows(*latencies, **values) -> list[Visit]:
     plain = {"enqueue_ms": None, "gpu_ms": {}, "gpu_reason": None, "clock": "wall"}
     plain |= {"warmup_s": 0.1, "health": WindowHealth()} | values
-    return [Visit(np.array(latency), **plain) for latency in latencies]
+    return [Visit(np.array(latency), **({"wall_ms": sum(latency)} | plain)) for latency in latencies]
 
 
 def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> Visit:

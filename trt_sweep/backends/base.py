@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt.layer_timers import LayerTimer
 from trt_sweep.config.point import PointConfig
+from trt_sweep.errors import Unsupported
 from trt_sweep.machine import locks
 from trt_sweep.measure import memory
 from trt_sweep.models.cache import ProcessCache
@@ -75,7 +77,8 @@ class Compiled:
     `bind` takes FP32 inputs of a size that was built for; it is None where the point was only planned. The bound calls
     are made inside the context `running()`, which sets up what they need and others must not see. `layer_timers` time
     the layers of the engines, in the order of the graph; None where a backend cannot. `module` holds the weights in
-    torch, or is None; `held` is the GPU memory that the build holds, once it is made.
+    torch, or is None; `held` is the GPU memory that the build holds, once it is made. `another` makes the same with
+    execution contexts of its own, for a thread that calls beside others; None where several threads may call `bind`'s.
     """
 
     bind: Bind | None
@@ -87,6 +90,14 @@ class Compiled:
     layer_timers: list[LayerTimer] | None = None
     module: torch.nn.Module | None = None
     build_memory: memory.BuildMemory | None = None
+    another: Callable[[], Compiled] | None = None
+
+    def rebound(self, change: Callable[[Bind], Bind]) -> Compiled:
+        """Return the same with what `change` makes of `bind`, in every thread."""
+        bind, another = self.bind, self.another
+        assert bind is not None
+        beside = None if another is None else lambda: another().rebound(change)
+        return dataclasses.replace(self, bind=change(bind), another=beside)
 
 
 class Backend(Protocol):
@@ -118,16 +129,25 @@ def binding(function: Callable[..., Any], context: BuildContext, channels_last: 
     return bind
 
 
-def putting_back(bind: Bind, whole: Callable[[Any], Any] | None) -> Bind:
-    """Return a `bind` whose calls give outputs as `whole` makes them, see `tracing.tensors_only`."""
+def putting_back(compiled: Compiled, whole: Callable[[Any], Any] | None) -> Compiled:
+    """Return a build whose calls give outputs as `whole` makes them, see `tracing.tensors_only`."""
     if whole is None:
-        return bind
+        return compiled
 
-    def bound(inputs: Inputs) -> Call:
-        call = bind(inputs)
-        return lambda: whole(call())
+    def change(bind: Bind) -> Bind:
+        def bound(inputs: Inputs) -> Call:
+            call = bind(inputs)
+            return lambda: whole(call())
 
-    return bound
+        return bound
+
+    return compiled.rebound(change)
+
+
+def require_one_thread(context: BuildContext, why: str) -> None:
+    """Raise Unsupported where several threads are to call what one alone can."""
+    if context.config.streams > 1:
+        raise Unsupported(f"streams={context.config.streams}: {why}")
 
 
 def captured(context: BuildContext) -> str | None:

@@ -21,6 +21,8 @@ class Range(NamedTuple):
 
 def later(default: Any) -> Any:
     """Return a field that the digests leave out at its default, since it came after digests were kept."""
+    if isinstance(default, bool | int):
+        return field(default=default, metadata={"later": True})
     return field(default_factory=lambda: copy.copy(default), metadata={"later": True})
 
 

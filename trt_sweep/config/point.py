@@ -30,6 +30,7 @@ RUNTIME_CACHES = ("cold", "warm")
 CACHES = ("cold", "warm", "frozen")
 PROFILING_VERBOSITIES = NONE, LAYER_NAMES, DETAILED = ("none", "layer_names_only", "detailed")
 SPECIALIZATIONS = ("lazy", "eager", "none")
+MOST_STREAMS = 32  # PyTorch has as many on a GPU, and then hands out the first again
 
 
 @dataclass
@@ -43,7 +44,9 @@ class PointConfig:
     have a range at each combination of sizes, as {batch: 1, seq: 128}. `compile` holds further compilation
     arguments of the installed Torch-TensorRT. `cache` says what TensorRT's timing cache holds when a build begins:
     nothing, what a first build of the same point left, or a copy of the file `cache_snapshot`. What engines tell of
-    their layers depends on `profiling_verbosity`.
+    their layers depends on `profiling_verbosity`. `streams` threads call at the same time, each on a CUDA stream and
+    with an execution context of its own. With `transfers` a call copies its inputs from the host's memory, and its
+    outputs back.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -56,6 +59,8 @@ class PointConfig:
     optimization_level: int | None = None
     runtime: str | None = None
     cuda_graphs: bool | None = None
+    streams: int = later(1)
+    transfers: bool = later(False)
     runtime_cache: str | None = None
     dynamic_shapes_kernel_specialization_strategy: str | None = None
     cache: str | None = None
@@ -85,6 +90,10 @@ class PointConfig:
             "optimization_level",
             level,
             "an integer from 0 to 5, or null for the library's default",
+        )
+        whole = isinstance(self.streams, int) and not isinstance(self.streams, bool)
+        require(
+            whole and 1 <= self.streams <= MOST_STREAMS, "streams", self.streams, f"an integer from 1 to {MOST_STREAMS}"
         )
         require_choice("runtime", self.runtime, RUNTIMES, optional=True)
         require_choice("runtime_cache", self.runtime_cache, RUNTIME_CACHES, optional=True)
@@ -227,6 +236,11 @@ class PointConfig:
         named = any(isinstance(size, str) for item in self.model.tensors for size in item.shape)
         size = self.batch_size if named and not isinstance(self.batch_size, int) else 1
         return dataclasses.replace(self, batch_size=size, time_at=None)
+
+    @property
+    def under_no_load(self) -> PointConfig:
+        """Return this point with one thread and no transfers, which are about calls, and not about what is called."""
+        return dataclasses.replace(self, streams=1, transfers=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point in plain containers, as JSON and YAML hold them."""

@@ -13,6 +13,7 @@ import torch
 Call = Callable[[], Any]
 BLOCK_CALLS_S = 5e-3  # GPU time of one queued batch
 BLOCK_HOST_S = 20e-3  # host time to issue it, at most
+UNDER_WAY = 2  # calls of a thread at most, as with trtexec: it waits for the one before the last
 
 
 def synchronize(device: torch.device) -> None:
@@ -45,6 +46,35 @@ def time_by_wall_clock(call: Call, size: int) -> np.ndarray:
         call()
         marks[index + 1] = time.perf_counter()
     return np.diff(marks) * 1e3
+
+
+def time_for(call: Call, seconds: float, most: int, device: torch.device) -> np.ndarray:
+    """Return the milliseconds of the calls that fit into so many seconds, at least one; `most` at most.
+
+    On a GPU each call is timed between two events of the current stream, on a CPU by a wall clock. Others may call at
+    the same time.
+    """
+    found: list[float] = []
+    now = start = time.perf_counter()
+    if device.type != "cuda":
+        while not found or (now - start < seconds and len(found) < most):
+            before = now
+            call()
+            now = time.perf_counter()
+            found.append((now - before) * 1e3)
+        return np.array(found)
+    events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+    while not events or (now - start < seconds and len(events) < most):
+        if len(events) >= UNDER_WAY:
+            events[-UNDER_WAY][1].synchronize()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call()
+        end.record()
+        events.append((begin, end))
+        now = time.perf_counter()
+    events[-1][1].synchronize()
+    return np.array([begin.elapsed_time(end) for begin, end in events])
 
 
 def l2_flush(device: torch.device) -> Call:

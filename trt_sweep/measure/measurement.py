@@ -22,7 +22,7 @@ class Visit:
     """Hold the samples of one visit: float64 arrays in milliseconds.
 
     `latency_ms` and `enqueue_ms` have one entry for each call. The arrays of `gpu_ms`, by method, have one for each
-    batch: the mean of its calls.
+    batch: the mean of its calls. `wall_ms` is the time in which the calls of `latency_ms` were made, by all threads.
     """
 
     latency_ms: np.ndarray
@@ -32,6 +32,7 @@ class Visit:
     clock: str
     warmup_s: float
     health: WindowHealth
+    wall_ms: float
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Measurement:
     The first visit stands alone, right after the build. It counts for `latency_ms` only where there is no other.
     `visit_group` names the points that were visited in turn with this one, `anchor` is the one of them that other
     groups have as well. `choices` are the `gpu_ms` of each choice of algorithms that cuDNN made: the least was timed.
+    `streams` is the number of threads that called.
     """
 
     windows: list[list[Visit]]
@@ -52,6 +54,7 @@ class Measurement:
     point_id: str | None = None
     anchor: Measurement | None = None
     choices: list[float] | None = None
+    streams: int = 1
 
     @property
     def methods(self) -> list[str]:
@@ -103,6 +106,9 @@ class Measurement:
         fastest = float(calls.min())
         level = visits.fast_level(medians, fastest).at_least(work.get("gpu_ms") or 0.0)
         slow_share, slow_factor = visits.slow(medians, level.value)
+        per_item = self._items_ms()
+        most = fastest / self.streams / self.batch_size  # ms of an item, were every call the fastest
+        item = visits.fast_level(per_item, most)
         return Timing(
             **work,
             latency_ms=level.value,
@@ -133,8 +139,17 @@ class Measurement:
             enqueue_ms=enqueue_ms,
             launch_bound=launch_bound,
             first_call_ms=self.first_call_ms,
-            throughput_per_s=self.batch_size / level.value * 1e3,
+            throughput_per_s=1e3 / item.value,
+            throughput_per_s_ci_low=_known(1e3 / item.high),
+            throughput_per_s_ci_high=_known(1e3 / item.low),
+            item_ms_visits=[float(value) for value in per_item] if len(per_item) > 1 else None,
         )
+
+    def _items_ms(self) -> np.ndarray:
+        """Return the wall time of each visit over the samples of its calls, in ms; the mean of the builds."""
+        each = [[visit.wall_ms / len(visit.latency_ms) for visit in build] for build in self._visits()]
+        found: np.ndarray = np.exp(np.log(each).mean(axis=0)) / self.batch_size
+        return found
 
     def _logs(self) -> np.ndarray:
         """Return the logarithms of the medians of the visits that count, in ms: a row a build."""
@@ -159,6 +174,7 @@ class Measurement:
         for build, windows in enumerate(self.windows):
             for number, window in enumerate(windows):
                 clocks = {"latency_ms": window.latency_ms, "enqueue_ms": window.enqueue_ms}
+                clocks["wall_ms"] = np.array([window.wall_ms])
                 clocks |= {f"gpu_ms_{method}": series for method, series in window.gpu_ms.items()}
                 for clock, series in clocks.items():
                     if series is not None:

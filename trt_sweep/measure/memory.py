@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from trt_sweep.machine.nvml import monitor
-from trt_sweep.measure.clocks import synchronize
+from trt_sweep.measure.clocks import Call, synchronize
 from trt_sweep.measure.timer import Timer
 
 CALLS = 2  # after the first one, which tunes and captures; the last of them is measured
@@ -72,29 +73,37 @@ class CallMemory:
 
     def prepare(self, timer: Timer) -> None:
         """Make cuBLAS allocate the workspace that it keeps for each stream, which belongs to no point."""
+
+        def multiply() -> None:
+            one = torch.ones(1, 1, device=self._device)
+            torch.mm(one, one)
+
         if self._cuda:
-            with timer.on_stream():
-                one = torch.ones(1, 1, device=self._device)
-                torch.mm(one, one)
+            timer.in_turn([multiply] * len(timer.calls))
 
     def peak(self, timer: Timer) -> int | None:
         """Return the bytes that were added, and what a further call takes at its peak; None on a CPU.
 
-        Errors of the call pass through.
+        Calls of several threads take that at the same time. Errors of a call pass through.
         """
         if not self._cuda:
             return None
-        with timer.on_stream():
+
+        def most(call: Call) -> int:
             for _ in range(CALLS):
                 synchronize(self._device)
                 torch.cuda.reset_peak_memory_stats(self._device)
                 before = self._allocated()
-                timer.call()
+                call()
+            synchronize(self._device)
+            return torch.cuda.max_memory_allocated(self._device) - before
+
+        added = sum(timer.in_turn([partial(most, call) for call in timer.calls]))
         # What CUDA graphs keep for their next replay does not count as allocated. Graphs of earlier points have their
         # own pools and are left out.
         own = [item for item in self._private() if item["segment_pool_id"] not in self._before]
         idle: int = sum(item["total_size"] - item["allocated_size"] for item in own)
-        return self._kept + torch.cuda.max_memory_allocated(self._device) - before + idle
+        return self._kept + added + idle
 
     def _allocated(self) -> int:
         return torch.cuda.memory_allocated(self._device) if self._cuda else 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from trt_sweep.measure.clocks import Call, synchronize
 from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.measure.health import WindowHealth
 from trt_sweep.measure.measurement import Visit
+from trt_sweep.measure.threads import StreamThreads
 from trt_sweep.results.columns import GRAPH, METHODS, QUEUED
 
+T = TypeVar("T")
 MOST_CALLS = 10_000  # of one visit
 CAPTURES = 8  # after the first visit, spread over the others
 QUEUE_EACH = 3  # captures, after which calls are queued as well
@@ -27,16 +30,27 @@ STEADY = 0.005  # share by which blocks of calls may differ once warm
 
 
 class Timer:
-    """Time one call, visit after visit.
+    """Time one call, visit after visit; where there are calls `beside` it, while each is made by a thread of its own.
 
-    It has a CUDA stream of its own, since TensorRT synchronizes more on the default one. `replays` says that the call
+    Each call has a CUDA stream of its own, since TensorRT synchronizes more on the default one. `replays` says that it
     launches CUDA graphs itself, which cannot be captured again.
     """
 
-    def __init__(self, call: Call, device: torch.device, settings: MeasureConfig, replays: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        device: torch.device,
+        settings: MeasureConfig,
+        replays: bool = False,
+        beside: Sequence[Call] = (),
+    ) -> None:
         self.call, self._device, self._settings, self._replays = call, device, settings, replays
+        self.calls = (call, *beside)
+        self._threads = StreamThreads(len(self.calls), device) if beside else None
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
+        if self._threads is not None:
+            self._stream = self._threads.streams[0]  # a call stays on its stream, for which graphs are captured
         self._flush = clocks.l2_flush(device) if self._cuda and settings.cold_cache else None
         self._replay: Call | None = None
         self._queued: clocks.QueuedBatches | None = None
@@ -54,6 +68,22 @@ class Timer:
             yield
         synchronize(self._device)
 
+    def in_turn(self, functions: Sequence[Callable[[], T]]) -> list[T]:
+        """Call a function for each call, on its stream and in its thread, one after the other; return the results."""
+        with self.on_stream():
+            return [each() for each in functions] if self._threads is None else self._threads.in_turn(functions)
+
+    def together(self, functions: Sequence[Callable[[], T]]) -> list[T]:
+        """Do the same at the same time; there must be several calls."""
+        assert self._threads is not None
+        with self.on_stream():
+            return self._threads.together(functions)[0]
+
+    def close(self) -> None:
+        """End the threads, if there are any."""
+        if self._threads is not None:
+            self._threads.close()
+
     def first(self) -> tuple[Any, float]:
         """Make the first call; return its result and its wall time in ms, with all that it compiles."""
         with self.on_stream():
@@ -68,7 +98,7 @@ class Timer:
             return {}
         with self.on_stream(), gc_disabled():
             for _ in range(2):
-                _, self._per_call_s = _settle(self.call, self._device, self._settings.settle_s, self._per_call_s or 1.0)
+                _, self._per_call_s = _settle(self._repeat, self._settings.settle_s, self._per_call_s or 1.0)
                 if self._per_call_s > self._settings.max_s:
                     return {}
             found, _ = self._gpu_work(0)
@@ -79,10 +109,11 @@ class Timer:
     def visit(self, monitor: Monitor, number: int = 0, phase: Callable[[str], None] = lambda name: None) -> Visit:
         """Make the calls of one visit, and time those that count by each clock.
 
-        - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock
+        - `latency_ms`: each call between two CUDA events, back to back; on a CPU by a wall clock; where there are
+          several, those of all threads
         - `gpu_ms` by the method "graph": batches of replays of the call, captured anew as one CUDA graph
         - `gpu_ms` by the method "queued", and `enqueue_ms`: batches queued behind a blocking kernel, as in NVIDIA's
-          nvbench, so that neither host nor GPU waits for the other
+          nvbench, so that neither host nor GPU waits for the other; the first call alone, here and above
 
         Visit 0 warms up first. The GPU's work is timed in some of the visits. `phase` is called with "warmup" and
         "timing". Errors of the call pass through; raises RuntimeError for times that cannot be.
@@ -90,28 +121,25 @@ class Timer:
         settings, health = self._settings, WindowHealth(problem=monitor.problem)
         with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
+            phase("warmup" if number == 0 else "timing")
+            if self._threads is not None:
+                self._threads.in_turn(self.calls)  # which may capture graphs, and nothing may run beside that
             if number == 0:
-                phase("warmup")
-                calls, self._per_call_s, health.steady = _warm_up(self.call, self._device, settings)
+                calls, self._per_call_s, health.steady = _warm_up(self._repeat, settings)
             else:
-                phase("timing")
-                calls, self._per_call_s = _settle(self.call, self._device, settings.settle_s, self._per_call_s)
+                calls, self._per_call_s = _settle(self._repeat, settings.settle_s, self._per_call_s)
             warmup_s = time.perf_counter() - start
             turn, rest = divmod(number, max(settings.visits_of(self._per_call_s) // CAPTURES, 1))
             look = rest == 0  # at the GPU's work, and at who else is on it
 
             if number == 0:
                 phase("timing")
-            size = int(min(max(round(settings.max_s / settings.visits / self._per_call_s), 1), MOST_CALLS))
-            if self._cuda:
-                latency = clocks.time_by_events(self.call, size, self._flush)
-            else:
-                latency = clocks.time_by_wall_clock(self.call, size)
+            latency, wall_ms = self._latency(settings.max_s / settings.visits)
             _require_times(latency)
             used = monitor.energy_mj()
             if energy is not None and used is not None:
                 health.energy_mj, health.energy_s = used - energy, time.perf_counter() - start
-                health.energy_calls = calls + len(latency)
+                health.energy_calls = calls * len(self.calls) + len(latency)
             health.readings.append(monitor.read())
 
             by_method: dict[str, np.ndarray] = {}
@@ -126,7 +154,31 @@ class Timer:
             health.problem = health.problem or monitor.problem
         clock = "cuda_events" if self._cuda else "wall"
         reason = "; ".join(dict.fromkeys(self._missing.values())) or None
-        return Visit(latency, enqueue, by_method, reason, clock, warmup_s, health)
+        return Visit(latency, enqueue, by_method, reason, clock, warmup_s, health, wall_ms)
+
+    def _repeat(self, size: int) -> None:
+        """Make so many calls, or so many in each thread at the same time, and wait for them."""
+        if self._threads is None:
+            _calls(self.call, size)
+        else:
+            self._threads.together([partial(_calls, call, size) for call in self.calls])
+        synchronize(self._device)
+
+    def _latency(self, seconds: float) -> tuple[np.ndarray, float]:
+        """Make calls for about so many seconds; return the time of each, and of all by the wall, in ms.
+
+        One call after the other takes as long as all of them; flushes of the cache between them do not count.
+        """
+        if self._threads is not None:
+            timed = [partial(clocks.time_for, call, seconds, MOST_CALLS, self._device) for call in self.calls]
+            latencies, wall_s = self._threads.together(timed)
+            return np.concatenate(latencies), wall_s * 1e3
+        size = int(min(max(round(seconds / self._per_call_s), 1), MOST_CALLS))
+        if self._cuda:
+            latency = clocks.time_by_events(self.call, size, self._flush)
+        else:
+            latency = clocks.time_by_wall_clock(self.call, size)
+        return latency, float(latency.sum())
 
     def _gpu_work(self, turn: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Return a few batches of `gpu_ms` by each method that works here, and `enqueue_ms`; one entry a batch or call.
@@ -172,19 +224,21 @@ def _require_times(samples: np.ndarray) -> None:
         raise RuntimeError(f"a call was timed as {worst:.3g} ms: the clock is broken, or went backwards")
 
 
-def _settle(call: Call, device: torch.device, seconds: float, call_s: float) -> tuple[int, float]:
+def _calls(call: Call, size: int) -> None:
+    for _ in range(size):
+        call()
+
+
+def _settle(repeat: Callable[[int], None], seconds: float, call_s: float) -> tuple[int, float]:
     """Call for about so many seconds, at least once; return the calls made and the seconds of one.
 
-    The first of several may set things up anew, and does not count.
+    `repeat` makes so many calls and waits for them. The first of several may set things up anew, and does not count.
     """
     size = int(min(max(seconds / call_s, 1), MOST_CALLS))
     if size > 1:
-        call()
-        synchronize(device)
+        repeat(1)
     start = time.perf_counter()
-    for _ in range(size):
-        call()
-    synchronize(device)
+    repeat(size)
     return size, (time.perf_counter() - start) / size
 
 
@@ -196,7 +250,7 @@ def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
     return call
 
 
-def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple[int, float, bool]:
+def _warm_up(repeat: Callable[[int], None], settings: MeasureConfig) -> tuple[int, float, bool]:
     """Call until the time of a call has stopped changing; return calls made, seconds per call, and whether it has.
 
     Calls are timed in blocks of some 20 ms. The time has stopped changing once the last four blocks neither rise nor
@@ -207,9 +261,7 @@ def _warm_up(call: Call, device: torch.device, settings: MeasureConfig) -> tuple
     calls, size, start = 0, 1, time.perf_counter()
     while True:
         begin = time.perf_counter()
-        for _ in range(size):
-            call()
-        synchronize(device)
+        repeat(size)
         now = time.perf_counter()
         blocks.append((now - begin) / size)
         calls += size

@@ -19,13 +19,26 @@ from trt_sweep.points.state import BuildResult, PointState
 from trt_sweep.results.measured import Accuracy
 
 
-def engine_key(config: PointConfig, compiled: Compiled, reuse: bool) -> str | None:
-    """Return a name for the engine that a point leads to and how it runs; None where it is to be built in any case."""
+def engine_key(config: PointConfig, compiled: Compiled, reuse: bool, *, alone: bool = False) -> str | None:
+    """Return a name for the engine that a point leads to and how it runs; None where it is to be built in any case.
+
+    The name of the engine `alone` does not say how many threads call it, and what they copy.
+    """
     partition_id = compiled.partition.partition_id
-    alone = not reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
-    if partition_id is None or alone:
+    apart = not reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
+    if partition_id is None or apart:
         return None
+    if alone:
+        return f"engine {config.under_no_load.engine_key(partition_id, compiled.ignored_axes)}"
     return config.engine_key(partition_id, compiled.ignored_axes)
+
+
+def from_other(compiled: Compiled, planned: Compiled, point_id: str) -> Compiled:
+    """Return what another point has built, as the build of a point that has planned the same."""
+    made = dataclasses.replace(
+        compiled.build, export_s=planned.build.export_s, build_s=None, engine_reused_from=point_id
+    )
+    return dataclasses.replace(compiled, build=made, partition=planned.partition, ignored_axes=planned.ignored_axes)
 
 
 def require_possible(config: PointConfig, device_type: str) -> None:
@@ -40,12 +53,19 @@ def require_possible(config: PointConfig, device_type: str) -> None:
             f"precision={config.precision}: backend={config.backend} has no autocast; use backend=dynamo, or "
             "backend=eager for PyTorch's own"
         )
+    if config.streams > 1 and config.measure.cold_cache:
+        raise Unsupported(
+            f"streams={config.streams}: with measure.cold_cache=true a thread would empty the cache under the calls of "
+            "the others; drop one of the two"
+        )
     if device_type != "cpu" or config.dryrun:
         return
     if config.precision == "tf32":
         raise Unsupported("precision=tf32: a CPU has no TF32; use fp32")
     if config.cuda_graphs:
         raise Unsupported("cuda_graphs=true: CUDA graphs need a GPU")
+    if config.transfers:
+        raise Unsupported("transfers=true: they are copies to a GPU and back; there is none here")
     if config.measure.cold_cache:
         raise Unsupported("measure.cold_cache=true flushes the L2 cache of a GPU; there is none here")
 

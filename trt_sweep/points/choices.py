@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from trt_sweep.measure.threads import CallThread
 from trt_sweep.measure.timer import Timer
 from trt_sweep.points.check import FirstCalls
 
@@ -24,19 +24,6 @@ Run = Callable[[Callable[[], T]], T]
 def here(function: Callable[[], T]) -> T:
     """Call a function where this is called."""
     return function()
-
-
-class CallThread:
-    """Call functions in one thread, which ends with `close`."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-
-    def __call__(self, function: Callable[[], T]) -> T:
-        return self._pool.submit(function).result()
-
-    def close(self) -> None:
-        self._pool.shutdown()
 
 
 @dataclasses.dataclass

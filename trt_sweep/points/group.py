@@ -28,4 +28,4 @@ class BuildGroup:
         self._context.stack.close()
         self._context.builds.clear()
         for run in self.runs:
-            run.timers.clear()
+            run.release()

@@ -13,12 +13,13 @@ from typing import Any, cast
 import torch
 
 from trt_sweep import backends
-from trt_sweep.backends.base import BuildContext, Compiled
+from trt_sweep.backends.base import BuildContext, Compiled, Running
 from trt_sweep.errors import Unsupported, one_line
 from trt_sweep.machine import locks, nvml
 from trt_sweep.machine.devices import resolve
 from trt_sweep.measure import health
 from trt_sweep.measure.measurement import Measurement, Visit
+from trt_sweep.measure.threads import CallThread
 from trt_sweep.measure.timer import Timer
 from trt_sweep.models.model import float32_mode
 from trt_sweep.points import artifacts, build, check, choices, failure, row
@@ -41,6 +42,7 @@ class PointRun:
         self.state = PointState(enough=False if group.racing else None)
         self.timers: list[Timer] = []
         self._threads: list[choices.Run[Any]] = []  # in which the calls of each build are made
+        self._around: list[Running] = []  # the context of these calls
         self._timed_with: PointRun | None = None  # runs the same engine in the same way, and is timed for both
         self._record_before: Record | None = None  # of a point that is only looked into: it keeps what it says
 
@@ -169,23 +171,17 @@ class PointRun:
     def _context(self, device: torch.device) -> BuildContext:
         group = self._group
         store = dataclasses.replace(group.store, read=group.options.reuse and self.config.measure.rebuilds == 1)
+        told = self._enter, self._keep
         return BuildContext(
-            self.config,
-            device,
-            self.folder,
-            self._enter,
-            self._keep,
-            group.stack,
-            group.cache,
-            self._built_before,
-            store,
+            self.config, device, self.folder, *told, group.stack, group.cache, self._built_before, store
         )
 
     def _source(self, device: torch.device) -> PreparedModel:
         return PreparedModel(self.config, device, self._group.cache, self._enter)
 
-    def _engine_key(self, compiled: Compiled) -> str | None:
-        return build.engine_key(self.config, compiled, self._group.options.reuse)
+    def _engine_key(self, compiled: Compiled, *, alone: bool = False) -> str | None:
+        """Return the name of an engine and how it runs, or of the engine `alone`: whoever calls it, and with what."""
+        return build.engine_key(self.config, compiled, self._group.options.reuse, alone=alone)
 
     def _keep(self, compiled: Compiled) -> None:
         self.state.compiled = compiled
@@ -208,29 +204,33 @@ class PointRun:
                 self._build(device)
             if config.dryrun:
                 return "dryrun"
-            status = self._check(device) if self._timed_with is None else self._as_timed(self._timed_with)
+            if self._timed_with is None:
+                status = self._check(device)
+            else:
+                status = state.take_over(self._timed_with.state, self.point.id, self._timed_with.point.id)
+                artifacts.write_outputs(self.folder, state.outputs)
         return self._visit() if status == "ok" else status
 
     def _build(self, device: torch.device) -> None:
         build.build(self.state, self._context(device), self._source(device), self._group.builds)
-        key = self._engine_key(self.state.compiled)
-        if key is not None and self.state.compiled.build.engine_reused_from is None:
+        compiled = self.state.compiled
+        key, engine = self._engine_key(compiled), self._engine_key(compiled, alone=True)
+        if engine is not None and compiled.build.engine_reused_from is None:
+            self._group.cache.put(engine, self)
+        if key is not None and self._timed_with is None:
             self._group.cache.put(key, self)
 
     def _built_before(self, planned: Compiled) -> Compiled | None:
         """Return what another point of the same partition and arguments has built, None where there is none."""
-        key = self._engine_key(planned)
-        found: PointRun | None = self._group.cache.get(key) if key is not None else None
+        key, engine = self._engine_key(planned), self._engine_key(planned, alone=True)
+        same: PointRun | None = self._group.cache.get(key) if key is not None else None
+        found: PointRun | None = self._group.cache.get(engine) if engine is not None else None
         if found is None:
             return None
-        compiled = found.state.compiled
-        made = dataclasses.replace(
-            compiled.build, export_s=planned.build.export_s, build_s=None, engine_reused_from=found.point.id
-        )
         self.state.first_call = False
-        if found.state.status == "ok" and found.config.accuracy == self.config.accuracy:
-            self._timed_with = found
-        return dataclasses.replace(compiled, build=made, partition=planned.partition, ignored_axes=planned.ignored_axes)
+        if same is not None and same.state.status == "ok" and same.config.accuracy == self.config.accuracy:
+            self._timed_with = same
+        return build.from_other(found.state.compiled, planned, found.point.id)
 
     def _check(self, device: torch.device) -> str:
         """Bind each build and compare its outputs; return "ok", or "inaccurate" with the reason kept."""
@@ -242,14 +242,16 @@ class PointRun:
         for index, built in enumerate(builds):
             run: choices.Run[Any] = choices.here
             chooses = built.compiled.build.cudnn_benchmark and config.backend == BASELINE
-            if chooses and config.measure.cudnn_choices > 1:
+            if chooses and config.measure.cudnn_choices > 1 and config.streams == 1:  # else each thread chooses
                 run, calls, work = self._choose(index, device, reference)
                 chosen += work
             else:
                 calls = self._first_calls(index, device, reference)
             self._threads.append(run)
+            self._around.append(calls.running)
             found.append(calls)
             self.timers.append(calls.timer)
+            self._group.stack.callback(calls.timer.close)
         state.accuracy, state.memory, state.outputs = check.worst(found, reference.spread)
         state.accuracy = check.probed(state.accuracy, self._source(device), self.folder, state.phase)
         artifacts.write_outputs(self.folder, self.state.outputs)
@@ -262,10 +264,12 @@ class PointRun:
             visit_group=self._group.visit_group,
             point_id=self.point.id,
             choices=chosen or None,
+            streams=config.streams,
         )
         if state.accuracy.accurate is not False:
             return "ok"
-        state.reason = check.why_inaccurate(state.outputs, reference.eager, config, state.accuracy.first_wrong)
+        wrong = next((calls.together for calls in found if calls.together), None)
+        state.reason = wrong or check.why_inaccurate(state.outputs, reference.eager, config, state.accuracy.first_wrong)
         self._visit()  # its times are of interest all the same
         state.phase = "accuracy"
         return "inaccurate"
@@ -282,7 +286,7 @@ class PointRun:
 
     def _choose(
         self, index: int, device: torch.device, reference: Any
-    ) -> tuple[choices.CallThread, check.FirstCalls, list[float]]:
+    ) -> tuple[CallThread, check.FirstCalls, list[float]]:
         """Have cuDNN choose several times, see `choices.fastest`."""
 
         def make(number: int) -> check.FirstCalls:
@@ -296,19 +300,6 @@ class PointRun:
         self._group.stack.callback(thread.close)
         return thread, calls, chosen
 
-    def _as_timed(self, same: PointRun) -> str:
-        """Take over what another point's calls have shown, and its windows to come."""
-        other, state = same.state, self.state
-        assert other.measurement is not None
-        state.phase, state.accuracy = "timing", other.accuracy
-        state.memory, state.outputs = other.memory, other.outputs
-        artifacts.write_outputs(self.folder, self.state.outputs)
-        # One list of windows for both.
-        state.measurement = dataclasses.replace(
-            other.measurement, first_call_ms=None, timed_with=same.point.id, point_id=self.point.id
-        )
-        return "ok"
-
     @contextlib.contextmanager
     def running(self, index: int = 0) -> Iterator[None]:
         """Set up what the calls of a build need around them."""
@@ -317,6 +308,11 @@ class PointRun:
         with torch.no_grad(), float32_mode(self.config.precision, benchmark), compiled.running():
             yield
 
+    def release(self) -> None:
+        """Let go of the calls; the point is done."""
+        self.timers.clear()
+        self._around.clear()
+
     def window(self, index: int = 0, number: int = 0) -> Visit:
         """Make visit `number` of a build; one with a bad verdict is made again once, and then taken as it is."""
         return cast(Visit, self._threads[index](functools.partial(self._window, index, number)))
@@ -324,7 +320,7 @@ class PointRun:
     def _window(self, index: int, number: int) -> Visit:
         assert self.state.device is not None
         monitor, timer = nvml.monitor(self.state.device), self.timers[index]
-        with self.running(index), locks.device_lock(self.state.device, self._group.on_phase):
+        with self._around[index](), locks.device_lock(self.state.device, self._group.on_phase):
             window = timer.visit(monitor, number, self._enter)
             if window.health.verdict()[0] not in (health.OK, None):
                 self.state.remeasured += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,6 +55,16 @@ class PointState:
     interleaved: bool | None = None
     profile: Profile | None = None
     enough: bool | None = None  # whether a race has seen enough of it; null outside of a race, where `measure` decides
+
+    def take_over(self, other: PointState, point_id: str, timed_with: str) -> str:
+        """Take over what the calls of another point have shown, and its windows to come: one list for both."""
+        assert other.measurement is not None
+        self.phase, self.accuracy = "timing", other.accuracy
+        self.memory, self.outputs = other.memory, other.outputs
+        self.measurement = dataclasses.replace(
+            other.measurement, first_call_ms=None, timed_with=timed_with, point_id=point_id
+        )
+        return "ok"
 
     def restart(self, visit_group: str) -> None:
         """Begin the visits anew, as one of another group; not where enough is seen."""

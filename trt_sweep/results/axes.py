@@ -6,7 +6,6 @@ A row of the table is one field of `Axes`. To add an axis, add its field here, i
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,6 +26,7 @@ class Axis:
     - `default_column`: the column that holds the default, where that depends on the library
     - `as_set`: the backends whose records have it as it was set, and so null where the default took effect
     - `unasked`: further values that a point can have though nobody set them
+    - `per_item`: it says how many items are worked on at a time. Points that differ in it are compared by throughput
     - `base`: the value that others are compared with, where that is not the default
     - `optional`: whether a backend may leave it out; it then names in its own `AXES` the ones that it uses
     - `config`: the fields of `PointConfig` that decide it, where they are not one field of the same name
@@ -43,6 +43,7 @@ class Axis:
 
     acts_on: Literal["engine", "run", "both"]
     task: bool = False
+    per_item: bool = False
     default: object = None
     default_column: str | None = None
     as_set: tuple[str, ...] = ()
@@ -145,7 +146,7 @@ class Axes:
     )
     batch_size: int = _axis(
         "Number of samples in a call.",
-        Axis(acts_on="run", task=True, moves=("input_shapes", "time_at"), says=("input_shapes",)),
+        Axis(acts_on="run", task=True, per_item=True, moves=("input_shapes", "time_at"), says=("input_shapes",)),
     )
     input_shapes: str | None = _axis(
         "Shapes of the inputs that were timed, or planned for.",
@@ -189,6 +190,14 @@ class Axes:
     cuda_graphs: bool | None = _axis(
         "Whether calls are replayed as CUDA graphs, which spares the host most of its work.",
         Axis(acts_on="run", default=False, moves_on=("inductor", "mode"), shown_where_set=True),
+    )
+    streams: int | None = _axis(
+        "Number of threads that call at the same time, each on a CUDA stream and with an execution context of its own.",
+        Axis(acts_on="run", task=True, per_item=True, default=1),
+    )
+    transfers: bool | None = _axis(
+        "Whether a call copies its inputs from pinned memory of the host to the GPU, and its outputs back.",
+        Axis(acts_on="run", task=True, default=False, shown_where_set=True),
     )
     runtime_cache: str | None = _axis(
         "Whether TensorRT-RTX's cache of compiled kernels is filled at the first call: cold (empty) or warm.",
@@ -246,8 +255,6 @@ AXES = tuple(TABLE)
 # The fields of PointConfig that not every backend uses.
 OPTIONAL_AXES = frozenset(one for name, row in TABLE.items() if row.optional for one in row.config or (name,))
 
-ARGUMENT = re.compile(r" (?=[\w.]+=)")  # where one argument of a factory ends and the next begins
-
 # A point is called by these, whatever else sets it apart.
 LABEL_AXES = tuple(name for name, row in TABLE.items() if row.names_point)
 
@@ -265,6 +272,9 @@ COMPARABLE = (
     *("sweep_id", "task_id", "gpu_uuid"),
     *(name for name, row in TABLE.items() if row.task and row.goes_with is None and name != "model"),
 )
+
+# What throughput is compared across.
+PER_ITEM = tuple(name for name, row in TABLE.items() if row.per_item)
 
 # The axes that tell a size.
 SIZES = tuple(name for name, row in TABLE.items() if row.says or any(name in other.says for other in TABLE.values()))
@@ -284,22 +294,6 @@ def moving_with(name: str) -> tuple[str, ...]:
 def null_is_false(name: str) -> bool:
     """Tell whether an unset axis means the same as false."""
     return TABLE[name].default is False
-
-
-def telling_factories(table: pd.DataFrame) -> list[str | None]:
-    """Return `factory` of each row without the arguments that all rows of its model have; None where nothing is left.
-
-    Older records have none, and say nothing of what differs.
-    """
-    parts = [ARGUMENT.split(text) if isinstance(text, str) else None for text in table["factory"]]
-    common: dict[str, set[str]] = {}
-    for model, own in zip(table["model"], parts, strict=True):
-        if own is not None:
-            common[model] = common.get(model, set(own)) & set(own)
-    return [
-        " ".join(part for part in own or [] if part not in common[model]) or None
-        for model, own in zip(table["model"], parts, strict=True)
-    ]
 
 
 def varied(table: pd.DataFrame) -> list[str]:

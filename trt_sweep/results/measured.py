@@ -51,7 +51,7 @@ class Timing:
     )
     latency_ms: float | None = metric(
         "How long a call takes, as its caller sees it, while the host is fast: the lower quartile of the visits' "
-        "medians. It is never below gpu_ms.",
+        "medians. It is never below gpu_ms. With several streams it is that of a single call while all threads call.",
         "ms",
     )
     latency_ms_ci_low: float | None = metric("Lower end of the 95 % interval of latency_ms.", "ms", null=ALONE)
@@ -77,7 +77,8 @@ class Timing:
         null="one build was timed, or none",
     )
     gpu_ms: float | None = metric(
-        "How long the GPU works in a call, without the gaps in which it waits for the host.",
+        "How long the GPU works in a call, without the gaps in which it waits for the host. With several streams it is "
+        "that of one call alone. With transfers it includes the copies.",
         "ms",
         null="gpu_ms_reason says why, or the point was not timed on a GPU",
     )
@@ -128,7 +129,19 @@ class Timing:
         "ms",
         null="the row uses another point's build, or nothing was called",
     )
-    throughput_per_s: float | None = metric("Samples per second: batch_size over latency_ms.", "1/s")
+    throughput_per_s: float | None = metric(
+        "Samples per second, while the host is fast: those of a visit's calls, by all threads, over its wall time.",
+        "1/s",
+    )
+    throughput_per_s_ci_low: float | None = metric(
+        "Lower end of the 95 % interval of throughput_per_s.", "1/s", null=f"{ALONE}, or the record is older"
+    )
+    throughput_per_s_ci_high: float | None = metric(
+        "Upper end of the 95 % interval of throughput_per_s.", "1/s", null=f"{ALONE}, or the record is older"
+    )
+    item_ms_visits: list[float] | None = metric(
+        "Wall time of each visit over the samples of all its calls.", "ms", null=f"{ALONE}, or the record is older"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

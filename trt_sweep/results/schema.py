@@ -27,7 +27,7 @@ MEASURED = {
 UNITS = {"ms": "time", "s": "time", "1": "amount", "1/s": "amount", "B": "amount", "mJ": "amount"}
 # What ranks divide by; older records have a zero for no time.
 CLOCKS = dict.fromkeys(("latency_ms", "gpu_ms"), "clock")
-VISITS = dict.fromkeys(("latency_ms_visits", "anchor_ms_visits", "gpu_ms_choices"), "visits")
+VISITS = dict.fromkeys(("latency_ms_visits", "item_ms_visits", "anchor_ms_visits", "gpu_ms_choices"), "visits")
 
 
 def validated(content: bytes) -> Record:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.errors import SweepError
-from trt_sweep.results import axes, files, ranking, record, schema, store
+from trt_sweep.results import factories, files, ranking, record, schema, store
 from trt_sweep.results.record import BASELINE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet runs
@@ -18,8 +18,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a sp
 def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
-    Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`. `factory` has only
-    what differs. Axes are as the records have them; `trt_sweep.load` fills in what took effect.
+    Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`, and they have one
+    stream without transfers. `factory` has only what differs. Axes are as the records have them; `trt_sweep.load` fills
+    in what took effect.
 
     A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
     names the files that are no records, and the folders that cannot be read, with the reason; `attrs["folder"]` is what
@@ -41,7 +42,9 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table = table.assign(**whole)
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
     table["task_id"] = table["task_id"].fillna(table["model_id"]).astype(table["model_id"].dtype)
-    table["factory"] = axes.telling_factories(table)
+    table["streams"] = table["streams"].fillna(1)
+    table["transfers"] = table["transfers"].eq(True)
+    table["factory"] = factories.telling_factories(table)
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
         found = _speedup(table, precision)
         for end in ("", "_ci_low", "_ci_high"):
@@ -71,7 +74,7 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
 
     The columns are `ratio` and the ends of its interval.
     """
-    keys = ["sweep_id", "model_id", "batch_size", "device", "gpu_uuid"]
+    keys = ["sweep_id", "model_id", "batch_size", "streams", "transfers", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
     plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()

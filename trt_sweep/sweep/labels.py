@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.points.point import Point
-from trt_sweep.results.axes import LABEL_AXES, telling_factories, varied
+from trt_sweep.results.axes import LABEL_AXES, varied
+from trt_sweep.results.factories import telling_factories
 from trt_sweep.results.record import Record
 
 

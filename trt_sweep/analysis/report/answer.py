@@ -14,6 +14,7 @@ from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.config import options
 from trt_sweep.config.groups import INDUCTOR_MODES
 from trt_sweep.results import axes
+from trt_sweep.results.factories import ARGUMENT
 from trt_sweep.results.record import BASELINE
 from trt_sweep.results.stats.differences import Difference
 from trt_sweep.results.thresholds import MIN_EFFECT
@@ -138,7 +139,7 @@ def _departing(row: recommend.Row) -> list[str]:
 def _arguments(row: recommend.Row, axis: str) -> list[str]:
     """Return what sets an axis to the row's value on the command line; nothing for what only a file says."""
     if axis in MANY:
-        return [f"{MANY[axis]}{argument}" for argument in axes.ARGUMENT.split(str(row[axis]))]
+        return [f"{MANY[axis]}{argument}" for argument in ARGUMENT.split(str(row[axis]))]
     if axis == "calibration" or (axis, row[axis]) in NOT_SET:
         return []
     if axis == "dynamic_range":

@@ -9,6 +9,7 @@ import sys
 import time
 
 import torch
+from torch._inductor.package.package import load_package
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured, putting_back
 from trt_sweep.backends.paths import _inductor
@@ -58,10 +59,10 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     build_s = time.perf_counter() - start
     _require_loadable(path)
     start = time.perf_counter()
-    loaded = torch._inductor.aoti_load_package(path)
+    loaded = load_package(path, num_runners=context.config.streams)  # else threads wait for each other
     build = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
     package.unlink(missing_ok=True)  # as large as the weights; the loaded copy needs it no more
-    return Compiled(putting_back(binding(loaded, context), whole), build)
+    return putting_back(Compiled(binding(loaded, context), build), whole)
 
 
 def _require_loadable(path: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -73,8 +72,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
 
     module, built = building.built(build, context)
     compiled = building.finish([module], module, planned, context, arguments=arguments, built=built)
-    assert compiled.bind is not None
-    return dataclasses.replace(compiled, bind=base.putting_back(compiled.bind, whole))
+    return base.putting_back(compiled, whole)
 
 
 def _arguments(model: Model, config: PointConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from trt_sweep.backends.base import BuildContext, Compiled, binding, captured
+from trt_sweep.backends.base import BuildContext, Compiled, binding, captured, require_one_thread
 from trt_sweep.backends.torchtrt import building, installed, loading
 from trt_sweep.backends.torchtrt.arguments import compile_arguments
 from trt_sweep.config.point import PointConfig
@@ -41,6 +41,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     """Trace, split and build in one call."""
     _require_fx()
     config = context.config
+    require_one_thread(context, "the FX frontend makes one execution context for each engine; use backend=dynamo")
     if model.inputs.kwargs:
         raise Unsupported("backend=fx takes inputs by position only: drop name from model.inputs")
     if config.precision == "bf16":

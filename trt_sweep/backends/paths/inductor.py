@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from trt_sweep.backends import base
 from trt_sweep.backends.base import BuildContext, Call, Compiled
 from trt_sweep.backends.paths import _inductor
 from trt_sweep.config.point import PointConfig
@@ -38,6 +39,8 @@ def effective(config: PointConfig) -> PointConfig:
 def compile(model: Model, context: BuildContext) -> Compiled:
     """Compile by the first call; with CUDA graphs the second one records them, and is part of the build."""
     config = context.config
+    if config.cuda_graphs:
+        base.require_one_thread(context, "torch.compile replays its CUDA graphs in the thread that captured them alone")
     context.phase("build")
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1

@@ -93,13 +93,17 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     method = None if not config.cuda_graphs else "rtx" if native else "capture"
     build = dataclasses.replace(build, load_s=runner.load_s, cuda_graphs_method=method)
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return unflattened(runner(*args, **kwargs))
-
     # RTX replays by itself; elsewhere the call is captured as any other.
     plain = dataclasses.replace(config, cuda_graphs=bool(config.cuda_graphs) and not native)
-    bind = binding(run, dataclasses.replace(context, config=plain))
-    return dataclasses.replace(planned, bind=bind, build=build, layer_timers=[EngineLayerTimer(runner, modules)])
+    compiled = dataclasses.replace(planned, build=build, layer_timers=[EngineLayerTimer(runner, modules)])
+
+    def bound(engine: Engine) -> Compiled:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return unflattened(engine(*args, **kwargs))
+
+        return dataclasses.replace(compiled, bind=binding(run, dataclasses.replace(context, config=plain)))
+
+    return dataclasses.replace(bound(runner), another=lambda: bound(runner.another()))
 
 
 def _built(network: Network, context: BuildContext) -> tuple[bytes, dict[str, Any]]:

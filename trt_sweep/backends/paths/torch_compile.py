@@ -58,6 +58,11 @@ def dry_runs(model: Model, context: BuildContext) -> base.DryRun:
 
 def compile(model: Model, context: BuildContext) -> Compiled:
     """Partition, then compile by the first call, which is the build."""
+    base.require_one_thread(
+        context,
+        "torch.compile hands out one function, with one execution context for each engine; use backend=dynamo, which "
+        "makes a context for each thread",
+    )
     arguments = _arguments(context.config)
     cast = model.to(context.dtype)
     planned = _plan(cast, context, arguments)

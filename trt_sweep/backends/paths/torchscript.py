@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import importlib
+import io
 import time
 from typing import Any
 
@@ -75,15 +76,28 @@ def compile(model: Model, context: BuildContext) -> Compiled:
         build_s = time.perf_counter() - start
     engines = _engines(built)
     build = dataclasses.replace(planned.build, build_s=build_s, **building.describe(engines))
-    bind, running, method = runtime.binding_of([built], built, len(engines), context)
-    return dataclasses.replace(
+    _, _, method = runtime.binding_of([built], built, len(engines), context)
+    compiled = dataclasses.replace(
         planned,
-        bind=lambda inputs: bind(inputs.by_position()),
-        running=running,
         module=built,
         build=dataclasses.replace(build, cuda_graphs_method=method),
         partition=dataclasses.replace(planned.partition, engines=len(engines)),
     )
+
+    def bound(module: torch.jit.ScriptModule) -> Compiled:
+        bind, running, _ = runtime.binding_of([module], module, len(engines), context)
+        return dataclasses.replace(compiled, bind=lambda inputs: bind(inputs.by_position()), running=running)
+
+    return dataclasses.replace(bound(built), another=lambda: bound(_loaded_again(built)))
+
+
+def _loaded_again(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Return a copy of a module, whose engines have execution contexts of their own."""
+    file = io.BytesIO()
+    torch.jit.save(module, file)
+    file.seek(0)
+    loaded: torch.jit.ScriptModule = torch.jit.load(file)
+    return loaded
 
 
 def _plan(model: Model, context: BuildContext) -> tuple[Model, torch.jit.ScriptModule, Compiled]:

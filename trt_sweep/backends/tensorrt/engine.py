@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from typing import Any
@@ -85,6 +86,15 @@ class Engine:
         if config.cuda_graphs:
             how.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         return self._engine.create_execution_context(how)
+
+    def another(self) -> Engine:
+        """Return the same loaded engine with an execution context of its own, for another thread."""
+        found = copy.copy(self)
+        warm = self._config is not None and self._config.runtime_cache == "warm"
+        with torch.cuda.device(self._device):
+            found._context = found._create_context(self._config, self.cache_content() if warm else None)
+        found._bound, found._results = [], []
+        return found
 
     def information(self) -> str:
         """Return what the inspector says of the engine's layers, as JSON."""

@@ -18,7 +18,13 @@ from trt_sweep.backends.engine_store import Store
 from trt_sweep.backends.tensorrt import layer_timers, timing_cache
 from trt_sweep.backends.torchtrt import installed, loading, stored_engines
 from trt_sweep.backends.torchtrt.arguments import with_defaults
-from trt_sweep.backends.torchtrt.runtime import binding_of, configure_runtime, engine_modules, runtime_of
+from trt_sweep.backends.torchtrt.runtime import (
+    binding_of,
+    configure_runtime,
+    engine_modules,
+    runtime_of,
+    with_own_contexts,
+)
 from trt_sweep.config.point import LAYER_NAMES, PointConfig
 from trt_sweep.measure.clocks import synchronize
 from trt_sweep.results.store import write_json
@@ -112,7 +118,7 @@ def finish(
     build = dataclasses.replace(planned.build, **changes)
     inside = [layer_timers.of_module(child) for child in engine_modules(modules)]
     holds = module if isinstance(module, torch.nn.Module) else None
-    return dataclasses.replace(
+    compiled = dataclasses.replace(
         planned,
         bind=bind,
         running=running,
@@ -121,6 +127,15 @@ def finish(
         layer_timers=inside,
         module=holds,
     )
+    if holds is None:
+        return compiled
+
+    def another() -> Compiled:
+        copied = with_own_contexts(holds)
+        bind, running, _ = binding_of([copied], copied, len(engines), context)
+        return dataclasses.replace(compiled, bind=bind, running=running)
+
+    return dataclasses.replace(compiled, another=another)
 
 
 def _save_arguments(folder: Path, arguments: dict[str, Any], frontend: str) -> None:

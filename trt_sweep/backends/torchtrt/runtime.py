@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -28,6 +29,29 @@ def engine_modules(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
 def runtime_of(modules: Iterable[torch.nn.Module]) -> str | None:
     """Return the runtime that executes the engines of compiled modules; None without an engine."""
     return next((layer_timers.runtime_of(child) for child in engine_modules(modules)), None)
+
+
+def with_own_contexts(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a compiled module whose engines are loaded once more; weights in torch are shared.
+
+    A deep copy would share the engines too, and with them the execution context, which is for one thread.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    shared |= {id(child): _loaded_again(child) for child in engine_modules([module])}
+    return copy.deepcopy(module, shared)
+
+
+def _loaded_again(child: Any) -> torch.nn.Module:
+    """Return a copy of a module with an engine, which is deserialized anew and has the settings of the first."""
+    found = copy.copy(child)
+    found.engine = None
+    if hasattr(child, "runtime_settings"):  # they are taken out of what is copied
+        found._runtime_settings = child.runtime_settings
+    if hasattr(child, "runtime_states"):  # of the Python runtime up to 2.12, what it knows of its last call
+        found.runtime_states = copy.copy(child.runtime_states)
+    found.setup_engine()
+    loaded: torch.nn.Module = found
+    return loaded
 
 
 def configure_runtime(modules: Sequence[torch.nn.Module], module: Callable[..., Any], context: BuildContext) -> None:
