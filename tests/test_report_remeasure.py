@@ -73,7 +73,9 @@ def test_a_winner_that_does_not_stay(first, tmp_path):
     latency = 0.9 * good["latency_ms"] / 4096
     freak = {"latency_ms": latency, "latency_ms_ci_low": latency / 2, "latency_ms_ci_high": latency * 2}
     freak["latency_ms_visits"] = [latency * (0.8 + 0.05 * number) for number in range(12)]
-    changed(folder, 1, **freak, throughput_per_s=1e3 / latency, latency_ms_between_rounds=0.3)
+    freak |= {"throughput_per_s": 1e3 / latency, "item_ms_visits": freak["latency_ms_visits"]}
+    freak |= {"throughput_per_s_ci_low": 5e2 / latency, "throughput_per_s_ci_high": 2e3 / latency}
+    changed(folder, 1, **freak, latency_ms_between_rounds=0.3)
     done = report(folder, tmp_path, "--objective", "throughput")
     assert done.returncode == 0, done.stderr
     said = (folder / "report.md").read_text()

@@ -13,7 +13,8 @@ import pandas as pd
 from trt_sweep.analysis.report import recommend
 from trt_sweep.analysis.report.recommend import Row
 from trt_sweep.errors import SweepError
-from trt_sweep.results import files, race
+from trt_sweep.results import files, race, ranking
+from trt_sweep.results.axes import PER_ITEM
 from trt_sweep.results.limits import shown
 from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.labels import count
@@ -75,10 +76,12 @@ def figure(row: Row, objective: str) -> str:
     if pd.isna(value):
         return "–"
     ends = ""
-    if objective in race.VISITED and not pd.isna(row["latency_ms_ci_low"]):
+    low = high = math.nan
+    if objective == "throughput":
+        low, high = ranking.throughput_interval(row)
+    elif objective == "latency" and not pd.isna(row["latency_ms_ci_low"]):
         low, high = float(row["latency_ms_ci_low"]), float(row["latency_ms_ci_high"])
-        if objective == "throughput":
-            low, high = (int(row["batch_size"]) * 1e3 / ms for ms in (high, low))
+    if not math.isnan(low):
         ends = f" [{low:.4g}, {high:.4g}]"
     return shown(float(value), UNITS[objective], ends)
 
@@ -120,7 +123,9 @@ def _against(rows: pd.DataFrame, row: Row, objective: str) -> Sequence[str]:
     """Say how much more eager takes, in the precision of what is not quantized."""
     precision: Any = row["precision"] if pd.isna(row["base_precision"]) else row["base_precision"]
     eager = rows[rows["backend"].eq(BASELINE) & rows["precision"].eq(precision) & rows["status"].eq("ok")]
-    eager = eager[eager["batch_size"].eq(row["batch_size"]) & eager["point_id"].ne(row["point_id"])]
+    for name in PER_ITEM:
+        eager = eager[eager[name].eq(row[name])]
+    eager = eager[eager["point_id"].ne(row["point_id"])]
     if eager.empty or objective not in race.VISITED:
         return []
     found = recommend.more(eager.iloc[0].to_dict(), row, objective)

@@ -9,6 +9,7 @@ from typing import Any
 
 from trt_sweep.app.arguments import UsageError
 from trt_sweep.errors import not_allowed
+from trt_sweep.results.axes import PER_ITEM
 from trt_sweep.results.limits import Limit
 from trt_sweep.results.race import OBJECTIVES, VISITED, Goal
 
@@ -107,6 +108,12 @@ def require_gpu(wanted: Goal, gpu: bool) -> None:
 
 
 def require_comparable(tried: Mapping[str, list[str]], wanted: Goal) -> None:
-    """Raise UsageError where several batch sizes are to be raced by what is no figure per item."""
-    if len(tried.get("batch_size", [])) > 1 and wanted.objective != "throughput":
-        raise UsageError("batch_size has several values: these are compared by objective=throughput only")
+    """Raise UsageError where several batch sizes, or numbers of streams, are raced by what is no figure per item.
+
+    Likewise where some calls are to copy what others need not.
+    """
+    if len(tried.get("transfers", [])) > 1:
+        raise UsageError("transfers has several values: these are different work; give the one that you will pay for")
+    for name in PER_ITEM:
+        if len(tried.get(name, [])) > 1 and wanted.objective != "throughput":
+            raise UsageError(f"{name} has several values: these are compared by objective=throughput only")

@@ -202,6 +202,4 @@ def _difference(usable: dict[int, pd.Series], job: int, objective: str) -> diffe
 
 def _estimate(row: pd.Series, objective: str) -> estimates.Estimate:
     """Return the time of a call, or for throughput that of one item of its batch."""
-    found = ranking.estimate(row, CLOCKS[objective])
-    items = int(row["batch_size"]) if objective == "throughput" else 1
-    return found.per(items)
+    return ranking.per_item(row) if objective == "throughput" else ranking.estimate(row, CLOCKS[objective])

@@ -97,7 +97,21 @@ def _versions(point: Point) -> list[str]:
         other.append(
             "# it was timed in the Python runtime, which this version has not: another latency is to be expected"
         )
-    return [f"# timed{where} with {', '.join(said)}", *(other if point["torch_tensorrt"] and own != library else [])]
+    found = [f"# timed{where} with {', '.join(said)}", *(other if point["torch_tensorrt"] and own != library else [])]
+    return [*found, *_load(point)]
+
+
+def _load(point: Point) -> list[str]:
+    """Say what the point was timed with that the code does not show."""
+    found = []
+    if (point.get("streams") or 1) > 1:
+        found.append(
+            f"# and while {int(point['streams'])} threads called at the same time, each on a stream and with an "
+            "execution context of its own: here one calls"
+        )
+    if point.get("transfers"):
+        found.append("# and each call copied its inputs from pinned memory of the host, and its outputs back: not here")
+    return found
 
 
 def _library(point: Point) -> str:

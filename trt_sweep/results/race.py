@@ -148,11 +148,11 @@ def estimate(row: Mapping[str, Any], objective: str) -> Estimate:
     if objective in VISITED:
         if row["latency_ms"] is None:
             return Estimate(math.nan)
-        medians = row["latency_ms_visits"] or []
-        thinned = medians[:: math.ceil(len(medians) / MOST_VISITS) or 1]
-        known: dict[Hashable, Any] = dict(row.items()) | {"latency_ms_visits": thinned or None}
-        found = ranking.estimate(known, "latency_ms")
-        return found.per(int(row["batch_size"])) if objective == "throughput" else found
+        known: dict[Hashable, Any] = dict(row.items())
+        for name in ("latency_ms_visits", "item_ms_visits"):
+            every = row.get(name) or []
+            known[name] = every[:: math.ceil(len(every) / MOST_VISITS) or 1] or None
+        return ranking.per_item(known) if objective == "throughput" else ranking.estimate(known, "latency_ms")
     value = row[OBJECTIVES[objective]]
     return Estimate(math.nan if value is None else float(value), 0.0 if objective == "memory" else math.nan)
 

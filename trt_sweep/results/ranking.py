@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from trt_sweep.results.stats.visits import QUARTER
 
 VISITED = (
     *("sweep_id", "visit_group", "latency_ms_visits", "anchor_id", "anchor_ms_visits", "anchor_spread"),
-    *("rounds", "builds"),
+    *("rounds", "builds", "batch_size", "streams", "throughput_per_s", "item_ms_visits"),
     *("gpu_ms", "gpu_ms_captures", *(f"gpu_ms_between_{name}" for name in ("captures", "rounds", "builds"))),
 )
 MOST_VISITS = 400  # that are compared: for exact intervals the work grows with the cube of their number
@@ -55,6 +56,30 @@ def estimate(row: pd.Series | Mapping[Hashable, Any], clock: str) -> estimates.E
     return estimates.Estimate(value, spread, freedom, logs, (row["sweep_id"], row["visit_group"]), anchor)
 
 
+def per_item(row: pd.Series | Mapping[Hashable, Any]) -> estimates.Estimate:
+    """Return the time of one item, as throughput is made of it, with what the record says of its scatter.
+
+    Of older records it is the time of a call over its batch: one thread called.
+    """
+    call, size = estimate(row, "latency_ms"), int(row["batch_size"])
+    visits = _logs(row.get("item_ms_visits"))
+    if not visits and (pd.isna(row.get("streams")) or row["streams"] == 1):
+        return call.per(size)
+    return dataclasses.replace(call, value=1e3 / float(row["throughput_per_s"]), visits=visits)
+
+
+def throughput_interval(row: pd.Series | Mapping[Hashable, Any]) -> tuple[float, float]:
+    """Return the interval of `throughput_per_s`, NaN without one; that of older records follows from the latency's."""
+    low, high = row.get("throughput_per_s_ci_low"), row.get("throughput_per_s_ci_high")
+    if not (pd.isna(low) or pd.isna(high)):
+        return float(low), float(high)
+    low, high = row["latency_ms_ci_low"], row["latency_ms_ci_high"]
+    older = pd.isna(row.get("streams")) or row["streams"] == 1
+    if pd.isna(low) or pd.isna(high) or not older:
+        return math.nan, math.nan
+    return row["batch_size"] * 1e3 / high, row["batch_size"] * 1e3 / low
+
+
 def _logs(visits: Any) -> tuple[float, ...]:
     """Return the logarithms of visits in ms, of very many those at even distances; empty where a row has none."""
     if not isinstance(visits, list | tuple):
@@ -85,7 +110,10 @@ def cudnn_chose(row: pd.Series | Mapping[Hashable, Any]) -> bool:
 
 
 def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], list[object]]:
-    """Return the times of rows by `latency_ms` or `gpu_ms`, and what each runs: equal for one engine run in one way."""
+    """Return the times of rows, and what each runs: equal for one engine run in one way.
+
+    `clock` is `latency_ms`, `gpu_ms`, or `item_ms` for the time of one item.
+    """
     # A row of all columns takes ten times as long to make as to judge.
     content = rows[["latency_ms", *VISITED]].to_dict("records")
     alike = rows.groupby(["engine_id", *RUNNING], dropna=False, sort=False).ngroup()
@@ -93,7 +121,7 @@ def measured(rows: pd.DataFrame, clock: str) -> tuple[list[estimates.Estimate], 
         ("not known", index) if unknown else ("engine", number)
         for index, unknown, number in zip(rows.index, rows["engine_id"].isna(), alike, strict=True)
     ]
-    return [estimate(row, clock) for row in content], runs
+    return [per_item(row) if clock == "item_ms" else estimate(row, clock) for row in content], runs
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:

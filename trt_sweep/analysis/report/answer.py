@@ -188,7 +188,7 @@ def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str, need
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
     plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
     same = ok["precision"].eq(precision) & ok["batch_size"].eq(winner["batch_size"])
-    same &= ok["model_id"].eq(winner["model_id"])
+    same &= ok["model_id"].eq(winner["model_id"]) & ok["streams"].eq(winner["streams"])
     eager = ok[ok["backend"].eq(BASELINE) & plain & same & ok[options.OBJECTIVES[objective]].notna()]
     for row in eager.head(1).to_dict("records"):
         if row["point_id"] != winner["point_id"]:

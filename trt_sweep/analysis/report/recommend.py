@@ -13,7 +13,7 @@ from trt_sweep.analysis.report import pareto, text
 from trt_sweep.config import options
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, ranking
-from trt_sweep.results.axes import SETTINGS, SIZES, TABLE
+from trt_sweep.results.axes import PER_ITEM, SETTINGS, SIZES, TABLE
 from trt_sweep.results.stats import differences
 from trt_sweep.results.stats.estimates import Estimate
 from trt_sweep.results.stats.ranks import rank_sets
@@ -142,7 +142,7 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
 
 def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
     """Split the rows by what may be compared: one sweep, model and device; for throughput any batch size."""
-    free = SIZES if objective == "throughput" else ()
+    free = (*SIZES, *PER_ITEM) if objective == "throughput" else ()
     keys = [key for key in axes.COMPARABLE if key not in free]
     groups = rows.groupby(keys, dropna=False, sort=False)
     return [group for _, group in groups if (group["status"] == "ok").any()]
@@ -257,9 +257,14 @@ def more(row: Row, other: Row, objective: str) -> differences.Difference:
 
 
 def _excluded(rows: pd.DataFrame, objective: str) -> pd.Series:
-    """Return whether a row's GPU work alone takes longer than some other's call: no call takes less than its work."""
-    size = rows["batch_size"].astype(float) if objective == "throughput" else 1.0
-    work, call = (rows[name].astype(float) / size for name in ("gpu_ms_ci_low", "latency_ms_ci_high"))
+    """Return whether a row's GPU work alone takes longer than some other's call: no call takes less than its work.
+
+    Of calls on several streams the GPU may do some at the same time.
+    """
+    work, call = (rows[name].astype(float) for name in ("gpu_ms_ci_low", "latency_ms_ci_high"))
+    if objective == "throughput":
+        work = (work / rows["batch_size"].astype(float)).where(rows["streams"].eq(1))
+        call = pd.Series([1e3 / ranking.throughput_interval(row)[0] for row in rows.to_dict("records")], rows.index)
     return (work > call.min()) & (call != call.min())
 
 
@@ -270,11 +275,12 @@ def _estimates(rows: pd.DataFrame, objective: str, clock: str | None = None) -> 
     """
     if objective == "energy":
         return [Estimate(value) for value in rows["energy_mj_per_call"]], list(rows.index)
-    found, runs = ranking.measured(rows, clock or ("gpu_ms" if objective == "gpu" else "latency_ms"))
+    clock = clock or {"gpu": "gpu_ms", "throughput": "item_ms"}.get(objective, "latency_ms")
+    found, runs = ranking.measured(rows, clock)
     if objective == "throughput":
-        sizes = rows["batch_size"].astype(int)
-        found = [item.per(size) for item, size in zip(found, sizes, strict=True)]
-        runs = list(zip(runs, sizes, strict=True))
+        if clock == "gpu_ms":
+            found = [item.per(size) for item, size in zip(found, rows["batch_size"].astype(int), strict=True)]
+        runs = list(zip(runs, *(rows[name].astype(int) for name in PER_ITEM), strict=True))
     return found, runs
 
 
@@ -294,7 +300,7 @@ def _defaults(rows: pd.DataFrame, winner: Row) -> int | None:
     """Return the place of `dynamo` with nothing set: in fp32, as a model comes, or else in the winner's precision."""
     departs = departures(rows)[["backend", "optimization_level", "cuda_graphs", "compile", "runtime_cache"]]
     least = (rows["min_block_size"] == rows["default_min_block_size"]).fillna(False)
-    same = rows["batch_size"].eq(winner["batch_size"])
+    same = rows["batch_size"].eq(winner["batch_size"]) & rows["streams"].eq(winner["streams"])
     if not text.missing(winner["factory"]):
         same &= rows["factory"].eq(winner["factory"])
     plain = rows[least & ~departs.any(axis=1) & same]

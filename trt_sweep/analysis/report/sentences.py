@@ -9,7 +9,8 @@ import pandas as pd
 from trt_sweep.analysis.report import pareto, recommend, text
 from trt_sweep.analysis.report.pairs import follows, levels, using
 from trt_sweep.analysis.report.sections import Section
-from trt_sweep.results.axes import AXES, SIZES
+from trt_sweep.results import ranking
+from trt_sweep.results.axes import AXES, PER_ITEM, SIZES
 from trt_sweep.results.notes import notes
 
 NAMES = {"gpu": "GPU time"}
@@ -35,6 +36,7 @@ def task(rows: pd.DataFrame, objective: str) -> str:
     """Say which piece of work this is: model, sizes and sweep."""
     row = rows.iloc[0]
     size = "" if objective == "throughput" else f", batch {row['batch_size']}"
+    size += f", {row['streams']} streams" if objective != "throughput" and row["streams"] > 1 else ""
     return f"{row['model']}{size} ({row.get('sweep', row['sweep_id'])})"
 
 
@@ -136,14 +138,13 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
 
 
 def ends(row: recommend.Row, objective: str) -> tuple[float, float]:
-    """Return the interval of the objective's figure, NaN without one; a throughput's follows from the latency's."""
-    clock = {"latency": "latency_ms", "gpu": "gpu_ms", "throughput": "latency_ms"}.get(objective)
+    """Return the interval of the objective's figure, NaN without one."""
+    if objective == "throughput":
+        return ranking.throughput_interval(row)
+    clock = {"latency": "latency_ms", "gpu": "gpu_ms"}.get(objective)
     if clock is None or text.missing(row[f"{clock}_ci_low"]) or text.missing(row[f"{clock}_ci_high"]):
         return math.nan, math.nan
-    low, high = float(row[f"{clock}_ci_low"]), float(row[f"{clock}_ci_high"])
-    if objective != "throughput":
-        return low, high
-    return row["batch_size"] * 1e3 / high, row["batch_size"] * 1e3 / low
+    return float(row[f"{clock}_ci_low"]), float(row[f"{clock}_ci_high"])
 
 
 def figure(row: recommend.Row, objective: str) -> str:
@@ -157,7 +158,7 @@ def figure(row: recommend.Row, objective: str) -> str:
 
 def differing(objective: str) -> list[str]:
     """Return the axes that tell the points of one piece of work apart."""
-    of_the_task = {"model", *SIZES} - ({"batch_size"} if objective == "throughput" else set())
+    of_the_task = {"model", *SIZES, *PER_ITEM} - (set(PER_ITEM) if objective == "throughput" else set())
     return [axis for axis in AXES if axis not in of_the_task]
 
 
