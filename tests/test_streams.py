@@ -12,6 +12,7 @@ import torch
 from conftest import build_group
 from test_points_run import FAST, LINEAR
 
+from trt_sweep.backends.torchtrt.runtime import with_own_contexts
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.point import PointConfig
@@ -145,6 +146,17 @@ def test_a_call_that_fails_in_a_thread_fails_the_point(tmp_path):
         "accuracy",
         "RuntimeError: not from another thread",
     )
+
+
+def test_a_copy_for_another_thread_shares_the_weights():
+    module = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)).eval())
+    copied = with_own_contexts(module)
+    assert copied is not module and copied.get_submodule("0") is not module.get_submodule("0")
+    assert [*map(id, copied.state_dict(keep_vars=True).values())] == [
+        *map(id, module.state_dict(keep_vars=True).values())
+    ]
+    x = torch.randn(2, 4)
+    assert torch.equal(copied(x), module(x))
 
 
 @pytest.mark.parametrize("streams", [0, -1, 33, 1000, 1.5, True, "2"])
