@@ -108,6 +108,15 @@ def test_throughput_is_compared_per_item():
 LATENCY = Limit("--max-latency", "latency_ms", 1.0, "ms")
 
 
+def test_few_visits_of_a_slow_host_break_no_limit():
+    """All eight visits are slow with a chance of 6 %, where the host is slow in 70 % of them."""
+    slow = row(1.3, 8) | {"gpu_ms": 0.5}
+    assert limits.judge(LATENCY, slow, None, 0.999).verdict == UNKNOWN
+    assert limits.judge(LATENCY, slow | {"gpu_ms": 1.2}, None, 0.999).verdict == BROKEN  # which no host makes slower
+    assert limits.judge(LATENCY, row(1.5, 8), None, 0.999).verdict == BROKEN
+    assert limits.judge(LATENCY, row(1.3, 32), None, 0.999).verdict == BROKEN
+
+
 @pytest.mark.parametrize(("ms", "verdict"), [(0.9, KEPT), (1.1, BROKEN), (1.006, UNKNOWN)])
 def test_a_limit_is_judged_by_the_interval(ms, verdict):
     assert limits.judge(LATENCY, row(ms, 48), None, 0.999).verdict == verdict
@@ -166,3 +175,11 @@ def test_a_verdict_is_said_in_words():
 def test_a_file_that_is_no_race_is_none(tmp_path, text):
     (tmp_path / "race.json").write_text(text)
     assert analysis.read(tmp_path) is None and analysis.read(tmp_path / "nowhere") is None
+
+
+def test_all_claims_of_a_look_together_err_no_more_than_one():
+    """A limit of one of ten points, one of their pairs, and that all are alike: a third of a look's share each."""
+    state = begun(Goal(limits=(Limit("--max-error", "rel_l2_error", 0.01),)), 10)
+    share = 1 - racing.level(1)
+    assert 10 * (1 - state.next_level()) == pytest.approx(share / 3)
+    assert race.KINDS * (1 - racing.level(1, race.KINDS)) == pytest.approx(share)

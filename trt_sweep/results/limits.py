@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from trt_sweep.results.stats import racing, visits
 
 KEPT, BROKEN, UNKNOWN = "kept", "broken", "cannot tell"
 FEWEST = 6  # visits of which an interval can be made
+SLOWER = visits.SLOW**2  # times the fast level: the next level of the hosts that were seen
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,14 @@ def judge(limit: Limit, row: Mapping[str, Any], over: list[float] | None, level:
         medians = np.array(row.get("latency_ms_visits") or [])
         if len(medians) < FEWEST:
             return Verdict(limit, UNKNOWN, value, math.nan, math.nan)
-        found = visits.fast_level(medians, float(row["latency_ms_min"]), level).at_least(row.get("gpu_ms") or 0.0)
-        sure = visits.QUARTER ** len(medians) <= (1 - level) / 2  # else so few visits may all lie below the level
-        value, low, high = found.value, found.low, found.high if sure else math.inf
+        found = visits.fast_level(medians, float(row["latency_ms_min"]), level)
+        tail = (1 - level) / 2  # so few visits may all lie above the level that they are to tell, or all below it
+        if (1 - visits.QUARTER) ** len(medians) > tail:
+            found = dataclasses.replace(found, low=found.low / SLOWER)
+        if visits.QUARTER ** len(medians) > tail:
+            found = dataclasses.replace(found, high=math.inf)
+        found = found.at_least(row.get("gpu_ms") or 0.0)
+        value, low, high = found.value, found.low, found.high
     return Verdict(limit, _verdict(low, high, limit.most), value, low, high)
 
 

@@ -63,6 +63,7 @@ class Look:
     ended: str | None = None
 
 
+KINDS = 3  # of claims: a limit is kept or broken, a point is worse than the best, all are alike
 ONE_LEFT = "one is left"
 ALIKE = "all that are left are alike"
 NONE_LEFT = "none is left"
@@ -85,12 +86,12 @@ class Race:
 
     def next_level(self) -> float:
         """Return the level at which limits are judged in the next look: each point's count as a question each."""
-        return racing.level(self.number + 1, 2 * self.entered * max(len(self.goal.limits), 1))
+        return racing.level(self.number + 1, KINDS * self.entered * max(len(self.goal.limits), 1))
 
     def look(self, points: Mapping[str, Contestant], names: Mapping[str, str]) -> Look:
         """Drop whom a limit or the best proves to be out; `names` are for the reasons.
 
-        Half of what a look may err is for limits, half for comparisons.
+        A third of what a look may err is for limits, one for who is worse, and one for whether all are alike.
         """
         self.number += 1
         out: dict[str, str] = {}
@@ -104,7 +105,7 @@ class Race:
         drawn = moderated([points[key].estimate for key in left])
         known = dict(zip(left, drawn, strict=True))
         best = min((key for key in left if points[key].keeps), key=lambda key: known[key].value, default=None)
-        level = racing.level(self.number, 2)
+        level = racing.level(self.number, KINDS)
         if best is not None:
             pairs = self.entered * (self.entered - 1) // 2
             for key in [key for key in left if key != best and not _alike(known[key], known[best], pairs, level)]:

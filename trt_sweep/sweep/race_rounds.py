@@ -108,7 +108,7 @@ class RaceRounds(Rounds):
             for point in [point for point in inside if self._records[point].status != "ok"]:
                 state.out(point.id, tuning.FAILED, str(self._records[point].reason), number)
             made, visits = number, visits + len(inside)
-            if (racing.is_look(number) or visits >= grid) and not self._look(worker, held, number):
+            if (racing.is_look(number) or number == most or visits >= grid) and not self._look(worker, held, number):
                 return False
             inside = self._inside(held)
         if state.ended is None:
@@ -174,5 +174,5 @@ class RaceRounds(Rounds):
         limited = any(limit.column == "latency_ms" for limit in goal.limits)
         most = LONGEST * visits if goal.objective in race.VISITED or limited else max(visits, racing.FIRST)
         shares = [1 - limit.percentile / 100 for limit in goal.limits if limit.percentile is not None]
-        level = racing.level(state.number + LOOKS, 2 * max(len(held), 1) * max(len(goal.limits), 1))
+        level = racing.level(state.number + LOOKS, race.KINDS * max(len(held), 1) * max(len(goal.limits), 1))
         return max(most, *(math.ceil(math.log(2 / (1 - level)) / share) for share in shares), 0)
