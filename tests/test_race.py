@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -183,3 +184,11 @@ def test_all_claims_of_a_look_together_err_no_more_than_one():
     share = 1 - racing.level(1)
     assert 10 * (1 - state.next_level()) == pytest.approx(share / 3)
     assert race.KINDS * (1 - racing.level(1, race.KINDS)) == pytest.approx(share)
+
+
+def test_what_is_there_to_compare_with_neither_wins_nor_drops_others():
+    level = (state := begun(points=2)).next_level()
+    points = {key: race.contestant(row(ms), None, state.goal, level) for key, ms in {"base": 0.5, "own": 1.0}.items()}
+    points["base"] = dataclasses.replace(points["base"], wins=False)
+    found = state.look(points, {"base": "BASE", "own": "OWN"})
+    assert found.best == "own" and not found.out and found.ended == race.ONE_LEFT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from trt_sweep.sweep.labels import Labels
 from trt_sweep.sweep.progress import Progress
 from trt_sweep.sweep.race_rounds import RaceRounds
 from trt_sweep.sweep.records import SweepRecords
-from trt_sweep.sweep.tuning import BUDGET, DROPPED, FAILED, IN, UNTRIED, VISITS, Tuning
+from trt_sweep.sweep.search import Search
+from trt_sweep.sweep.tuning import BUDGET, CUT, DROPPED, FAILED, IN, UNTRIED, VISITS, Tuning
 from trt_sweep.workers.client import WorkerClient
-from trt_sweep.workers.protocol import Assignment
+from trt_sweep.workers.protocol import Assignment, WorkerLost
 
 
 class Timed(WorkerClient):
@@ -216,3 +218,54 @@ def test_points_that_run_one_engine_are_visited_once_and_share_their_fate(tmp_pa
     onnx, follower = (raced.fates[name] for name in ("onnx", "aot_inductor"))
     assert follower.what == DROPPED and follower.why == onnx.why and follower.same == "m onnx fp32"
     assert raced.log.count("finish aot_inductor") == 1
+
+
+def spends(state: Tuning, *, dies: bool = False) -> type[Timed]:
+    """Return a worker to which the build of onnx takes all of the budget, and its process if it `dies`."""
+
+    class Slow(Timed):
+        limits: ClassVar[list[float | None]] = []
+
+        def _step(self, method: str, point_id: str, *more: object) -> Report | None:
+            if method == "start":
+                self.limits.append(self.assignment.options.limits.total_s)
+                if self._points[point_id].axes["backend"] == "onnx":
+                    state.began -= 1000
+                    if dies:
+                        raise WorkerLost("timeout", "build", "no answer")
+            return super()._step(method, point_id, *more)
+
+    return Slow
+
+
+def test_visits_outlive_a_budget_that_a_later_build_spends(tmp_path):
+    state = Tuning(Goal(), budget_s=900.0)
+    worker = spends(state)
+    raced = Raced(tmp_path, {"jit": 1.0, "inductor": 2.0, "onnx": 0.5}, state, later=("onnx",), worker=worker)
+    assert "restart" not in raced.log and state.ended == BUDGET
+    jit = raced.records.all[raced.points["jit"].id]
+    assert jit.final and len(jit.latency_ms_visits) == 9
+    assert len(worker.limits) == 3 and all(899 < limit <= 900 for limit in worker.limits)
+
+
+def test_visits_outlive_a_process_that_is_not_started_again(tmp_path):
+    state = Tuning(Goal(), budget_s=900.0)
+    worker = spends(state, dies=True)
+    raced = Raced(tmp_path, {"jit": 1.0, "inductor": 2.0, "onnx": 0.5}, state, later=("onnx",), worker=worker)
+    jit = raced.records.all[raced.points["jit"].id]
+    assert jit.final and len(jit.latency_ms_visits) == 9
+    assert raced.fates["onnx"].why == CUT
+
+
+def test_an_interrupt_of_a_search_leaves_what_was_found(tmp_path):
+    """A search cannot be resumed, so that its points are final."""
+    interrupts = Interrupts()
+
+    class Interrupting(Timed):
+        def _step(self, method: str, point_id: str, *more: object) -> Report | None:
+            interrupts.signal = 2 if self._log.count("visit jit") == 10 else None
+            return super()._step(method, point_id, *more)
+
+    state = Tuning(Goal(delta=1e-6), search=Search({}, lambda settings: settings, tried={0: {}}))
+    raced = Raced(tmp_path, {"jit": 1.0, "inductor": 1.0}, state, interrupts=interrupts, worker=Interrupting)
+    assert all(record.final and len(record.latency_ms_visits) > 8 for record in raced.records.all.values())

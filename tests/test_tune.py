@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,7 @@ def test_a_folder_is_raced_in_once(patient):
         (("model=scale", "backend=eager", "--budget=1s"), "budget=1s is shorter than one build: scale eager fp32"),
         (("model=scale", "backend=eager", "--max-latency=1us"), "nearest came backend=eager precision=fp32: --max-lat"),
         (("model=nothing", "backend=eager"), "nothing"),
+        (("model=scale", "backend=eager", "batch_size=[1,4,8]"), "the points have several sizes, which a race cannot"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(tmp_path, arguments, words):
@@ -192,3 +195,31 @@ def test_a_multirun_can_be_raced(sweep):
     assert set(done.rows["rounds"]) == {8} and (done.folder / "race.json").exists()
     wrong = sweep("hydra/sweeper=race", "model=patient", "backend=eager", *BRIEF, "hydra.sweeper.budget=5")
     assert wrong.code == 1 and "error: budget=5 is not allowed: use a duration above 0 with a unit" in wrong.err
+
+
+def test_a_baseline_does_not_win_over_what_is_fixed(tmp_path):
+    """On a CPU BF16 is slower than FP32, and the user wants BF16 all the same."""
+    module, given = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(8)]).eval(), torch.randn(64, 64)
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "precision": "bf16"}
+    found = trt_sweep.tune(module, given, {"backend": ["eager", "jit"]}, fixed, tmp_path / "t", budget="60s")
+    assert "torch.bfloat16" in found.code
+    road = json.loads((tmp_path / "t/race.json").read_text())["road"]
+    assert [fate["label"].split()[1:3] for fate in road if not fate["wins"]] == [["eager", "fp32"]]
+    assert found.winner["precision"] == "bf16"
+
+
+def test_an_interrupt_prints_what_was_found(tmp_path):
+    command = [sys.executable, "-m", "trt_sweep", "tune", "--config-dir", str(EXAMPLE), *BRIEF, "--out=raced"]
+    endless = ("model=scale", "backend=eager", "precision=fp32", "--max-latency=1s", "--percentile=99.9")
+    with subprocess.Popen(
+        [*command, *endless], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        until = time.monotonic() + 120
+        while not (tmp_path / "raced/race.json").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.splitlines()[-3] == "scale: use backend=eager precision=fp32"
+    assert "as it was interrupted (1 point, of 1 combination)" in said.splitlines()[-1]
+    assert table.load(tmp_path / "raced")["final"].all()

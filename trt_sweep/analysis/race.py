@@ -19,7 +19,7 @@ from trt_sweep.results.limits import shown
 from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.labels import count
 from trt_sweep.sweep.phase_times import clock
-from trt_sweep.sweep.tuning import DROPPED, FILE, IN, Fate
+from trt_sweep.sweep.tuning import DROPPED, FILE, IN, UNTRIED, Fate
 
 UNITS = {"latency": "ms", "throughput": "/s", "energy": "mJ", "memory": "B"}
 HEAD = ("point", "outcome", "visits", "after", "figure", "why")
@@ -43,7 +43,7 @@ def winner(rows: pd.DataFrame, content: Content) -> Row | None:
 
     Of several that nothing tells apart it is the one that a report names.
     """
-    left = [fate for fate in content["road"] if fate["what"] == IN]
+    left = [fate for fate in content["road"] if fate["what"] == IN and fate["wins"]]
     sure = [fate["point_id"] for fate in left if fate["keeps"]]
     among = rows[rows["point_id"].isin(sure or [fate["point_id"] for fate in left]) & rows["status"].eq("ok")]
     objective = str(content["objective"])
@@ -65,7 +65,9 @@ def lines(rows: pd.DataFrame, content: Content) -> list[str]:
     fate, objective = road[row["point_id"]], str(content["objective"])
     figures = [f"{objective} {figure(row, objective)}, {_proof(content, fate)}", *_against(rows, row, objective)]
     limits = [told.replace(" kept: ", " is kept: ") for told in fate["limits"]]
-    counts = f"{content['tried']} points, of {content['combinations']} combinations" if content["tried"] else ""
+    counts = f"{count(content['tried'], 'point')}, of {count(content['combinations'], 'combination')}"
+    missing = sum(one["what"] == UNTRIED for one in content["road"])
+    counts += f"; there was no time for {count(missing, 'more point')}" * bool(missing)
     ended = f"ended after {clock(content['took_s'])}, as {content['ended']} ({counts})"
     return [f"{row['model']}: use {fate['settings']}", "  " + "; ".join(figures), "  " + "; ".join([*limits, ended])]
 
@@ -100,7 +102,7 @@ def road(rows: pd.DataFrame, content: Content) -> list[tuple[str, ...]]:
             clock(fate["after_s"]) if fate["what"] != IN else "–",
             figure(by_id[fate["point_id"]], objective) if fate["point_id"] in by_id else "–",
             "; ".join(filter(None, [f"the same engine as {fate['same']}" * bool(fate["same"]), fate["why"]]))
-            or "; ".join(fate["limits"]),
+            or "; ".join(["only to compare with"] * (not fate["wins"]) + fate["limits"]),
         )
         for fate in found
     ]
@@ -108,7 +110,7 @@ def road(rows: pd.DataFrame, content: Content) -> list[tuple[str, ...]]:
 
 def _proof(content: Content, fate: Content) -> str:
     """Say how well it is known that nothing else that was tried is better."""
-    left = [one for one in content["road"] if one["what"] == IN and one["same"] is None]
+    left = [one for one in content["road"] if one["what"] == IN and one["wins"] and one["same"] is None]
     dropped = sum(one["what"] == DROPPED for one in content["road"])
     if content["limits"] and not fate["keeps"]:
         return "whether it keeps the limits cannot be told"

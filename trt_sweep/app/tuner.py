@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -30,6 +31,7 @@ from trt_sweep.results import table
 from trt_sweep.results.console import Console
 from trt_sweep.results.race import Goal
 from trt_sweep.sweep import search
+from trt_sweep.sweep.interrupts import Interrupted
 from trt_sweep.sweep.labels import place
 from trt_sweep.sweep.search import Search, Settings
 from trt_sweep.sweep.sweep import Sweep
@@ -126,26 +128,43 @@ def run(
 ) -> Result:
     """Race the values of these axes, and return what came of it.
 
-    `configure` makes a configuration of overrides; `given` names what the user has set. `seed` draws the order of
+    `configure` makes a configuration of overrides; `given` names what the user has set: a baseline wins only where that
+    leaves it free. `seed` draws the order of
     visits. The engines that are built are kept until the race ends, so that two ways to run one are one build. Raises
     SweepError where nothing was timed, or nothing keeps the limits.
     """
     further = [] if "cache_dir" in given else [f"cache_dir={hydra.quoted(str(folder / PRIVATE / 'engines'))}"]
-    if budget_s is not None and "limits.total_s" not in given and budget_s < 7200:
-        further.append(f"limits.total_s={budget_s:g}")
     if "objective" not in given and goal.objective != "memory":
         further.append(f"objective={goal.objective}")
 
     def configured(settings: Settings) -> SweepConfig:
         return configure([*search.overrides(settings), *further])
 
-    state = Tuning(goal, budget_s, time.monotonic() if began is None else began, Search(tried, configured), seed=seed)
     first = configured({name: values[0] for name, values in tried.items()})
+    precisions = {*tried.get("precision", [first.precision])}
+
+    def free(baseline: PointConfig) -> bool:
+        return "backend" not in given and ("precision" not in given or baseline.precision in precisions)
+
+    began = time.monotonic() if began is None else began
+    state = Tuning(goal, budget_s, began, Search(tried, configured), free=free, seed=seed)
     if (folder / FILE).exists() or (folder / "points").exists():
         raise SweepError(f"{folder} holds another sweep: give a new folder")
-    with Sweep({0: first}, folder, race=state) as sweep:
-        sweep.run()
+    sweep = Sweep({0: first}, folder, race=state)
+    try:
+        with sweep:
+            sweep.run()
+    except Interrupted:
+        with contextlib.suppress(SweepError):
+            show(_result(sweep, state))
+        raise
+    return _result(sweep, state)
+
+
+def _result(sweep: Sweep, state: Tuning) -> Result:
+    """Write what a race has come to; raise SweepError where nothing was timed, or nothing keeps the limits."""
     state.require_some(sweep.records)
+    folder = sweep.folder
     rows, content = table.load(folder), analysis.read(folder)
     assert content is not None
     winner = analysis.winner(rows, content)

@@ -37,10 +37,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Hold a point as a race sees it: what is to be little, and what is known of each limit."""
+    """Hold a point as a race sees it: what is to be little, what is known of each limit, and whether it may win."""
 
     estimate: Estimate
     verdicts: tuple[Verdict, ...] = ()
+    wins: bool = True
 
     @property
     def keeps(self) -> bool:
@@ -104,7 +105,11 @@ class Race:
         left = [key for key in points if key not in out]
         drawn = moderated([points[key].estimate for key in left])
         known = dict(zip(left, drawn, strict=True))
-        best = min((key for key in left if points[key].keeps), key=lambda key: known[key].value, default=None)
+        best = min(
+            (key for key in left if points[key].keeps and points[key].wins),
+            key=lambda key: known[key].value,
+            default=None,
+        )
         level = racing.level(self.number, KINDS)
         if best is not None:
             pairs = self.entered * (self.entered - 1) // 2
@@ -113,7 +118,8 @@ class Race:
                 if found.side(max(pairs, 1), level=level) > 0:
                     out[key] = f"proved worse than {names[best]}: {_ratio(found)}"
             left = [key for key in left if key not in out]
-        return Look(out, tuple(left), best, self._ended(left, best, points, known, level))
+        ended = self._ended([key for key in left if points[key].wins], best, points, known, level)
+        return Look(out, tuple(left), best, ended)
 
     def _ended(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import random
@@ -19,6 +20,8 @@ from trt_sweep.sweep.rounds import Build, Rounds
 from trt_sweep.sweep.tuning import LONGEST, LOOKS, VISITS, Tuning
 from trt_sweep.workers.client import WorkerClient
 
+LEAST_S = 1.0  # that a build has, however little of the budget is left
+
 
 class RaceRounds(Rounds):
     """Rounds whose points are dropped when a race says so, and that end when the race has ended.
@@ -31,8 +34,21 @@ class RaceRounds(Rounds):
     def __init__(self, *given: Any, race: Tuning, more: Callable[[], list[Build]], **named: Any) -> None:
         super().__init__(*given, **named)
         self._tuning, self._more = race, more
+        self._decided: dict[str, Record] = {}  # as of the last wave, should the next take their process down
         if race.seed is not None:
             self._draw = random.Random(race.seed)
+
+    def run(self, builds: list[Build]) -> None:
+        """Race all points of these builds; what a lost process had timed, and was not built again, stays as it was."""
+        super().run(builds)
+        for point_id, record in self._decided.items():
+            if not self._records.all[point_id].final and not self._goes_on_later:
+                self._records.amend(dataclasses.replace(record, final=True))
+
+    @property
+    def _goes_on_later(self) -> bool:
+        """Return whether an interrupt leaves the points in hand to be done when the sweep is resumed."""
+        return self._interrupts.signal is not None and self._tuning.search is None
 
     def _may_build(self, queue: deque[Build]) -> bool:
         while queue and not self._tuning.may_build(queue[0][0].config.backend):
@@ -47,12 +63,21 @@ class RaceRounds(Rounds):
         return super()._fill(worker, queue, held, alone)
 
     def _start(self, worker: WorkerClient, point: Point) -> bool:
-        began = self._tuning.elapsed_s
-        fit = super()._start(worker, point)
-        self._tuning.built(point.config.backend, self._tuning.elapsed_s - began)
+        state, limits = self._tuning, worker.assignment.options.limits
+        began, whole = state.elapsed_s, limits.total_s
+        if state.budget_s is not None:
+            limits.total_s = min(whole or math.inf, max(state.budget_s - began, LEAST_S))
+        try:
+            fit = super()._start(worker, point)
+        finally:
+            limits.total_s = whole
+        state.built(point.config.backend, state.elapsed_s - began)
         record = self._records[point]
         if record.status != "ok":
-            self._tuning.out(point.id, tuning.FAILED, f"{record.status} in {record.phase}: {record.reason}")
+            cut = record.status == "timeout" and state.spent
+            state.out(
+                point.id, tuning.FAILED, tuning.CUT if cut else f"{record.status} in {record.phase}: {record.reason}"
+            )
         return fit
 
     def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
@@ -64,14 +89,20 @@ class RaceRounds(Rounds):
             more = deque(self._more())
             if not self._may_build(more):
                 break
-            before, alone = len(held), list[Point]()
+            before, alone, ended = len(held), list[Point](), self._tuning.ended
+            left = [point.id for point in held if not self._records.final(point)]
+            self._decided |= {key: found.record for key, found in worker.standing(left, None).items()}
+            self._tuning.ended = None  # what is new is not raced yet
             if not self._fill(worker, more, held, alone):
                 return False
             self._fresh.extend([*more, *by_build(alone)])
             if len(held) == before:
+                self._tuning.ended = ended
+                break
+            if self._interrupts.signal or self._tuning.spent:
                 break
             worker.restart([point.id for point in held if not self._records.final(point)])
-        if self._interrupts.signal:
+        if self._goes_on_later:
             return True
         for point in sorted(held, key=lambda point: self._records[point].timed_with is not None):
             if not self._finish(worker, point):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Point
 from trt_sweep.results import race, store
@@ -22,13 +23,16 @@ LONGEST = 4  # times measure.visits, which is how often a point is visited at mo
 LOOKS = 16  # that visits in turn have at most: the last is after 1536
 IN, DROPPED, FAILED, UNTRIED = "in", "dropped", "failed", "not tried"
 BUDGET, INTERRUPTED, VISITS = "the budget is spent", "it was interrupted", "no more visits are due"
+NO_TIME = "too little of the budget was left for its build"
+CUT = "the budget was spent before it was built"
 
 
 @dataclass
 class Fate:
     """Hold what became of a point: `what`, and why; the visits that were judged, and after how many seconds.
 
-    `same` names the point that runs the same engine in the same way, and was visited for both.
+    `same` names the point that runs the same engine in the same way, and was visited for both. A point that cannot
+    be what `wins` is there to compare with.
     """
 
     point_id: str
@@ -39,6 +43,7 @@ class Fate:
     visits: int = 0
     after_s: float = 0.0
     same: str | None = None
+    wins: bool = True
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Tuning:
     """Hold a race: its goal, its budget in seconds since `began` (of `time.monotonic`), and the fate of each point.
 
     With a `search` points are proposed wave by wave, else those of the sweep are all. `refused` has the settings that
-    cannot be a point here, with the reason.
+    cannot be a point here, with the reason. `free` tells which baselines may win: those that the user could mean.
     """
 
     goal: Goal
@@ -54,6 +59,7 @@ class Tuning:
     began: float = field(default_factory=time.monotonic)
     search: Search | None = None
     named: Mapping[int, Sequence[str]] = field(default_factory=dict)  # overrides of jobs, where there is no search
+    free: Callable[[PointConfig], bool] = lambda config: True
     seed: int | None = None  # of the order of visits; that of any sweep is drawn from its name
     fates: dict[str, Fate] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -95,13 +101,24 @@ class Tuning:
     def take_over(self, points: list[Point], records: Mapping[str, Record], label: Callable[[Point], str]) -> None:
         """Enter all points; those whose visits are made, as in a race that goes on, are compared through the anchor."""
         level = self.race.next_level()
+        self._require_alike(points)
         for point in points:
-            self.enter(point, label(point))
+            fate = self.enter(point, label(point))
             if point.id in records and records[point.id].status == "ok":
-                self.seen[point.id] = race.contestant(vars(records[point.id]), None, self.goal, level)
+                found = race.contestant(vars(records[point.id]), None, self.goal, level)
+                self.seen[point.id] = dataclasses.replace(found, wins=fate.wins)
+
+    def _require_alike(self, points: list[Point]) -> None:
+        """Raise SweepError for points that do other work than each other: that is no difference between settings."""
+        work = {name: {str(point.axes.get(name)) for point in points} for name in ("model", "task_id", "batch_size")}
+        if len(work["model"]) > 1:
+            raise SweepError(f"model={','.join(sorted(work['model']))} is not allowed: a race is of one model")
+        if len(work["task_id"]) > 1 or (len(work["batch_size"]) > 1 and self.goal.objective != "throughput"):
+            allowed = "give one size, as by time_at=SIZE; objective=throughput compares batch sizes"
+            raise SweepError(f"the points have several sizes, which a race cannot compare: {allowed}")
 
     def enter(self, point: Point, label: str) -> Fate:
-        """Note that a point is to be raced."""
+        """Note that a point is to be raced; a baseline only to compare with, where `free` does not allow it."""
         settings = ""
         if point.jobs:
             named = (
@@ -109,7 +126,8 @@ class Tuning:
             )
             settings = " ".join(named)
         settings = settings or f"backend={point.config.backend} precision={point.config.precision}"
-        return self.fates.setdefault(point.id, Fate(point.id, label, settings))
+        wins = bool(point.jobs) or self.free(point.config)
+        return self.fates.setdefault(point.id, Fate(point.id, label, settings, wins=wins))
 
     def out(self, point_id: str, what: str, why: str, visits: int = 0) -> None:
         """Note that a point is out."""
@@ -126,7 +144,10 @@ class Tuning:
         Points that left the hand while they were in the race are looked at as they were last seen.
         """
         level = self.race.next_level()
-        now = {key: race.contestant(row, over, self.goal, level) for key, (row, over) in rows.items()}
+        now = {
+            key: dataclasses.replace(race.contestant(row, over, self.goal, level), wins=self.fates[key].wins)
+            for key, (row, over) in rows.items()
+        }
         self.seen |= now
         inside = {key: self.seen[key] for key, fate in self.fates.items() if fate.what == IN and key in self.seen}
         found = self.race.look(inside, {key: self.fates[key].label for key in inside})
@@ -149,7 +170,7 @@ class Tuning:
                 "best": self.best,
                 "looks": self.race.number,
                 "took_s": round(self.elapsed_s, 1),
-                "tried": len(self.fates),
+                "tried": sum(fate.what != UNTRIED for fate in self.fates.values()),
                 "combinations": self.search.combinations if self.search else len(self.fates),
                 "nearest": self._nearest(),
                 "refused": self.refused,
@@ -159,7 +180,7 @@ class Tuning:
 
     def _nearest(self) -> str | None:
         """Return which point comes nearest to keeping all limits, and what speaks against it."""
-        found = race.nearest({key: seen.verdicts for key, seen in self.seen.items()})
+        found = race.nearest({key: seen.verdicts for key, seen in self.seen.items() if seen.wins})
         return None if found is None else f"{self.fates[found[0]].settings}: {found[1]}"
 
     def _told(self, fate: Fate) -> dict[str, Any]:
@@ -172,15 +193,14 @@ class Tuning:
 
     def finish(self, records: Mapping[str, Record], interrupted: bool) -> None:
         """Note why the race has ended, and what became of points that never were in it."""
-        untried = INTERRUPTED if interrupted else BUDGET
         for key, fate in self.fates.items():
             record = records.get(key)
             if record is None:
-                self.out(key, UNTRIED, untried)
+                self.out(key, UNTRIED, INTERRUPTED if interrupted else BUDGET if self.spent else NO_TIME)
             elif record.status != "ok" and fate.what == IN:
                 self.out(key, FAILED, f"{record.status} in {record.phase}: {record.reason}")
-        if interrupted or (self.spent and self.ended is None):
-            self.ended = untried
+        if interrupted or self.ended is None:
+            self.ended = INTERRUPTED if interrupted else BUDGET
 
     def require_some(self, records: Mapping[str, Record]) -> None:
         """Raise SweepError where nothing was timed: the budget is too short, or the model fails in every way."""

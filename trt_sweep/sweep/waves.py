@@ -63,7 +63,7 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
     out = [job for key in jobs if _no_help(state, key, center) for job in jobs[key]]
     inside = [key for key in jobs if key in state.seen and state.fates[key].what == IN]
     least = min(inside, key=lambda key: state.seen[key].estimate.value, default="")  # where no limit is told yet
-    best = jobs.get(state.best or least, [])
+    best = jobs.get(state.best or "") or jobs.get(least, [])
     return state.search.next(best[0] if best else None, out)
 
 
