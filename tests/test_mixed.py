@@ -18,7 +18,7 @@ import fragile
 
 from trt_sweep.backends import reproduction
 from trt_sweep.backends.torchtrt import autocasting
-from trt_sweep.config.groups import QuantizationConfig
+from trt_sweep.config.groups import QuantizationConfig, TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
@@ -149,6 +149,20 @@ def test_points_of_eager(tmp_path):
 def test_mistakes_are_one_line_of_the_row(tmp_path, values, reason):
     (record,) = rows(tmp_path, point(**values))
     assert record.status in ("unsupported", "build_failed", "run_failed") and reason in record.reason
+
+
+@needs_tensorrt
+@pytest.mark.parametrize("backend", ["jit", "torchscript"])
+def test_what_cannot_be_scripted_is_unsupported_before_anything_is_made(tmp_path, backend):
+    script = TorchScriptConfig(mode="script")
+    (kept,) = rows(tmp_path, point(backend=backend, torchscript=script, keep_fp32=NORMS))
+    assert (kept.status, kept.export_s, kept.phase) == (
+        "unsupported",
+        None,
+        "model",
+    ) and "use torchscript.mode=trace" in kept.reason
+    others = [point(backend=backend, torchscript=script), point(torchscript=script, keep_fp32=NORMS)]
+    assert "unsupported" not in [row.status for row in rows(tmp_path, *others)]  # eager scripts nothing
 
 
 def test_keep_fp32_is_a_point_only_where_it_means_something():

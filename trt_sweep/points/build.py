@@ -58,6 +58,10 @@ def require_possible(config: PointConfig, device_type: str) -> None:
             f"streams={config.streams}: with measure.cold_cache=true a thread would empty the cache under the calls of "
             "the others; drop one of the two"
         )
+    if config.keep_fp32 and config.torchscript.mode == "script":
+        raise Unsupported(
+            "keep_fp32 casts where modules meet, which torch.jit.script cannot take: use torchscript.mode=trace"
+        )
     if device_type != "cpu" or config.dryrun:
         return
     if config.precision == "tf32":
