@@ -208,6 +208,15 @@ def test_a_parser_refuses_in_one_line():
             "settings is no setting: write NAME=VALUE, NAME being as in --help; a ready ",
         ),
         (["=3"], 2, "=3 has no name: write NAME=VALUE"),
+        (
+            ["-m", "optimization_level=0,3", "--cfg", "job"],
+            2,
+            "--multirun and --cfg do not go together: leave out -m; --cfg shows one job, so give each axis one value",
+        ),
+        (["--cfg", "job", "--info"], 2, "--cfg and --info do not go together: leave out one of them"),
+        (["--resolve"], 2, "--resolve goes with --cfg: write --cfg job --resolve"),
+        (["-sc"], 2, "--shell-completion needs what to do: write --shell-completion install=bash"),
+        (["-cn", "nothing"], 1, "MissingConfigException: Cannot find primary config 'nothing'"),
     ],
 )
 def test_the_likeliest_mistakes_name_their_fix(arguments, code, said, tmp_path):

@@ -50,7 +50,7 @@ def explain(error: BaseException) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         hint = " (or a source: model=timm model.name=NAME)" if group == "model" else ""
         return f"{group}={name} is not known: use one of {', '.join(error.options)}{hint}"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
         where = str(error.filename or "the results folder, or standard output")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"{where}: {error.strerror}: finished rows are kept; free some space, then resume"

@@ -24,6 +24,8 @@ from trt_sweep.sweep import command
 from trt_sweep.sweep.interrupts import end_with_parent
 from trt_sweep.workers import spawn, standby
 
+COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # Hydra does one of them at a time
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> float | None:
@@ -92,7 +94,16 @@ def _check_options(arguments: list[str]) -> None:
         refuse(f"{nameless} has no name: write NAME=VALUE")
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    given = [name for name in COMMANDS if getattr(options, name) not in (None, False)]
+    if len(given) > 1:
+        named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        one = "; --cfg shows one job, so give each axis one value" * ("cfg" in given)
+        refuse(f"{named} do not go together: leave out {'-m' if 'multirun' in given else 'one of them'}{one}")
+    if options.resolve and options.cfg is None:
+        refuse("--resolve goes with --cfg: write --cfg job --resolve")
+    if options.shell_completion and not options.overrides:
+        refuse("--shell-completion needs what to do: write --shell-completion install=bash")
 
 
 def _runs_points(arguments: list[str]) -> bool:
