@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 
+import pytest
 import torch
 from conftest import without_gpu
 from test_mixed import CPU, fragile, point, rows, transformer
 
-from trt_sweep.config.groups import AccuracyConfig
+from trt_sweep.config.groups import AccuracyConfig, QuantizationConfig
+from trt_sweep.errors import SweepError
 from trt_sweep.models import probe
 from trt_sweep.models.model import Inputs, Model
+from trt_sweep.points import plan
 
 
 def found(model: Model, precision: str = "fp16", names: list[str] | None = None) -> list[probe.Probed]:
@@ -88,3 +92,11 @@ def test_a_pattern_that_matches_nothing(tmp_path):
     assert "accuracy.probe=haed matches no module: there are head" in row.reason
     assert row.status == "build_failed"  # before it is built and run
     assert point().to_dict()["accuracy"].keys() == {"rel_l2", "evaluate"}  # digests are as they were
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="no torchao: pip install -e '.[quantization]'")
+def test_a_quantized_model_is_refused_before_anything_is_made():
+    how = QuantizationConfig(method="torchao_int8_weight_only")
+    config = point(precision="int8", quantization=how, accuracy=AccuracyConfig(probe=["head"]))
+    with pytest.raises(SweepError, match=r"^accuracy\.probe is not allowed with precision=int8: .*quantized models"):
+        plan.effective(config)

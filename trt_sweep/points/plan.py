@@ -109,7 +109,15 @@ def effective(config: PointConfig) -> list[PointConfig]:
 
 
 def _kept(config: PointConfig) -> PointConfig:
-    """Return the configuration without `keep_fp32` where all is in FP32; raise SweepError where it is quantized."""
+    """Return the configuration without `keep_fp32` where all is in FP32.
+
+    Raises SweepError for what a quantized model cannot have.
+    """
+    if config.accuracy.probe and config.quantized:
+        raise SweepError(
+            f"accuracy.probe is not allowed with precision={config.precision}: it is not for quantized models; leave it "
+            "out"
+        )
     if config.keep_fp32 and config.quantized:
         raise SweepError(
             f"keep_fp32 is not allowed with precision={config.precision}: it goes with fp16, bf16 and autocast; use "

@@ -131,8 +131,6 @@ class PreparedModel:
         Raises SweepError for a pattern that matches no module.
         """
         config, model = self.config, self.model()
-        if config.quantized:
-            raise SweepError(f"accuracy.probe is not for quantized models (precision={config.precision}): leave it out")
         names = patterns.matching(model.module, config.accuracy.probe, "accuracy.probe")
         model = dataclasses.replace(model, inputs=example_inputs(config.timed, self.device))
 
