@@ -12,6 +12,7 @@ import pytest
 from conftest import EXAMPLE, Done
 from test_faults import QUICK
 
+from trt_sweep.app.main import main
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
 from trt_sweep.sweep.command import COMMAND, TRUSTED, require_trusted
@@ -98,3 +99,13 @@ def test_what_is_resumed_is_said_first(done):
     assert said.startswith(f"resuming trt-sweep -m --config-dir {EXAMPLE} hydra.sweep.dir={done.folder} model=scale ")
     assert said.endswith(f" in {done.folder.parent}") and "\x1b" not in said and "�[2J" in said
     assert len(table.load(done.folder)) == 1
+
+
+def test_a_packed_sweep_gets_no_folders_of_jobs_and_points(done, tmp_path):
+    kept = tmp_path / "kept"
+    assert main(["pack", str(done.folder), "--out", str(kept)]) == 0
+    assert "0 points to do" in resumed(kept).stderr and len(table.load(kept)) == 1
+    assert [path for path in kept.iterdir() if path.is_dir()] == []
+    resumed(done.folder)
+    assert {path.name for path in done.folder.iterdir() if path.is_dir()} == {"0", "points"}
+    assert (done.folder / "0/.hydra/config.yaml").exists()

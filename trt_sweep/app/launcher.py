@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,10 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
         for number, job_config in composed.items():
             if not sweep.came_to(number):
                 continue
+            place = folder / str(job_config.hydra.sweep.subdir)
+            leaves_none = number in sweep.taken_over and not place.exists()  # its sweep may have been packed
+            if leaves_none:
+                job_config.hydra.output_subdir = None
             returns.append(
                 run_job(
                     hydra_context=context,
@@ -67,6 +72,9 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
                     job_subdir_key="hydra.sweep.subdir",
                 )
             )
+            if leaves_none:
+                with contextlib.suppress(OSError):  # a callback of the user's may have written there
+                    place.rmdir()
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     if race is not None:
         race.require_some(sweep.records)

@@ -73,6 +73,7 @@ class Sweep:
         self._progress: Progress | None = None
         self._race = race
         self.table: pd.DataFrame | None = None  # once the sweep has been left
+        self.taken_over: set[int] = set()  # jobs of a sweep that is resumed, of which nothing was left to do
         self._ahead: BuildAheadPool | None = None
         self._interrupts = Interrupts()
         self._phase_times = PhaseTimes(spawn.started_at())
@@ -117,6 +118,8 @@ class Sweep:
         self._records = SweepRecords(self.folder, plan, profile=self._options.profile)
         if self._goes_on:
             self._records.take_over(resume.finished(self.folder, plan, self._options))
+            if self._options.resume is not None:
+                self.taken_over = {*configs} - {number for build in self._todo() for p in build for number in p.jobs}
         if self._race is not None:
             self._race.take_over([*plan.points], self._records.all, Labels([*plan.points]))
 
