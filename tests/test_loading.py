@@ -40,7 +40,10 @@ def test_no_gpu_is_assumed_where_there_is_one(monkeypatch):
 
 
 @needs_tensorrt
-@pytest.mark.parametrize(("there", "fits"), [("2.14.0a0+nv26.9", True), ("2.14.1+cu130", True), ("2.15.0.dev9", False)])
+@pytest.mark.parametrize(
+    ("there", "fits"),
+    [("2.14.0a0+nv26.9", True), ("2.14.1+cu130", True), ("2.15.0.dev9", False), ("nightly", True)],
+)
 def test_a_torch_before_its_release_counts_as_that(monkeypatch, there, fits):
     monkeypatch.setattr(versions.metadata, "requires", lambda name: ["torch<2.15.0,>=2.14.0"])
     found = versions.version

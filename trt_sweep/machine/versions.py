@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import platform
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from trt_sweep.results.columns import Environment
 
@@ -55,7 +56,8 @@ def unmet(*names: str) -> list[tuple[str, str, str]]:
     """Return which of these packages have a version that the installed Torch-TensorRT was not made for.
 
     They are told as name, the versions that it asks for, and the one that is there. A package of its own build
-    (`2.14.1+cu130`) counts as that version, and so does what comes before it (`2.14.0a0+nv26`).
+    (`2.14.1+cu130`) counts as that version, and so does what comes before it (`2.14.0a0+nv26`). A version that is no
+    number (`nightly`) is left out.
     """
     distribution, found = torch_tensorrt(), []
     asked = (metadata.requires(distribution) if distribution and torch_tensorrt_version() else None) or []
@@ -64,8 +66,9 @@ def unmet(*names: str) -> list[tuple[str, str, str]]:
         there = version(name) if name in names else None
         if there is None or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
             continue
-        if not requirement.specifier.contains(Version(there).base_version):
-            found.append((name, str(requirement.specifier), there))
+        with contextlib.suppress(InvalidVersion):
+            if not requirement.specifier.contains(Version(there).base_version):
+                found.append((name, str(requirement.specifier), there))
     return found
 
 
