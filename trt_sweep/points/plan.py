@@ -115,8 +115,8 @@ def _kept(config: PointConfig) -> PointConfig:
     """
     if config.accuracy.probe and config.quantized:
         raise SweepError(
-            f"accuracy.probe is not allowed with precision={config.precision}: it is not for quantized models; leave it "
-            "out"
+            f"accuracy.probe is not allowed with precision={config.precision}: it is not for quantized models; "
+            "leave it out"
         )
     if config.keep_fp32 and config.quantized:
         raise SweepError(
