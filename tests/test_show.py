@@ -106,13 +106,15 @@ def test_axes_are_whole_and_what_is_hidden_is_named(tmp_path, monkeypatch, width
     body = list(itertools.takewhile(lambda line: not line.startswith("latency"), lines[rule + 1 :]))
     assert max(map(len, lines[: rule + 1 + len(body)])) <= width
     assert "build_failed" in "".join(line.split()[-1] for line in body)
-    body = [line for line in body if line[0] != " "]
+    models = [line.strip() for line in body if re.fullmatch(r"\w+ *", line)]
+    assert models == (["resnet18", "squeezenet1_1"] if width == 80 else [])
+    body = [line for line in body if line[0] != " " and line.strip() not in models]
     assert len(body) == 2 * 4 + 1  # one for each engine, and the point that failed
     for line in body[:4]:
-        assert re.match(r"resnet18 +dynamo +fp(16|32) +0, 3, 5 +(cpp|python) +[\d.]+", line), line
+        assert re.match(r"(resnet18 +)?dynamo +fp(16|32) +0, 3, 5 +(cpp|python) +[\d.]+", line), line
         assert line.split()[-1] == "ok"
-    assert [float(re.split(r" {2,}", line)[5].split()[0]) for line in body[:4]] == [1.25, 1.333, 1.5, 2]
-    assert body[4].split()[2] == "bf16"
+    assert [float(re.split(r" {2,}", line)[5 - bool(models)].split()[0]) for line in body[:4]] == [1.25, 1.333, 1.5, 2]
+    assert body[4].split()[2 - bool(models)] == "bf16"
     header = "".join(lines[:rule])
     hidden = next((line for line in lines if line.startswith("hidden: ")), "hidden: ;")
     named = hidden.removeprefix("hidden: ").split(";")[0].split(", ")
@@ -121,6 +123,32 @@ def test_axes_are_whole_and_what_is_hidden_is_named(tmp_path, monkeypatch, width
         n for n in named if n not in ("", "intervals")
     ]
     assert any(" [" in line for line in body) == ("intervals" not in named)
+
+
+H200 = Path(__file__).parents[1] / "outputs/reference/h200"
+
+
+@pytest.mark.parametrize("names", [["settings"], ["settings", "quantization", "frontends", "tune"]], ids=len)
+def test_what_answers_is_there_however_many_axes_there_are(names):
+    rows = table.load(*(H200 / name for name in names))
+    every = headers(rows)
+    axes = every[: every.index("latency")]
+    for width in (60, 80, 120, 200):
+        found, below = show.fitted(rows, width)
+        out = io.StringIO()
+        Console(file=out).print(found)
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        heads = [str(column.header).replace("_\n", "_") for column in found.columns]
+        said = [head for both in heads for head in both.split("\n")]
+        hidden = re.findall(r"(\w+) \(axis\)", below[-1])
+        assert sorted([*said, *hidden]) == sorted([*axes, *said[said.index("latency") :]])
+        assert {"model", "backend", "precision", "latency", "vs eager", "status"} <= {*said} and said[-1] == "status"
+        assert (hidden == []) == (width >= (80 if len(names) == 1 else 200))
+        first = next(line for line in lines if "0.1943" in line)
+        assert "13.08×" in first and first.split()[-1] == "ok"
+        alone = [line.strip() for line in lines].count("squeezenet1_1")
+        assert alone == ("model\nbackend" in heads) and (alone or first.startswith("resnet18"))
 
 
 def test_nothing_is_hidden_in_a_pipe_nor_where_columns_are_asked_for(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import pandas as pd
 from rich import box
@@ -50,7 +51,8 @@ def fitted(
     every = [*found.axes, *found.columns.values(), found.status]
     for place, column in enumerate(every):
         middle = len(found.axes) <= place < len(every) - 1
-        shown.add_column(Text(column[0]), justify="right" if middle else "left", no_wrap=True)
+        side: Literal["left", "right"] = "right" if middle else "left"
+        shown.add_column(Text(column[0]), justify=side, no_wrap=True, vertical="bottom" if found.stacked else "top")
     for row in list(zip(*every, strict=True))[1:]:
         shown.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))
     return shown, [*units, *_hidden(found)]
@@ -75,8 +77,8 @@ def _units(columns: list[Column], found: fit.Fitted) -> list[str]:
 
 def _hidden(found: fit.Fitted) -> list[str]:
     """Return the line that names what is left out, and where it is."""
-    names = ["intervals"] * found.narrowed + found.hidden
-    return [f"hidden: {', '.join(names)}; see trt-sweep table FOLDER --columns all, or results.csv"] if names else []
+    names = ", ".join(found.hidden)
+    return [f"hidden: {names}; see trt-sweep table FOLDER --columns all, or results.csv"] if names else []
 
 
 def show(
