@@ -74,6 +74,22 @@ def test_a_point_that_is_there_twice_counts_once(sweep, packed):
     assert len(table.load(packed, packed.parent)) == 2
 
 
+def test_a_copy_below_the_same_folder_counts_once_and_is_named(sweep, packed, tmp_path, capsys):
+    every = table.load(tmp_path)
+    assert every["folder"].tolist() == ["there/sweep/points/a", "there/sweep/points/b"]
+    assert every.attrs["copies"] == ["kept/sweep/points/a", "kept/sweep/points/b"]
+    line = "copied or packed points count once: kept/sweep/points/a and 1 more left out"
+    assert main(["table", str(tmp_path)]) == main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert f"· {line}" in capsys.readouterr().out and line in (tmp_path / "out/report.md").read_text()
+    assert table.load(sweep).attrs["copies"] == []
+
+
+def test_the_same_point_of_another_night_counts_too(tmp_path):
+    for night in ("monday", "tuesday"):  # a sweep is named by its folder
+        put(tmp_path / night / "sweep", "a", 1.0, sweep_id="sweep", created_utc=f"2026-01-31T12:00:00 {night}")
+    assert len(table.load(tmp_path)) == 2
+
+
 def test_another_archive_in_its_place_is_read(sweep, packed):
     assert len(table.load(packed)) == 2
     shutil.rmtree(sweep / "points/b")

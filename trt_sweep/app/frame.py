@@ -23,8 +23,8 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
 
     `DataFrame.attrs["folder"]` is what the column `folder` is relative to: the folder given, or the innermost around
     several. `attrs["unreadable"]` names the files that are no records, and the folders that cannot be read, with the
-    reason. A record that lies below two of the folders is read once. Raises SweepError for a folder that is not there
-    and for a record of a newer schema.
+    reason. A record that lies below two of the folders, or was copied or packed, is read once. Raises SweepError for a
+    folder that is not there and for a record of a newer schema.
     """
     return arranged(table.load(folder, *more), table.common_folder(folder, *more))
 

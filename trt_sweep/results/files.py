@@ -7,12 +7,15 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trt_sweep.errors import printable
 from trt_sweep.results import archive
 from trt_sweep.results.archive import ARCHIVE, POINTS
 from trt_sweep.results.record import RECORD
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST = 2**28  # bytes of a file that is read whole; a record has some thousand
 
@@ -56,6 +59,14 @@ def why(error: Exception) -> str:
     """Return the reason for which a file is left out."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"{type(error).__name__}: {text}"
+
+
+def left_out_of(table: pd.DataFrame) -> list[str]:
+    """Return the lines on what a table of `trt_sweep.results.table.load` leaves out: copies, unreadable files."""
+    copies = table.attrs.get("copies", [])
+    more = f" and {len(copies) - 1} more" * (len(copies) > 1)
+    said = [printable(f"copied or packed points count once: {copies[0]}{more} left out")] if copies else []
+    return said + left_out(table.attrs.get("unreadable", {}))
 
 
 def left_out(unreadable: Mapping[str, str]) -> list[str]:

@@ -43,7 +43,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         *_profiles(table),
         *_without_profile(table),
         *_failures(table),
-        *files.left_out(table.attrs.get("unreadable", {})),
+        *files.left_out_of(table),
     ]
     return list(dict.fromkeys(printable(" ".join(note.split())) for note in found))
 

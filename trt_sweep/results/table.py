@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,20 +23,24 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     stream without transfers. `factory` has only what differs. Axes are as the records have them; `trt_sweep.load` fills
     in what took effect.
 
-    A record that lies below two of the folders, or that links lead to, is read once. `DataFrame.attrs["unreadable"]`
-    names the files that are no records, and the folders that cannot be read, with the reason; `attrs["folder"]` is what
-    `folder` is relative to. Raises SweepError for a folder that is not there and for a record of a newer schema.
+    A record that lies below two of the folders, or that links lead to, is read once. So is one that has been copied or
+    packed; `DataFrame.attrs["copies"]` names the folders of copies. `attrs["unreadable"]` names the files that are no
+    records, and the folders that cannot be read, with the reason; `attrs["folder"]` is what `folder` is relative to.
+    Raises SweepError for a folder that is not there and for a record of a newer schema.
     """
     root = common_folder(folder, *more)
     paths, unreadable = _files(list(map(Path, (folder, *more))))
-    rows = []
-    for path in paths:
+    found, copies = dict[tuple[str, ...], dict[str, Any]](), list[str]()
+    for path in sorted(paths, key=lambda path: not os.path.lexists(path)):  # packed ones last
         try:
             one = store.read(path)
             schema.require_row(one)
-            rows.append(vars(one) | {"folder": os.path.relpath(path.parent, root)})
+            row = vars(one) | {"folder": os.path.relpath(path.parent, root)}
+            if found.setdefault((one.sweep_id, one.point_id, one.created_utc), row) is not row:
+                copies.append(row["folder"])
         except (OSError, ValueError) as error:
             unreadable[str(path)] = files.why(error)
+    rows = sorted(found.values(), key=lambda row: str(row["folder"]))
     table = pd.DataFrame(rows, columns=[*record.columns(), "folder"])
     # Not by way of the float that pandas makes of integers beside nulls.
     whole = {name: pd.array([row[name] for row in rows], dtype="Int64") for name in record.integer_columns()}
@@ -46,11 +51,11 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table["transfers"] = table["transfers"].eq(True)
     table["factory"] = factories.telling_factories(table)
     for name, precision in (("speedup", None), ("speedup_fp32", "fp32")):
-        found = _speedup(table, precision)
+        ratios = _speedup(table, precision)
         for end in ("", "_ci_low", "_ci_high"):
-            table[f"{name}{end}"] = found[f"ratio{end}"]
+            table[f"{name}{end}"] = ratios[f"ratio{end}"]
     table = ranking.ranked(table)
-    table.attrs |= {"unreadable": unreadable, "folder": str(root)}
+    table.attrs |= {"unreadable": unreadable, "copies": copies, "folder": str(root)}
     return table
 
 

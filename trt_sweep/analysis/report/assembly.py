@@ -89,8 +89,8 @@ def document(
     for place, advice in zip(places, advices, strict=True):
         found.append(Heading(place.title, 3) if several else Text(place.title))
         found += _answers(place, advice, wanted.objective, folder)
-    if unreadable := files.left_out(rows.attrs.get("unreadable", {})):
-        found.append(Bullets(unreadable))
+    if left_out := files.left_out_of(rows):
+        found.append(Bullets(left_out))
     found += race.blocks(rows, folder)
     prefix = os.path.relpath(folder, out or folder)
     for place, advice in zip(places, advices, strict=True):
