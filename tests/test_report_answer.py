@@ -167,3 +167,32 @@ def test_a_cold_runtime_cache_is_never_advised(tmp_path):
     put(tmp_path, "slow", 2.0, **DEFAULTS, runtime_cache="cold")
     put(tmp_path, "fast", 1.0, **DEFAULTS | {"precision": "fp16"}, runtime_cache="cold")
     assert lines(tmp_path)[0] == "m: set precision=fp16"
+
+
+def ranged(folder, name: str, latency: float, size: int, shapes: str, **values) -> None:
+    put(folder, name, latency, **TIMED, batch_size=size, input_shapes=shapes, task_id=shapes, **values)
+
+
+def test_sizes_of_a_range_are_said_as_a_user_would(tmp_path):
+    for size in (1, 8):
+        for precision in ("fp16", "fp32"):
+            name = f"{size} {precision}"
+            ranged(
+                tmp_path, name, 1.0 * size, size, f"{size}x3", time_at=size, dynamic_range="1:8:32", precision=precision
+            )
+    ranged(tmp_path, "fixed", 0.5, 1, "1x3", precision="bf16")
+    first, second = (line for line in lines(tmp_path) if ": set " in line)
+    assert first.startswith("m at batch 1: set precision=bf16") and second.startswith("m at batch 8: set ")
+    (served,) = (line for line in lines(tmp_path) if "serves" in line)
+    assert served.startswith("  this build serves sizes 1 to 32; the answer is for the size above")
+
+
+def test_sizes_of_several_ranges_are_said_by_their_shapes(tmp_path):
+    for shapes, size, length in (("1x16", 1, 16), ("1x64", 1, 64), ("8x16", 8, 16)):
+        for precision in ("fp16", "fp32"):
+            about = {"dynamic_range": "batch=1:1:8 seq=16:16:64", "precision": precision, "time_at": length}
+            ranged(tmp_path, f"{shapes} {precision}", 1.0 * size * length, size, shapes, **about)
+    found = lines(tmp_path)
+    heads = [line.split(":")[0] for line in found if ": set " in line]
+    assert heads == ["m at batch 1, 1x16", "m at batch 1, 1x64", "m at batch 8, 8x16"]
+    assert any("this build serves sizes batch 1 to 8, seq 16 to 64" in line for line in found)

@@ -108,6 +108,7 @@ def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, 
         proof=_proof(advice),
         bases=list(_bases(advice, winner, objective, needless)),
         told=[
+            *_served(winner),
             *_gone(winner, set_axes),
             *_as_good(advice),
             *[f"no difference: {', '.join(same)}"] * bool(same),
@@ -119,9 +120,27 @@ def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, 
 def work(rows: pd.DataFrame, winner: recommend.Row) -> str:
     """Return the name of the model, with the sizes and the sweep where the table has several."""
     several = axes.unsaid_twice([name for name in WORK if rows[name].nunique() > 1])
-    named = [f"{name}={text.level(winner[name])}" for name in several if not text.missing(winner[name])]
+    sizes = _sizes(rows, winner) if "time_at" in several else []
+    several = [name for name in several if name != "time_at" and not text.missing(winner[name])]
+    named = [*sizes, *(f"{name}={text.level(winner[name])}" for name in several)]
     named += [f"({winner['sweep']})"] * (rows["sweep"].nunique() > 1)
     return " ".join([str(winner["model"]), *named])
+
+
+def _sizes(rows: pd.DataFrame, winner: recommend.Row) -> list[str]:
+    """Return the sizes that a row was timed at, where others of the table, with builds for ranges, have other ones."""
+    batch = [f"batch {text.level(winner['batch_size'])}"] * (rows["batch_size"].nunique() > 1)
+    differ = bool((rows.groupby("batch_size", dropna=False)["input_shapes"].nunique() > 1).any())
+    return [f"at {', '.join([*batch, *[str(winner['input_shapes'])] * differ])}"]
+
+
+def _served(winner: recommend.Row) -> list[str]:
+    """Say for which sizes a build for a range serves, and that the answer holds for one of them."""
+    if text.missing(winner["dynamic_range"]):
+        return []
+    ranges = [part.split(":") for part in str(winner["dynamic_range"]).split()]
+    served = ", ".join(f"{low.replace('=', ' ')} to {high}" for low, _, high in ranges)
+    return [f"this build serves sizes {served}; the answer is for the size above"]
 
 
 def _settings(row: recommend.Row, needless: list[str]) -> str:
