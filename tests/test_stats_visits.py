@@ -88,6 +88,14 @@ def test_with_few_visits_the_fastest_call_is_the_lower_end():
     assert once.value == 10.0 and math.isnan(once.low) and math.isnan(once.high)
 
 
+def test_a_level_is_cut_at_the_work_of_the_gpu():
+    level = visits.Level(2.0, 1.9, 2.1)
+    assert level.at_least(None, None) == level and level.at_least(1.0, 1.2) == level
+    assert level.at_least(1.95, 2.2) == visits.Level(2.0, 1.95, 2.1)
+    assert level.at_least(2.3, 2.5) == visits.Level(2.3, 2.3, 2.5)  # as far as that work is known
+    assert level.at_least(2.05, 2.08) == visits.Level(2.05, 2.05, 2.1)
+
+
 def test_how_slow_the_host_was():
     assert visits.slow(np.array([1.0, 1.1, 1.6, 1.8]), 1.0) == (0.5, pytest.approx(1.7))
     assert visits.slow(np.array([1.0, 1.1]), 1.0) == (0.0, None)

@@ -91,7 +91,8 @@ def _sweep(point: PointRun, names: Sequence[Name], index: int) -> list[Row]:
 def claims(found: list[list[Row]]) -> Table:
     """Return what the ranks claim, by clock: false differences between equal names, and added work that is found.
 
-    Beside them stands what a user claims who ranks by the times themselves.
+    Beside them stands what a user claims who ranks by the times themselves, and by how much the added work has made the
+    names slower in fact.
     """
     table = []
     for clock in CLOCKS:
@@ -99,6 +100,7 @@ def claims(found: list[list[Row]]) -> Table:
             continue
         false, by_time, pairs = [], [], 0
         seen: dict[tuple[str, float], list[bool]] = {}
+        slower: dict[tuple[str, float], list[float]] = {}
         for rows in found:
             equal = [row for row in rows if not row["added"]]
             apart = ranks.proved([_estimate(row, clock) for row in equal])
@@ -107,9 +109,12 @@ def claims(found: list[list[Row]]) -> Table:
             false.append(sum(apart[a][b] for a, b in both))
             by_time.append(sum(equal[a][clock] != equal[b][clock] for a, b in both))
             everywhere = ranks.proved([_estimate(row, clock) for row in rows])
+            alone = float(np.median([row[clock] for row in equal]))
+            for row in rows[len(equal) :]:
+                slower.setdefault((row["kind"], row["added"]), []).append(row[clock] / alone - 1)
             for a, b in itertools.product(range(len(equal)), range(len(equal), len(rows))):
                 seen.setdefault((rows[b]["kind"], rows[b]["added"]), []).append(everywhere[a][b])
-        row: Row = {
+        claimed: Row = {
             "clock": clock,
             "sweeps": len(found),
             "equal_pairs": pairs,
@@ -118,8 +123,10 @@ def claims(found: list[list[Row]]) -> Table:
             "false_by_time_alone": sum(by_time),
         }
         for (kind, share), answers in seen.items():
-            row[f"found_percent_{kind}_{100 * share:g}"] = round(100 * float(np.mean(answers)), 1)
-        table.append(row)
+            name = f"{kind}_{100 * share:g}"
+            claimed[f"found_percent_{name}"] = round(100 * float(np.mean(answers)), 1)
+            claimed[f"slower_percent_{name}"] = round(100 * float(np.median(slower[kind, share])), 1)
+        table.append(claimed)
     return table
 
 

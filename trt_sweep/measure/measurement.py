@@ -104,7 +104,7 @@ class Measurement:
         weights = np.concatenate([np.full(len(each), 1 / len(each) / len(each_visit)) for each in each_visit])
         mean = float(weights @ calls)
         fastest = float(calls.min())
-        level = visits.fast_level(medians, fastest).at_least(work.get("gpu_ms") or 0.0)
+        level = visits.fast_level(medians, fastest).at_least(work.get("gpu_ms"), work.get("gpu_ms_ci_high"))
         slow_share, slow_factor = visits.slow(medians, level.value)
         per_item = self._items_ms()
         most = fastest / self.streams / self.batch_size  # ms of an item, were every call the fastest

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from trt_sweep.errors import SweepError
+from trt_sweep.results.axes import PER_ITEM
 
 Cell = Callable[[pd.Series], str]
 NONE = "–"
@@ -102,9 +103,12 @@ NEEDED = {
 def telling(table: pd.DataFrame, objective: str, *, every: bool = False) -> list[Column]:
     """Return the columns that tell something of this table, those first that a choice by the objective needs.
 
-    Unless `every` one is wanted, those of `OTHERS` are not among them where the objective is another.
+    Unless `every` one is wanted, those of `OTHERS` are not among them where the objective is another. Throughput is
+    where the points work on several numbers of items at a time.
     """
-    first = NEEDED[objective]
+    first: tuple[str, ...] = NEEDED[objective]
+    if "throughput" not in first and any(table[name].nunique() > 1 for name in PER_ITEM):
+        first = (*first, "throughput")
     left_out = set() if every else OTHERS - set(first)
     order = [*(BY_NAME[name] for name in first), *(column for column in COLUMNS if column.name not in first)]
     if table["health"].fillna("ok").eq("ok").all():

@@ -91,7 +91,7 @@ def judge(limit: Limit, row: Mapping[str, Any], over: list[float] | None, level:
             found = dataclasses.replace(found, low=found.low / SLOWER)
         if visits.QUARTER ** len(medians) > tail:
             found = dataclasses.replace(found, high=math.inf)
-        found = found.at_least(row.get("gpu_ms") or 0.0)
+        found = found.at_least(row.get("gpu_ms"), row.get("gpu_ms_ci_high"))
         value, low, high = found.value, found.low, found.high
     return Verdict(limit, _verdict(low, high, limit.most), value, low, high)
 

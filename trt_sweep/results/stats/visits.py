@@ -27,9 +27,15 @@ class Level:
     low: float
     high: float
 
-    def at_least(self, gpu_ms: float) -> Level:
-        """Return the same, cut where it lies below the GPU's own work: no call takes less."""
-        return Level(*(ms if math.isnan(ms) else max(ms, gpu_ms) for ms in (self.value, self.low, self.high)))
+    def at_least(self, gpu_ms: float | None, most: float | None) -> Level:
+        """Return the same, cut where it lies below the GPU's own work: no call takes less.
+
+        Where the level itself is cut, the interval reaches to `most`, the upper end of that work's own.
+        """
+        if gpu_ms is None:
+            return self
+        high = self.high if most is None or self.value > gpu_ms else max(self.high, most)
+        return Level(*(ms if math.isnan(ms) else max(ms, gpu_ms) for ms in (self.value, self.low, high)))
 
 
 def fast_level(medians: np.ndarray, fastest: float, level: float = LEVEL) -> Level:
