@@ -214,7 +214,7 @@ class Derived:
     )
     speedup: float | None = metric(
         "How many times faster than eager PyTorch: latency_ms of the baseline over that of the row. The baseline has "
-        "the same model, inputs, device and precision; for a quantized model it has base_precision.",
+        "the same model, inputs, device, streams and precision; for a quantized model it has base_precision.",
         "1",
     )
     speedup_ci_low: float | None = metric(
