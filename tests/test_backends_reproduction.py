@@ -54,6 +54,14 @@ def test_code_runs_on_the_cpu(tmp_path, backend, precision):
     assert torch.equal(names["model"].weight, weights)  # the sweep's own
 
 
+def test_code_says_of_which_load_it_is_not(tmp_path):
+    row, folder = point(tmp_path, {"model": TINY, "batch_size": 1}, backend="eager", precision="fp32", streams=4)
+    said = reproduction.source(row | {"transfers": True}, folder)
+    assert "# and while 4 threads called at the same time" in said and "# and each call copied its inputs" in said
+    assert "threads called" not in reproduction.source(row | {"streams": 1}, folder)
+    run(said)
+
+
 NAMED = {
     "name": "bilinear", "weights": None, "seed": 3,
     "factory": {"_target_": "torch.nn.Bilinear", "in1_features": 8, "in2_features": 8, "out_features": 4},

@@ -91,8 +91,8 @@ def make(
     with calls.measure():
         del outputs
     with calling():
-        if others:
-            with calls.measure(), beside.measure():
+        if more:
+            with calls.measure(), beside.measure() if others else contextlib.nullcontext():
                 timer.in_turn(timer.calls)
         taken = calls.peak(timer)
     for number in range(1, 1 + len(reference.further)):

@@ -120,7 +120,8 @@ class Worker:
                 planned = backend.plan(model, context)
         except Exception as error:
             return Preview(config.build_id, reason=one_line(error))
-        return Preview(engine_key(config, planned, self._options.reuse) or config.build_id, planned.partition)
+        key = engine_key(config, planned, self._options.reuse, alone=True)
+        return Preview(key or config.build_id, planned.partition)
 
     @contextlib.contextmanager
     def aside(self, config: PointConfig) -> Iterator[tuple[Model, base.BuildContext]]:
