@@ -15,6 +15,7 @@ from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.config.point import (
     AUTO,
     CACHES,
+    MOST_STREAMS,
     PROFILING_VERBOSITIES,
     RUNTIME_CACHES,
     RUNTIMES,
@@ -72,6 +73,8 @@ def axes() -> list[tuple[str, str]]:
         ("optimization_level", "how long the builder searches: 0 to 5"),
         ("runtime", f"what runs an engine: {_one_of(RUNTIMES)}"),
         ("cuda_graphs", "whether calls are replayed as CUDA graphs: true or false"),
+        ("streams", f"how many threads call at the same time, each on a CUDA stream: 1 to {MOST_STREAMS}"),
+        ("transfers", "whether calls copy inputs to the GPU and outputs back: true or false"),
         ("device", "where points run: auto, cpu, cuda or cuda:N"),
         ("torchscript.mode", f"for backend=torchscript and jit: {_one_of(TORCHSCRIPT_MODES)}"),
         ("inductor.mode", f"for backend=inductor and aot_inductor: {_one_of(INDUCTOR_MODES)}"),
