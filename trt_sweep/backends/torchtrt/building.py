@@ -131,7 +131,8 @@ def finish(
         return compiled
 
     def another() -> Compiled:
-        copied = with_own_contexts(holds)
+        with torch.cuda.device(context.device):
+            copied = with_own_contexts(holds)
         bind, running, _ = binding_of([copied], copied, len(engines), context)
         return dataclasses.replace(compiled, bind=bind, running=running)
 
