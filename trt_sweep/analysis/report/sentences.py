@@ -153,7 +153,7 @@ def figure(row: recommend.Row, objective: str) -> str:
     if text.missing(row[column]):
         return text.NONE
     low, high = ends(row, objective)
-    return f"{text.number(row[column])}{'' if math.isnan(low) else f' [{low:.4g}, {high:.4g}]'} {unit}"
+    return f"{text.number(row[column])}{f' [{low:.4g}, {high:.4g}]' if low < high else ''} {unit}"
 
 
 def differing(objective: str) -> list[str]:
