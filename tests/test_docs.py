@@ -86,6 +86,13 @@ def test_links_lead_somewhere(path):
             assert not anchor or anchor in anchors(place), target
 
 
+@pytest.mark.parametrize("path", [page for page in PAGES if page.name != "columns.md"], ids=name)
+def test_a_page_says_what_gpu_ms_is_where_it_first_names_it(path):
+    text = path.read_text(encoding="utf-8")
+    first = text.find("gpu_ms")
+    assert first < 0 or "GPU's own work" in text[max(first - 60, 0) : first + 60]
+
+
 def test_the_page_of_axes_has_all_of_them():
     rows = re.findall(r"^\| (`.+?`) \|", prose(ROOT / "docs/axes.md"), re.MULTILINE)
     told = {axis.partition("=")[0] for axis in re.findall(r"`([^`]+)`", "".join(rows))}

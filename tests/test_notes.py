@@ -99,7 +99,7 @@ def test_health_and_missing_clocks_are_said(tmp_path):
     put(tmp_path, "c", 1.0, **TIMED, gpu_ms=0.5, health_reason="NVML: Driver Not Loaded")
     found = notes(tmp_path)
     assert "shared: 1 of 3 points (1 foreign compute process)" in found
-    assert "no gpu ms for 1 of 3 points: queued: a call waits for the GPU" in found
+    assert "no gpu_ms for 1 of 3 points: queued: a call waits for the GPU" in found
     assert "health of 1 of 3 points is not known: NVML: Driver Not Loaded" in found
 
 

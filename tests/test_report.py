@@ -276,7 +276,7 @@ def test_brief_answers_show_one_sweep_of_each_model(tmp_path):
             ends = {"latency_ms_ci_low": latency * (1 - width), "latency_ms_ci_high": latency * (1 + width)}
             put(
                 tmp_path / name, f"l{level}", latency, **TIMED, **ends, precision=precision, optimization_level=level,
-                engine_id=f"{precision}{level}", engines=1,
+                engine_id=f"{precision}{level}", engines=1, created_utc=f"2026-01-31T12:00:0{level} {name}",
             )  # fmt: skip
     for level in range(5):  # most values, but no engine differs
         same = {"precision": "fp8", "engine_id": "same", "engines": 1}

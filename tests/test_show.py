@@ -151,6 +151,12 @@ def test_what_answers_is_there_however_many_axes_there_are(names):
         assert alone == ("model\nbackend" in heads) and (alone or first.startswith("resnet18"))
 
 
+def test_the_head_gpu_is_said_to_be_the_column(tmp_path):
+    put(tmp_path, "a", 5.0, gpu_ms=4.0)
+    assert "latency, gpu in ms; gpu: gpu_ms, the GPU's own work" in printed(table.load(tmp_path))
+    assert "gpu:" not in printed(table.load(tmp_path), columns="engines")
+
+
 def test_nothing_is_hidden_in_a_pipe_nor_where_columns_are_asked_for(tmp_path, monkeypatch):
     rows = settings(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)

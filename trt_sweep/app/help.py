@@ -11,7 +11,7 @@ from trt_sweep import models
 from trt_sweep.app.verbs import VERBS
 from trt_sweep.config.compose import CONF
 from trt_sweep.config.groups import INDUCTOR_MODES, ISOLATIONS, PRECISIONS, TORCHSCRIPT_MODES
-from trt_sweep.config.options import OBJECTIVES
+from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.config.point import (
     AUTO,
     CACHES,
@@ -112,7 +112,7 @@ def settings() -> list[tuple[str, str]]:
         ("reuse", "build an engine that several points need once: true or false"),
         ("cache_dir", "a folder that built engines are kept in and taken from"),
         ("build_workers", "how many processes build ahead: 0 or more"),
-        ("objective", f"what a sweeper such as Optuna makes best: {_one_of(OBJECTIVES)}"),
+        ("objective", f"what a sweeper such as Optuna makes best: {_one_of(OBJECTIVES)}; {GPU}"),
         ("isolation", f"where points run, in a process apart or not: {_one_of(ISOLATIONS)}"),
         ("measure.NAME", "how points are timed, such as measure.visits=48; see --cfg job"),
         ("accuracy.NAME", "what counts as accurate; see --cfg job"),

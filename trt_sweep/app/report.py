@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
-from trt_sweep.config.options import OBJECTIVES
+from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
 from trt_sweep.results.thresholds import MIN_EFFECT
 
@@ -27,7 +27,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_folders()
     parser.add_out("where to write; the folder itself where left out")
     parser.add_argument(
-        "--objective", choices=sorted(OBJECTIVES), default="latency", help="what is best (default: latency)"
+        "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (default: latency); {GPU}"
     )
     parser.add_argument("--max-build-s", type=float, metavar="S", help="longest build, in seconds")
     parser.add_argument("--max-error", type=float, metavar="E", help="largest rel_l2_error")

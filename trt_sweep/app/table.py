@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
-from trt_sweep.config.options import OBJECTIVES
+from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
 
 PAGE = "columns.md"  # with all explanations
@@ -20,7 +20,9 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="trt-sweep table", description="Print the table of one or several sweeps.")
     parser.add_folders(least=0)
     parser.add_out(f"write results.csv and results.parquet there; with --explain, {PAGE}")
-    parser.add_argument("--objective", choices=sorted(OBJECTIVES), default="latency", help="what is best (latency)")
+    parser.add_argument(
+        "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
+    )
     parser.add_argument(
         "--columns", metavar="all|NAME,…", help="columns beside the axes, of the table or the record, however wide"
     )

@@ -16,6 +16,7 @@ OBJECTIVES = {
     "throughput": "throughput_per_s",
     "energy": "energy_mj_per_call",
 }
+GPU = "gpu is gpu_ms, the GPU's own work"
 FAILURES = ("unsupported", "build_failed", "run_failed", "out_of_memory", "timeout", "crashed", "inaccurate")
 
 

@@ -77,7 +77,7 @@ class Timing:
         null="one build was timed, or none",
     )
     gpu_ms: float | None = metric(
-        "How long the GPU works in a call, without the gaps in which it waits for the host. With several streams it is "
+        "The GPU's own work in a call, without the gaps in which it waits for the host. With several streams it is "
         "that of one call alone. With transfers it includes the copies.",
         "ms",
         null="gpu_ms_reason says why, or the point was not timed on a GPU",

@@ -93,14 +93,14 @@ def _clocks(table: pd.DataFrame) -> list[str]:
     if table["latency_rank"].notna().any():
         found.append(
             "a rank such as 1–3 says that nothing measured tells these apart; the interval of a latency describes this "
-            "run, that of a ratio a host like this one, and that of gpu ms holds for another run"
+            "run, that of a ratio a host like this one, and that of gpu_ms holds for another run"
         )
     methods = sorted(table["gpu_ms_method"].dropna().unique())
     if len(methods) > 1:
-        found.append(f"gpu ms was measured by {' and '.join(methods)}, and is ranked within each only")
+        found.append(f"gpu_ms was measured by {' and '.join(methods)}, and is ranked within each only")
     missing = table[(table["status"] == "ok") & table["gpu_ms"].isna() & table["gpu_ms_reason"].notna()]
     for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
-        found.append(f"no gpu ms for {len(rows)} of {len(table)} points: {reason}")
+        found.append(f"no gpu_ms for {len(rows)} of {len(table)} points: {reason}")
     return found
 
 

@@ -70,6 +70,7 @@ def _units(columns: list[Column], found: fit.Fitted) -> list[str]:
     seen = [column for column in columns if column.name in found.columns]
     units = dict.fromkeys(column.unit for column in seen if column.unit)
     said = [f"{', '.join(one.name for one in seen if one.unit == unit)} in {unit}" for unit in units]
+    said += ["gpu: gpu_ms, the GPU's own work"] * any(one.source == "gpu_ms" for one in seen)
     said += ["error: relative to eager in FP32"] * ("error" in found.columns)
     said += ["[95 % interval]"] * bool(found.intervals)
     return ["; ".join(said)] if said else []

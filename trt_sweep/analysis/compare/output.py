@@ -52,7 +52,7 @@ def _machine(comparison: Comparison) -> list[str]:
         return []
     value, low, high = map(math.expm1, (comparison.machine.value, *comparison.machine.interval()))
     how = "slower" if value > 0 else "faster"
-    said = f"the points are {abs(value):.1%} {how} alike [{low:+.1%}, {high:+.1%}] by gpu_ms"
+    said = f"the points are {abs(value):.1%} {how} alike [{low:+.1%}, {high:+.1%}] by gpu_ms, the GPU's own work"
     if abs(comparison.machine.value) < math.log1p(comparison.min_effect):
         return [f"{said}: that is taken for the machine's, and out of the ratios below"]
     return [f"{said}: by more than --min-effect, so it stays in the ratios below"]

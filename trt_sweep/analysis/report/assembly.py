@@ -40,8 +40,8 @@ DELTA = MIN_EFFECT  # a relative difference that does not matter
 TASKS = 12  # answers
 FRONTS = 6  # figures of trade-offs
 EFFECTS = (
-    "Each value against the base, all else held fixed: {latency_ms} latency, {gpu_ms} the GPU's work, "
-    "with 95 % intervals. Left of 0 is faster."
+    "Each value against the base, all else held fixed: {latency_ms} latency, {gpu_ms} the GPU's own work "
+    "(gpu_ms), with 95 % intervals. Left of 0 is faster."
 )
 MEANS = (
     "Mean change over the pairs of points that differ in this setting only, with its 95 % interval. The interval of a "

@@ -13,7 +13,7 @@ from trt_sweep.results import ranking
 from trt_sweep.results.axes import AXES, PER_ITEM, SIZES
 from trt_sweep.results.notes import notes
 
-NAMES = {"gpu": "GPU time"}
+NAMES = {"gpu": "GPU work (gpu_ms)"}
 TIES = 6  # of them that are named
 NEXT = 3  # that are named where nothing is known of the scatter
 MOST = 8  # of a kind of sentence in the summary
@@ -228,8 +228,8 @@ def caveats(rows: pd.DataFrame) -> list[str]:
     bound = int(ok["launch_bound"].fillna(False).astype(bool).sum())
     if bound:
         found.append(
-            f"{bound} of {len(ok)} timed points are launch-bound: the GPU waits for the host, so compare gpu_ms, or "
-            "set cuda_graphs=true."
+            f"{bound} of {len(ok)} timed points are launch-bound: the GPU waits for the host, so compare gpu_ms, its "
+            "own work, or set cuda_graphs=true."
         )
     ill = ok["health"].dropna()
     ill = ill[ill != "ok"]
@@ -242,7 +242,7 @@ def caveats(rows: pd.DataFrame) -> list[str]:
             "are shown, and prove nothing."
         )
     if ok["gpu_ms"].isna().any():
-        found.append(f"{int(ok['gpu_ms'].isna().sum())} of {len(ok)} timed points have no gpu_ms.")
+        found.append(f"{int(ok['gpu_ms'].isna().sum())} of {len(ok)} timed points have no gpu_ms, the GPU's own work.")
     if ok["latency_ms"].isna().all():
         found.append("No point has a time: nothing can be compared.")
     schemas = sorted(rows["schema_version"].dropna().unique())
