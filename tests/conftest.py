@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import wheels
 
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.config.options import SweepOptions
@@ -50,6 +51,13 @@ needs_tensorrt = pytest.mark.skipif(
     versions.flavor() is None, reason="no Torch-TensorRT installed: pip install -e '.[rtx,test]'"
 )
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="checks what happens without a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def wheel() -> Iterator[wheels.Wheel]:
+    """A wheel's InstalledTorchTensorRT, see `wheels.published`."""
+    with wheels.published() as found:
+        yield found
 
 
 def build_group(

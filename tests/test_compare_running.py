@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import without_gpu
 from filelock import FileLock
+from running import QUICK, Running, gone
 from test_compare import failed, nights, put  # noqa: F401  (a fixture)
-from test_faults import QUICK, Running, gone
 
 from trt_sweep.analysis.compare.compare import compare
 from trt_sweep.errors import SweepError

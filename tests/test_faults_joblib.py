@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import EXAMPLE, without_gpu
-from test_faults import gone, processes, resumed
+from running import gone, processes, resumed
 
 from trt_sweep.machine.locks import is_locked
 from trt_sweep.results import table

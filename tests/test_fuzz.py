@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from permissions import bound_by_permissions
-from test_layers import point
+from recorded_layers import point
 
 import trt_sweep
 from trt_sweep.app.main import main

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import without_gpu
-from test_faults import QUICK, Running, gone
+from running import QUICK, Running, gone
 
 from trt_sweep.results import store
 from trt_sweep.sweep.command import COMMAND

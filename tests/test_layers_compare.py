@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_layers import info, point, put
+from recorded_layers import info, point, put
 
 from trt_sweep.analysis.layers import compare as comparing
 from trt_sweep.analysis.layers.compare import compare, sums

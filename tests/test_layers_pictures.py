@@ -15,7 +15,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
-from test_layers import ENGINE_ID, info, point, put
+from recorded_layers import ENGINE_ID, info, point, put
 
 from trt_sweep.analysis.layers import graph, pictures
 from trt_sweep.app import layers as command

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import EXAMPLE, Done
-from test_faults import QUICK
+from running import QUICK
 
 from trt_sweep.app.main import main
 from trt_sweep.errors import SweepError

@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import EXAMPLE
+from source_models import CPU, build, finite, point, refused, settings
 
 from trt_sweep.config import compose
 from trt_sweep.errors import SweepError
-from trt_sweep.measure import outputs as outputs_of
 from trt_sweep.models import factory, reproduction
-from trt_sweep.models.inputs import example_inputs
-from trt_sweep.models.model import Model
-from trt_sweep.models.sources import torchvision
 from trt_sweep.models.sources import ultralytics as ultralytics_source
-from trt_sweep.models.sources.redraw import MIN_OUTPUT_CHANGE
 from trt_sweep.points import plan
 
-CPU = torch.device("cpu")
 SOURCES = ("timm", "transformers", "diffusers", "ultralytics")
 BERT = ("num_hidden_layers=1", "hidden_size=16", "num_attention_heads=2", "intermediate_size=8", "vocab_size=50")
 BLOCKS = "[DownBlock2D,CrossAttnDownBlock2D]", "[CrossAttnUpBlock2D,UpBlock2D]"
-
-
-def point(group: str, name: str, *overrides: str):
-    """Return the effective configuration of one point, as the command line leads to it."""
-    found = compose.composed([f"model={group}", f"model.name={name}", "backend=eager", "batch_size=2", *overrides])
-    (effective,) = plan.effective(found.point)
-    assert plan.effective(effective) == [effective]  # as for its baselines
-    return effective
-
-
-def build(group: str, name: str, *overrides: str) -> tuple[Model, dict[str, tuple[int, ...]]]:
-    """Return a model, and the shapes of its outputs."""
-    config = point(group, name, *overrides)
-    model, again = factory.build(config, CPU), factory.build(config, CPU)
-    assert not model.module.training
-    state, same = model.module.state_dict(), again.module.state_dict()
-    assert all(torch.equal(state[name], same[name]) for name in state)  # by model.seed
-    with torch.no_grad():
-        outputs = finite(model())
-    return model, {name: tuple(tensor.shape) for name, tensor in outputs.items()}
-
-
-def finite(outputs: Any) -> dict[str, torch.Tensor]:
-    found = outputs_of.tensors(outputs)
-    assert all(tensor.isfinite().all() for tensor in found.values())
-    return found
-
-
-def settings(*values: str) -> list[str]:
-    return [f"+model.factory.config.{value}" for value in values]
-
-
-def refused(group: str, name: str, *overrides: str) -> str:
-    """Return the one line that refuses a point."""
-    with pytest.raises(SweepError) as caught:
-        point(group, name, *overrides)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -83,11 +38,6 @@ def transformers():
 @pytest.fixture
 def diffusers():
     return pytest.importorskip("diffusers")
-
-
-@pytest.fixture
-def ultralytics():
-    return pytest.importorskip("ultralytics")
 
 
 def test_lines_to_paste_build_the_same_model_without_trt_sweep(timm, transformers):
@@ -314,62 +264,6 @@ def test_diffusers_does_not_know_it(diffusers, tmp_path):
     assert "model.name=Nothing is not a network" in refused("diffusers", str(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "outputs"), [("yolo11n", {"0": (2, 84, 84)}), ("yolov8n-cls", {"0": (2, 1000)})])
-def test_yolo(ultralytics, name, outputs):
-    model, found = build("ultralytics", name, "model.factory.image_size=64")
-    assert found | outputs == found
-    other = example_inputs(point("ultralytics", name, "model.factory.image_size=64"), CPU, other=True)
-    with torch.no_grad():
-        moved = outputs_of.distance(model(), model.module(*other.args))
-    assert min(moved.values()) > MIN_OUTPUT_CHANGE  # as drawn by ultralytics, scores do not depend on the input
-    if name == "yolo11n":
-        assert model.module.model[-1].dfl.conv.weight.flatten().tolist() == list(range(16))  # a constant of the model
-
-
-def test_ultralytics_does_not_know_it(ultralytics):
-    assert "did you mean yolo11n" in refused("ultralytics", "yolo11nn")
-    assert "ends in WorldDetect" in refused("ultralytics", "yolov8s-world")
-
-
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("retinanet_resnet50_fpn", {"cls_logits", "bbox_regression"}),
-        ("fcos_resnet50_fpn", {"cls_logits", "bbox_regression", "bbox_ctrness"}),
-        ("ssdlite320_mobilenet_v3_large", {"cls_logits", "bbox_regression"}),
-    ],
-)
-def test_a_detector_apart_from_nms(no_download, name, names):
-    _, outputs = build("torchvision_detection", name, "model.factory.image_size=64")
-    assert outputs.keys() == names and outputs["bbox_regression"][0] == 2
-
-
-def test_a_detector_of_two_stages(no_download, monkeypatch, tmp_path):
-    from torchvision.models import get_model
-
-    monkeypatch.setattr(torchvision, "REGIONS", 5)
-    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
-    whole = get_model(name, weights=None, weights_backbone=None).eval()
-    torch.save(whole.state_dict(), tmp_path / "w.pt")
-    _, outputs = build(
-        "torchvision_detection", name, "model.factory.image_size=64", f"model.weights={tmp_path / 'w.pt'}"
-    )
-    assert (outputs["logits"], outputs["boxes"]) == ((10, 91), (10, 364))
-    named = point("torchvision_detection", name, "model.weights=DEFAULT")
-    lines = "\n".join(reproduction.lines(named.to_dict(), plan.axes(named) | {"base_precision": None}, "cpu"))
-    assert f"without_nms(name='{name}', weights='DEFAULT')" in lines
-    config = point("torchvision_detection", name, f"model.weights={tmp_path / 'w.pt'}")
-    built = factory.build(dataclasses.replace(config, batch_size=1), CPU).module
-    assert torch.equal(built.roi_heads.box_head.fc6.weight, whole.roi_heads.box_head.fc6.weight)
-    assert "is not a detector of torchvision" in refused("torchvision_detection", "resnet18")
-    assert "COCO_V1, DEFAULT or the path" in refused("torchvision_detection", name, "model.weights=COCO")
-
-
-def test_segmentation(no_download):
-    _, outputs = build("torchvision", "lraspp_mobilenet_v3_large", "model.inputs=[{shape:[3,64,64]}]")
-    assert outputs == {"out": (2, 21, 64, 64)}
-
-
 def test_the_page_of_models_names_models_that_there_are():
     """Resolve each line of docs/models.md whose source is installed."""
     page = (Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")
@@ -390,14 +284,3 @@ def test_the_small_models_of_that_page(name):
     (effective,) = plan.effective(found.point)
     with torch.no_grad():
         assert [len(tensor) for tensor in finite(factory.build(effective, CPU)()).values()] == [2]
-
-
-@pytest.fixture
-def no_download(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Fail a test that downloads weights."""
-
-    def download(*_: object, **__: object) -> None:
-        raise AssertionError("weights are downloaded")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
-    return download

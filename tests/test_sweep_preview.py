@@ -6,7 +6,7 @@ import json
 import re
 
 from conftest import needs_tensorrt, without_gpu
-from test_faults import resumed
+from running import resumed
 
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.options import SweepOptions

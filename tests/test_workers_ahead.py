@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import needs_tensorrt, without_gpu
-from test_faults import gone, processes
+from running import gone, processes
 
 from trt_sweep.backends.engine_store import PAUSED, PRIVATE, Store
 from trt_sweep.config.groups import LimitsConfig
