@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from trt_sweep.analysis.report import recommend
+from trt_sweep.analysis.report import recommend, text
 from trt_sweep.analysis.report.recommend import Row
 from trt_sweep.errors import SweepError
 from trt_sweep.results import files, race, ranking
@@ -130,10 +129,7 @@ def _against(rows: pd.DataFrame, row: Row, objective: str) -> Sequence[str]:
     eager = eager[eager["point_id"].ne(row["point_id"])]
     if eager.empty or objective not in race.VISITED:
         return []
-    found = recommend.more(eager.iloc[0].to_dict(), row, objective)
-    low, high = found.interval()
-    ends = "" if math.isnan(low) else f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
-    return [f"{math.exp(found.value):.2f}×{ends} vs eager {precision}"]
+    return [f"{text.ratio(recommend.more(eager.iloc[0].to_dict(), row, objective))} vs eager {precision}"]
 
 
 def none(content: Content) -> str:

@@ -91,6 +91,11 @@ def count(name: str, given: str, least: int = 1, instead: str = "") -> int:
     return value
 
 
+def holding(folders: Sequence[Path]) -> str:
+    """Return the beginning of a sentence on what these folders hold."""
+    return ", ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, and the folders above it; raise SweepError where that cannot be."""
     from trt_sweep.results import store

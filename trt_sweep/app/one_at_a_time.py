@@ -149,7 +149,7 @@ def helping(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
 def told(rows: pd.DataFrame, objective: str, alone: list[str]) -> list[str]:
     """Return a line for each value: what it does to the time, with its interval, and to the error of the output."""
     usable, clock = _usable(rows, objective)
-    by_job = {job: row for _, row in rows.iterrows() for job in reversed(row["jobs"])}
+    by_job = _by_job(rows)
     base, lines = usable[0], []
     for job, value in enumerate(alone, 1):
         row, found = by_job.get(job), _difference(usable, job, objective)
@@ -176,12 +176,16 @@ def _taken(frontend: str) -> set[str]:
     return set(installed.torch_tensorrt().parameters(frontend)) - {*arguments.AXES, *arguments.OURS, *arguments.FIXED}
 
 
+def _by_job(rows: pd.DataFrame) -> dict[int, pd.Series]:
+    return {job: row for _, row in rows.iterrows() for job in reversed(row["jobs"])}
+
+
 def _usable(rows: pd.DataFrame, objective: str) -> tuple[dict[int, pd.Series], str]:
     """Return the rows that were timed, by job, and the column of the time; raise what `helping` raises."""
     if objective not in CLOCKS:
         raise SweepError(f"objective={objective} has no interval to judge by: use one of {', '.join(CLOCKS)}")
     clock = CLOCKS[objective]
-    by_job = {job: row for _, row in rows.iterrows() for job in reversed(row["jobs"])}
+    by_job = _by_job(rows)
     usable = {job: row for job, row in by_job.items() if row["status"] == "ok" and not pd.isna(row[clock])}
     if 0 not in usable:
         why = f": {by_job[0]['reason']}" if 0 in by_job and not pd.isna(by_job[0]["reason"]) else ""

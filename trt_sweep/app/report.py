@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
+from trt_sweep.app.arguments import Parser, UsageError, holding, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
 from trt_sweep.results.thresholds import MIN_EFFECT
@@ -73,8 +73,7 @@ def _load(folders: list[Path]) -> pd.DataFrame:
     if rows.empty:
         unreadable = rows.attrs["unreadable"]
         why = f"{len(unreadable)} unreadable ones only, such as {next(iter(unreadable))}" if unreadable else "no record"
-        hold = ", ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")
-        raise SweepError(f"{hold} {why}: give the folder of a sweep, which has points/ in it")
+        raise SweepError(f"{holding(folders)} {why}: give the folder of a sweep, which has points/ in it")
     return rows
 
 

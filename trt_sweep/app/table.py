@@ -6,7 +6,7 @@ import shutil
 from itertools import chain
 from pathlib import Path
 
-from trt_sweep.app.arguments import Parser, UsageError, verb, write_text
+from trt_sweep.app.arguments import Parser, UsageError, holding, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
     table = load(*options.folders)
     if table.empty and not table.attrs["unreadable"]:
-        raise SweepError(f"{_named(options.folders)} no record: give the folder of a sweep, which has points/ in it")
+        raise SweepError(f"{holding(options.folders)} no record: give the folder of a sweep, which has points/ in it")
     show(table, objective=OBJECTIVES[options.objective], columns=options.columns)
     if options.out is not None:
         try:
@@ -74,7 +74,3 @@ def _explain(names: str, out: Path | None) -> int:
     width = min(shutil.get_terminal_size().columns, WIDEST)
     print(*glossary.lines(found or list(glossary.columns().values()), width), sep="\n")
     return 0
-
-
-def _named(folders: list[object]) -> str:
-    return ", ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")

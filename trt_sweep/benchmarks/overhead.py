@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from trt_sweep.benchmarks import parts
 from trt_sweep.errors import SweepError
 from trt_sweep.results import table
 from trt_sweep.results.record import RECORD
@@ -28,8 +29,7 @@ def run(folder: Path, points: list[int], rows: list[int]) -> None:
 
     The sweeps and records made on the way are removed. Raises SweepError where the folder is not empty.
     """
-    if any(folder.glob("*")):
-        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
+    parts.require_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"sweep": [_sweep(folder / "sweep", number) for number in points]}
     record = next((folder / "sweep" / str(points[-1])).glob(f"points/*/{RECORD}"))

@@ -49,6 +49,12 @@ def run(
         (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
+def require_empty(folder: Path) -> None:
+    """Raise SweepError where a folder that made-up records go into holds anything."""
+    if any(folder.glob("*")):
+        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
+
+
 def load(folder: Path, parts: Collection[str]) -> dict[str, Found]:
     """Return the results of the parts in a folder, by name; raise SweepError where there are none."""
     paths = {name: folder / f"{name}.json" for name in parts}

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.analysis.report import assembly, html, markdown, recommend
+from trt_sweep.benchmarks import parts
 from trt_sweep.errors import SweepError
 from trt_sweep.measure.collection import gc_disabled
 from trt_sweep.results import columns, files, record, store, table
@@ -40,8 +41,7 @@ def run(folder: Path, templates: Path, numbers: list[int]) -> None:
     `templates` is a folder with real records. The made-up ones are removed. Raises SweepError where `folder` is not
     empty, or `templates` holds no record of a timed engine.
     """
-    if any(folder.glob("*")):
-        raise SweepError(f"--out={folder} is not empty: give a new one, since records are made up there")
+    parts.require_empty(folder)
     found = [vars(store.read(path)) for path in files.records_below([templates])[0]]
     usable = [row for row in found if row["status"] == "ok" and row["latency_ms"] and row["engines"]]
     if not usable:

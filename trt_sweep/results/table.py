@@ -82,8 +82,7 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
     keys = ["sweep_id", "model_id", "batch_size", "streams", "transfers", "device", "gpu_uuid"]
     ok = table[table["status"] == "ok"]
     ok = ok.assign(base_precision=ok["base_precision"].fillna(ok["precision"]))  # records from before quantization
-    plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
-    eager = ok[(ok["backend"] == BASELINE) & plain]
+    eager = ok[(ok["backend"] == BASELINE) & plain(ok)]
     if precision is None:
         keys = [*keys, "base_precision"]
     else:
@@ -97,6 +96,11 @@ def _speedup(table: pd.DataFrame, precision: str | None) -> pd.DataFrame:
         for base, index in zip(both["eager"], both["index"], strict=True)
     ]
     return pd.DataFrame(ratios, index=both["index"], columns=columns).reindex(table.index).astype(float)
+
+
+def plain(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows have neither CUDA graphs nor quantized parts, as baselines have none."""
+    return ~rows["cuda_graphs"].fillna(False).astype(bool) & rows["quantization_method"].isna()
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 from collections import Counter
@@ -22,7 +21,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine.locks import SWEEP_LOCK
 from trt_sweep.machine.output import LOG
 from trt_sweep.points.point import Point
-from trt_sweep.results import store, table
+from trt_sweep.results import files, store, table
 from trt_sweep.results.console import Console
 from trt_sweep.results.record import SUCCESS, Record
 from trt_sweep.results.show import show
@@ -181,7 +180,7 @@ class Sweep:
         found = Counter(self._phase_times.seconds)
         if self._goes_on:
             with contextlib.suppress(OSError, ValueError, TypeError):
-                found.update(json.loads((self.folder / SECONDS).read_text(encoding="utf-8")))
+                found.update(files.read_json(self.folder / SECONDS))
         return dict(found)
 
     def _close(self) -> None:

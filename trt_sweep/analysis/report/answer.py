@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from trt_sweep.analysis.report import recommend, sections, sentences, text
 from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.config import options
 from trt_sweep.config.groups import INDUCTOR_MODES
-from trt_sweep.results import axes
+from trt_sweep.results import axes, table
 from trt_sweep.results.factories import ARGUMENT
 from trt_sweep.results.record import BASELINE
 from trt_sweep.results.stats.differences import Difference
 from trt_sweep.results.thresholds import MIN_EFFECT
+from trt_sweep.sweep.labels import count
 
 WORK = tuple(name for name, row in axes.TABLE.items() if row.task and name != "model")
 MOST = 3  # of a kind that a line names
@@ -46,10 +46,7 @@ class Base:
     @property
     def ratio(self) -> str:
         """Return how many times as much it takes, with the interval where that is known."""
-        low, high = self.more.interval()
-        known = not (math.isnan(low) or math.isinf(high - low))
-        interval = f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if known else ""
-        return f"{math.exp(self.more.value):.2f}×{interval}"
+        return text.ratio(self.more)
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,7 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
 
     There are none for a model of which fewer than two points were swept, or none was timed with success.
     """
-    strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    rows = rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sections.sweeps(rows))
+    rows = sections.prepared(rows)
     tasks = [task for task in recommend.tasks(rows, objective) if task["jobs"].map(bool).sum() > 1]
     said: list[str] = []
     for task in tasks[:TASKS]:
@@ -91,7 +87,7 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
         if advice.winner is not None:
             said += answer(rows, advice, advice.winner, objective).lines()
     more = len(tasks) - TASKS
-    return said + [f"{text.count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
+    return said + [f"{count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
 
 
 def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Answer:
@@ -205,10 +201,9 @@ def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str, need
         yield Base(defaults, f"the defaults (dynamo {defaults['precision']})", advice.cost)
     ok = advice.rows[advice.rows["status"] == "ok"]
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
-    plain = ~ok["cuda_graphs"].fillna(False).astype(bool) & ok["quantization_method"].isna()
     same = ok["precision"].eq(precision) & ok["batch_size"].eq(winner["batch_size"])
     same &= ok["model_id"].eq(winner["model_id"]) & ok["streams"].eq(winner["streams"])
-    eager = ok[ok["backend"].eq(BASELINE) & plain & same & ok[options.OBJECTIVES[objective]].notna()]
+    eager = ok[ok["backend"].eq(BASELINE) & table.plain(ok) & same & ok[options.OBJECTIVES[objective]].notna()]
     for row in eager.head(1).to_dict("records"):
         if row["point_id"] != winner["point_id"]:
             yield Base(row, f"eager {precision}", recommend.more(row, winner, objective))
@@ -236,8 +231,13 @@ def _as_good(advice: recommend.Advice) -> list[str]:
     others = advice.alike[1:]
     if not others or not advice.judged:
         return []
-    shown = [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
+    shown = _shown(advice)
     return [f"as good: {text.listed([sentences.named(rows, shown) for rows in others[:MOST]], MOST, len(others))}"]
+
+
+def _shown(advice: recommend.Advice) -> list[str]:
+    """Return the settings that differ, which name a point."""
+    return [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
 
 
 def _wrong(advice: recommend.Advice, winner: recommend.Row, objective: str) -> list[str]:
@@ -245,6 +245,6 @@ def _wrong(advice: recommend.Advice, winner: recommend.Row, objective: str) -> l
     column, better_is_more, _ = recommend.OBJECTIVES[objective]
     wrong = advice.rows[(advice.rows["status"] == "inaccurate") & advice.rows[column].notna()]
     better = wrong[(wrong[column] > winner[column]) if better_is_more else (wrong[column] < winner[column])]
-    shown = [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
+    shown = _shown(advice)
     names = [text.label(row, shown) for row in better.to_dict("records")]
     return [f"better, but inaccurate: {text.listed(names, MOST)}"] * bool(names)

@@ -12,6 +12,7 @@ from trt_sweep.analysis.report.effects import Axis, at_models
 from trt_sweep.analysis.report.sections import Section, works
 from trt_sweep.backends import reproduction
 from trt_sweep.results.stats.differences import Difference
+from trt_sweep.sweep.labels import count
 
 SHOWN = 3  # values of a setting in words
 NOT_KNOWN = "Not known"
@@ -82,7 +83,7 @@ def trade_offs(place: Section) -> Iterator[Card]:
     rows = rows[rows[pareto.clock(rows)].astype(float) > 0] if len(rows) else rows
     axes = [axis for axis in place.axes if axis in sentences.differing("latency")]
     for group in [group for group in works(rows) if len(group) > 1 and group["build_s"].max() > 0]:
-        on = text.count(int(group["front"].sum()), "point")
+        on = count(int(group["front"].sum()), "point")
         yield Card(
             work(place.rows, group.iloc[0].to_dict()),
             "",

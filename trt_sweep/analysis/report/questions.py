@@ -15,8 +15,9 @@ from trt_sweep.analysis.report.document import Block, Bullets, Grid, Heading, Te
 from trt_sweep.analysis.report.pairs import TIMES, Scatter, bases, contexts, levels, order
 from trt_sweep.analysis.report.pareto import measurements
 from trt_sweep.analysis.report.sections import Section
-from trt_sweep.analysis.report.verdicts import FLAVORS
 from trt_sweep.results.axes import AXES, TABLE
+from trt_sweep.results.notes import FLAVORS
+from trt_sweep.sweep.labels import count
 
 QUESTIONS = {
     "min_block_size": "How does the recommended min_block_size differ from the default, and what does it do to speed?",
@@ -79,7 +80,7 @@ def answers(sections: list[Section], level: int = 3, *, brief: bool = False) -> 
             others += len(same) - sum(len(group) for group, _ in merged)
         if others:
             where = "left out here" if brief else "see the table"
-            found.append(Text(f"{text.count(others, 'further sweep')} of the same: {where}."))
+            found.append(Text(f"{count(others, 'further sweep')} of the same: {where}."))
         flavors = {section.title.rpartition(", ")[2] for section, _ in every}
         missing = [name for name in FLAVORS.values() if name not in flavors]
         if every and missing:
@@ -273,7 +274,7 @@ def _sentence(default: dict[Any, Any], row: dict[Any, Any], what: str, found: tu
     change, low, high = found
     if _as_default(default, row):
         return "the same engines, byte for byte; differences between their times are noise."
-    engines = f"{text.count(row['engines'], 'engine')} instead of {text.level(default['engines'])}"
+    engines = f"{count(row['engines'], 'engine')} instead of {text.level(default['engines'])}"
     if math.isnan(change):
         return f"{engines}; no time was measured."
     speed = "slower" if low > 0 else "faster" if high < 0 else "not told apart"

@@ -11,8 +11,9 @@ import pandas as pd
 from trt_sweep.analysis.report import effects, text
 from trt_sweep.analysis.report import verdicts as report_verdicts
 from trt_sweep.analysis.report.pairs import TIMES, Scatter, follows
-from trt_sweep.analysis.report.verdicts import FLAVORS, Verdict
+from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.results.axes import COMPARABLE, moving_with, varied
+from trt_sweep.results.notes import FLAVORS
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -31,9 +32,7 @@ class Section:
 
 def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
     """Yield one section for each place, with effects and verdicts; less than the share `delta` counts as no effect."""
-    # Text is taken one value at a time from here on, for which pandas' own strings are several times slower.
-    strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    rows = rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sweeps(rows))
+    rows = prepared(rows)
     places = _places(rows)
     for place, index in rows.groupby(places, sort=False).indices.items():
         these = rows.iloc[index].reset_index(drop=True)
@@ -44,6 +43,15 @@ def split(rows: pd.DataFrame, delta: float) -> Iterator[Section]:
         found = effects.effects(these, several, scatters, delta)
         verdicts = report_verdicts.audit(these, found, scatters, delta)
         yield Section(str(place), these, axes, scatters, found, verdicts)
+
+
+def prepared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with what their sweep is called (`sweep`), and text as Python's own.
+
+    Text is taken one value at a time from here on, for which pandas' strings are several times slower.
+    """
+    strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
+    return rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sweeps(rows))
 
 
 def sweeps(rows: pd.DataFrame) -> pd.Series:

@@ -12,6 +12,7 @@ from trt_sweep.analysis.report.sections import Section
 from trt_sweep.results import ranking
 from trt_sweep.results.axes import AXES, PER_ITEM, SIZES
 from trt_sweep.results.notes import notes
+from trt_sweep.sweep.labels import count
 
 NAMES = {"gpu": "GPU work (gpu_ms)"}
 TIES = 6  # of them that are named
@@ -28,8 +29,8 @@ def swept(section: Section) -> str:
     values = {axis: levels(using(rows, axis), axis).nunique() for axis in own}
     axes = ", ".join(f"{axis} ({number} values)" for axis, number in values.items() if number > 1)
     what = f" Swept: {axes}." if axes else ""
-    sweeps = text.count(rows["sweep_id"].nunique(), "sweep")
-    return f"{text.count(len(rows), 'point')} of {models} in {sweeps}, {statuses}.{what}"
+    sweeps = count(rows["sweep_id"].nunique(), "sweep")
+    return f"{count(len(rows), 'point')} of {models} in {sweeps}, {statuses}.{what}"
 
 
 def task(rows: pd.DataFrame, objective: str) -> str:
@@ -117,7 +118,7 @@ def second(advice: recommend.Advice, objective: str) -> str | None:
     found = advice.second
     row = found.rows[found.rows["point_id"] == advice.winner["point_id"]].iloc[0].to_dict()
     beside = len(pareto.measurements(found.rows)) - 1
-    said = "Measured again" + f", interleaved with {text.count(beside, 'other')}" * (beside > 0)
+    said = "Measured again" + f", interleaved with {count(beside, 'other')}" * (beside > 0)
     said += f": {figure(row, objective)}, at first {figure(advice.winner, objective)}"
     low, high = ends(advice.winner, objective)
     if row["status"] != "ok":

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.results.axes import TABLE
+from trt_sweep.results.stats.differences import Difference
 
 VAST = 100  # an interval whose ends lie further apart than this factor says nothing
 FACTOR = 10  # from where on a change is told as a factor
@@ -79,9 +80,12 @@ def label(row: Mapping[Any, Any], axes: Iterable[str]) -> str:
     return " ".join(said) or level(row["model"])
 
 
-def count(many: int, what: str) -> str:
-    """Return a number of things in words: `1 point`, `3 points`."""
-    return f"{many} {what}" if many == 1 else f"{many} {what}s"
+def ratio(found: Difference) -> str:
+    """Return how many times as much that is, with the interval where it is known."""
+    low, high = found.interval()
+    known = not (math.isnan(low) or math.isinf(high - low))
+    interval = f" [{math.exp(low):.2f}, {math.exp(high):.2f}]" if known else ""
+    return f"{math.exp(found.value):.2f}×{interval}"
 
 
 def listed(items: Sequence[str], most: int = 6, total: int | None = None) -> str:

@@ -15,10 +15,11 @@ from trt_sweep.analysis.report.effects import Axis, Effect, measured, one_engine
 from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter
 from trt_sweep.analysis.report.pareto import sources
 from trt_sweep.results.axes import RUNTIME_AXES
+from trt_sweep.results.notes import FLAVORS
 from trt_sweep.results.stats import samples
+from trt_sweep.sweep.labels import count
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
-FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
 SHOWN = 3  # values of an axis, and models, that a verdict names
 
 
@@ -54,7 +55,7 @@ def _verdict(rows: pd.DataFrame, axis: Axis, scatters: dict[str, Scatter], delta
     source = sources(rows).to_numpy()
     once = sum(int((source[pair.a] == source[pair.b]).sum()) for pair in axis.pairs)
     if once == pairs or (same == pairs and not runs_differently):
-        return Verdict(axis.title, "none", f"the same engines in {text.count(pairs, 'pair')}")
+        return Verdict(axis.title, "none", f"the same engines in {count(pairs, 'pair')}")
     clock = next((clock for clock in TIMES if any(effect.metric == clock for effect in axis.effects)), None)
     if clock is None:
         return Verdict(axis.title, "cannot be said", _untimed(rows, axis.pairs))
@@ -87,7 +88,7 @@ def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delt
     if all(mean.within(delta) for mean in means) and not (apart & (np.abs(each) > math.log1p(delta))).any():
         alone = int((np.abs(each) + reach < math.log1p(delta)).sum())
         proved = f" ({alone} of them proved alone)" if total > 1 else ""
-        return Verdict(axis.title, "none", f"{what} within {bound} over {text.count(total, 'pair')}{proved}: {said}")
+        return Verdict(axis.title, "none", f"{what} within {bound} over {count(total, 'pair')}{proved}: {said}")
     intervals = [mean.interval(1 - (1 - samples.LEVEL) / len(means)) for mean in means]
     if any(low > 0 or high < 0 for low, high in intervals):
         return Verdict(axis.title, "effect", f"{what} {said}")
@@ -108,7 +109,7 @@ def _said(shown: list[Effect]) -> str:
         + (f" ({effect.pairs} pairs)" if effect.pairs > 1 else "")
         for effect in largest[:SHOWN]
     ]
-    more = f"; {text.count(len(largest) - SHOWN, 'further value')}" if len(largest) > SHOWN else ""
+    more = f"; {count(len(largest) - SHOWN, 'further value')}" if len(largest) > SHOWN else ""
     return ("; " if any(effect.models for effect in shown) else ", ").join(said) + more
 
 
@@ -153,4 +154,4 @@ def _untimed(rows: pd.DataFrame, pairs: list[Pairs]) -> str:
     total = sum(len(pair.a) for pair in pairs)
     if rows["partition_id"].isna().all():
         return "nothing was timed"
-    return f"nothing was timed; {same} of {text.count(total, 'pair')} have the same partition"
+    return f"nothing was timed; {same} of {count(total, 'pair')} have the same partition"
