@@ -12,7 +12,7 @@ import pytest
 from test_ranking import TIMED
 from test_table import put
 
-from trt_sweep.analysis.report import assembly, markdown, questions, readme, sections
+from trt_sweep.analysis.report import assembly, markdown, questions, readme, sections, tables
 from trt_sweep.analysis.report.document import Bullets, Code, Grid, Heading, Link, Text
 from trt_sweep.app.report import main
 from trt_sweep.results import table
@@ -294,6 +294,28 @@ def test_the_findings_say_what_the_published_records_say():
     assert readme.renewed(text, rows) == text, "trt-sweep report outputs/reference --readme docs/findings.md"
 
 
+def test_what_ran_with_which_versions(tmp_path):
+    old, new = {"torch": "2.11.0", "torch_tensorrt": "2.11.0", "tensorrt": "1.4"}, {"torch": "2.14.1"}
+    for number, status in enumerate(("ok", "inaccurate", "unsupported", "crashed", "timeout", "interrupted")):
+        put(tmp_path, f"old{number}", 1.0, status=status, gpu_name="H200", tensorrt_flavor="rtx", **old)
+    put(
+        tmp_path,
+        "new",
+        1.0,
+        status="dryrun",
+        gpu_name=None,
+        tensorrt_flavor=None,
+        torch_tensorrt=None,
+        tensorrt=None,
+        **new,
+    )
+    grid = tables.versions_grid(table.load(tmp_path))
+    assert grid.rows == [
+        ["none", "2.14.1", "no GPU", "0", "1", "0", "0"],
+        ["2.11.0, 1.4 (rtx)", "2.11.0", "H200", "2", "0", "1", "2"],
+    ]
+
+
 def test_readme_section_is_renewed(tmp_path, capsys):
     sweep(tmp_path / "s")
     path = tmp_path / "README.md"
@@ -302,4 +324,5 @@ def test_readme_section_is_renewed(tmp_path, capsys):
     text = path.read_text()
     assert text.startswith("before\n") and text.endswith(f"{readme.END}\nafter\n")
     assert "old" not in text and "recommended min" in text.replace("\\", "")
+    assert "With which versions did points run?" in text
     assert capsys.readouterr().out == f"written: {path}\n"

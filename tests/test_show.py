@@ -171,6 +171,19 @@ def test_nothing_is_hidden_in_a_pipe_nor_where_columns_are_asked_for(tmp_path, m
         show.fitted(rows, columns="latencies")
 
 
+@pytest.mark.parametrize("axis", ["streams", "batch_size"])
+def test_throughput_is_shown_where_points_work_on_several_items(tmp_path, axis):
+    for number in (1, 2):
+        put(tmp_path, f"s{number}", 5.0, **{axis: number}, throughput_per_s=100.0 * number)
+    rows = table.load(tmp_path)
+    assert "throughput in 1/s" in printed(rows) and "throughput" not in printed(rows[rows[axis] == 1])
+
+
+def test_a_latency_that_is_cut_at_the_work_of_the_gpu_has_no_interval_of_no_width(tmp_path):
+    put(tmp_path, "a", 1.25, latency_ms_ci_low=1.25, latency_ms_ci_high=1.25, gpu_ms=1.25)
+    assert "1.25 [" not in printed(table.load(tmp_path))
+
+
 def test_points_that_were_timed_once_stay_apart_where_one_line_would_name_others(tmp_path):
     put(tmp_path, "a", 5.0, optimization_level=0, min_block_size=1)
     put(tmp_path, "b", 5.0, optimization_level=3, min_block_size=5, timed_with="a")

@@ -51,7 +51,7 @@ def _interval(name: str, source: str, spec: str, mark: str = "", unit: str = "")
 
     def full(row: pd.Series) -> str:
         low, high = row[f"{source}_ci_low"], row[f"{source}_ci_high"]
-        nothing = pd.isna(low) or pd.isna(high) or low == high
+        nothing = pd.isna(low) or pd.isna(high) or (low == high and (mark or low == row["gpu_ms"]))
         return cell(row) + ("" if nothing else f" [{low:{spec}}, {high:{spec}}]")
 
     return Column(name, source, cell, full, unit)

@@ -154,7 +154,8 @@ def figure(row: recommend.Row, objective: str) -> str:
     if text.missing(row[column]):
         return text.NONE
     low, high = ends(row, objective)
-    return f"{text.number(row[column])}{f' [{low:.4g}, {high:.4g}]' if low < high else ''} {unit}"
+    told = not math.isnan(low) and not (low == high == row["gpu_ms"])  # cut: as long as the GPU works
+    return f"{text.number(row[column])}{f' [{low:.4g}, {high:.4g}]' if told else ''} {unit}"
 
 
 def differing(objective: str) -> list[str]:
