@@ -252,7 +252,7 @@ def check_folder(found: list[list[dict[str, Any]]], verb: str) -> None:
         if verb == "load":
             with watched():
                 rows = trt_sweep.load(folder)
-            shown = [str(folder / name / "record.json") for name in rows["folder"]]
+            shown = [str(folder / name / "record.json") for name in (*rows["folder"], *rows.attrs["copies"])]
             named = rows.attrs["unreadable"].keys()
             assert good <= set(shown) and bad <= named and not set(shown) & named
             assert len({os.path.realpath(path) for path in shown}) == len(shown)
