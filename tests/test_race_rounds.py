@@ -269,3 +269,20 @@ def test_an_interrupt_of_a_search_leaves_what_was_found(tmp_path):
     state = Tuning(Goal(delta=1e-6), search=Search({}, lambda settings: settings, tried={0: {}}))
     raced = Raced(tmp_path, {"jit": 1.0, "inductor": 1.0}, state, interrupts=interrupts, worker=Interrupting)
     assert all(record.final and len(record.latency_ms_visits) > 8 for record in raced.records.all.values())
+
+
+def test_what_does_not_fit_beside_others_in_a_later_wave_is_tried_alone(tmp_path):
+    class Full(Timed):
+        """Have no room for onnx, neither beside others nor alone."""
+
+        def _step(self, method: str, point_id: str, *more: object) -> Report | None:
+            point = self._points[point_id]
+            if point.axes["backend"] != "onnx":
+                return super()._step(method, point_id, *more)
+            self._log.append("no room")
+            end = {"status": "out_of_memory", "phase": "build", "reason": "no room", "final": True}
+            return Report(Record(**point.axes, point_id=point_id, **end), rounds=0)
+
+    raced = Raced(tmp_path, {"jit": 1.0, "inductor": 2.0}, Tuning(Goal()), later=("onnx",), worker=Full)
+    assert raced.log.count("no room") == 2 and raced.fates["onnx"].what == FAILED
+    assert raced.fates["jit"].what == IN and raced.records.all[raced.points["jit"].id].final

@@ -18,7 +18,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="trt-sweep tune",
         description="Race settings against each other, and say which to use. A list of values, such as "
-        "precision=fp32,fp16, has these tried; one value fixes it.",
+        "precision=fp32,fp16, has these tried; one value fixes it. batch_size is searched for throughput unless given.",
     )
     parser.add_point("model=resnet50 precision=fp32,fp16")
     parser.add_argument("--objective", default="latency", metavar="NAME", help=f"what is best: {', '.join(OBJECTIVES)}")
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.config import compose
     from trt_sweep.workers import spawn
 
+    sizes = tuner.searches_batch(fixed, listed, wanted.objective, unasked=True)
     tried = tuner.axes(fixed, listed, gpu=gpu)
     limits.require_comparable(tried, wanted)
     spawn.prepare()
@@ -63,6 +64,7 @@ def main(arguments: list[str]) -> int:
         place.absolute(),
         budget_s=budget_s,
         given={name.lstrip("+") for name in (*fixed, *listed)},
+        sizes=sizes,
         began=began,
         seed=options.seed,
     )

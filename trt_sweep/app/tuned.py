@@ -60,6 +60,8 @@ def tune(
     gpu = torch.cuda.is_available() and fixed["device"] != "cpu"
     limits.require_gpu(wanted, gpu)
     listed: dict[str, list[str]] = {}
+    given = {*fixed, *swept}
+    sizes = tuner.searches_batch(fixed, swept, objective, unasked=False)
     for name, values in swept.items():
         for value in values:
             key, _, text = overrides.written(name, value).partition("=")
@@ -73,7 +75,8 @@ def tune(
         wanted,
         notebook.new_folder(folder),
         budget_s=budget_s,
-        given={*fixed, *swept},
+        given=given,
+        sizes=sizes,
         began=began,
         seed=seed,
     )

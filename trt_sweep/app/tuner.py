@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich import box
@@ -31,6 +31,7 @@ from trt_sweep.results import table
 from trt_sweep.results.console import Console
 from trt_sweep.results.race import Goal
 from trt_sweep.sweep import search
+from trt_sweep.sweep.batch_sizes import AXIS, SEARCH, BatchSearch
 from trt_sweep.sweep.interrupts import Interrupted
 from trt_sweep.sweep.labels import place
 from trt_sweep.sweep.search import Search, Settings
@@ -95,6 +96,23 @@ class Result:
         return reproduction.source(self.winner, self.folder / str(self.winner["folder"]))
 
 
+def searches_batch(fixed: dict[str, Any], listed: dict[str, list[str]], objective: str, *, unasked: bool) -> bool:
+    """Return whether the batch size is searched, and take `batch_size=search` out of what is given.
+
+    It is searched where that is asked for, and `unasked` for throughput where no size is given. Raises UsageError where
+    the objective is no figure per sample.
+    """
+    asked = "search" in (fixed.get(AXIS), *listed.get(AXIS, []))
+    if not asked:
+        return unasked and objective == "throughput" and AXIS not in fixed | listed
+    if objective != "throughput":
+        raise UsageError(f"{AXIS}=search is not allowed with objective={objective}: it goes with objective=throughput")
+    if listed.pop(AXIS, [SEARCH]) != [SEARCH]:
+        raise UsageError(f"{AXIS} has sizes and search: give sizes to try, or search alone")
+    fixed.pop(AXIS, None)
+    return True
+
+
 def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> dict[str, list[str]]:
     """Return the values to try by axis: those that can matter here, without what the user has fixed or listed.
 
@@ -123,13 +141,14 @@ def run(
     *,
     budget_s: float | None,
     given: set[str],
+    sizes: bool = False,
     began: float | None = None,
     seed: int = 0,
 ) -> Result:
     """Race the values of these axes, and return what came of it.
 
     `configure` makes a configuration of overrides; `given` names what the user has set: a baseline wins only where that
-    leaves it free. `seed` draws the order of
+    leaves it free. The batch size is searched where `sizes` says so. `seed` draws the order of
     visits. The engines that are built are kept until the race ends, so that two ways to run one are one build. Raises
     SweepError where nothing was timed, or nothing keeps the limits.
     """
@@ -147,7 +166,8 @@ def run(
         return "backend" not in given and ("precision" not in given or baseline.precision in precisions)
 
     began = time.monotonic() if began is None else began
-    state = Tuning(goal, budget_s, began, Search(tried, configured), free=free, seed=seed)
+    searched = BatchSearch(tried, configured, delta=goal.delta) if sizes else Search(tried, configured)
+    state = Tuning(goal, budget_s, began, searched, free=free, seed=seed)
     if (folder / FILE).exists() or (folder / "points").exists():
         raise SweepError(f"{folder} holds another sweep: give a new folder")
     sweep = Sweep({0: first}, folder, race=state)

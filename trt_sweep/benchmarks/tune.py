@@ -2,6 +2,7 @@
 
 A simulated round is a recorded one, drawn with all of its visits: what the host did to one point it did to all. The
 recorded rounds are then the whole truth, so that it is known which point is best, and which limits are broken.
+Searches of the batch size follow, see `tune_sizes`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trt_sweep.benchmarks import tune_sizes
 from trt_sweep.errors import SweepError
 from trt_sweep.results import race, store, table
-from trt_sweep.results.limits import Limit
+from trt_sweep.results.limits import BROKEN, KEPT, Limit
 from trt_sweep.results.measured import Timing
 from trt_sweep.results.record import columns
 from trt_sweep.results.stats import racing, ranks, visits
@@ -49,7 +51,7 @@ class Source:
 class Draw:
     """Hold a simulated race: who won, what it cost in visits, why it ended, and the points of which a limit is broken.
 
-    `kept` are those of which a look called it kept, rightly or not.
+    `kept` are those of which a look called it kept, `dropped` those of which one called it broken, rightly or not.
     """
 
     winner: int | None
@@ -57,6 +59,7 @@ class Draw:
     ended: str
     broken: set[int] = field(default_factory=set)
     kept: set[int] = field(default_factory=set)
+    dropped: set[int] = field(default_factory=set)
 
 
 def run(records: Path, out: Path, number: int, seed: int) -> None:
@@ -75,7 +78,9 @@ def run(records: Path, out: Path, number: int, seed: int) -> None:
         share = number // len(kinds) + (kinds.index(kind) < number % len(kinds))
         found.append(_simulated(kind, these, share, draw))
         print(pd.DataFrame(found[-1:]).T.to_string(header=False), end="\n\n", flush=True)
-    store.write_json(out / "tune.json", {"records": records.name, "seed": seed, "races": found})
+    sizes = tune_sizes.simulated(max(number // 20, 1), draw)
+    print(pd.DataFrame(sizes).T.to_string(header=False), end="\n\n", flush=True)
+    store.write_json(out / "tune.json", {"records": records.name, "seed": seed, "races": found, "sizes": sizes})
     print("results:", out / "tune.json")
 
 
@@ -114,13 +119,14 @@ def _source(kind: str, rows: list[Row]) -> Iterator[Source]:
 def _simulated(kind: str, sources: list[Source], number: int, draw: np.random.Generator) -> Row:
     """Race so often, and return what came of it; costs are in percent over the best point's time."""
     tied, chance, costs, chance_costs, shares, calls = [], [], [], [], [], []
-    races, broken, kept, false = [], 0, 0, 0
+    races, broken, kept, false, dropped = [], 0, 0, 0, 0
     for index in range(number):
         source = sources[index % len(sources)]
         limit = _limit(source, draw) if index % 2 else None
         found = _race(source, limit, draw)
         broken, kept = broken + len(found.broken), kept + len(found.kept)
         false += len(found.broken & found.kept)
+        dropped += len(found.dropped - found.broken)
         races.append(found.ended)
         shares.append(found.visits / (GRID * len(source.rows)))
         if limit is not None:
@@ -140,6 +146,7 @@ def _simulated(kind: str, sources: list[Source], number: int, draw: np.random.Ge
         "limits_called_kept": kept,
         "limits_broken": broken,
         "broken_called_kept": false,
+        "kept_called_broken": dropped,
         "winner_as_good_percent": _mean(tied),
         "ten_calls_as_good_percent": _mean(chance),
         "cost_percent": round(float(np.mean(costs)), 2),
@@ -191,7 +198,9 @@ def _race(source: Source, limit: Limit | None, draw: np.random.Generator) -> Dra
             continue
         level = state.next_level()
         points = {str(place): _contestant(source, place, drawn[place, :number], goal, level) for place in inside}
-        found.kept |= {place for place in inside if points[str(place)].verdicts and points[str(place)].keeps}
+        told = {place: [each.verdict for each in points[str(place)].verdicts] for place in inside}
+        found.kept |= {place for place in inside if KEPT in told[place]}
+        found.dropped |= {place for place in inside if BROKEN in told[place]}
         look = state.look(points, {key: key for key in points})
         inside = [int(key) for key in look.left]
         found.winner = None if look.best is None else int(look.best)

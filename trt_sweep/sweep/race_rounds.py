@@ -34,6 +34,7 @@ class RaceRounds(Rounds):
     def __init__(self, *given: Any, race: Tuning, more: Callable[[], list[Build]], **named: Any) -> None:
         super().__init__(*given, **named)
         self._tuning, self._more = race, more
+        self._cut_short = False  # whether the last visits were only to find what to try next
         self._decided: dict[str, Record] = {}  # as of the last wave, should the next take their process down
         if race.seed is not None:
             self._draw = random.Random(race.seed)
@@ -82,11 +83,14 @@ class RaceRounds(Rounds):
 
     def _time(self, worker: WorkerClient, held: list[Point]) -> bool:
         while True:
-            if not self._race(worker, held):
+            made = self._race(worker, held)
+            if made is None:
                 return False
             if self._fresh or self._lost or self._interrupts.signal or self._tuning.spent:
                 break
             more = deque(self._more())
+            for point in (point for build in more for point in build):
+                self._tuning.enter(point, self._label(point))
             if not self._may_build(more):
                 break
             before, alone, ended = len(held), list[Point](), self._tuning.ended
@@ -96,6 +100,7 @@ class RaceRounds(Rounds):
             if not self._fill(worker, more, held, alone):
                 return False
             self._fresh.extend([*more, *by_build(alone)])
+            self._progress.add([point.config.backend for point in alone])
             if len(held) == before:
                 self._tuning.ended = ended
                 break
@@ -104,48 +109,55 @@ class RaceRounds(Rounds):
             worker.restart([point.id for point in held if not self._records.final(point)])
         if self._goes_on_later:
             return True
+        if made and self._cut_short and self._tuning.ended == VISITS and self._race(worker, held, made) is None:
+            return False
         for point in sorted(held, key=lambda point: self._records[point].timed_with is not None):
             if not self._finish(worker, point):
                 return False
         return True
 
-    def _race(self, worker: WorkerClient, held: list[Point]) -> bool:
-        """Visit those in hand that are in the race, until it is decided, or time is up.
+    def _race(self, worker: WorkerClient, held: list[Point], since: int = 0) -> int | None:
+        """Visit those in hand that are in the race, until it is decided, or time is up; return how often.
 
         They are visited no more often, all together, than a sweep would visit them: what those that are dropped leave
-        goes to the others. Only a limit for a share of calls may take more.
+        goes to the others. A limit for a share of calls may take more. While a search goes on they are visited less;
+        what that leaves undecided goes on at its end, `since` so many visits. Return None where the process is lost.
         """
-        self._tie(worker, held)
         state, most = self._tuning, self._most(held)
         state.ended = None
-        inside, made, visits = self._inside(held), 0, 0
-        grid = math.inf
-        if state.over_ms is None:
-            grid = sum(max(self._records.report(point).rounds, racing.FIRST) for point in inside)
-        state.race.begin(sum(fate.what == tuning.IN for fate in state.fates.values()))
-        for number in range(1, most + 1):
+        inside, made, visits = self._inside(held), since, 0
+        enough = math.inf if since or state.search is None else state.search.enough_visits
+        self._cut_short = enough < math.inf
+        grid = sum(min(max(self._records.report(point).rounds, racing.FIRST), enough) for point in inside)
+        if state.over_ms is not None and not self._cut_short:
+            grid = math.inf
+        if not since:
+            self._tie(worker, held)
+            state.race.begin(sum(fate.what == tuning.IN for fate in state.fates.values()))
+        for number in range(since + 1, most + 1):
             if not inside or state.ended is not None or visits >= grid:
                 break
             anchors = [anchor for anchor in self._anchors_of(held) if anchor not in inside]
             self._progress.expect(len(inside + anchors) * (most + 1 - number))
             for point in self._order(inside + anchors):
                 if self._interrupts.signal or state.spent:
-                    return bool(self._interrupts.signal) or not made or self._look(worker, held, made)
+                    fit = bool(self._interrupts.signal) or not made or self._look(worker, held, made)
+                    return made if fit else None
                 self._progress.again(self._label(point), number, most)
                 if point in anchors and point not in held:
                     self._visit_anchor(worker, point)
                 elif not self._step(worker, point, functools.partial(worker.visit, point.id)):
-                    return False
+                    return None
             for point in [point for point in inside if self._records[point].status != "ok"]:
                 state.out(point.id, tuning.FAILED, str(self._records[point].reason), number)
             made, visits = number, visits + len(inside)
             if (racing.is_look(number) or number == most or visits >= grid) and not self._look(worker, held, number):
-                return False
+                return None
             inside = self._inside(held)
         if state.ended is None:
             state.ended = VISITS
         self._progress.say(f"visited at most {count(made, 'time')}: {state.ended}")
-        return True
+        return made
 
     def _look(self, worker: WorkerClient, held: list[Point], number: int) -> bool:
         """Have the race look at those in hand, and visit no more whom it drops."""

@@ -11,6 +11,7 @@ from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.points.point import Preview
 
 Settings = dict[str, str]  # the value of each axis, as an override has it; "" leaves the axis alone
+WAVE_VISITS = 48
 MOST_PARTITIONS = 3  # beside the library's default
 
 
@@ -72,6 +73,11 @@ class Search:
     _center: Settings = field(default_factory=dict)
 
     @property
+    def enough_visits(self) -> float:
+        """Return how often, on average, the points of the last wave are visited before the search goes on."""
+        return WAVE_VISITS
+
+    @property
     def combinations(self) -> int:
         """Return how many settings there are in all."""
         return math.prod(map(len, self.axes.values()))
@@ -102,7 +108,7 @@ class Search:
         `out` are the jobs that were no help.
         """
         for job in out:
-            steps = [item for item in self.tried[job].items() if item[1] != self._center[item[0]]]
+            steps = [item for item in self.tried[job].items() if item[1] != self._center.get(item[0])]
             if len(steps) == 1:
                 self.useless.add(steps[0])
         return {} if best is None else self._around(self.tried[best])
@@ -110,7 +116,12 @@ class Search:
     def _around(self, center: Settings) -> dict[int, SweepConfig]:
         self._center = center
         steps = [(axis, value) for axis, values in self.axes.items() for value in values]
-        wave = [center, *(center | {axis: value} for axis, value in steps if (axis, value) not in self.useless)]
+        return self._new(
+            [center, *(center | {axis: value} for axis, value in steps if (axis, value) not in self.useless)]
+        )
+
+    def _new(self, wave: list[Settings]) -> dict[int, SweepConfig]:
+        """Return configurations of the settings that were not tried yet, by the number of the job."""
         found = {}
         for settings in wave:
             if settings not in self.tried.values():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan, Preview
 from trt_sweep.results.limits import BROKEN
+from trt_sweep.sweep.batch_sizes import AXIS, SEARCH, BatchSearch, Size
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.search import Search, overrides
 from trt_sweep.sweep.tuning import DROPPED, FAILED, IN, Tuning
@@ -25,6 +27,9 @@ def first(worker: SweepWorker, state: Tuning, search: Search) -> Plan:
 
     search.ask(preview)
     found = planned(worker, search.first(), state)
+    if isinstance(search, BatchSearch) and any(len(point.jobs) > 1 for point in found.points):
+        state.refused[f"{AXIS}={SEARCH}"] = "no input of the model has a batch"
+        found = planned(worker, search.keep_size(), state)
     if not found.builds:
         state.require_some({})
     return found
@@ -36,6 +41,8 @@ def planned(worker: SweepWorker, configs: Mapping[int, SweepConfig], state: Tuni
     for number, config in configs.items():
         try:
             found = merged(found, worker.plan({number: config.point}))
+            if isinstance(state.search, BatchSearch) and state.search.doubling:
+                found = Plan([build for build in found.builds if build[0].jobs], found.environments)
         except SweepError as error:
             assert state.search is not None
             state.refused[" ".join(overrides(state.search.tried[number]))] = str(error)
@@ -61,10 +68,26 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
     jobs = {point.id: point.jobs for point in plan.points if point.jobs}
     center = next((key for key in jobs if state.search.is_center(jobs[key])), "")
     out = [job for key in jobs if _no_help(state, key, center) for job in jobs[key]]
+    known = {job: _size(state, key) for key in jobs if key in state.fates for job in jobs[key]}
     inside = [key for key in jobs if key in state.seen and state.fates[key].what == IN]
+    inside = [key for key in inside if known[jobs[key][0]].fits] or inside
     least = min(inside, key=lambda key: state.seen[key].estimate.value, default="")  # where no limit is told yet
     best = jobs.get(state.best or "") or jobs.get(least, [])
+    if isinstance(state.search, BatchSearch):
+        one, two = (next((state.fates[key] for key in jobs if job in jobs[key]), None) for job in (0, 1))
+        if one is not None and two is not None and one.what != FAILED and two.what == FAILED:
+            state.refused[f"{AXIS}={SEARCH}"] = f"size 2 fails: {two.why}"
+        return state.search.next(best[0] if best else None, out, known)
     return state.search.next(best[0] if best else None, out)
+
+
+def _size(state: Tuning, key: str) -> Size:
+    """Return what is known of a point's size: one that may break a limit fits where its figure keeps it."""
+    seen = state.seen.get(key)
+    if seen is None or state.fates[key].what == FAILED or not seen.estimate.value > 0:
+        return Size()
+    told = [found for found in seen.verdicts if not math.isnan(found.value)]
+    return Size(seen.estimate, all(found.verdict != BROKEN and found.over <= 1 for found in told))
 
 
 def _no_help(state: Tuning, key: str, center: str) -> bool:
