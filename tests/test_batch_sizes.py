@@ -131,9 +131,10 @@ class Adds(torch.nn.Module):
 
 
 def search(model: torch.nn.Module, inputs: torch.Tensor, folder: Path, **how) -> trt_sweep.app.tuner.Result:
-    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "precision": "fp32", "batch_size": "search"}
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "measure.visits": 16, "precision": "fp32"}
+    fixed |= {"batch_size": "search"}
     axes = {"backend": how.pop("backend", ["eager"])}
-    return trt_sweep.tune(model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "2m", **how})
+    return trt_sweep.tune(model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "5m", **how})
 
 
 def test_a_latency_limit_bounds_the_size(tmp_path):

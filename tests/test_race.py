@@ -13,6 +13,7 @@ from trt_sweep.results import limits, race, ranking
 from trt_sweep.results.limits import BROKEN, KEPT, UNKNOWN, Limit
 from trt_sweep.results.race import Goal, Race
 from trt_sweep.results.stats import racing
+from trt_sweep.sweep import tuning
 
 
 def row(ms: float, visits: int = 24, seed: int = 0, noise: float = 0.01, **more) -> dict:
@@ -192,3 +193,10 @@ def test_what_is_there_to_compare_with_neither_wins_nor_drops_others():
     points["base"] = dataclasses.replace(points["base"], wins=False)
     found = state.look(points, {"base": "BASE", "own": "OWN"})
     assert found.best == "own" and not found.out and found.ended == race.ONE_LEFT
+
+
+def test_what_may_break_a_limit_is_not_called_alike():
+    fate = {"what": tuning.IN, "same": None, "wins": True}
+    content = {"limits": [1], "ended": tuning.VISITS, "road": [fate | {"keeps": True}, fate | {"keeps": False}]}
+    said = "the best that surely keeps the limits; of 1 other that cannot be told"
+    assert analysis._proof(content, content["road"][0]) == said

@@ -114,6 +114,9 @@ def _proof(content: Content, fate: Content) -> str:
     dropped = sum(one["what"] == DROPPED for one in content["road"])
     if content["limits"] and not fate["keeps"]:
         return "whether it keeps the limits cannot be told"
+    unsure = [one for one in left if not one["keeps"]]
+    if content["limits"] and len(left) == 1 + len(unsure) > 1:
+        return f"the best that surely keeps the limits; of {count(len(unsure), 'other')} that cannot be told"
     if len(left) == 1:
         return f"proved: {count(dropped, 'other')} dropped" if dropped else "the only one that was timed"
     if content["ended"] == race.ALIKE:

@@ -153,6 +153,7 @@ class BatchSearch(Search):
             self._rising = False
         size = towards_limit(sizes)
         if size is not None:
+            self._near = False
             return self._sized([size])
         near, self._near = self._near, False
         return self._sized(beside(sizes, self._start)) if near else {}
