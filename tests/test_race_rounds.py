@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_sweep_rounds import Workers, point
 
+from trt_sweep.analysis import race as analysis
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Plan, Point, Report, Standing
@@ -286,3 +288,22 @@ def test_what_does_not_fit_beside_others_in_a_later_wave_is_tried_alone(tmp_path
     raced = Raced(tmp_path, {"jit": 1.0, "inductor": 2.0}, Tuning(Goal()), later=("onnx",), worker=Full)
     assert raced.log.count("no room") == 2 and raced.fates["onnx"].what == FAILED
     assert raced.fates["jit"].what == IN and raced.records.all[raced.points["jit"].id].final
+
+
+def test_points_aside_are_visited_only_where_none_better_keeps_the_limits(tmp_path):
+    limit = Limit("--max-latency", "latency_ms", 1.5, "ms")
+    for ms, visited in ({"jit": 1.0, "onnx": 1.1}, 0), ({"jit": 3.0, "onnx": 1.1}, 8):
+        state = Tuning(Goal(limits=(limit,)))
+        state.aside = {point("m", "onnx").id}
+        raced = Raced(tmp_path / str(visited), ms, state)
+        assert raced.log.count("visit onnx") >= visited and (visited or "visit onnx" not in raced.log)
+        assert raced.state.best == raced.points["onnx" if visited else "jit"].id
+
+
+def test_of_points_that_none_can_tell_the_one_whose_figure_keeps_the_limit_wins():
+    rows = pd.DataFrame(
+        [{"point_id": name, "status": "ok", "peak_gpu_bytes": float(size)} for size, name in enumerate("ab", 1)]
+    )
+    fate = {"what": IN, "wins": True, "keeps": False}
+    road = [fate | {"point_id": "a", "likely": False}, fate | {"point_id": "b", "likely": True}]
+    assert analysis.winner(rows, {"road": road, "objective": "memory"})["point_id"] == "b"

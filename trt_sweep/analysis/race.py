@@ -24,7 +24,7 @@ from trt_sweep.sweep.tuning import DROPPED, FILE, IN, UNTRIED, Fate
 UNITS = {"latency": "ms", "throughput": "/s", "energy": "mJ", "memory": "B"}
 HEAD = ("point", "outcome", "visits", "after", "figure", "why")
 KEYS = ("objective", "delta", "limits", "ended", "nearest", "took_s", "tried", "combinations", "refused", "road")
-FATE = (*(item.name for item in dataclasses.fields(Fate)), "keeps", "limits")
+FATE = (*(item.name for item in dataclasses.fields(Fate)), "keeps", "likely", "limits")
 Content = Mapping[str, Any]
 
 
@@ -39,13 +39,15 @@ def read(folder: Path) -> Content | None:
 
 
 def winner(rows: pd.DataFrame, content: Content) -> Row | None:
-    """Return the row to use: the best of those that are left, of those that surely keep the limits if there are some.
+    """Return the row to use: the best of those left that surely keep the limits, else whose figures do, else of all.
 
     Of several that nothing tells apart it is the one that a report names.
     """
     left = [fate for fate in content["road"] if fate["what"] == IN and fate["wins"]]
     sure = [fate["point_id"] for fate in left if fate["keeps"]]
-    among = rows[rows["point_id"].isin(sure or [fate["point_id"] for fate in left]) & rows["status"].eq("ok")]
+    likely = [fate["point_id"] for fate in left if fate["likely"]]
+    these = sure or likely or [fate["point_id"] for fate in left]
+    among = rows[rows["point_id"].isin(these) & rows["status"].eq("ok")]
     objective = str(content["objective"])
     column = race.OBJECTIVES[objective]
     among = among[among[column].astype(float) > 0]

@@ -49,6 +49,11 @@ class Contestant:
         return all(found.verdict == KEPT for found in self.verdicts)
 
     @property
+    def likely(self) -> bool:
+        """Return whether no limit is surely broken, and each figure that is known keeps its limit."""
+        return all(found.verdict != BROKEN and not (found.over > 1 and found.value >= 0) for found in self.verdicts)
+
+    @property
     def open(self) -> bool:
         """Return whether some limit cannot be told yet."""
         return any(found.verdict == UNKNOWN for found in self.verdicts)

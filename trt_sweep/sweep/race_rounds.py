@@ -106,7 +106,8 @@ class RaceRounds(Rounds):
                 break
             if self._interrupts.signal or self._tuning.spent:
                 break
-            worker.restart([point.id for point in held if not self._records.final(point)])
+            again = [point.id for point in held if not self._records.final(point)]
+            worker.restart([key for key in again if key not in self._tuning.aside])
         if self._goes_on_later:
             return True
         if made and self._cut_short and self._tuning.ended == VISITS and self._race(worker, held, made) is None:
@@ -204,7 +205,8 @@ class RaceRounds(Rounds):
                 fate.same = leader.label
             if leader is not None and self._tuning.inside(point) and leader.what != tuning.IN:
                 self._tuning.out(point.id, leader.what, leader.why, leader.visits)
-        return [point for point in held if self._tuning.inside(point) and point not in followers]
+        visited = [point for point in held if point.id not in self._tuning.aside and point not in followers]
+        return [point for point in visited if self._tuning.inside(point)]
 
     def _most(self, held: list[Point]) -> int:
         """Return how often a point is visited at most.

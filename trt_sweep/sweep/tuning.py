@@ -63,6 +63,7 @@ class Tuning:
     seed: int | None = None  # of the order of visits; that of any sweep is drawn from its name
     fates: dict[str, Fate] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    aside: set[str] = field(default_factory=set)  # points that are visited only if no better one keeps the limits
     seen: dict[str, Contestant] = field(default_factory=dict)  # as of the last look
     best: str | None = None
     ended: str | None = None
@@ -149,9 +150,16 @@ class Tuning:
             for key, (row, over) in rows.items()
         }
         self.seen |= now
-        inside = {key: self.seen[key] for key, fate in self.fates.items() if fate.what == IN and key in self.seen}
+        inside = {
+            key: dataclasses.replace(self.seen[key], wins=fate.wins and key not in self.aside)
+            for key, fate in self.fates.items()
+            if fate.what == IN and key in self.seen
+        }
         found = self.race.look(inside, {key: self.fates[key].label for key in inside})
         self.best, self.ended = found.best, found.ended
+        if found.ended == race.NONE_LEFT and self.aside:
+            self.ended = None
+            self.aside.clear()
         for key in now:
             self.fates[key].visits = visits
         for key, why in found.out.items():
@@ -188,6 +196,7 @@ class Tuning:
         seen = self.seen.get(fate.point_id)
         return {
             "keeps": seen is not None and seen.keeps,
+            "likely": seen is not None and seen.likely,
             "limits": [str(found) for found in seen.verdicts] if seen else [],
         }
 

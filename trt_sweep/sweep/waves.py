@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from trt_sweep.config.sweep import SweepConfig
@@ -13,6 +12,8 @@ from trt_sweep.sweep.batch_sizes import AXIS, SEARCH, BatchSearch, Size
 from trt_sweep.sweep.process import SweepWorker
 from trt_sweep.sweep.search import Search, overrides
 from trt_sweep.sweep.tuning import DROPPED, FAILED, IN, Tuning
+
+ACTIVE = 3  # points that wait until a limit for a share of calls is told, which takes very many visits
 
 
 def first(worker: SweepWorker, state: Tuning, search: Search) -> Plan:
@@ -70,8 +71,11 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
     out = [job for key in jobs if _no_help(state, key, center) for job in jobs[key]]
     known = {job: _size(state, key) for key in jobs if key in state.fates for job in jobs[key]}
     inside = [key for key in jobs if key in state.seen and state.fates[key].what == IN]
-    inside = [key for key in inside if known[jobs[key][0]].fits] or inside
-    least = min(inside, key=lambda key: state.seen[key].estimate.value, default="")  # where no limit is told yet
+    inside.sort(key=lambda key: state.seen[key].estimate.value)
+    fitting = [key for key in inside if known[jobs[key][0]].fits]
+    if isinstance(state.search, BatchSearch) and state.over_ms is not None and fitting:
+        state.aside = {*inside} - {*fitting[:ACTIVE]}
+    least = next(iter(fitting or inside), "")  # where no limit is told yet
     best = jobs.get(state.best or "") or jobs.get(least, [])
     if isinstance(state.search, BatchSearch):
         one, two = (next((state.fates[key] for key in jobs if job in jobs[key]), None) for job in (0, 1))
@@ -86,8 +90,7 @@ def _size(state: Tuning, key: str) -> Size:
     seen = state.seen.get(key)
     if seen is None or state.fates[key].what == FAILED or not seen.estimate.value > 0:
         return Size()
-    told = [found for found in seen.verdicts if not math.isnan(found.value)]
-    return Size(seen.estimate, all(found.verdict != BROKEN and found.over <= 1 for found in told))
+    return Size(seen.estimate, seen.likely)
 
 
 def _no_help(state: Tuning, key: str, center: str) -> bool:
