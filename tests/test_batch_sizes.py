@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -50,6 +51,13 @@ def test_sizes_go_towards_what_does_not_fit():
         known |= sizes({size: 1 / size if size <= 13 else None})
     assert tried == [12, 14, 13] and towards_limit(sizes({1: 1.0, 2: 0.5})) is None
     assert towards_limit(sizes({1: None})) is None
+
+
+def test_a_size_that_may_break_a_limit_has_a_safer_one_beside_it():
+    known = sizes({1: 1.0, 16: 0.25, 32: 0.2, 33: None})
+    known[32] = dataclasses.replace(known[32], sure=False)
+    assert towards_limit(known) == 30
+    assert towards_limit(known | sizes({30: 0.21})) is None
 
 
 def test_sizes_beside_the_best_are_tried():

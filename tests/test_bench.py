@@ -301,6 +301,7 @@ def test_races_are_simulated_from_recorded_visits(tmp_path, capsys, monkeypatch)
     for row in found["races"]:
         assert row["broken_called_kept"] == 0 and row["visits_of_grid_percent"] <= 101
         assert sum(number for name, number in row.items() if name.startswith("ended")) == 10
+    assert all(row["throughput_of_best_percent"] > 95 and row["points"] < 16 for row in found["sizes"])
     few = found["races"][1]
     assert few["kind"] == "6 points of one model" and few["winner_as_good_percent"] == 100
     assert few["ten_calls_cost_percent"] > few["cost_percent"]

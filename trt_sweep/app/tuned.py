@@ -35,7 +35,9 @@ def tune(
     """Race settings for a module against each other, and return what to use.
 
     `model`, `inputs`, `kwargs` and `folder` are as for `trt_sweep.run`. `axes` has values to try instead of those that
-    tune would try, `settings` fix an axis, or set what is not tried. Limits and the budget are as on the command line:
+    tune would try, `settings` fix an axis, or set what is not tried. The batch size is that of the inputs unless it is
+    an axis, or `settings` have `{"batch_size": "search"}`, which goes with `objective="throughput"`. Limits and the
+    budget are as on the command line:
 
         found = trt_sweep.tune(net, x, budget="5m", max_error=0.01)
         net = found.compile()

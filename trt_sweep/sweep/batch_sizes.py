@@ -25,11 +25,12 @@ STEP = 16  # a step of less than one in so many of the batch is not worth a buil
 class Size:
     """Hold what is known of a batch size: the time of a sample, None where there is none, and whether it `fits`.
 
-    One fits that could be built and run, and breaks no limit as far as is known.
+    One fits that could be built and run, and breaks no limit as far as is known; where it keeps all, that is `sure`.
     """
 
     estimate: Estimate | None = None
     fits: bool = False
+    sure: bool = True
 
 
 def doubled(known: Mapping[int, Size], start: int, delta: float) -> int | None:
@@ -45,12 +46,18 @@ def doubled(known: Mapping[int, Size], start: int, delta: float) -> int | None:
 
 
 def towards_limit(known: Mapping[int, Size]) -> int | None:
-    """Return a size between the best and the next larger one, where that does not fit; None where they are near."""
+    """Return a size between the best and the next larger one, where that does not fit; None where they are near.
+
+    Then follows one just below the best, where it is not sure that this keeps the limits.
+    """
     best = fastest(known)
-    above = min((size for size in known if size > (best or MOST)), default=None)
-    if best is None or above is None or known[above].fits or above - best <= max(best / STEP, 1):
+    if best is None:
         return None
-    return (best + above) // 2
+    step, above = max(best / STEP, 1), min((size for size in known if size > best), default=None)
+    if above is not None and not known[above].fits and above - best > step:
+        return (best + above) // 2
+    below = max((size for size in known if size < best), default=best)
+    return None if known[best].sure or best - below <= step else best - math.floor(step)
 
 
 def beside(known: Mapping[int, Size], start: int) -> list[int]:

@@ -90,7 +90,7 @@ def _size(state: Tuning, key: str) -> Size:
     seen = state.seen.get(key)
     if seen is None or state.fates[key].what == FAILED or not seen.estimate.value > 0:
         return Size()
-    return Size(seen.estimate, seen.likely)
+    return Size(seen.estimate, seen.likely, seen.keeps)
 
 
 def _no_help(state: Tuning, key: str, center: str) -> bool:
