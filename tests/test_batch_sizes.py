@@ -142,11 +142,13 @@ def search(model: torch.nn.Module, inputs: torch.Tensor, folder: Path, **how) ->
     fixed = {"device": "cpu", "measure.warmup_s": 0.05, "measure.visits": 16, "precision": "fp32"}
     fixed |= {"batch_size": "search"}
     axes = {"backend": how.pop("backend", ["eager"])}
-    return trt_sweep.tune(model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "5m", **how})
+    return trt_sweep.tune(
+        model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "3m", "delta": 0.1, **how}
+    )
 
 
 def test_a_latency_limit_bounds_the_size(tmp_path):
-    found = search(Waits(), torch.randn(3, 4), tmp_path / "t", max_latency="6.5ms")
+    found = search(Waits(), torch.randn(3, 4), tmp_path / "t", max_latency="6.5ms", budget="100s")
     assert 10 <= int(found.settings["batch_size"]) <= 17
     assert "max_latency 6.5 ms is kept" in found.lines[2] and found.winner["latency_ms"] < 6.5
     tried = {row["batch_size"] for row in found.table.to_dict("records")}

@@ -307,3 +307,15 @@ def test_of_points_that_none_can_tell_the_one_whose_figure_keeps_the_limit_wins(
     fate = {"what": IN, "wins": True, "keeps": False}
     road = [fate | {"point_id": "a", "likely": False}, fate | {"point_id": "b", "likely": True}]
     assert analysis.winner(rows, {"road": road, "objective": "memory"})["point_id"] == "b"
+
+
+def test_a_limit_that_was_surely_kept_stays_so_when_visits_begin_anew(tmp_path):
+    state = Tuning(Goal(limits=(Limit("--max-latency", "latency_ms", 1.5, "ms"),)))
+    raced = Raced(tmp_path, {"jit": 1.0, "inductor": 2.0}, state)
+    key = raced.points["jit"].id
+    assert state.seen[key].keeps
+    few = vars(raced.records.all[key]) | {"latency_ms_visits": [1.0] * 6}
+    state.look({key: (few, None)}, 6)
+    assert state.seen[key].keeps and state.best == key
+    state.look({key: (few | {"latency_ms_visits": [4.0] * 24, "latency_ms": 4.0, "latency_ms_min": 4.0}, None)}, 24)
+    assert not state.seen[key].keeps and raced.fates["jit"].what == DROPPED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,14 @@ class Contestant:
     estimate: Estimate
     verdicts: tuple[Verdict, ...] = ()
     wins: bool = True
+
+    def after(self, earlier: Contestant | None) -> Contestant:
+        """Return the same, with what was sure at an earlier look, of other visits, where it cannot be told now."""
+        if earlier is None:
+            return self
+        pairs = zip(self.verdicts, earlier.verdicts, strict=True)
+        told = (old if new.verdict == UNKNOWN and old.verdict == KEPT else new for new, old in pairs)
+        return dataclasses.replace(self, verdicts=tuple(told))
 
     @property
     def keeps(self) -> bool:

@@ -149,6 +149,7 @@ class Tuning:
             key: dataclasses.replace(race.contestant(row, over, self.goal, level), wins=self.fates[key].wins)
             for key, (row, over) in rows.items()
         }
+        now = {key: found.after(self.seen.get(key)) for key, found in now.items()}
         self.seen |= now
         inside = {
             key: dataclasses.replace(self.seen[key], wins=fate.wins and key not in self.aside)
