@@ -15,12 +15,17 @@ import wheels
 
 from trt_sweep.backends.engine_store import Store
 from trt_sweep.config.options import SweepOptions
-from trt_sweep.machine import versions
+from trt_sweep.machine import free_gpu, versions
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points.group import BuildGroup
 from trt_sweep.points.point import Point
 from trt_sweep.points.state import GroupContext
 from trt_sweep.results import store, table
+
+# Where there are several GPUs, each process of tests has one of its own.
+GPUS = free_gpu.visible_gpus()
+if "PYTEST_XDIST_WORKER" in os.environ and len(GPUS) > 1:
+    os.environ["CUDA_VISIBLE_DEVICES"] = GPUS[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(GPUS)]
 
 # One thread for each process that tests start: threads on a busy core mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,8 +35,8 @@ EXAMPLE = Path(__file__).parent / "example"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` starts: none where there is a GPU, which tests would share."""
-    return 0 if torch.cuda.is_available() else os.cpu_count() or 1
+    """Return how many processes `-n auto` starts: one a GPU, none where there is a single one, which tests would share."""
+    return (len(GPUS) if len(GPUS) > 1 else 0) if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
