@@ -35,7 +35,7 @@ EXAMPLE = Path(__file__).parent / "example"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` starts: one a GPU, none where there is a single one, which tests would share."""
+    """Return how many processes `-n auto` starts: one a GPU, but none where tests would share a single one."""
     return (len(GPUS) if len(GPUS) > 1 else 0) if torch.cuda.is_available() else os.cpu_count() or 1
 
 

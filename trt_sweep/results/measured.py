@@ -125,7 +125,7 @@ class Timing:
         "Whether the host holds the GPU up: enqueue_ms is above 0.8 of gpu_ms.", null="either is null"
     )
     first_call_ms: float | None = metric(
-        "Time of the first call after the build, with all that it compiles. What an earlier point of the same process has "
+        "Time of the first call after the build, with all that it compiles. What an earlier point of the process has "
         "compiled may not be compiled again.",
         "ms",
         null="the row uses another point's build, or nothing was called",
