@@ -69,6 +69,16 @@ def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
     assert f"ms, {tells}" in second
 
 
+@pytest.mark.parametrize("axis", ["streams", "batch_size"])
+def test_what_compares_points_that_work_on_several_items(tmp_path, axis):
+    for number in (1, 2):
+        put(tmp_path, f"s{number}", float(number), **DEFAULTS, **{axis: number}, throughput_per_s=100.0 * number)
+    assert lines(tmp_path)[-1] == (
+        f"Points that differ in {axis} are not compared by latency: trt-sweep report --objective throughput does."
+    )
+    assert not any("not compared" in line for line in answer.lines(table.load(tmp_path), "throughput"))
+
+
 @pytest.mark.parametrize(("axis", "value", "needless"), [("optimization_level", 5, True), ("runtime", "python", False)])
 def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, needless):
     """Take the fastest of records without visits, though its engine is the defaults'."""
@@ -89,6 +99,7 @@ def test_each_size_has_its_answer(tmp_path):
     assert [line for line in lines(tmp_path) if not line.startswith(" ")] == [
         "m batch_size=1: set nothing: nothing measured beats the defaults",
         "m batch_size=8: set nothing: nothing measured beats the defaults",
+        "Points that differ in batch_size are not compared by latency: trt-sweep report --objective throughput does.",
     ]
 
 

@@ -87,6 +87,7 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
         if advice.winner is not None:
             said += answer(rows, advice, advice.winner, objective).lines()
     more = len(tasks) - TASKS
+    said += sentences.by_throughput(rows[rows["status"] == "ok"], objective)
     return said + [f"{count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
 
 

@@ -16,6 +16,7 @@ from trt_sweep.analysis.report.recommend import Wanted
 from trt_sweep.analysis.report.sections import Section, ordered
 from trt_sweep.analysis.report.sentences import (
     MOST,
+    by_throughput,
     caveats,
     cost,
     failed,
@@ -113,7 +114,8 @@ def _answers(place: Section, advices: list[recommend.Advice], objective: str, fo
         found.append(Text("Nothing can be recommended: no point was timed with success."))
     if len(advices) > TASKS:
         found.append(Text(f"{len(advices) - TASKS} more answers: report a folder with fewer sweeps, or sizes, in it."))
-    return [*found, Bullets([swept(place), *_some(failed(place.rows)), *caveats(place.rows)])]
+    known = [*by_throughput(place.rows, objective), *caveats(place.rows)]
+    return [*found, Bullets([swept(place), *_some(failed(place.rows)), *known])]
 
 
 def _some(sentences: list[str]) -> list[str]:

@@ -221,6 +221,17 @@ def failed(rows: pd.DataFrame) -> list[str]:
     ]
 
 
+def by_throughput(rows: pd.DataFrame, objective: str) -> list[str]:
+    """Say what judges points that work on several numbers of items at a time, where the objective does not."""
+    sizes = [name for name in PER_ITEM if rows[name].nunique() > 1]
+    if objective == "throughput" or not sizes:
+        return []
+    named = " or ".join(sizes)
+    return [
+        f"Points that differ in {named} are not compared by {objective}: trt-sweep report --objective throughput does."
+    ]
+
+
 def caveats(rows: pd.DataFrame) -> list[str]:
     """Say what the numbers cannot carry: host-bound points, bad health, drift, old records, changed versions."""
     found = []

@@ -15,7 +15,7 @@ from trt_sweep.analysis.report.pairs import TIMES, levels
 from trt_sweep.analysis.report.sections import Section, works
 from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.results import record
-from trt_sweep.results.axes import COMPARABLE
+from trt_sweep.results.axes import COMPARABLE, PER_ITEM
 
 ENVIRONMENT = (
     *("gpu_name", "gpu_uuid", "compute_capability", "driver", "cuda", "torch", "torch_tensorrt", "tensorrt"),
@@ -195,6 +195,8 @@ def points(place: Section, folder: Path, prefix: str, objective: str) -> Points:
         if best.notna().any():
             ranks = [_rank(low, high) for low, high in zip(best, worst, strict=True)]
             columns.append(Column(f"{rank} rank", ranks, _numbers(best)))
+    if column != "throughput_per_s" and any(rows[name].nunique() > 1 for name in PER_ITEM):
+        figures("throughput /s", "throughput_per_s", ".4g")
     figures("vs eager", "speedup", ".2f")
     figures("rel. error", "rel_l2_error", ".1e")
     figures("build s", "build_s", ".1f")
