@@ -155,7 +155,7 @@ def test_jobs_that_lead_to_one_point_are_named(tmp_path):
 
 def test_what_rtx_does_to_fp32_is_said(tmp_path):
     put(tmp_path, "a", 5.0, ignored_axes=["disable_tf32"], tensorrt_flavor="rtx")
-    assert notes_of(table.load(tmp_path))[1] == "so precision=fp32 was computed in TF32 there; eager in fp32 was not"
+    assert notes_of(table.load(tmp_path))[1] == "so precision=fp32 is TF32 there; in eager it is not"
 
 
 def test_errors_near_the_spread_of_the_reference_prove_little(tmp_path):

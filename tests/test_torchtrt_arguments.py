@@ -225,13 +225,14 @@ def test_a_name_of_other_versions_is_refused(wheel, flavor, version, name, versi
     [
         (True, "1.4.0.76", "dynamo", {"precision": "fp32"}, ["disable_tf32"]),
         (True, "1.4.0.76", "onnx", {"precision": "fp32"}, ["disable_tf32"]),
+        (True, "1.6.1.120", "dynamo", {"precision": "fp32"}, ["disable_tf32"]),
         (True, "1.4.0.76", "dynamo", {"precision": "tf32"}, []),
         (True, "1.4.0.76", "dynamo", {"precision": "fp16"}, []),
         (True, "1.40.0", "dynamo", {"precision": "fp32"}, []),
-        (True, "1.6.1.120", "dynamo", {"precision": "fp32"}, []),
+        (True, "1.5.0", "dynamo", {"precision": "fp32"}, []),
         (True, None, "dynamo", {"precision": "fp32"}, []),
         (False, "11.4.0", "dynamo", {"precision": "fp32"}, []),
-        (True, "1.6.1.120", "torch_compile", {"optimization_level": 0}, ["optimization_level"]),
+        (True, "1.6.1.120", "torch_compile", {"optimization_level": 0}, ["optimization_level", "disable_tf32"]),
         (False, "11.1.0", "torch_compile", {"optimization_level": 0}, []),
         (True, "1.4.0.76", "dynamo", {"optimization_level": 5}, ["optimization_level", "disable_tf32"]),
         (False, "11.1.0", "dynamo", {"compile": {"torch_executed_modules": []}}, ["compile.torch_executed_modules"]),
@@ -290,7 +291,7 @@ def test_arguments_of_a_precision(precision, disabled):
     passed = compile_arguments(api, point, "dynamo")
     assert passed.pop("use_python_runtime", False) is False
     assert passed == {"disable_tf32": disabled, "cache_built_engines": False, "reuse_cached_engines": False}
-    always_tf32 = (machine_versions.version("tensorrt-rtx") or "").startswith("1.4.")
+    always_tf32 = (machine_versions.version("tensorrt-rtx") or "").startswith(("1.4.", "1.6."))
     assert ignored_axes(api, point, "dynamo") == (["disable_tf32"] if precision == "fp32" and always_tf32 else [])
 
 

@@ -194,7 +194,7 @@ def _ignored(table: pd.DataFrame) -> list[str]:
     which = " and ".join(sorted({FLAVORS.get(str(name), str(name)) for name in table["tensorrt_flavor"].dropna()}))
     found = [f"{which} accepts {', '.join(ignored)} without effect"]
     if "disable_tf32" in ignored:
-        found.append("so precision=fp32 was computed in TF32 there; eager in fp32 was not")
+        found.append("so precision=fp32 is TF32 there; in eager it is not")
     return found
 
 

@@ -138,16 +138,17 @@ def _rtx_runtime(library: InstalledTorchTensorRT, config: PointConfig, frontend:
 def ignored_axes(library: InstalledTorchTensorRT, config: PointConfig, frontend: str) -> list[str]:
     """Return the axes and arguments that this version accepts without effect, as far as that was measured or read.
 
-    TensorRT-RTX builds byte-identical engines at every optimization level. Its release 1.4 computes FP32 in TF32
-    whether `disable_tf32` is set or not. On an H200 the outputs of resnet18, of one convolution and of one linear layer
-    were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18 likewise. Autocast compares
-    operators with their names: 2.14 makes the same graph with `autocast_excluded_ops` and without. The rest was read:
-    arguments that a frontend takes and reads nowhere, or resets.
+    TensorRT-RTX builds byte-identical engines at every optimization level. Its releases 1.4 and 1.6 compute FP32 in
+    TF32 whether `disable_tf32` is set or not. With 1.4 on an H200 the outputs of resnet18, of one convolution and
+    of one linear layer were equal to the last bit, 3e-4 away from eager without TF32; through ONNX, resnet18
+    likewise. With 1.6 resnet18 is 4e-4 away and googlenet 6e-4, where FP32 would be 3e-7 away. Autocast compares
+    operators with their names: 2.14 makes the same graph with `autocast_excluded_ops` and without. The rest was
+    read: arguments that a frontend takes and reads nowhere, or resets.
     """
     found = []
     if library.rtx and config.optimization_level is not None:
         found.append("optimization_level")
-    always_tf32 = library.rtx and (library.tensorrt or "").startswith("1.4.")
+    always_tf32 = library.rtx and (library.tensorrt or "").startswith(("1.4.", "1.6."))
     if always_tf32 and config.precision in ("fp32", *AUTOCAST) and frontend != "torchscript":
         found.append("disable_tf32")
     refitted = {"strip_engine_weights", "refit_identical_engine_weights"}
