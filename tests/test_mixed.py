@@ -196,7 +196,7 @@ def test_torch_tensorrts_autocast(tmp_path):
     assert [record.status for record in found] == ["dryrun"] * len(MORE)
     bare, kept, excluded, by_value, all_low = (record.ops_total for record in found)
     assert kept == excluded > bare and by_value != all_low == bare
-    assert found[4].ignored_axes == []
+    assert set(found[4].ignored_axes) <= {"disable_tf32"}  # by the version of TensorRT-RTX
 
 
 MORE: list[tuple[list[str], dict]] = [
