@@ -110,6 +110,28 @@ def test_a_visit_counts_the_calls_of_all_threads_over_its_wall_time():
     assert found[3].throughput_per_s > 1.5 * found[1].throughput_per_s
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("settle_s", [0.0, 0.05])
+def test_energy_is_that_of_all_calls_that_were_made(streams, settle_s):
+    """Where each call takes one millijoule, energy over calls is one."""
+    made: list[int] = []
+
+    class Metered(Monitor):
+        def energy_mj(self) -> float:
+            return float(len(made))
+
+    def call() -> None:
+        time.sleep(0.01)
+        made.append(1)
+
+    settings = MeasureConfig(visits=6, max_s=0.12, settle_s=settle_s, warmup_s=0.0)
+    timer = Timer(call, CPU, settings, beside=[call] * (streams - 1))
+    for number in (0, 1):
+        health = timer.visit(Metered(CPU), number).health
+        assert health.energy_mj == health.energy_calls
+    timer.close()
+
+
 def test_a_point_with_two_streams(tmp_path):
     record = run(config(streams=2, batch_size=8), tmp_path)
     assert (record.status, record.streams, record.transfers) == ("ok", 2, False), record.reason

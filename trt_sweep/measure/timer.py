@@ -122,6 +122,7 @@ class Timer:
         with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
             phase("warmup" if number == 0 else "timing")
+            alone = int(self._threads is not None)  # calls of each thread
             if self._threads is not None:
                 self._threads.in_turn(self.calls)  # which may capture graphs, and nothing may run beside that
             if number == 0:
@@ -139,7 +140,7 @@ class Timer:
             used = monitor.energy_mj()
             if energy is not None and used is not None:
                 health.energy_mj, health.energy_s = used - energy, time.perf_counter() - start
-                health.energy_calls = calls * len(self.calls) + len(latency)
+                health.energy_calls = (alone + calls) * len(self.calls) + len(latency)
             health.readings.append(monitor.read())
 
             by_method: dict[str, np.ndarray] = {}
@@ -232,14 +233,14 @@ def _calls(call: Call, size: int) -> None:
 def _settle(repeat: Callable[[int], None], seconds: float, call_s: float) -> tuple[int, float]:
     """Call for about so many seconds, at least once; return the calls made and the seconds of one.
 
-    `repeat` makes so many calls and waits for them. The first of several may set things up anew, and does not count.
+    `repeat` makes so many calls and waits for them. The first of several may set things up anew, and is not timed.
     """
     size = int(min(max(seconds / call_s, 1), MOST_CALLS))
-    if size > 1:
-        repeat(1)
+    first = int(size > 1)
+    repeat(first)
     start = time.perf_counter()
     repeat(size)
-    return size, (time.perf_counter() - start) / size
+    return first + size, (time.perf_counter() - start) / size
 
 
 def _replay(graph: torch.cuda.CUDAGraph, outputs: Any) -> Call:
