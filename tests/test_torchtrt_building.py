@@ -121,6 +121,8 @@ def test_engines_behind_a_function_are_captured_one_by_one(tmp_path, rest):
 
     def called(x: torch.Tensor) -> torch.Tensor:
         seen.append(torch_tensorrt.runtime.get_cudagraphs_mode())
+        if len(x) > 1:
+            raise RuntimeError("out of memory")
         return x
 
     settings = config(cuda_graphs=True)
@@ -129,7 +131,10 @@ def test_engines_behind_a_function_are_captured_one_by_one(tmp_path, rest):
     )
     bind, running, method = binding_of([graph], called, 1, context)
     call = bind(Inputs((torch.ones(1, 3),), {}))
-    with running():
+    with pytest.raises(RuntimeError), running():
+        bind(Inputs((torch.ones(2, 3),), {}))()
+    assert seen.pop() and not torch_tensorrt.runtime.get_cudagraphs_mode()
+    with running():  # a point of the same build goes on after one that failed
         call()
     native = installed.torch_tensorrt().runtime_settings
     assert method == ("rtx" if native else "torch_tensorrt_engine")

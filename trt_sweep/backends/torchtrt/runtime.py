@@ -115,9 +115,11 @@ def binding_of(
 
     @contextlib.contextmanager
     def running() -> Iterator[None]:
-        with contextlib.ExitStack() as now["stack"]:
-            yield
-        now.clear()
+        try:
+            with contextlib.ExitStack() as now["stack"]:
+                yield
+        finally:  # the next point of this build captures anew
+            now.clear()
 
     def bind(inputs: Inputs) -> Call:
         own = inputs.to(context.dtype)
