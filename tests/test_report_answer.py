@@ -79,6 +79,13 @@ def test_what_compares_points_that_work_on_several_items(tmp_path, axis):
     assert not any("not compared" in line for line in answer.lines(table.load(tmp_path), "throughput"))
 
 
+def test_two_models_are_not_said_to_be_compared_by_throughput(tmp_path):
+    for name, size in (("m", 1), ("n", 8)):
+        put(tmp_path, name, 1.0, **DEFAULTS, model=name, task_id=name, batch_size=size)
+        put(tmp_path, f"{name}2", 2.0, **TIMED, precision="fp16", model=name, task_id=name, batch_size=size)
+    assert not any("not compared" in line for line in lines(tmp_path))
+
+
 @pytest.mark.parametrize(("axis", "value", "needless"), [("optimization_level", 5, True), ("runtime", "python", False)])
 def test_what_an_engine_does_not_heed_need_not_be_set(tmp_path, axis, value, needless):
     """Take the fastest of records without visits, though its engine is the defaults'."""

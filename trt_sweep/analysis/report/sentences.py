@@ -223,7 +223,8 @@ def failed(rows: pd.DataFrame) -> list[str]:
 
 def by_throughput(rows: pd.DataFrame, objective: str) -> list[str]:
     """Say what judges points that work on several numbers of items at a time, where the objective does not."""
-    sizes = [name for name in PER_ITEM if rows[name].nunique() > 1]
+    works = recommend.tasks(rows, "throughput")
+    sizes = [name for name in PER_ITEM if any(work[name].nunique() > 1 for work in works)]
     if objective == "throughput" or not sizes:
         return []
     named = " or ".join(sizes)
