@@ -40,7 +40,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     """Compile by the first call; with CUDA graphs the second one records them, and is part of the build."""
     config = context.config
     if config.cuda_graphs:
-        base.require_one_thread(context, "torch.compile replays its CUDA graphs in the thread that captured them alone")
+        base.require_one_thread(context, "torch.compile replays its CUDA graphs only in the thread that captured them")
     context.phase("build")
     start = time.perf_counter()
     calls = 2 if config.cuda_graphs else 1
