@@ -130,7 +130,8 @@ def effect_plot(place: Section, axis: Axis, objective: str) -> Plot | None:
         "margin": {"l": 10, "r": 12, "t": 4, "b": 40},
         "xaxis": {"title": {"text": "change in %"}, "zeroline": True, "rangemode": "tozero", "nticks": 6},
         "yaxis": {
-            **{"autorange": "reversed", "automargin": True, "categoryorder": "array", "categoryarray": lines},
+            **{"type": "category", "categoryorder": "array", "categoryarray": lines},
+            **{"autorange": "reversed", "automargin": True},
             **{"tickvals": lines, "ticktext": [" · ".join(map(_cut, name.split(" · "))) for name in lines]},
         },
     }

@@ -47,7 +47,7 @@ def time(row: Mapping[Any, Any], clock: str) -> str:
     if missing(row[clock]):
         return NONE
     low, high = row[f"{clock}_ci_low"], row[f"{clock}_ci_high"]
-    if missing(low) or missing(high) or not 0 < low <= high:
+    if missing(low) or missing(high) or not 0 < low < high:
         return f"{row[clock]:.4g}"
     return f"{row[clock]:.4g} [{'any' if high / low > VAST else f'{low:.4g}, {high:.4g}'}]"
 
