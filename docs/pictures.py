@@ -17,12 +17,12 @@ from pathlib import Path
 from PIL import Image, ImageOps  # torchvision brings it along
 
 ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "outputs/reference/h200"
+RECORDS = ROOT / "outputs/reference/h200_rtx1.6"
 PICTURES = ROOT / "docs/pictures"
 DESKTOP, PHONE = (1400, 900), (390, 844)
 LEAST = 500  # pixels of a browser's window across; a phone's page stands in a frame
 COLORS = 128  # of a picture
-COMMAND = ("table", str(RECORDS.relative_to(ROOT) / "precision"))
+COMMAND = ("table", str(RECORDS.relative_to(ROOT) / "tune_resnet50"))
 DARK = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"
-        _trt_sweep("report", str(RECORDS / "settings"), "--out", folder)
+        _trt_sweep("report", str(RECORDS / "min_block_size"), "--out", folder)
         _picture(report, "report", DESKTOP)
         _picture(report, "report_dark", DESKTOP, *DARK)
         frame = '<body style="margin:0"><iframe src="report.html" style="border:0;width:{}px;height:{}px">'
