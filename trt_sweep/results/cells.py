@@ -100,15 +100,18 @@ NEEDED = {
 }
 
 
+def needed(table: pd.DataFrame, objective: str) -> tuple[str, ...]:
+    """Return the columns that a choice by the objective needs: throughput too where points differ in how many items."""
+    several = objective != "throughput_per_s" and any(table[name].nunique() > 1 for name in PER_ITEM)
+    return (*NEEDED[objective], *["throughput"] * several)
+
+
 def telling(table: pd.DataFrame, objective: str, *, every: bool = False) -> list[Column]:
     """Return the columns that tell something of this table, those first that a choice by the objective needs.
 
-    Unless `every` one is wanted, those of `OTHERS` are not among them where the objective is another. Throughput is
-    where the points work on several numbers of items at a time.
+    Unless `every` one is wanted, those of `OTHERS` are not among them that are not needed.
     """
-    first: tuple[str, ...] = NEEDED[objective]
-    if "throughput" not in first and any(table[name].nunique() > 1 for name in PER_ITEM):
-        first = (*first, "throughput")
+    first = needed(table, objective)
     left_out = set() if every else OTHERS - set(first)
     order = [*(BY_NAME[name] for name in first), *(column for column in COLUMNS if column.name not in first)]
     if table["health"].fillna("ok").eq("ok").all():

@@ -38,7 +38,7 @@ def contents(
     of_axes = [[TABLE[axis].header or axis, *(cells.plain(row[axis]) for row in rows)] for axis in axes]
     status = ["status", *(str(row["status"]) for row in rows)]
     both = {one.name: _cells(one, rows) for one in chosen}
-    found = fit.fit(of_axes, both, status, width if columns is None else None, cells.NEEDED[objective])
+    found = fit.fit(of_axes, both, status, width if columns is None else None, cells.needed(table, objective))
     return found, _units(chosen, found)
 
 
