@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 from test_ranking import TIMED
 from test_table import put
@@ -67,6 +70,14 @@ def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
     first, second, *_ = lines(tmp_path)
     assert first == ("m: set min_block_size=1" if work < 0.9 else "m: set nothing: nothing measured beats the defaults")
     assert f"ms, {tells}" in second
+
+
+def test_a_ratio_that_is_proved_alone_only_says_so():
+    """Of squeezenet1_1 the default may be as good, where all points are asked about at once."""
+    records = Path(__file__).parents[1] / "outputs/reference/h200_rtx1.6/min_block_size"
+    proved = {line.split(": ")[0]: below for line, below in pairwise(answer.lines(table.load(records)))}
+    assert "vs the defaults (dynamo fp16), this pair asked about alone; " in proved["squeezenet1_1"]
+    assert "vs the defaults (dynamo fp16); " in proved["googlenet"]
 
 
 @pytest.mark.parametrize("axis", ["streams", "batch_size"])

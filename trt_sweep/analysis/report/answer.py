@@ -37,11 +37,22 @@ NOTHING = "nothing: nothing measured beats the defaults"  # to set
 
 @dataclass(frozen=True)
 class Base:
-    """Hold what an answer is set against: its row, what it is called, and how much more it takes, as logarithm."""
+    """Hold what an answer is set against: its row, what it is called, and how much more it takes, as logarithm.
+
+    `tied` says that it may be as good, where all points are asked about at once.
+    """
 
     row: recommend.Row
     name: str
     more: Difference
+    tied: bool = False
+
+    @property
+    def called(self) -> str:
+        """Return its name, and whether the ratio to it says more than is proved."""
+        low, high = self.more.interval()
+        apart = self.tied and (low > 0 or high < 0)
+        return f"{self.name}, this pair asked about alone" if apart else self.name
 
     @property
     def ratio(self) -> str:
@@ -69,7 +80,7 @@ class Answer:
     def lines(self) -> list[str]:
         """Return it as a terminal shows it."""
         how = "less than" if self.figure.startswith("energy") else "vs"  # as fast, or with as much more in a second
-        against = [f"{base.ratio} {how} {base.name}" for base in self.bases]
+        against = [f"{base.ratio} {how} {base.called}" for base in self.bases]
         found = [f"{self.work}: set {self.settings or NOTHING}", "; ".join([f"{self.figure}, {self.proof}", *against])]
         return [found[0], f"  {found[1]}", *[f"  {'; '.join(self.told)}"] * bool(self.told)]
 
@@ -199,7 +210,8 @@ def _bases(advice: recommend.Advice, winner: recommend.Row, objective: str, need
         and defaults is not None
         and _settings(defaults, needless) != _settings(winner, needless)
     ):
-        yield Base(defaults, f"the defaults (dynamo {defaults['precision']})", advice.cost)
+        tied = defaults["point_id"] in set(advice.ties["point_id"])
+        yield Base(defaults, f"the defaults (dynamo {defaults['precision']})", advice.cost, tied)
     ok = advice.rows[advice.rows["status"] == "ok"]
     precision = winner["precision"] if text.missing(winner["base_precision"]) else winner["base_precision"]
     same = ok["precision"].eq(precision) & ok["batch_size"].eq(winner["batch_size"])

@@ -26,7 +26,7 @@ def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder
         return Card(sentences.task(advice.rows, objective), "", [sentences.winner(advice, place.axes, objective)])
     found = answer(place.rows, advice, advice.use, objective)
     less = "takes {} less energy than" if objective == "energy" else "{} as fast as"
-    against = [f"{less.format(base.ratio)} {base.name}" for base in found.bases]
+    against = [f"{less.format(base.ratio)} {base.called}" for base in found.bases]
     limits = [f"with {' and '.join(advice.limits)}"] * bool(advice.limits)
     lines = [
         ", ".join([found.figure, *limits]),
