@@ -55,6 +55,7 @@ def building(context: BuildContext, cache_id: str | None) -> Iterator[Tally]:
     conversion = importlib.import_module("torch_tensorrt.dynamo.conversion._conversion")
     convert, result_type = conversion.interpret_module_to_result, conversion.SerializedInterpreterResult
     ignored = frozenset(ignored_axes(installed.torch_tensorrt(), context.config, context.config.backend))
+    ignored -= {"disable_tf32"}  # it changes no output, but the bytes of an engine
     tally = Tally()
 
     def converted(module: torch.fx.GraphModule, inputs: Any, compilation: Any, *args: Any, **kwargs: Any) -> Any:
