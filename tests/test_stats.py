@@ -246,3 +246,7 @@ def test_nothing_imports_all_of_scipy_stats_when_it_starts():
     package = Path(shrinkage.__file__).parents[2]
     all_of_it = re.compile(r"(?m)^(from scipy import .*\bstats\b|from scipy\.stats|import scipy\.stats)")
     assert [path for path in package.rglob("*.py") if all_of_it.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_scatter_beyond_all_numbers_proves_nothing():
+    assert not proved([Estimate(1.0, 1e200, 5.0), Estimate(2.0, 0.1, 5.0)])[0][1]

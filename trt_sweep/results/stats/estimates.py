@@ -16,6 +16,7 @@ from trt_sweep.results.stats.samples import LEVEL
 # The floor of a capture's relative standard deviation: what loads of one engine differ by where captures of one load
 # show less, as eight sweeps on an H200 told. Over other nights loads scattered as captures do (docs/measuring.md).
 LOADS = 0.0015
+MOST_SPREAD = 1e9
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Estimate:
     visits: tuple[float, ...] = ()
     group: object = None
     anchor: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        if MOST_SPREAD < self.spread < math.inf:  # as only a damaged record has it: its square may be no number
+            object.__setattr__(self, "spread", MOST_SPREAD)
 
     @property
     def known(self) -> bool:
