@@ -22,7 +22,7 @@ EVERY_PHASE += "progress.QUIET_S = 0; sys.exit(main())"
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """What runs for the sweep in this folder: its processes write to its log."""
+    """Return what runs for the sweep in this folder: its processes write to its log."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):

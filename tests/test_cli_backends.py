@@ -1,4 +1,4 @@
-"""What each backend makes of a point, in Hydra's real multirun in a subprocess."""
+"""Test what each backend makes of a point, in Hydra's real multirun in a subprocess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server pays, as only a GPU can show it: several streams, and copies to the GPU and back."""
+"""Test what a server pays, as only a GPU can show it: several streams, and copies to the GPU and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trt-sweep layers` prints of recorded layers, and what it says of profiles that cannot be read."""
+"""Test what `trt-sweep layers` prints of recorded layers, and what it says of profiles that cannot be read."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_the_work_of_the_gpu_tells_a_tie_apart(tmp_path, work, tells):
 
 
 def test_a_ratio_that_is_proved_alone_only_says_so():
-    """Of squeezenet1_1 the default may be as good, where all points are asked about at once."""
+    """Take squeezenet1_1, of which the default may be as good where all points are asked about at once."""
     records = Path(__file__).parents[1] / "outputs/reference/h200_rtx1.6/min_block_size"
     proved = {line.split(": ")[0]: below for line, below in pairwise(answer.lines(table.load(records)))}
     assert "vs the defaults (dynamo fp16), this pair asked about alone; " in proved["squeezenet1_1"]

@@ -113,7 +113,7 @@ def test_a_visit_counts_the_calls_of_all_threads_over_its_wall_time():
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("settle_s", [0.0, 0.05])
 def test_energy_is_that_of_all_calls_that_were_made(streams, settle_s):
-    """Where each call takes one millijoule, energy over calls is one."""
+    """Count calls by a meter that moves by one millijoule in each."""
     made: list[int] = []
 
     class Metered(Monitor):
