@@ -49,7 +49,10 @@ def test_records_are_left_as_of_any_sweep(patient):
     folder, _ = patient
     rows = table.load(folder / "raced").set_index("backend")
     assert (rows["status"] == "ok").all() and rows["final"].all()
-    assert rows.loc["eager", "rounds"] == 8 and rows.loc["eager", "latency_rank"] == 2
+    (eager,) = (
+        fate for fate in json.loads((folder / "raced/race.json").read_text())["road"] if fate["what"] == "dropped"
+    )
+    assert rows.loc["eager", "rounds"] == eager["visits"] >= 8 and rows.loc["eager", "latency_rank"] == 2
     assert (folder / "raced/results.csv").exists() and not (folder / "raced/.engines").exists()
 
 
