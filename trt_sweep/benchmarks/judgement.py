@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import math
 import random
 import time
 from collections.abc import Hashable, Iterator, Sequence
@@ -25,7 +24,7 @@ from trt_sweep.measure import clocks, measurement
 from trt_sweep.measure.timer import Timer
 from trt_sweep.points.run import PointRun
 from trt_sweep.results import columns, ranking
-from trt_sweep.results.stats import differences, estimates, ranks, visits
+from trt_sweep.results.stats import differences, estimates, ranks
 
 Table = list[dict[str, Any]]
 Row = dict[str, Any]
@@ -131,36 +130,43 @@ def claims(found: list[list[Row]]) -> Table:
 
 
 def coverage(found: list[list[Row]]) -> Table:
-    """Return how often the interval of a ratio in one sweep holds the ratio that all the other sweeps find together.
+    """Return how often the interval of a ratio in one sweep holds what the other sweeps find, on average.
 
-    With few others that ratio has an error of its own. `equal_held_percent` is how often the interval of two equal
-    names holds 1, which is exact.
+    With few others that average has an error of its own: `agree_percent` is how often the two differ by no more than
+    both intervals allow. `equal_held_percent` is how often the interval of two equal names holds 1, which is exact.
     """
     table = []
     for clock in CLOCKS if len(found) > 1 else ():
         if any(row[clock] is None for rows in found for row in rows):
             continue
-        held, reach, equal = [], [], []
-        for index, rows in enumerate(found):
-            others = [listed for place, listed in enumerate(found) if place != index]
-            truth = [_long_run([listed[place] for listed in others], clock) for place in range(len(rows))]
-            items = [_estimate(row, clock) for row in rows]
-            for a, b in itertools.combinations(range(len(rows)), 2):
-                low, high = differences.difference((1, -1), (items[a], items[b])).interval()
-                held.append(low <= truth[a] - truth[b] <= high)
-                if not (rows[a]["added"] or rows[b]["added"]):
-                    equal.append(low <= 0 <= high)
-                reach.append((high - low) / 2)
+        pairs = list(itertools.combinations(range(len(found[0])), 2))
+        ratios = [_ratios([_estimate(row, clock) for row in rows], pairs) for rows in found]
+        held, agree = [], []
+        for index, (value, low, high) in enumerate(ratios):
+            others = np.array(ratios[:index] + ratios[index + 1 :])
+            mean = others[:, 0].mean(axis=0)
+            less, more = (np.linalg.norm(others[:, 0] - others[:, end], axis=0) / len(others) for end in (1, 2))
+            held.append((low <= mean) & (mean <= high))
+            agree.append((np.hypot(value - low, more) >= value - mean) & (np.hypot(high - value, less) >= mean - value))
+        equal = [not (found[0][a]["added"] or found[0][b]["added"]) for a, b in pairs]
+        _, low, high = np.array(ratios).transpose(1, 0, 2)
         table.append(
             {
                 "clock": clock,
-                "ratios": len(held),
+                "ratios": held[0].size * len(held),
                 "held_percent": round(100 * float(np.mean(held)), 1),
-                "equal_held_percent": round(100 * float(np.mean(equal)), 1),
-                "half_width_percent": round(100 * float(np.median(reach)), 2),
+                "agree_percent": round(100 * float(np.mean(agree)), 1),
+                "equal_held_percent": round(100 * float(np.mean(((low <= 0) & (high >= 0))[:, equal])), 1),
+                "half_width_percent": round(100 * float(np.median(high - low)) / 2, 2),
             }
         )
     return table
+
+
+def _ratios(items: Sequence[estimates.Estimate], pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return how much more the first of each pair takes, and both ends of its interval: logarithms, a row each."""
+    found = [differences.difference((1, -1), (items[a], items[b])) for a, b in pairs]
+    return np.array([(ratio.value, *ratio.interval()) for ratio in found]).T
 
 
 def widths(found: list[list[Row]]) -> Table:
@@ -190,13 +196,6 @@ def _estimate(row: Row, clock: str) -> estimates.Estimate:
     # An older row lacks what was added since.
     known: dict[Hashable, Any] = {name: row.get(name) for name in ("latency_ms", *ranking.VISITED)}
     return ranking.estimate(known, clock)
-
-
-def _long_run(rows: Sequence[Row], clock: str) -> float:
-    """Return the logarithm of what these sweeps together find for one name: the fast level of all its visits."""
-    if clock == "latency_ms":
-        return math.log(float(np.quantile(np.concatenate([row["latency_ms_visits"] for row in rows]), visits.QUARTER)))
-    return float(np.mean(np.log([row[clock] for row in rows])))
 
 
 def _then(call: clocks.Call, work: clocks.Call) -> clocks.Call:
