@@ -89,7 +89,8 @@ def _compare(parser: Parser) -> Run:
 
 
 def _tune(parser: Parser) -> Run:
-    parser.add_out("where the result goes", Path("outputs/bench/tune"))
+    parser.add_point("model=resnet50; without it races are simulated")
+    parser.add_out("where the result goes; for a model, a new folder", Path("outputs/bench/tune"))
     parser.add_argument(
         "--records",
         type=Path,
@@ -98,8 +99,20 @@ def _tune(parser: Parser) -> Run:
         help="points that were visited in turn (outputs/reference/h200/visits)",
     )
     parser.add_count("--races", "simulated races", 1000, least=10)
-    parser.add_count("--seed", "seed of all that is drawn", 0, least=0)
-    return lambda options: _module("tune").run(options.records, options.out, options.races, options.seed)
+    parser.add_count("--seed", "seed of all that is drawn in simulations", 0, least=0)
+    parser.add_count("--seeds", "races of a model, each with a seed of its own", 10)
+    parser.add_argument("--max-error", metavar="E", help="largest rel_l2_error in races of a model")
+    parser.add_argument("--budget", metavar="TIME", default="10m", help="how long a race of a model may take (10m)")
+
+    def run(options: argparse.Namespace) -> None:
+        if not options.overrides:
+            _module("tune").run(options.records, options.out, options.races, options.seed)
+            return
+        limit = [] if options.max_error is None else [f"--max-error={options.max_error}"]
+        given = options.overrides, options.config_dir, [f"--budget={options.budget}", *limit]
+        _module("races").run(options.out, options.seeds, *given)
+
+    return run
 
 
 def _startup(parser: Parser) -> Run:
@@ -113,7 +126,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Parser], Run]]] = {
     "sweep": ("what a sweep costs beside a loop over perf_run.py", _sweep),
     "profile": ("whether looking into engines disturbs, and what it shows", _profile),
     "compare": ("alarms between nights with nothing changed, and one with", _compare),
-    "tune": ("what simulated races find beside a search by ten calls; needs no GPU", _tune),
+    "tune": ("what races find: simulated ones, or those of a model beside its full grid; needs no GPU", _tune),
     "overhead": ("what trivial points and large tables cost; needs no GPU", _overhead),
     "report": ("what a report of many records costs; needs no GPU", _report),
     "startup": ("how long commands take that measure nothing; needs no GPU", _startup),

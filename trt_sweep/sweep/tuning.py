@@ -181,6 +181,7 @@ class Tuning:
                 "took_s": round(self.elapsed_s, 1),
                 "tried": sum(fate.what != UNTRIED for fate in self.fates.values()),
                 "combinations": self.search.combinations if self.search else len(self.fates),
+                "axes": self.search.axes if self.search else {},
                 "nearest": self._nearest(),
                 "refused": self.refused,
                 "road": [vars(fate) | self._told(fate) for fate in self.fates.values()],

@@ -1,0 +1,123 @@
+"""Race settings of a model with several seeds, and set beside them a full grid of the same values.
+
+The grid says which point is best, and which ones nothing tells apart from it. Each race is a process of
+`trt-sweep tune`, from its start to its answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trt_sweep.analysis import race
+from trt_sweep.analysis.report import recommend
+from trt_sweep.benchmarks import parts
+from trt_sweep.config import compose
+from trt_sweep.errors import SweepError
+from trt_sweep.machine import devices, versions
+from trt_sweep.results import store, table
+from trt_sweep.sweep import search
+from trt_sweep.sweep.sweep import Sweep
+from trt_sweep.workers import spawn
+
+Row = dict[str, Any]
+
+
+def run(folder: Path, seeds: int, overrides: Sequence[str], config_dir: Path | None, options: Sequence[str]) -> None:
+    """Race with the seeds 0, 1, 2 and so on, then sweep the grid; print the table and write `races.json` into `folder`.
+
+    The `options` are those of `trt-sweep tune`. Raises SweepError where `folder` holds anything, a race ends without an
+    answer, or nothing of the grid keeps the limits.
+    """
+    parts.require_empty(folder)
+    asked = [*overrides, *options, *([] if config_dir is None else [f"--config-dir={config_dir}"])]
+    races = [_raced(folder / f"race{seed}", [*asked, f"--seed={seed}"]) for seed in range(seeds)]
+    axes = races[0]["axes"]
+    fixed = [given for given in overrides if given.split("=")[0] not in axes]
+    took_s = _swept(folder / "grid", axes, fixed, config_dir)
+    found = _judged(table.load(folder / "grid"), races, took_s)
+    print(pd.DataFrame(found["races"]).to_string(index=False), end="\n\n")
+    print(pd.DataFrame([found["summary"]]).T.to_string(header=False))
+    store.write_json(folder / "races.json", found)
+    print("results:", folder / "races.json")
+
+
+def _raced(folder: Path, arguments: Sequence[str]) -> Row:
+    """Race once; return what it left, with the row of its `winner`, and `wall_s`, the seconds of its process."""
+    command = [sys.executable, "-m", "trt_sweep", "tune", *arguments, f"--out={folder.absolute()}"]
+    print(" ".join(command[1:]), flush=True)
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    wall_s = time.perf_counter() - start
+    content = race.read(folder)
+    winner = None if content is None else race.winner(table.load(folder), content)
+    if done.returncode or content is None or winner is None:
+        said = done.stderr.strip().splitlines()
+        raise SweepError(
+            f"{' '.join(command[1:])} failed: {said[-1].removeprefix('error: ') if said else done.returncode}"
+        )
+    return {**content, "wall_s": wall_s, "winner": winner}
+
+
+def _swept(folder: Path, axes: Mapping[str, Sequence[str]], fixed: Sequence[str], config_dir: Path | None) -> float:
+    """Sweep all combinations of these values; return the seconds that it took."""
+    start = time.perf_counter()
+    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    configs = {
+        number: compose.composed([*fixed, *search.overrides(settings)], config_dir)
+        for number, settings in enumerate(combinations)
+    }
+    spawn.prepare()
+    with Sweep(configs, folder.absolute()) as sweep:
+        sweep.run()
+    return time.perf_counter() - start
+
+
+def _judged(grid: pd.DataFrame, races: Sequence[Row], took_s: float) -> dict[str, Any]:
+    """Return a row for each race, and a summary of them all."""
+    fit = grid[grid["status"].eq("ok") & grid["latency_ms"].notna()]
+    for limit in races[0]["limits"]:
+        fit = fit[fit[limit["column"]].astype(float) <= limit["most"]]
+    if fit.empty:
+        raise SweepError("nothing of the grid was timed and keeps the limits: its table, above, says why")
+    latency = fit.set_index("point_id")["latency_ms"].astype(float)
+    best = {*recommend.judged(fit, "latency").group["point_id"]}
+    rows = []
+    for seed, raced in enumerate(races):
+        winner = str(raced["winner"]["point_id"])
+        (fate,) = (fate for fate in raced["road"] if fate["point_id"] == winner)
+        rows.append(
+            {
+                "seed": seed,
+                "winner": fate["settings"],
+                "as_good": winner in best,
+                "slower_percent": round(100 * (latency.get(winner, math.nan) / latency.min() - 1), 2),
+                "points": raced["tried"],
+                "seconds": round(raced["wall_s"], 1),
+                "of_grid_percent": round(100 * raced["wall_s"] / took_s, 1),
+                "ended": raced["ended"],
+            }
+        )
+    found = pd.DataFrame(rows)
+    summary = {
+        "model": str(fit["model"].iloc[0]),
+        "points_of_grid": len(grid),
+        "grid_s": round(took_s, 1),
+        "as_good_as_its_best": len(best),
+        "races": len(rows),
+        "winner_as_good_percent": round(100 * float(found["as_good"].mean()), 1),
+        "slower_at_most_percent": float(found["slower_percent"].max()),
+        "race_s": float(found["seconds"].median()),
+        "of_grid_percent": float(found["of_grid_percent"].median()),
+        "of_grid_at_most_percent": float(found["of_grid_percent"].max()),
+    }
+    environment = vars(versions.environment(devices.resolve("auto")))
+    return {"summary": summary, "races": rows, "environment": environment}
