@@ -44,6 +44,13 @@ def test_the_next_point_is_unaffected(sweep, model, status, reason):
     assert gone(done.folder)
 
 
+def test_a_thread_that_hangs_beside_others_ends_its_point(sweep):
+    done = sweep("model=hangs_beside", "streams=1,2", "limits.total_s=8", *QUICK)
+    rows = done.rows.set_index("streams")
+    assert rows["status"].to_dict() == {1: "ok", 2: "timeout"}, done.out + done.err
+    assert rows.loc[2, "reason"] == "accuracy ran into limits.total_s=8" and gone(done.folder)
+
+
 def test_builds_in_hand_are_made_again(sweep):
     """A process lost in a later round takes the other points' builds with it; they get all their rounds."""
     done = sweep("model=late_exit,patient", "backend=eager", "measure.max_s=3", "measure.warmup_s=1")

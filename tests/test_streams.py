@@ -90,6 +90,16 @@ def test_threads_do_something_at_the_same_time_and_one_after_the_other():
     threads.close()
 
 
+def test_threads_do_not_wait_for_one_that_does_not_come():
+    threads = StreamThreads(2, CPU)
+    first, second = threads._threads
+    second.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        threads.together([time.time] * 2)
+    assert first.submit(lambda: "free").result(timeout=60) == "free"
+    threads.close()
+
+
 def test_a_visit_counts_the_calls_of_all_threads_over_its_wall_time():
     """A call that only waits: two threads make twice as many in the same time, and each takes as long as before."""
     settings = MeasureConfig(visits=6, max_s=1.2, settle_s=0.0, warmup_s=0.0)

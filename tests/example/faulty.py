@@ -48,6 +48,18 @@ class Hangs(torch.nn.Module):
         return x
 
 
+class HangsBeside(torch.nn.Module):
+    """Never return from a call that is made while another thread calls."""
+
+    calling = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        HangsBeside.calling += 1
+        time.sleep(0.02 if HangsBeside.calling == 1 else 600)
+        HangsBeside.calling -= 1
+        return x * 2
+
+
 class Devours(torch.nn.Module):
     """Ask for a petabyte."""
 

@@ -49,7 +49,11 @@ class StreamThreads:
         """
         began: list[float] = []
         start = threading.Barrier(len(functions), lambda: began.append(time.perf_counter()))
-        futures = [self._submit(index, function, start) for index, function in enumerate(functions)]
+        try:
+            futures = [self._submit(index, function, start) for index, function in enumerate(functions)]
+        except BaseException:
+            start.abort()  # else those that have begun would wait for ever for one that does not come
+            raise
         wait(futures)
         found = [future.result() for future in futures]
         return [result for result, _ in found], max(ended for _, ended in found) - began[0]
@@ -69,10 +73,10 @@ class StreamThreads:
         stream, gradients = self.streams[index], torch.is_grad_enabled()
 
         def run() -> tuple[T, float]:
+            if start is not None:
+                start.wait()  # first of all, so that none fails on its way there
             on_stream = contextlib.nullcontext() if stream is None else torch.cuda.stream(stream)
             with torch.set_grad_enabled(gradients), on_stream:
-                if start is not None:
-                    start.wait()
                 result = function()
                 if stream is not None:
                     stream.synchronize()
