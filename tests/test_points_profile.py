@@ -18,8 +18,10 @@ from trt_sweep.backends.base import BuildContext, Compiled
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import Unsupported
+from trt_sweep.machine import locks
 from trt_sweep.models.model import Inputs
 from trt_sweep.points import profile, trace
+from trt_sweep.points.phases import WAITING
 from trt_sweep.results.columns import Build
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.measured import Profile
@@ -180,6 +182,22 @@ def test_points_of_one_engine_share_a_profile(tmp_path, monkeypatch):
     second, built = of_point(tmp_path, monkeypatch, how, "key")
     assert first.profile_from is None and not built
     assert second == dataclasses.replace(first, profile_from=how.config.point_id)
+
+
+def test_a_look_that_had_to_wait_for_the_gpu_counts_as_one_again(tmp_path, monkeypatch):
+    """Limits do not count the wait."""
+    heard: list[str] = []
+    with contextlib.ExitStack() as another:
+        another.enter_context(locks.device_lock(torch.device("cpu")))
+
+        def phase(name: str) -> None:
+            heard.append(name)
+            if name.startswith(WAITING):
+                another.close()
+
+        how = dataclasses.replace(settings(tmp_path, profiling_verbosity="detailed"), phase=phase)
+        of_point(tmp_path, monkeypatch, how)
+    assert heard == ["waiting for another sweep to leave cpu", "profile"]
 
 
 def test_engines_that_are_kept_back_are_unsupported(tmp_path):

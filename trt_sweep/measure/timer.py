@@ -119,9 +119,9 @@ class Timer:
         "timing". Errors of the call pass through; raises RuntimeError for times that cannot be.
         """
         settings, health = self._settings, WindowHealth(problem=monitor.problem)
+        phase("warmup" if number == 0 else "timing")
         with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
-            phase("warmup" if number == 0 else "timing")
             alone = int(self._threads is not None)  # calls of each thread
             if self._threads is not None:
                 self._threads.in_turn(self.calls)  # which may capture graphs, and nothing may run beside that

@@ -62,8 +62,8 @@ def of_point(model: Model, compiled: Compiled, context: BuildContext, key: str |
         stack.enter_context(float32_mode(config.precision))
         if config.profiling_verbosity != DETAILED or config.cuda_graphs:
             compiled = _detailed(model, context, stack)
-        context.phase("profile")
         stack.enter_context(locks.device_lock(device, context.phase))
+        context.phase("profile")  # behind the wait, which no limit counts
         stack.enter_context(compiled.running())
         inside = look_inside(compiled, example_inputs(config.timed, device), device, context.folder)
     if key is not None:

@@ -294,6 +294,7 @@ class PointRun:
 
         def gpu_ms(timer: Timer) -> dict[str, float]:
             with self.running(index), locks.device_lock(device, self._group.on_phase):
+                self._enter("accuracy")  # again, where it had to wait
                 return timer.gpu_ms()
 
         thread, calls, chosen = choices.fastest(self.config.measure.cudnn_choices, make, gpu_ms)
