@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from conftest import needs_tensorrt
 
 from trt_sweep import backends
+from trt_sweep.backends import base
 from trt_sweep.backends.paths import onnx
 from trt_sweep.backends.tensorrt import network
 from trt_sweep.config.compose import CONF
@@ -17,7 +19,9 @@ from trt_sweep.config.groups import TorchScriptConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError, Unsupported
+from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points.plan import effective
+from trt_sweep.points.prepared import PreparedModel
 
 
 def config(backend: str, **values) -> SweepConfig:
@@ -62,6 +66,24 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find_spec(name))
     with pytest.raises(SweepError, match=rf"backend=onnx needs {package}\b.*trt-sweep\[onnx\]"):
         effective(config("onnx"))
+
+
+@needs_tensorrt
+@pytest.mark.parametrize("name", ["dynamo", "torch_compile", "onnx", "torchscript"])
+def test_what_another_point_has_built_is_not_built_again(name, tmp_path: Path):
+    (point,) = effective(config(name, min_block_size=1))
+    device, asked, other = torch.device("cpu"), list[base.Compiled](), base.Compiled(lambda inputs: lambda: None)
+
+    def reuse(planned: base.Compiled) -> base.Compiled:
+        asked.append(planned)
+        return other
+
+    model = PreparedModel(point, device, ProcessCache()).model()
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        told = (lambda _: None, lambda _: None)
+        context = base.BuildContext(point, device, tmp_path, *told, stack, reuse=reuse)
+        assert backends.get(name).compile(model, context) is other
+    assert len(asked) == 1
 
 
 @needs_tensorrt

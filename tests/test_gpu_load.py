@@ -59,6 +59,17 @@ def test_streams_share_an_engine_and_not_the_visits(sweep):
             assert other["peak_gpu_bytes"] > first["peak_gpu_bytes"]  # each stream loads the engine once more
 
 
+@pytest.mark.parametrize("backend", ["onnx", "torchscript"])
+def test_other_backends_build_once_for_all_streams_too(sweep, backend):
+    loads = ("streams=1,2", "transfers=false,true")
+    done = sweep(f"backend={backend}", "model=squeezenet1_1", *loads, *BRIEF, example=False)
+    assert done.code == 0, done.out + done.err
+    rows = done.rows
+    assert rows["status"].tolist() == ["ok"] * 4 and rows["engine_id"].nunique() == 1, done.out
+    assert rows["build_s"].notna().sum() == rows["engine_reused_from"].isna().sum() == 1
+    assert rows["accurate"].all() and rows["timed_with"].isna().all() and (rows["engines"] > 0).all()
+
+
 def test_every_backend_has_streams_or_says_why_not(sweep):
     backends = "eager,jit,inductor,aot_inductor,onnx,dynamo,torch_compile,torchscript"
     done = sweep(f"backend={backends}", "cuda_graphs=false,true", "streams=2", "precision=fp16", *BRIEF, example=False)

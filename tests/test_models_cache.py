@@ -15,7 +15,7 @@ from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.points.plan import effective, point_of
-from trt_sweep.points.point import Point
+from trt_sweep.points.point import Point, by_build
 from trt_sweep.points.run import PointRun
 from trt_sweep.results import record, store
 from trt_sweep.results.columns import Build, Partition
@@ -67,6 +67,7 @@ def test_an_engine_follows_from_the_partition_and_what_has_an_effect():
     base = config(min_block_size=5, optimization_level=0)
     key = base.engine_key("p", [])
     assert dataclasses.replace(base, min_block_size=7).engine_key("p", []) == key
+    assert dataclasses.replace(base, min_block_size=7).engine_key(None, []) != base.engine_key(None, [])
     assert base.engine_key("q", []) != key
     other = dataclasses.replace(base, optimization_level=3)
     assert other.engine_key("p", []) != key
@@ -90,11 +91,12 @@ class Same:
 
     AXES, TENSORRT, DYNAMIC, STORED = frozenset({"optimization_level"}), True, False, False
 
-    def __init__(self) -> None:
-        self.built, self.calls = 0, 0
+    def __init__(self, partition_id: str | None = "p") -> None:
+        self.built, self.calls, self.partition_id = 0, 0, partition_id
 
     def compile(self, model, settings) -> Compiled:
-        planned = Compiled(None, Build(export_s=0.5), Partition(partition_id="p"), ignored_axes=["optimization_level"])
+        part = Partition(partition_id=self.partition_id)
+        planned = Compiled(None, Build(export_s=0.5), part, ignored_axes=["optimization_level"])
         reused = settings.reuse(planned)
         if reused is not None:
             return reused
@@ -107,19 +109,24 @@ class Same:
 
             return call
 
-        return dataclasses.replace(planned, bind=bind, build=Build(export_s=0.5, build_s=2.0, engine_id="e"))
+        build = Build(export_s=0.5, build_s=2.0, engine_id="e")
+        part = dataclasses.replace(part, engines=3)  # which some plans do not tell
+        return dataclasses.replace(planned, bind=bind, build=build, partition=part)
 
 
-def lines(tmp_path, monkeypatch, *changes: dict, **options) -> tuple[Same, list[PointRun]]:
-    backend = Same()
+def lines(tmp_path, monkeypatch, *changes: dict, backend: Same | None = None, **options) -> tuple[Same, list[PointRun]]:
+    """Return a backend, and what runs each of these points; those of one build stand together."""
+    backend = backend or Same()
     monkeypatch.setattr(backends, "get", lambda name: backend)
     shared, found = ProcessCache(), []
     brief = MeasureConfig(visits=6, max_s=0.1, settle_s=0.0, warmup_s=0.0)
-    for level, change in enumerate(changes):
-        point = Point(config(optimization_level=level, measure=brief, **change))
-        group = build_group([point], lambda point: tmp_path / point.id, cache=shared, options=SweepOptions(**options))
-        (line,) = group.runs
-        found.append(line)
+    points = [
+        Point(config(**{"optimization_level": level, "measure": brief} | change))
+        for level, change in enumerate(changes)
+    ]
+    for build in by_build(points):
+        group = build_group(build, lambda point: tmp_path / point.id, cache=shared, options=SweepOptions(**options))
+        found += group.runs
     return backend, found
 
 
@@ -138,6 +145,31 @@ def test_points_of_one_engine_are_timed_once(tmp_path, monkeypatch):
         assert getattr(two, name) == getattr(one, name), name
     assert (one.build_s, two.build_s, two.first_call_ms) == (2.0, None, None) and one.first_call_ms > 0
     assert (tmp_path / two.point_id / record.SAMPLES).exists()
+
+
+@pytest.mark.parametrize("partition_id", ["p", None])
+def test_points_of_one_engine_under_other_loads_are_built_once_and_timed_each(tmp_path, monkeypatch, partition_id):
+    backend = Same(partition_id)
+    _, found = lines(tmp_path, monkeypatch, {"streams": 1}, {"streams": 2}, {"min_block_size": 7}, backend=backend)
+    one, two = found[0].start(), found[1].start()
+    assert backend.built == 1 and (one.status, two.status) == ("ok", "ok") and one.timed_with is two.timed_with is None
+    assert (two.engine_reused_from, two.build_s, two.first_call_ms) == (one.point_id, None, None)
+    assert one.first_call_ms > 0 and one.engine_id == two.engine_id
+    other = found[2].start()  # acts through the partition, where there is one
+    assert backend.built == (2 if partition_id is None else 1)
+    assert [row.engines for row in (one, two, other)] == ([3, 3, 3] if partition_id is None else [3, None, None])
+
+
+def test_sizes_of_a_range_whose_engine_was_called_before_have_no_first_call(tmp_path, monkeypatch):
+    sizes = [
+        {"batch_size": [1, 2, 4], "time_at": [size], "streams": streams, "optimization_level": 0}
+        for streams in (1, 2)
+        for size in (1, 4)
+    ]
+    backend, found = lines(tmp_path, monkeypatch, *sizes)
+    rows = [line.start() for line in found]
+    assert backend.built == 1 and [row.status for row in rows] == ["ok"] * 4
+    assert [row.first_call_ms is None for row in rows] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("change", [{"reuse": False}, {"accuracy": AccuracyConfig(dict.fromkeys(PRECISIONS, 1.0))}])

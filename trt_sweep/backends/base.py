@@ -35,9 +35,9 @@ class BuildContext:
     """Hold what a backend is given beside the model.
 
     Files go into `folder`. Call `phase` with the name of each phase that begins. Call `keep` with what is known
-    already, in case the rest fails. Once it is planned, `reuse` returns what another point has built of the same
-    partition, or None. What must be undone after the point was timed for the last time goes onto `stack`. Engines are
-    taken from `store` and put there.
+    already, in case the rest fails. Once it is planned, `reuse` returns what another point has built of the same, or
+    None. What must be undone after the point was timed for the last time goes onto `stack`. Engines are taken from
+    `store` and put there.
     """
 
     config: PointConfig

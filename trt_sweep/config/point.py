@@ -257,12 +257,12 @@ class PointConfig:
         """Return the digits of the build: without the sizes of `time_at`, so that points with one build share them."""
         return digest(self.to_dict() | {"time_at": None})
 
-    def engine_key(self, partition_id: str, without: list[str]) -> str:
+    def engine_key(self, partition_id: str | None, without: list[str]) -> str:
         """Return the digits of an engine and how it runs: one partition, without the arguments that have no effect.
 
-        `min_block_size` acts through the partition alone.
+        `min_block_size` acts through the partition alone. Where a backend does not tell that, all arguments say it.
         """
-        same = dict.fromkeys(["min_block_size", "accuracy", *without])
+        same = dict.fromkeys(["accuracy", *([] if partition_id is None else ["min_block_size"]), *without])
         return digest(self.to_dict() | same | {"partition_id": partition_id})
 
     @property

@@ -24,21 +24,22 @@ def engine_key(config: PointConfig, compiled: Compiled, reuse: bool, *, alone: b
 
     The name of the engine `alone` does not say how many threads call it, and what they copy.
     """
-    partition_id = compiled.partition.partition_id
-    apart = not reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None
-    if partition_id is None or apart:
+    if not reuse or config.measure.rebuilds > 1 or config.runtime_cache is not None:
         return None
-    if alone:
-        return f"engine {config.under_no_load.engine_key(partition_id, compiled.ignored_axes)}"
-    return config.engine_key(partition_id, compiled.ignored_axes)
+    key = (config.under_no_load if alone else config).engine_key(compiled.partition.partition_id, compiled.ignored_axes)
+    return f"engine {key}" if alone else key
 
 
 def from_other(compiled: Compiled, planned: Compiled, point_id: str) -> Compiled:
-    """Return what another point has built, as the build of a point that has planned the same."""
+    """Return what another point has built, as the build of a point that has planned the same.
+
+    Where a plan has no partition, only the build tells what is in it.
+    """
     made = dataclasses.replace(
         compiled.build, export_s=planned.build.export_s, build_s=None, engine_reused_from=point_id
     )
-    return dataclasses.replace(compiled, build=made, partition=planned.partition, ignored_axes=planned.ignored_axes)
+    known = planned if planned.partition.partition_id is not None else compiled
+    return dataclasses.replace(compiled, build=made, partition=known.partition, ignored_axes=planned.ignored_axes)
 
 
 def require_possible(config: PointConfig, device_type: str) -> None:
@@ -122,6 +123,7 @@ def _compiled(backend: Backend, model: Model, context: BuildContext) -> Compiled
 def reuse(state: PointState, builds: list[BuildResult]) -> None:
     """Take over what an earlier point of the same build has built; raise the error that its build ended with."""
     first = builds[0]
+    state.first_call = first.compiled.build.engine_reused_from is None  # else the engine was called before
     made = dataclasses.replace(first.compiled.build, build_s=None, engine_reused_from=first.point_id)
     state.compiled = dataclasses.replace(first.compiled, build=made)
     for built in builds:

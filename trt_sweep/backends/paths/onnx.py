@@ -75,6 +75,10 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     """Export, parse, build, and load the engine."""
     timing_cache.require(context.config)
     network, planned, unflattened, modules = _parsed(model, context)
+    reused = context.reuse(planned)
+    if reused is not None:
+        return reused
+
     config = context.config
     context.phase("build")
     engine, built = _built(network, context)

@@ -59,6 +59,10 @@ def plan(model: Model, context: BuildContext) -> Compiled:
 def compile(model: Model, context: BuildContext) -> Compiled:
     """Trace or script, then build."""
     cast, module, planned = _plan(model, context)
+    reused = context.reuse(planned)
+    if reused is not None:
+        return reused
+
     context.phase("build")
     torch_tensorrt = loading.load()
     config, device = context.config, context.device
