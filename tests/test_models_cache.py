@@ -160,6 +160,20 @@ def test_points_of_one_engine_under_other_loads_are_built_once_and_timed_each(tm
     assert [row.engines for row in (one, two, other)] == ([3, 3, 3] if partition_id is None else [3, None, None])
 
 
+def test_points_of_one_engine_under_other_loads_are_looked_into_once(tmp_path, monkeypatch):
+    keys: list[str | None] = []
+    looked = Profile(layers=2)
+    monkeypatch.setattr(
+        "trt_sweep.points.profile.of_point", lambda model, compiled, how, key: keys.append(key) or looked
+    )
+    loads = {"streams": 1}, {"streams": 2}, {"streams": 1, "precision": "bf16"}
+    _, found = lines(tmp_path, monkeypatch, *loads, profile=True)
+    for line in found:
+        line.start()
+        assert line.profile().layers == 2
+    assert keys[0] == keys[1] != keys[2] and keys[0] is not None
+
+
 def test_sizes_of_a_range_whose_engine_was_called_before_have_no_first_call(tmp_path, monkeypatch):
     sizes = [
         {"batch_size": [1, 2, 4], "time_at": [size], "streams": streams, "optimization_level": 0}

@@ -47,9 +47,9 @@ TRACE = "trace.json.gz"
 def of_point(model: Model, compiled: Compiled, context: BuildContext, key: str | None) -> Profile:
     """Look into the engines of a point that has been timed, or into others built for that.
 
-    That is where the timed ones do not tell of their layers, or CUDA graphs hide them. What is found under `key` is
-    shared with the points of the same engine, run in the same way. Raises Unsupported where a backend keeps its engines
-    to itself, and whatever goes wrong on the way.
+    That is where the timed ones do not tell of their layers, or CUDA graphs hide them. One thread calls, and copies
+    nothing. What is found under `key` is shared with the points of the same engine. Raises Unsupported where a backend
+    keeps its engines to itself, and whatever goes wrong on the way.
     """
     config, device, cache = context.config, context.device, context.cache
     if compiled.layer_timers is None:

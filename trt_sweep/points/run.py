@@ -111,10 +111,10 @@ class PointRun:
 
         assert self.state.device is not None
         compiled = self.state.compiled
+        key = self._engine_key(compiled, alone=True)  # one call is looked into, whatever load it was timed under
         try:
-            self.state.profile = profile.of_point(
-                self._group.builds[0].model, compiled, self._context(self.state.device), self._engine_key(compiled)
-            )
+            context = self._context(self.state.device)
+            self.state.profile = profile.of_point(self._group.builds[0].model, compiled, context, key)
         except Exception as error:
             log.exception("the engines could not be profiled")
             self.state.profile = Profile(profile_reason=one_line(error))
