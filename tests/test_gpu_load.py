@@ -14,6 +14,7 @@ from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.machine.nvml import Monitor
+from trt_sweep.measure import clocks
 from trt_sweep.measure.timer import Timer
 from trt_sweep.measure.transfers import with_transfers
 from trt_sweep.models.inputs import example_inputs
@@ -178,6 +179,21 @@ def test_transfers_of_every_backend(sweep):
         without, copying = same.sort_values("transfers").to_dict("records")
         assert copying["rel_l2_error"] == pytest.approx(without["rel_l2_error"], rel=0.5)
         assert copying["gpu_ms"] > without["gpu_ms"]
+
+
+def test_gaps_between_the_calls_of_one_stream_count_and_flushes_do_not():
+    device = torch.device("cuda")
+    x = torch.zeros(1, device=device)
+
+    def call() -> None:
+        x.add_(1)
+
+    latency_ms, all_ms = clocks.time_by_events(call, 500, None)
+    assert all_ms > latency_ms.sum()
+    latency_ms, all_ms = clocks.time_by_events(call, 50, clocks.l2_flush(device))
+    assert all_ms == pytest.approx(latency_ms.sum())
+    visit = Timer(call, device, SHORT).visit(Monitor(device))
+    assert visit.wall_ms > visit.latency_ms.sum()
 
 
 def test_two_streams_overlap_calls_that_leave_room():

@@ -105,7 +105,7 @@ def _settle(subjects: list[PointRun]) -> Table:
         name = _name(line)
         size = max(int(1.6 * SETTLED_MS[-1] / each[name]), 2)
         with line.running(), line.timers[0].on_stream():
-            took = timed(line.timers[0].call, size)
+            took, _ = timed(line.timers[0].call, size)
         since = np.cumsum(took) - took
         level = float(np.median(took[since >= SETTLED_MS[-1]])) if (since >= SETTLED_MS[-1]).any() else float(took[-1])
         for place, (start, end) in enumerate(itertools.pairwise((0, *SETTLED_MS))):

@@ -22,10 +22,11 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_by_events(call: Call, size: int, flush: Call | None) -> np.ndarray:
-    """Return the milliseconds of `size` calls, each between two CUDA events, back to back.
+def time_by_events(call: Call, size: int, flush: Call | None) -> tuple[np.ndarray, float]:
+    """Return the milliseconds of `size` calls, each between two CUDA events, back to back, and those of all.
 
-    `flush` runs before each call, outside of its time.
+    All take from the start of the first to the end of the last, gaps between them included. `flush` runs before each
+    call, outside of its time: all then take the sum.
     """
     starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(size)] for _ in range(2))
     for start, end in zip(starts, ends, strict=True):
@@ -35,17 +36,19 @@ def time_by_events(call: Call, size: int, flush: Call | None) -> np.ndarray:
         call()
         end.record()
     ends[-1].synchronize()
-    return np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
+    found = np.array([start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)])
+    return found, starts[0].elapsed_time(ends[-1]) if flush is None else float(found.sum())
 
 
-def time_by_wall_clock(call: Call, size: int) -> np.ndarray:
-    """Return the milliseconds of `size` calls by the host's clock."""
+def time_by_wall_clock(call: Call, size: int) -> tuple[np.ndarray, float]:
+    """Return the milliseconds of `size` calls by the host's clock, and those of all."""
     marks = np.empty(size + 1)
     marks[0] = time.perf_counter()
     for index in range(size):
         call()
         marks[index + 1] = time.perf_counter()
-    return np.diff(marks) * 1e3
+    marks *= 1e3
+    return np.diff(marks), float(marks[-1] - marks[0])
 
 
 def time_for(call: Call, seconds: float, most: int, device: torch.device) -> np.ndarray:

@@ -168,7 +168,7 @@ class Timer:
     def _latency(self, seconds: float) -> tuple[np.ndarray, float]:
         """Make calls for about so many seconds; return the time of each, and of all by the wall, in ms.
 
-        One call after the other takes as long as all of them; flushes of the cache between them do not count.
+        Gaps between calls count for all, and flushes of the cache do not.
         """
         if self._threads is not None:
             timed = [partial(clocks.time_for, call, seconds, MOST_CALLS, self._device) for call in self.calls]
@@ -176,10 +176,8 @@ class Timer:
             return np.concatenate(latencies), wall_s * 1e3
         size = int(min(max(round(seconds / self._per_call_s), 1), MOST_CALLS))
         if self._cuda:
-            latency = clocks.time_by_events(self.call, size, self._flush)
-        else:
-            latency = clocks.time_by_wall_clock(self.call, size)
-        return latency, float(latency.sum())
+            return clocks.time_by_events(self.call, size, self._flush)
+        return clocks.time_by_wall_clock(self.call, size)
 
     def _gpu_work(self, turn: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Return a few batches of `gpu_ms` by each method that works here, and `enqueue_ms`; one entry a batch or call.
