@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from trt_sweep.config import options
+from trt_sweep.config.compose import CONF, register_resolver
 from trt_sweep.config.groups import LimitsConfig
+from trt_sweep.config.hydra import register
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.options import SweepOptions
 from trt_sweep.config.point import PointConfig
@@ -37,3 +40,11 @@ def test_jobs_of_one_sweep_have_the_same_options():
     assert common_options({0: config(), 1: config(precision="fp16")}) == SweepOptions()
     with pytest.raises(SweepError, match=r"^reuse differs between job 0 and job 3.*give it one value"):
         common_options({0: config(), 3: config(reuse=False)})
+
+
+@pytest.mark.parametrize(("asked", "mode"), [([], "job"), (["isolation=worker"], "worker")])
+def test_first_calls_are_timed_in_processes_of_their_own_unless_another_way_is_asked_for(asked, mode):
+    register()
+    register_resolver()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("config", ["+sweep=first_call", *asked]).isolation.mode == mode

@@ -126,7 +126,7 @@ class Timing:
     )
     first_call_ms: float | None = metric(
         "Time of the first call after the build, with all that it compiles. What an earlier point of the process has "
-        "compiled may not be compiled again.",
+        "compiled may not be compiled again: isolation=job gives each build a process of its own.",
         "ms",
         null="the row uses another point's build, or nothing was called",
     )
