@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 import torch
@@ -194,6 +195,23 @@ def test_gaps_between_the_calls_of_one_stream_count_and_flushes_do_not():
     assert all_ms == pytest.approx(latency_ms.sum())
     visit = Timer(call, device, SHORT).visit(Monitor(device))
     assert visit.wall_ms > visit.latency_ms.sum()
+
+
+def test_one_slow_moment_does_not_end_the_timing_of_the_gpu():
+    device, slow = torch.device("cuda"), list[float]()
+    x = torch.zeros(1, device=device)
+
+    def call() -> None:
+        if slow:
+            time.sleep(slow.pop())
+        x.add_(1)
+
+    timer = Timer(call, device, dataclasses.replace(SHORT, max_s=0.06, settle_s=0.0))
+    assert GRAPH in timer.visit(Monitor(device)).gpu_ms
+    slow.append(0.1)  # as long as all visits may take
+    for number in (1, 2):
+        found = timer.visit(Monitor(device), number)
+        assert GRAPH in found.gpu_ms and found.gpu_reason is None and not slow
 
 
 def test_two_streams_overlap_calls_that_leave_room():
