@@ -117,6 +117,25 @@ def test_the_next_point_is_unaffected(sweep, model, status, said):
     assert rows.loc["scale", "gpu_ms_method"] == "graph" and rows.loc["scale", "rel_l2_error"] == 0
 
 
+def test_engines_that_points_have_in_common_are_built_once(sweep):
+    """Ways to run an engine, and partitions of which one has all engines of the other."""
+    done = sweep(
+        "model=googlenet",
+        "backend=dynamo",
+        "precision=fp16",
+        "cuda_graphs=false,true",
+        "min_block_size=1,22",
+        *BRIEF,
+        example=False,
+    )
+    assert done.code == 0, done.out + done.err
+    rows = done.rows[done.rows["backend"].eq("dynamo")].set_index(["min_block_size", "cuda_graphs"])
+    for size in (1, 22):
+        assert rows.loc[size, "engine_id"].nunique() == 1
+    built = rows["engines"] - rows["engines_stored"]
+    assert built.sum() == rows["engines"].max() and (rows["rel_l2_error"] < 2e-2).all()
+
+
 def test_engines_built_before_or_ahead_are_the_ones_that_would_be_built(sweep, tmp_path):
     """Of each backend that has a store: nothing is built a second time, and the outputs are right."""
     stored = ["dynamo", "onnx", "torch_compile"]

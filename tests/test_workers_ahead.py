@@ -112,6 +112,22 @@ def test_a_second_sweep_builds_nothing(tmp_path):
     assert worker.start(point().id).record.engines_stored == 0
 
 
+@needs_builder
+def test_an_engine_that_is_run_in_two_ways_is_built_once(tmp_path):
+    """Others are not kept: nothing else of this sweep could need them."""
+    two = [point(), point(runtime_cache="warm"), point(batch_size=2)]
+    worker = worker_of(tmp_path)
+    worker.prepare([[each] for each in two])
+    records = []
+    for each in two:
+        worker.open([each])
+        records.append(worker.start(each.id).record)
+        worker.close()  # as where each point has a group of its own
+    assert [record.engines_stored for record in records] == [0, 1, None]
+    assert records[0].engine_id == records[1].engine_id and records[0].build_s == records[1].build_s
+    assert len(engines(tmp_path)) == 1
+
+
 @needs_tensorrt
 def test_they_stand_still_while_a_point_is_timed(tmp_path, ahead):
     ahead.offer([[point()]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -264,6 +264,14 @@ class PointConfig:
         """
         same = dict.fromkeys(["accuracy", *([] if partition_id is None else ["min_block_size"]), *without])
         return digest(self.to_dict() | same | {"partition_id": partition_id})
+
+    def parts_key(self, running: Collection[str]) -> str:
+        """Return the digits of what engines are made from: points that share them can have engines in common.
+
+        `min_block_size` says how many engines there are, the axes in `running` how one is run, and neither what it is.
+        """
+        same = dict.fromkeys(["min_block_size", "accuracy", "measure", "time_at", *running])
+        return digest(self.under_no_load.to_dict() | same)
 
     @property
     def source_key(self) -> str:

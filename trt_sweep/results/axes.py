@@ -261,6 +261,9 @@ LABEL_AXES = tuple(name for name, row in TABLE.items() if row.names_point)
 # They leave the engine as it is and change how it runs.
 RUNTIME_AXES = frozenset(name for name, row in TABLE.items() if row.acts_on == "run")
 
+# One engine can be run with any of their values.
+RUN_ONLY = tuple(name for name, row in TABLE.items() if row.acts_on == "run" and not row.task and name != "backend")
+
 # An engine is run in the same way where these agree.
 RUNNING = tuple(name for name, row in TABLE.items() if row.acts_on != "engine" and not row.task)
 

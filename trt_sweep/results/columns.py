@@ -190,9 +190,9 @@ class Build:
         "Hash of what TensorRT's timing cache held when the build began.", null="it was empty, or there is none"
     )
     engines_stored: int | None = metric(
-        "Number of engines that came from cache_dir or from build_workers. build_s then counts what they took when "
-        "they were built.",
-        null="the backend stores no engines, or the point ended before",
+        "Number of engines that were not built for the point: another one has built them, or they came from cache_dir "
+        "or build_workers. build_s then counts what they took when they were built.",
+        null="no engines are kept for other points, or the point ended before",
     )
     channels_last: bool | None = metric(
         "Whether weights and 4-d inputs are laid out channels-last.", null="the backend leaves them as they are"

@@ -24,7 +24,8 @@ def _not_built(table: pd.DataFrame) -> list[str]:
     stored = int(table["engines_stored"].fillna(0).sum())
     if stored:
         found.append(
-            f"{stored} engines were not built by the process that timed them, but ahead or before (engines_stored); "
+            f"{stored} engines were not built where they were timed, but ahead, before or for another point "
+            "(engines_stored); "
             "build_s counts what building them took"
         )
     return found

@@ -31,6 +31,7 @@ from trt_sweep.points.point import Plan, Point, Preview, Report, Standing
 from trt_sweep.points.prepared import PreparedModel
 from trt_sweep.points.run import PointRun
 from trt_sweep.points.state import GroupContext
+from trt_sweep.results.axes import RUN_ONLY
 from trt_sweep.results.record import Record
 from trt_sweep.workers.protocol import OnPhase, OnRecord
 
@@ -51,6 +52,7 @@ class Worker:
         self._cache = ProcessCache()
         self._free: dict[torch.device, int] = {}
         self._store: Store | None = None
+        self._builds: dict[str, set[str]] = {}  # by what parts of the model their engines are made of
         self._aside_for = "", ""
         self._visit_group = secrets.token_hex(4)
         self._racing = False
@@ -65,6 +67,8 @@ class Worker:
     def prepare(self, builds: list[list[Point]]) -> None:
         """Import what these need and make the CUDA context, so that the first of them does not wait for it."""
         configs = [build[0].config for build in builds]
+        for config in (build[0].config for build in builds if build[0].stored):
+            self._builds.setdefault(config.parts_key(RUN_ONLY), set()).add(config.build_id)
         with redirect_output(self._folder / LOG):
             if any(backends.get(config.backend).TENSORRT for config in configs):
                 with contextlib.suppress(SweepError):  # the point will say so
@@ -80,7 +84,12 @@ class Worker:
         with redirect_output(self._folder / LOG):
             self._note_free(device)
             context = GroupContext(
-                self._folder.name, self._options, self._on_phase, self._on_record, self._cache, self._engine_store()
+                self._folder.name,
+                self._options,
+                self._on_phase,
+                self._on_record,
+                self._cache,
+                self._engine_store(build[0].config),
             )
             context.visit_group, context.racing = self._visit_group, self._racing
             group = self._held.enter_context(BuildGroup(build, self._points, context))
@@ -94,7 +103,7 @@ class Worker:
 
     def move(self, folder: Path, options: SweepOptions) -> None:
         """Work for another sweep, once the last one's points are closed."""
-        self._folder, self._options, self._store = folder, options, None
+        self._folder, self._options, self._store, self._builds = folder, options, None, {}
         nvml.BUILDER_PIDS.clear()
         redirect_to_log(folder)
 
@@ -136,7 +145,7 @@ class Worker:
         with TemporaryDirectory() as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             stack.enter_context(redirect_output(folder / LOG))
-            store = dataclasses.replace(self._engine_store(), paused=self._folder / PRIVATE / PAUSED)
+            store = dataclasses.replace(self._engine_store(config), paused=self._folder / PRIVATE / PAUSED)
             context = base.BuildContext(
                 config, device, folder, self._on_phase, lambda _: None, stack, self._cache, store=store
             )
@@ -154,7 +163,12 @@ class Worker:
         private.mkdir(exist_ok=True)
         folder = Path(self._held.enter_context(TemporaryDirectory(dir=private)))
         context = GroupContext(
-            self._folder.name, self._options, self._on_phase, lambda _: None, self._cache, self._engine_store()
+            self._folder.name,
+            self._options,
+            self._on_phase,
+            lambda _: None,
+            self._cache,
+            self._engine_store(point.config),
         )
         context.racing = self._racing
         with redirect_output(self._folder / LOG):
@@ -228,7 +242,7 @@ class Worker:
         self._runs.clear()
         self._cache.clear()
         self._visit_group = secrets.token_hex(4)
-        if self._store is not None and self._store.folder == self._folder / PRIVATE:
+        if self._options.build_workers and self._store is not None and self._store.folder == self._folder / PRIVATE:
             for path in self._store.taken:
                 path.unlink(missing_ok=True)
             self._store.taken.clear()
@@ -248,12 +262,13 @@ class Worker:
             return one_line(error)
         return None
 
-    def _engine_store(self) -> Store:
+    def _engine_store(self, config: PointConfig) -> Store:
+        """Return where the engines of a point are kept: where others may need them, else nowhere."""
+        kept = self._options.cache_dir
         if self._store is None:
-            kept = self._options.cache_dir
-            private = self._folder / PRIVATE if self._options.build_workers else None
-            self._store = Store(Path(kept).expanduser().absolute() if kept else private)
-        return self._store
+            self._store = Store(Path(kept).expanduser().absolute() if kept else self._folder / PRIVATE)
+        alike = self._builds.get(config.parts_key(RUN_ONLY), ())
+        return self._store if kept or self._options.build_workers or len(alike) > 1 else Store()
 
     def _points(self, point: Point) -> Path:
         return self._folder / "points" / point.id
