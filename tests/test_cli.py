@@ -232,10 +232,10 @@ def test_two_sweeps_of_one_second_do_not_share_a_folder(sweep, tmp_path: Path):
         sys.executable,
         "-m",
         "trt_sweep",
+        "-m",
+        "model=scale",  # before an option, where Hydra alone would not take the rest
         "--config-dir",
         str(EXAMPLE),
-        "-m",
-        "model=scale",
         "backend=eager",
         "device=cpu",
         *FAST,

@@ -111,7 +111,7 @@ def test_a_model_of_one_layer():
 
 @without_gpu
 def test_the_command(capfd):
-    assert app.main([*FRAGILE, "batch_size=2", "--max-error=1e-3"]) == 0
+    assert app.main([*FRAGILE, "batch_size=2", "--max-error=0.1%"]) == 0
     out = capfd.readouterr().out
     rows = {line[1:18].strip(): line.split() for line in out.splitlines()}
     assert float(rows["none"][2]) > 0.5 and float(rows["smallest set"][-2]) <= 1e-3

@@ -164,7 +164,7 @@ def test_configurations_that_do_not_do(tmp_path, capsys):
 
 def test_nothing_to_measure(tmp_path, capsys):
     put(tmp_path / "s", "a", 1.0, **TIMED, rel_l2_error=1.0)
-    assert "no point is recommended" in refused(tmp_path / "s", capsys, "--max-error", "0.1")
+    assert "no point is recommended" in refused(tmp_path / "s", capsys, "--max-error", "10%")
     assert "--remeasure is not allowed beside --readme" in refused(
         tmp_path / "s", capsys, "--readme", "README.md", code=2
     )

@@ -167,6 +167,9 @@ def test_nothing_is_hidden_in_a_pipe_nor_where_columns_are_asked_for(tmp_path, m
         assert "hidden" not in printed(rows, columns="all")
     found, _ = show.fitted(rows, 80, columns="first call,build_s,samples,runtime")
     assert [str(column.header) for column in found.columns][5:] == ["first call", "build_s", "samples", "status"]
+    rows["build_s"] = None
+    found, _ = show.contents(rows, columns="build")
+    assert {*found.columns["build"][1:]} == {"–"}
     with pytest.raises(SweepError, match="--columns=latencies is not known: use all, or a column such as latency"):
         show.fitted(rows, columns="latencies")
 

@@ -50,7 +50,7 @@ def _run(composed: DictConfig) -> float | None:
 
 def main(arguments: list[str]) -> int:
     """Run Hydra with these arguments; raise SweepError where the user has something to mend."""
-    _check_options(arguments)
+    arguments = _in_order(arguments)
     ready = next((argument for argument in arguments if argument.startswith(("+sweep=", "sweep="))), None)
     if ready is not None:
         ready = f"+{ready.removeprefix('+')}"
@@ -83,8 +83,11 @@ def _process_gone() -> str:
     )
 
 
-def _check_options(arguments: list[str]) -> None:
-    """Raise UsageError for what Hydra would answer with a page of usage, or a traceback."""
+def _in_order(arguments: list[str]) -> list[str]:
+    """Return the arguments with the overrides last, as Hydra wants them.
+
+    Raise UsageError for what Hydra would answer with a page of usage, or a traceback.
+    """
 
     def refuse(message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help and --hydra-help")
@@ -94,7 +97,7 @@ def _check_options(arguments: list[str]) -> None:
         refuse(f"{nameless} has no name: write NAME=VALUE")
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     given = [name for name in COMMANDS if getattr(options, name) not in (None, False)]
     if len(given) > 1:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -104,6 +107,10 @@ def _check_options(arguments: list[str]) -> None:
         refuse("--resolve goes with --cfg: write --cfg job --resolve")
     if options.shell_completion and not options.overrides:
         refuse("--shell-completion needs what to do: write --shell-completion install=bash")
+    before = [*arguments]
+    for override in options.overrides:
+        before.remove(override)
+    return [*before, *options.overrides]
 
 
 def _runs_points(arguments: list[str]) -> bool:

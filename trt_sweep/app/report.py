@@ -30,7 +30,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (default: latency); {GPU}"
     )
     parser.add_argument("--max-build-s", type=float, metavar="S", help="longest build, in seconds")
-    parser.add_argument("--max-error", type=float, metavar="E", help="largest rel_l2_error")
+    parser.add_share("--max-error", "largest rel_l2_error")
     parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
     parser.add_share("--delta", "a difference that does not matter: less, if proved, is no effect", MIN_EFFECT)
     parser.add_argument(

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 def _positive(text: str) -> float:
     with contextlib.suppress(ValueError):
-        if 0 < (value := float(text)) < math.inf:
+        if 0 < (value := float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)) < math.inf:
             return value
     raise argparse.ArgumentTypeError(f"{text} is no number above 0")
 

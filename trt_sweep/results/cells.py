@@ -40,7 +40,11 @@ def plain(value: object) -> str:
 def _number(name: str, source: str, spec: str, unit: str = "", scale: float = 1.0) -> Column:
     if spec in ("d", ".6"):
         return Column(name, source, lambda row: number(row[source], spec))
-    return Column(name, source, lambda row: number(row[source] / scale, spec), unit=unit)
+
+    def cell(row: pd.Series) -> str:
+        return number(None if pd.isna(row[source]) else row[source] / scale, spec)
+
+    return Column(name, source, cell, unit=unit)
 
 
 def _interval(name: str, source: str, spec: str, mark: str = "", unit: str = "") -> Column:
