@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         nargs="+",
         default=(),
         metavar="FOLDER",
-        help="earlier nights, or a folder above them: by these latency is judged, and what cuDNN chose anew",
+        help="earlier nights, or a folder above them, which latency and cuDNN's choices are judged by",
     )
     parser.add_out(
         "write compare.md, compare.json and compare.xml there: Markdown, data, and JUnit with a test case a point"

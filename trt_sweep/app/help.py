@@ -63,8 +63,11 @@ def axes() -> list[tuple[str, str]]:
     """Return each axis with its meaning and values."""
     found = [
         ("model", f"what is compiled: {_one_of(names('model'))}; of torchvision, timm and such any by model.name=NAME"),
-        ("backend", f"the way to an engine: {_one_of(names('backend'))}"),
-        ("precision", f"what is computed in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need a method"),
+        ("backend", f"how the model is compiled: {_one_of(names('backend'))}"),
+        (
+            "precision",
+            f"the type that it computes in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need a method",
+        ),
         ("keep_fp32", "modules that compute in FP32 all the same: patterns of their names, 'keep_fp32=[],[*.norm?]'"),
         ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),
         ("batch_size", "a size, or [min,opt,max] for a dynamic dimension"),
@@ -79,8 +82,8 @@ def axes() -> list[tuple[str, str]]:
         ("torchscript.mode", f"for backend=torchscript and jit: {_one_of(TORCHSCRIPT_MODES)}"),
         ("inductor.mode", f"for backend=inductor and aot_inductor: {_one_of(INDUCTOR_MODES)}"),
         ("profiling_verbosity", f"what an engine tells of its layers: {_one_of(PROFILING_VERBOSITIES)}"),
-        ("runtime_cache", f"of TensorRT-RTX, for kernels: {_one_of(RUNTIME_CACHES)}"),
-        (SPECIALIZATION, f"of TensorRT-RTX: {_one_of(SPECIALIZATIONS)}"),
+        ("runtime_cache", f"TensorRT-RTX's kernels before the first call: {_one_of(RUNTIME_CACHES)}"),
+        (SPECIALIZATION, f"when TensorRT-RTX compiles kernels for a size: {_one_of(SPECIALIZATIONS)}"),
         ("cache", f"the timing cache when a build begins: {_one_of(CACHES)}"),
         ("cache_snapshot", "the file that cache=frozen starts from"),
     ]
@@ -103,17 +106,17 @@ def settings() -> list[tuple[str, str]]:
     """Return each setting at the root that is not swept as a rule, with its meaning and values."""
     return [
         ("dryrun", "only plan engines, build and time nothing: true or false"),
-        ("plan", "show what the sweep would do, and do nothing: true or false"),
+        ("plan", "show what the sweep would do, and do no more: true or false"),
         ("profile", "look into the engines of each point: true or false"),
         ("baselines", "add points in plain PyTorch to compare with: true or false"),
         ("resume", "the folder of a sweep: do what is left of it"),
         ("retry", "with resume, statuses to try again: [crashed,timeout]"),
         ("allow_changed", "with resume, mix with records of other versions or GPUs: true or false"),
-        ("reuse", "build an engine that several points need once: true or false"),
+        ("reuse", "build an engine once for all points that need it: true or false"),
         ("cache_dir", "a folder that built engines are kept in and taken from"),
         ("build_workers", "how many processes build ahead: 0 or more"),
-        ("objective", f"what a sweeper such as Optuna makes best: {_one_of(OBJECTIVES)}; {GPU}"),
-        ("isolation", f"where points run, in a process apart or not: {_one_of(ISOLATIONS)}"),
+        ("objective", f"what is best, for a sweeper such as Optuna: {_one_of(OBJECTIVES)}; {GPU}"),
+        ("isolation", f"whether points run in a child process: {_one_of(ISOLATIONS)}; job: one for each build"),
         ("measure.NAME", "how points are timed, such as measure.visits=48; see --cfg job"),
         ("accuracy.NAME", "what counts as accurate; see --cfg job"),
         ("limits.NAME", "seconds that a point may take; see --cfg job"),

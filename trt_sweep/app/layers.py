@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_count("--top", "how many layers, the longest first", 20, instead=", or --all")
     parser.add_argument("--all", action="store_true", help="all layers, and all parts of a call")
     parser.add_argument(
-        "--compare", type=Path, metavar="OTHER", help="show what differs in this point's engines instead"
+        "--compare", type=Path, metavar="OTHER", help="show what differs in the layers of this other point"
     )
     parser.add_out("draw layers.svg, time.svg and engines/*/graph.svg there")
     options = parser.parse_args(arguments)

@@ -32,13 +32,13 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-build-s", type=float, metavar="S", help="longest build, in seconds")
     parser.add_share("--max-error", "largest rel_l2_error")
     parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
-    parser.add_share("--delta", "a difference that does not matter: less, if proved, is no effect", MIN_EFFECT)
+    parser.add_share("--delta", "a difference that does not matter", MIN_EFFECT)
     parser.add_argument(
         "--remeasure",
         action="store_true",
-        help="measure what is recommended again first, interleaved with its nearest rivals and the defaults",
+        help="first measure the winner again, in turn with its nearest rivals and the defaults",
     )
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="renew the generated section of this file instead")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write no report; renew the answers in this file")
     options = parser.parse_args(arguments)
     if options.remeasure and options.readme is not None:
         raise UsageError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 LIMITS = {
-    "--max-error": "error that the smallest set may have, relative (default: accuracy.rel_l2 of the precision)",
+    "--max-error": "relative error that the smallest set may have (default: accuracy.rel_l2 of the precision)",
     "--max-change": "or how far accuracy.evaluate may be from what it gives in FP32",
 }
 
@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
     """Print the ranking of one point's layers; return exit code 1, after one line, where that cannot be."""
     parser = Parser(
         prog="trt-sweep sensitivity",
-        description="Quantize one group of layers at a time, and rank the groups by damage, per gain on a GPU. With "
-        "precision=fp16 keep one group at a time in FP32, and find the smallest set that is enough.",
+        description="Quantize one group of layers at a time, and rank the groups by damage (on a GPU, for what they "
+        "gain). With precision=fp16 keep one group at a time in FP32, and find the smallest set that is enough.",
     )
     parser.add_point("quantization.method=modelopt_int8_default, or precision=fp16")
     parser.add_count("--depth", "parts of a layer's name that name its group", 2)

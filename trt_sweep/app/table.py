@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
     )
     parser.add_argument(
-        "--columns", metavar="all|NAME,…", help="columns beside the axes, of the table or the record, however wide"
+        "--columns", metavar="all|NAME,…", help="what to print beside the axes: all, or columns of the table or record"
     )
     parser.add_argument(
         "--explain", nargs="*", metavar="COLUMN", help="say what a column means, such as vs eager, or what all mean"

@@ -18,13 +18,13 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="trt-sweep tune",
         description="Race settings against each other, and say which to use. A list of values, such as "
-        "precision=fp32,fp16, has these tried; one value fixes it. batch_size is searched for throughput unless given.",
+        "precision=fp32,fp16, has these tried; one value fixes it. For throughput batch_size is searched unless given.",
     )
     parser.add_point("model=resnet50 precision=fp32,fp16")
     parser.add_argument("--objective", default="latency", metavar="NAME", help=f"what is best: {', '.join(OBJECTIVES)}")
     parser.add_argument("--max-latency", metavar="TIME", help="longest call, such as 5ms")
     parser.add_argument("--percentile", metavar="P", help="so many of 100 calls must keep --max-latency, such as 99")
-    parser.add_argument("--max-error", metavar="E", help="largest rel_l2_error, such as 0.01")
+    parser.add_argument("--max-error", metavar="E", help="largest rel_l2_error, such as 1%%")
     parser.add_argument("--max-memory", metavar="SIZE", help="largest peak_gpu_bytes, such as 4GiB")
     parser.add_argument("--max-build", metavar="TIME", help="longest build, such as 60s")
     parser.add_argument("--budget", metavar="TIME", default="10m", help="how long all may take (10m)")
