@@ -84,6 +84,10 @@ def test_the_reason_is_of_the_worst_output():
     leaves = [Leaf("a", "floating", (2,), 0.1, excess=0.5), Leaf("b", "floating", (2,), 0.02, excess=2.0)]
     said = check.why_inaccurate(leaves, {"a": 0.05, "b": 1e-4}, eager())
     assert said.startswith("output b: relative L2 error 0.02, above accuracy.rel_l2.fp32=0.001 and 4 times eager's")
+    leaves[1] = dataclasses.replace(leaves[1], error=1.0)
+    said = check.why_inaccurate(leaves, {"b": 1.0}, eager())
+    assert "above accuracy.rel_l2.fp32=0.001 and a quarter of the output (eager's own in fp32 is 1);" in said
+    leaves[1] = dataclasses.replace(leaves[1], error=0.02)
     own = dataclasses.replace(eager().accuracy, output_rel_l2={"*": 0.02, "b": 0.01})
     said = check.why_inaccurate(leaves, {}, dataclasses.replace(eager(), accuracy=own))
     assert (

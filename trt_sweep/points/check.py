@@ -198,7 +198,11 @@ def _why_inaccurate(leaves: list[Leaf], eager: Mapping[str, float], config: Poin
     if (key := accuracy.own_tolerance(worst.name, config.accuracy)) is not None:
         limit = f"accuracy.output_rel_l2.{key}={config.accuracy.output_rel_l2[key]}"
     own = eager.get(worst.name)
-    beside = f" and {accuracy.WORSE:g} times eager's in {config.precision} ({own:.2g})" if own is not None else ""
+    beside = ""
+    if own is not None:
+        beside = f" and {accuracy.WORSE:g} times eager's in {config.precision} ({own:.2g})"
+        if accuracy.WORSE * own >= accuracy.ABSURD / accuracy.WORSE:  # more excuses nothing
+            beside = f" and a quarter of the output (eager's own in {config.precision} is {own:.2g})"
     if (worst.sample_error or 0.0) > accuracy.WORSE * (worst.error or 0.0):
         what = f"sample {worst.sample} is off by {worst.sample_error:.2g} of a typical sample's size"
     return f"{which}: {what}, above {limit}{beside}; compared with {other}"
