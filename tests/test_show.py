@@ -24,6 +24,14 @@ def headers(rows: pd.DataFrame) -> list[str]:
     return [str(column.header) for column in show.fitted(rows)[0].columns]
 
 
+def headers_at(rows: pd.DataFrame, width: int) -> list[str]:
+    """Return the names that stand in the header at this width, however they are broken or share a column."""
+    whole = headers(rows)
+    heads = [str(column.header).replace("_\n", "_") for column in show.fitted(rows, width)[0].columns]
+    joined = [(head, head.replace("\n", " ")) for head in heads]
+    return [name for head, one in joined for name in ([one] if one in whole else head.split("\n"))]
+
+
 def cells(rows: pd.DataFrame, header: str) -> list[str]:
     (found,) = [list(column.cells) for column in show.fitted(rows)[0].columns if str(column.header) == header]
     return [str(cell) for cell in found]
@@ -113,9 +121,10 @@ def test_axes_are_whole_and_what_is_hidden_is_named(tmp_path, monkeypatch, width
     for line in body[:4]:
         assert re.match(r"(resnet18 +)?dynamo +fp(16|32) +0, 3, 5 +(cpp|python) +[\d.]+", line), line
         assert line.split()[-1] == "ok"
-    assert [float(re.split(r" {2,}", line)[5 - bool(models)].split()[0]) for line in body[:4]] == [1.25, 1.333, 1.5, 2]
+    latency = 5 - 2 * bool(models)
+    assert [float(re.split(r" {2,}", line)[latency].split()[0]) for line in body[:4]] == [1.25, 1.333, 1.5, 2]
     assert body[4].split()[2 - bool(models)] == "bf16"
-    header = "".join(lines[:rule])
+    header = headers_at(rows, width)
     hidden = next((line for line in lines if line.startswith("hidden: ")), "hidden: ;")
     named = hidden.removeprefix("hidden: ").split(";")[0].split(", ")
     assert (width == 200) == (named == [""])
@@ -139,16 +148,31 @@ def test_what_answers_is_there_however_many_axes_there_are(names):
         Console(file=out).print(found)
         lines = out.getvalue().splitlines()
         assert max(map(len, lines)) <= width
-        heads = [str(column.header).replace("_\n", "_") for column in found.columns]
-        said = [head for both in heads for head in both.split("\n")]
+        said = headers_at(rows, width)
         hidden = re.findall(r"(\w+) \(axis\)", below[-1])
         assert sorted([*said, *hidden]) == sorted([*axes, *said[said.index("latency") :]])
         assert {"model", "backend", "precision", "latency", "vs eager", "status"} <= {*said} and said[-1] == "status"
         assert (hidden == []) == (width >= (80 if len(names) == 1 else 200))
+        assert "error" in said or width < 80 or hidden
         first = next(line for line in lines if "0.1943" in line)
         assert "13.08×" in first and first.split()[-1] == "ok"
         alone = [line.strip() for line in lines].count("squeezenet1_1")
-        assert alone == ("model\nbackend" in heads) and (alone or first.startswith("resnet18"))
+        assert alone == (str(found.columns[0].header) == "model\nbackend\nprecision")
+        assert alone or first.startswith("resnet18")
+
+
+@pytest.mark.parametrize("name", ["h200/frontends", "h200/quantization", "h200_rtx1.6/quantization", "h200/settings"])
+def test_what_a_choice_needs_is_there_at_80_columns_and_rows_are_told_apart(name):
+    rows = table.load(H200.parent / name)
+    found, _ = show.contents(rows, 80)
+    needed = [name for name in ("latency", "vs eager", "rank", "error") if name in headers(rows)]
+    assert {*needed} <= {*found.columns}
+    model, told = "", []
+    for label, *values in list(zip(*found.axes, strict=True))[1:]:
+        first, *point = label.split("\n")
+        model, point = (first, point) if first in {*rows["model"]} else (model, [first, *point])
+        told.append((model, *point, *values))
+    assert len({*told}) == len(told)
 
 
 def test_the_head_gpu_is_said_to_be_the_column(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,8 @@ from trt_sweep.results.axes import LABEL_AXES
 
 GAP = 2  # blanks between two columns
 MODEL, RATIO = "model", "vs eager"  # headers
-LONG = 12  # characters of a value from which on it is broken at blanks, where the width is short
+LONG = 16  # characters of a value; longer ones are broken where the width is short
+AT_BLANKS, AT_UNDERSCORES = r"[^ ]+ *| +", r"[^ _]+[ _]*|[ _]+"  # what stays together of a value that is broken
 
 Cells = list[str]  # of one column, the header first
 Shape = Callable[[Sequence[Cells]], list[Cells]]
@@ -51,9 +51,9 @@ def fit(
 
     `columns` are in the order in which they are shown. Each has its cells without intervals, and those with them where
     it has any. Columns are left out from the right, the `needed` ones and their intervals after the others. Where the
-    needed ones would not fit, headers and long values of axes are broken into lines, then the status, then models stand
-    in lines of their own. Axes are left out where what answers would not fit: the first needed column, the ratio to
-    eager and the status.
+    needed ones would not fit, headers and long values of axes are broken into lines. If that is not enough, one column
+    names the points, then lines may end at underscores too. In the end axes are left out: those that tell no rows
+    apart, and those beside which the first needed column, the ratio to eager and the status would not fit.
     """
     if width is None:
         every = {name: full or cells for name, (cells, full) in columns.items()}
@@ -63,20 +63,22 @@ def fit(
     kept, ending, short = list(axes), status, list(map(_broken_name, status))
 
     def room(names: list[str]) -> int:
-        return width - width_of(ending) - sum(width_of(columns[name][0]) + GAP for name in names)
+        return width - width_of(ending) - sum(width_of(both[name][0]) + GAP for name in names)
 
-    for shape, ending in ((_whole, status), (_broken, status), (_broken, short), (_stacked, short)):  # noqa: B007
+    low = {name: (_low(cells), full and _low(full)) for name, (cells, full) in columns.items()}
+    attempts = ((_whole, status, columns), (_broken, status, low), (_named, status, low), (_narrow, short, low))
+    for shape, ending, both in attempts:  # noqa: B007
         if _total(shape(axes)) <= room(essential):
             break
     else:
-        kept = _telling(axes, shape, room(answers))
+        kept = _telling(axes, shape, room(answers), room(essential))
     shown = shape(kept)
     left = room([]) - _total(shown)
     taken: dict[str, Cells] = {}
     steps = [(name, False) for name in essential] + [(name, True) for name in essential]
     steps += [(name, full) for name in columns if name not in essential for full in (False, True)]
     for name, full in steps:
-        cells = columns[name][full]
+        cells = both[name][full]
         if cells is None:
             continue
         more = width_of(cells) - (width_of(taken[name]) if full else -GAP)
@@ -84,50 +86,81 @@ def fit(
             taken[name], left = cells, left - more
         elif not full:
             break
-    with_intervals = [cells is columns[name][1] for name, cells in taken.items() if columns[name][1]]
+    with_intervals = [cells is both[name][1] for name, cells in taken.items() if both[name][1]]
     hidden = [f"{cells[0]} (axis)" for cells in axes if not any(cells is one for one in kept)]
     hidden += ["intervals"] * (not all(with_intervals)) + [name for name in columns if name not in taken]
     in_order = {name: taken[name] for name in columns if name in taken}
-    return Fitted(shown, in_order, ending, any(with_intervals), hidden, shape is _stacked)
+    return Fitted(shown, in_order, ending, any(with_intervals), hidden, shape in (_named, _narrow))
 
 
 def _total(axes: Sequence[Cells]) -> int:
     return sum(width_of(cells) + GAP for cells in axes)
 
 
-def _telling(axes: Sequence[Cells], shape: Shape, room: int) -> list[Cells]:
-    """Return the axes that fit: those that name a point first, then by how many rows each tells apart; one at least."""
+def _telling(axes: Sequence[Cells], shape: Shape, room: int, spare: int) -> list[Cells]:
+    """Return the axes that fit: those that name a point first, then those that tell most rows apart.
+
+    One that tells no more rows apart takes a place only within the smaller room `spare`.
+    """
     kept: list[int] = []
 
     def cells(more: int) -> list[Cells]:
         return [axes[place] for place in sorted([*kept, more])]
 
-    while fitting := [place for place in range(len(axes)) if place not in kept and _total(shape(cells(place))) <= room]:
-        kept.append(max(fitting, key=lambda place: (axes[place][0] in LABEL_AXES, _apart(cells(place)))))
+    def worth(place: int) -> tuple[bool, int]:
+        return axes[place][0] in LABEL_AXES, _apart(cells(place)) - _apart([axes[one] for one in kept])
+
+    def fits(place: int) -> bool:
+        return _total(shape(cells(place))) <= (room if any(worth(place)) else spare)
+
+    while fitting := [place for place in range(len(axes)) if place not in kept and fits(place)]:
+        kept.append(max(fitting, key=worth))
     return [axes[place] for place in sorted(kept)] or [axes[0]]
 
 
 def _apart(axes: Sequence[Cells]) -> int:
     """Return how many rows these axes tell apart."""
-    return len(set(zip(*(cells[1:] for cells in axes), strict=True)))
+    return len(set(zip(*(cells[1:] for cells in axes), strict=True))) or 1
+
+
+def _low(cells: Cells) -> Cells:
+    """Return a column whose header is broken at blanks."""
+    head, *values = cells
+    return [head.replace(" ", "\n"), *values]
 
 
 def _whole(axes: Sequence[Cells]) -> list[Cells]:
     return list(axes)
 
 
-def _broken(axes: Sequence[Cells]) -> list[Cells]:
-    return [[_broken_name(cells[0]), *map(_broken_value, cells[1:])] for cells in axes]
+def _broken(axes: Sequence[Cells], pattern: str = AT_BLANKS) -> list[Cells]:
+    """Return axes whose names are broken behind underscores, and long values where the pattern says."""
+    return [[_broken_name(name), *(_broken_value(value, pattern) for value in values)] for name, *values in axes]
 
 
-def _stacked(axes: Sequence[Cells]) -> list[Cells]:
-    """Return broken axes, models in lines above the next axis; its value stands below where another model begins."""
-    if axes[0][0] != MODEL or len(axes) == 1:
-        return _broken(axes)
-    (head, *names), (header, *values), *others = _broken(axes)
-    begins = [place == 0 or names[place - 1] != name for place, name in enumerate(names)]
-    both = [f"{name}\n{value}" if new else value for name, value, new in zip(names, values, begins, strict=True)]
-    return [[f"{head}\n{header}", *both], *others]
+def _named(axes: Sequence[Cells], pattern: str = AT_BLANKS) -> list[Cells]:
+    """Return broken axes, one column for those that name a point: `dynamo fp16`, below the model where it begins."""
+    names = [cells for cells in axes if cells[0] in LABEL_AXES]
+    others = [cells for cells in axes if cells[0] not in LABEL_AXES]
+    return _broken([*_point_names(names), *others], pattern)
+
+
+def _narrow(axes: Sequence[Cells]) -> list[Cells]:
+    """Return axes as `_named` does, long values broken behind underscores too."""
+    return _named(axes, AT_UNDERSCORES)
+
+
+def _point_names(axes: Sequence[Cells]) -> list[Cells]:
+    """Return these axes as one column; a model stands above the first of its points."""
+    if len(axes) < 2:
+        return list(axes)
+    heads, *rows = zip(*axes, strict=True)
+    of_models = heads[0] == MODEL
+    names = [" ".join(row[of_models:]) for row in rows]
+    for place, (model, *_) in enumerate(rows):
+        if of_models and (place == 0 or rows[place - 1][0] != model):
+            names[place] = f"{model}\n{names[place]}"
+    return [["\n".join(heads), *names]]
 
 
 def _broken_name(name: str) -> str:
@@ -135,6 +168,13 @@ def _broken_name(name: str) -> str:
     return "\n".join(re.findall(r"[^_]*_|[^_]+", name))
 
 
-def _broken_value(value: str) -> str:
-    """Return a long value broken at its blanks."""
-    return "\n".join(textwrap.wrap(value, LONG, break_long_words=False, break_on_hyphens=False)) or value
+def _broken_value(value: str, pattern: str) -> str:
+    """Return a value with its long lines broken where the pattern says."""
+    lines: list[str] = []
+    for line in value.split("\n"):
+        lines.append("")
+        for piece in re.findall(pattern, line):
+            if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > LONG:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
