@@ -31,6 +31,9 @@ if "PYTEST_XDIST_WORKER" in os.environ and len(GPUS) > 1:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+# What is printed is as wide as it is in a pipe: a test that wants a width sets it.
+os.environ.pop("COLUMNS", None)
+
 EXAMPLE = Path(__file__).parent / "example"
 
 

@@ -265,7 +265,7 @@ def test_examples_of_verbs_are_what_they_print(path, command, place, monkeypatch
         pytest.skip("it takes half a minute: the slow test runs it, or it needs trained weights")
     given = arguments(command.removeprefix("$ trt-sweep "))
     monkeypatch.chdir(place)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     main(given)
     printed = lines(capsys.readouterr().out)
     assert [line for line in example(path, command) if line not in printed] == []

@@ -245,6 +245,15 @@ def test_what_is_proved_comes_before_what_was_measured(tmp_path):
     assert [str(cell) for cell in found.columns[1].cells] == ["b", "a", "c"]
 
 
-def test_notes_follow_and_long_lines_are_not_cut(tmp_path):
-    put(tmp_path, "a", status="build_failed", phase="build", reason="word " * 60 + "[end]")
-    assert "· build_failed in build (points/a/log.txt): " + "word " * 60 + "[end]" in printed(table.load(tmp_path))
+def test_notes_are_wrapped_at_blanks_with_a_hanging_indent(tmp_path, monkeypatch):
+    path = "/" + "long" * 30
+    put(tmp_path, "a", status="build_failed", phase="build", reason=f"{'word ' * 60}in {path} [end]")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    whole = f"· build_failed in build (points/a/log.txt): {'word ' * 60}in {path} [end]"
+    assert whole in printed(table.load(tmp_path)).splitlines()
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = printed(table.load(tmp_path)).splitlines()
+    note = lines[next(place for place, line in enumerate(lines) if line.startswith("· build_failed")) :]
+    assert len(note) > 5 and all(line.startswith("  ") and line[2] != " " for line in note[1:])
+    assert [line for line in note if len(line) > 80] == [f"  {path}"]
+    assert " ".join(line.strip() for line in note) == whole

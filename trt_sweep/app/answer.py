@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from trt_sweep.errors import printable
+from trt_sweep.results.console import Console, wrapped
 
 
 def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
@@ -20,7 +21,7 @@ def show(rows: pd.DataFrame, objective: str = "latency") -> None:
     """Print what `lines` returns."""
     found = lines(rows, objective)
     if found:
-        print("", *map(printable, found), sep="\n", flush=True)
+        say(found)
 
 
 def show_race(rows: pd.DataFrame | None, folder: Path) -> None:
@@ -29,4 +30,10 @@ def show_race(rows: pd.DataFrame | None, folder: Path) -> None:
 
     content = race.read(folder)
     if rows is not None and content is not None:
-        print("", *map(printable, race.lines(rows, content)), sep="\n", flush=True)
+        say(race.lines(rows, content))
+
+
+def say(found: list[str], *before: str) -> None:
+    """Print the lines of an answer below an empty one, wrapped where they are too long; what comes `before` is not."""
+    width = Console().line_width
+    print("", *before, *(wrapped(printable(line), width) for line in found), sep="\n", flush=True)

@@ -65,8 +65,8 @@ def _show(found: Comparison) -> None:
 
     console = Console()
     first, *rest = output.words(found)
-    console.print(first, soft_wrap=True, style="bold")
+    console.say(first, style="bold")
     for line in rest:
-        console.print(f"· {line}", soft_wrap=True)
+        console.say(f"· {line}")
     if found.points:
         console.print(output.render(found))

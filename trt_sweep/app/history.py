@@ -39,5 +39,5 @@ def main(arguments: list[str]) -> int:
         lines.append(f"written: {options.out / PAGE}")
     console = Console()
     for line in lines:
-        console.print(line, soft_wrap=True)
+        console.say(line)
     return 0

@@ -77,4 +77,4 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 def _say(console: Console, notes: list[str]) -> None:
     for note in notes:
-        console.print(f"· {note}", soft_wrap=True)
+        console.say(f"· {note}")

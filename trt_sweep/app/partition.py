@@ -42,10 +42,10 @@ def main(arguments: list[str]) -> int:
 
     config, found = _reported(compose.composed(options.overrides, options.config_dir))
     console = Console()
-    console.print(_heading(config, found), soft_wrap=True)
+    console.say(_heading(config, found))
     show.show(found, console)
     for line in _words(config, found):
-        console.print(f"· {line}", soft_wrap=True)
+        console.say(f"· {line}")
     if options.out is not None:
         write_json(options.out / FILE, _data(config, found))
         print("written:", options.out / FILE)

@@ -190,7 +190,7 @@ def _show(found: Found, console: Console) -> None:
     missing = "gains" if quantized else "costs"
     untimed = [] if timed else [f"what each group {missing} was not timed: that takes a GPU and backend=dynamo"]
     for line in [*found.said[:1], *untimed, *found.said[1:]]:
-        console.print(f"· {line}", soft_wrap=True)
+        console.say(f"· {line}")
 
 
 def _error(value: float | None) -> str:

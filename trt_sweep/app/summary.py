@@ -12,7 +12,7 @@ from trt_sweep.app import answer
 from trt_sweep.config.options import OBJECTIVES
 from trt_sweep.errors import SweepError, not_allowed
 from trt_sweep.results import cells, glossary, show
-from trt_sweep.results.console import Console
+from trt_sweep.results.console import Console, wrapped
 
 FEW = 4  # columns of a plan, where no point has what the objective needs
 HTML = jinja2.Template(
@@ -40,12 +40,13 @@ class Summary:
 
     def __repr__(self) -> str:
         """Return the table as wide as the terminal, and the answer below it."""
-        shown, below = show.fitted(self.frame, show.width_of(Console()), OBJECTIVES[self.objective])
+        width = Console().line_width
+        shown, below = show.fitted(self.frame, width, OBJECTIVES[self.objective])
         console = Console(io.StringIO(), force_jupyter=False, force_terminal=False, color_system=None)
         console.width = show.UNCUT
         console.print(shown)
         for line in [*below, *self._left_out(), "", *answer.lines(self.frame, self.objective)]:
-            console.print(line, soft_wrap=True)
+            console.print(wrapped(line, width), soft_wrap=True)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().rstrip()
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from trt_sweep.analysis import race as analysis
 from trt_sweep.analysis.report.recommend import Row
-from trt_sweep.app import frame, report
+from trt_sweep.app import answer, frame, report
 from trt_sweep.app.arguments import UsageError, write_text
 from trt_sweep.backends import reproduction
 from trt_sweep.backends.engine_store import PRIVATE
@@ -202,8 +202,9 @@ def show(found: Result) -> None:
     road = Table(*analysis.HEAD, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in analysis.road(found.rows, found.content):
         road.add_row(*map(Text, map(printable, row)))
-    Console(file=sys.stdout).print(road)
+    console = Console(file=sys.stdout)
+    console.print(road)
     for settings, why in found.content["refused"].items():
-        print(printable(f"· {settings} is not possible: {why}"))
+        console.say(f"· {settings} is not possible: {why}")
     print("written:", ", ".join(map(place, written)))
-    print("", found.code, *map(printable, found.lines), sep="\n", flush=True)
+    answer.say(found.lines, found.code)

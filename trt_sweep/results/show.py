@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import pandas as pd
@@ -91,16 +90,8 @@ def show(
 ) -> None:
     """Print the table and its notes, as wide as the terminal or COLUMNS says; without either nothing is left out."""
     console = console or Console()
-    shown, below = fitted(table, width_of(console), objective, columns)
+    shown, below = fitted(table, console.line_width, objective, columns)
     console.width = UNCUT
     console.print(shown)
     for note in [*below, *(f"· {note}" for note in notes(table))]:
-        console.print(note, soft_wrap=True)
-
-
-def width_of(console: Console) -> int | None:
-    """Return the width to fit the table into, None where there is none."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    return console.width if console.is_terminal and console.width else None
+        console.say(note)

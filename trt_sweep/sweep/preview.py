@@ -36,5 +36,5 @@ def show(worker: WorkerClient, todo: list[list[Point]], label: Callable[[Point],
     console = Console(file=sys.stdout)
     console.print(shown)
     for reason in reasons:
-        console.print(f"· {reason}", soft_wrap=True)
+        console.say(f"· {reason}")
     print(f"{count(sum(map(len, todo)), 'point')}, {count(len(builds), 'build')}")
