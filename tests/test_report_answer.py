@@ -81,13 +81,23 @@ def test_a_ratio_that_is_proved_alone_only_says_so():
 
 
 @pytest.mark.parametrize("axis", ["streams", "batch_size"])
-def test_what_compares_points_that_work_on_several_items(tmp_path, axis):
-    for number in (1, 2):
-        put(tmp_path, f"s{number}", float(number), **DEFAULTS, **{axis: number}, throughput_per_s=100.0 * number)
-    assert lines(tmp_path)[-1] == (
+def test_throughput_compares_points_that_work_on_several_items(tmp_path, axis):
+    """Latency has nothing to compare where each number of items has one point, and is asked where it has two."""
+    for number, latency in ((1, 1.0), (2, 1.5), (4, 4.0)):
+        throughput = 1e3 * number / latency
+        put(tmp_path, f"s{number}", latency, **DEFAULTS, **{axis: number}, throughput_per_s=throughput)
+    first, second, third, *others = lines(tmp_path)
+    assert first == f"m: set {axis}=2" and second.startswith("  throughput 1333 ") and others == []
+    assert third.startswith(f"  chosen by throughput from {axis}=1, 2, 4; a call takes 1.5 [1.5, 1.5] ms")
+    assert lines(tmp_path) == lines(tmp_path, objective="throughput")
+    assert "are not compared by gpu: " in lines(tmp_path, objective="gpu")[0]
+    put(tmp_path, "other", 2.0, **DEFAULTS, **{axis: 4}, throughput_per_s=2e3, precision="fp16")
+    first, *_, last = lines(tmp_path)
+    assert first == f"m {axis}=4: set precision=fp16"
+    assert last == (
         f"Points that differ in {axis} are not compared by latency: trt-sweep report --objective throughput does."
     )
-    assert not any("not compared" in line for line in answer.lines(table.load(tmp_path), "throughput"))
+    assert lines(tmp_path, objective="throughput")[0] == f"m: set precision=fp16 {axis}=4"
 
 
 def test_two_models_are_not_said_to_be_compared_by_throughput(tmp_path):

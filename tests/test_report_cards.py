@@ -65,6 +65,16 @@ def test_a_card_of_energy_and_limits(folder):
     assert "Takes 2.00× less energy than eager bf16." in card.lines
 
 
+def test_streams_that_were_swept_alone_have_one_card():
+    """Its six points are of three numbers of streams, with and without copies."""
+    blocks = document(REFERENCE.parent / "h200_rtx1.6/streams")
+    cards = shown(blocks)[0]
+    assert [card.title for card in cards] == ["resnet50 transfers=false", "resnet50 transfers=true"]
+    assert {card.strong for card in cards} == {"precision=fp16 streams=2"}
+    assert all(any("from streams=1, 2, 4; a call takes 1." in line for line in card.lines) for card in cards)
+    assert "not compared by latency" not in markdown.render(blocks)
+
+
 def test_the_page_begins_with_the_answers(settings):
     kinds = [type(block).__name__ for block in settings]
     assert kinds[:4] == ["Heading", "Heading", "Text", "Cards"]

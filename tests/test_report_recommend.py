@@ -197,6 +197,9 @@ def test_throughput_compares_batch_sizes(tmp_path):
         put(tmp_path, f"b{size}", latency, **TIMED, **DEFAULTS, batch_size=size, throughput_per_s=1e3 * size / latency)
     (advice,) = advised(tmp_path, objective="throughput")
     assert advice.winner["point_id"] == "b8" and advice.ties.empty
+    (same,) = advised(tmp_path)  # by latency there is nothing to compare
+    assert same.objective == "throughput" and same.winner["point_id"] == "b8"
+    put(tmp_path, "other", 1.0, **TIMED, precision="fp16", throughput_per_s=1e3)
     assert len(advised(tmp_path)) == 3  # by latency each size is a work of its own
 
 

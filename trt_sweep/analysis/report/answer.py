@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -96,26 +96,28 @@ def lines(rows: pd.DataFrame, objective: str = "latency") -> list[str]:
     for task in tasks[:TASKS]:
         advice = recommend.advise(task, recommend.Wanted(objective))
         if advice.winner is not None:
-            said += answer(rows, advice, advice.winner, objective).lines()
+            said += answer(rows, advice, advice.winner).lines()
     more = len(tasks) - TASKS
     said += sentences.by_throughput(rows[rows["status"] == "ok"], objective)
     return said + [f"{count(more, 'further answer')}: trt-sweep report FOLDER"] * (more > 0)
 
 
-def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, objective: str) -> Answer:
+def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row) -> Answer:
     """Return the answer for one model: `rows` are those of all models, `winner` is the one to use."""
+    objective, loads = advice.objective, _loads(advice, winner)
     idle = _idle(advice.rows)
     needless = [axis for axis, verdict in idle.items() if _is_needless(axis, verdict)]
     set_axes = [axis for axis in _departing(winner) if axis not in needless]
     same = [f"{v.axis} ({_brief(v.evidence)})" for axis, v in idle.items() if axis not in set_axes]
     return Answer(
-        work=work(rows, winner),
-        settings=_settings(winner, needless),
+        work=work(rows, winner, loads),
+        settings=" ".join(filter(None, [_settings(winner, needless), *loads.values()])),
         winner=winner,
         figure=f"{sentences.NAMES.get(objective, objective)} {sentences.figure(winner, objective)}",
         proof=_proof(advice),
         bases=list(_bases(advice, winner, objective, needless)),
         told=[
+            *_compared(advice, winner, loads),
             *_served(winner),
             *_gone(winner, set_axes),
             *_as_good(advice),
@@ -125,11 +127,11 @@ def answer(rows: pd.DataFrame, advice: recommend.Advice, winner: recommend.Row, 
     )
 
 
-def work(rows: pd.DataFrame, winner: recommend.Row) -> str:
-    """Return the name of the model, with the sizes and the sweep where the table has several."""
+def work(rows: pd.DataFrame, winner: recommend.Row, free: Collection[str] = ()) -> str:
+    """Return the name of the model, with the sizes and the sweep where the table has several; without axes to set."""
     several = axes.unsaid_twice([name for name in WORK if rows[name].nunique() > 1])
     sizes = _sizes(rows, winner) if "time_at" in several else []
-    several = [name for name in several if name != "time_at" and not text.missing(winner[name])]
+    several = [name for name in several if name not in ("time_at", *free) and not text.missing(winner[name])]
     named = [*sizes, *(f"{name}={text.level(winner[name])}" for name in several)]
     named += [f"({winner['sweep']})"] * (rows["sweep"].nunique() > 1)
     return " ".join([str(winner["model"]), *named])
@@ -140,6 +142,22 @@ def _sizes(rows: pd.DataFrame, winner: recommend.Row) -> list[str]:
     batch = [f"batch {text.level(winner['batch_size'])}"] * (rows["batch_size"].nunique() > 1)
     differ = bool((rows.groupby("batch_size", dropna=False)["input_shapes"].nunique() > 1).any())
     return [f"at {', '.join([*batch, *[str(winner['input_shapes'])] * differ])}"]
+
+
+def _loads(advice: recommend.Advice, winner: recommend.Row) -> dict[str, str]:
+    """Return what sets the batch size and the number of streams that are a part of the answer, by axis."""
+    free = recommend.loads(advice.rows)
+    if not text.missing(winner["dynamic_range"]):  # the build has all its sizes
+        free = [name for name in free if name != "batch_size"]
+    return {name: f"{name}={text.level(winner[name])}" for name in free}
+
+
+def _compared(advice: recommend.Advice, winner: recommend.Row, loads: Collection[str]) -> list[str]:
+    """Say between which of them throughput chose, and how long a call takes then."""
+    if not loads:
+        return []
+    values = [f"{name}={', '.join(map(text.level, sorted(advice.fit[name].unique())))}" for name in loads]
+    return [f"chosen by throughput from {' and '.join(values)}; a call takes {sentences.figure(winner, 'latency')}"]
 
 
 def _served(winner: recommend.Row) -> list[str]:
@@ -250,7 +268,8 @@ def _as_good(advice: recommend.Advice) -> list[str]:
 
 def _shown(advice: recommend.Advice) -> list[str]:
     """Return the settings that differ, which name a point."""
-    return [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS]
+    free = recommend.loads(advice.rows)
+    return [axis for axis in axes.varied(advice.rows) if axis in axes.SETTINGS or axis in free]
 
 
 def _wrong(advice: recommend.Advice, winner: recommend.Row, objective: str) -> list[str]:

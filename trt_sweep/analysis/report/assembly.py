@@ -78,7 +78,7 @@ def document(
         from trt_sweep.analysis.report import remeasure  # and torch with it, which no other report needs
 
         shown = [advice for advice_of_place in advices for advice in advice_of_place[:TASKS]]
-        second = iter(remeasure.again(shown, folder, out, wanted.objective))
+        second = iter(remeasure.again(shown, folder, out))
         advices = [[*(next(second) for _ in listed[:TASKS]), *listed[TASKS:]] for listed in advices]
     several = len(places) > 1
     found: list[Block] = [Heading(f"Sweep report: {folder.absolute().name}", 1)]
@@ -109,7 +109,7 @@ def _answers(place: Section, advices: list[recommend.Advice], objective: str, fo
     """Return what to set for each model, what was swept, and what to know before the numbers are relied on."""
     found: list[Block] = []
     if advices:
-        found.append(Cards([what_to_set(place, advice, objective, folder) for advice in advices[:TASKS]]))
+        found.append(Cards([what_to_set(place, advice, folder) for advice in advices[:TASKS]]))
     else:
         found.append(Text("Nothing can be recommended: no point was timed with success."))
     if len(advices) > TASKS:
@@ -148,7 +148,7 @@ def _details(
         Heading("Points", level),
         points(place, folder, prefix, objective),
         Heading("Details", level),
-        Folded("Answers in full", [block for advice in advices[:TASKS] for block in _advice(place, advice, objective)]),
+        Folded("Answers in full", [block for advice in advices[:TASKS] for block in _advice(place, advice)]),
         Folded("Evidence for each setting", [verdict_grid(place.verdicts), Text(NO_EFFECT.format(100 * delta))]),
         Folded("Effects", [Text(MEANS), effect_grid(place)]),
         Folded("Points that no other beats", front_grid(place)),
@@ -160,7 +160,8 @@ def _details(
     ]
 
 
-def _advice(place: Section, advice: recommend.Advice, objective: str) -> list[Block]:
+def _advice(place: Section, advice: recommend.Advice) -> list[Block]:
+    objective = advice.objective
     said = [
         winner(advice, place.axes, objective),
         report_sentences.second(advice, objective),

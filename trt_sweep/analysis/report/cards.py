@@ -19,12 +19,13 @@ NOT_KNOWN = "Not known"
 KINDS = {"none": "No difference", "ignored": "Ignored", "cannot be said": NOT_KNOWN}
 
 
-def what_to_set(place: Section, advice: recommend.Advice, objective: str, folder: Path) -> Card:
+def what_to_set(place: Section, advice: recommend.Advice, folder: Path) -> Card:
     """Return the answer for one model: what to set, what it takes and against what, how sure that is."""
+    objective = advice.objective
     second = sentences.second(advice, objective)
     if advice.use is None:
         return Card(sentences.task(advice.rows, objective), "", [sentences.winner(advice, place.axes, objective)])
-    found = answer(place.rows, advice, advice.use, objective)
+    found = answer(place.rows, advice, advice.use)
     less = "takes {} less energy than" if objective == "energy" else "{} as fast as"
     against = [f"{less.format(base.ratio)} {base.called}" for base in found.bases]
     limits = [f"with {' and '.join(advice.limits)}"] * bool(advice.limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -59,6 +59,7 @@ class Advice:
     the other measurements.
     `defaults` is the row that a user who sets nothing gets; `unfit` says why it does not qualify, None where it does;
     `cost` is how much more it takes, a difference of logarithms. `second` is None where nothing was measured again.
+    `objective` is what was asked, or throughput where that could not compare the rows, see `tasks`.
     """
 
     rows: pd.DataFrame
@@ -76,6 +77,7 @@ class Advice:
     cost: differences.Difference | None = None
     runner_up: Row | None = None
     second: Second | None = None
+    objective: str = Wanted.objective
 
     @property
     def alike(self) -> list[pd.DataFrame]:
@@ -141,11 +143,35 @@ def check(wanted: Wanted, rows: pd.DataFrame) -> None:
 
 
 def tasks(rows: pd.DataFrame, objective: str) -> list[pd.DataFrame]:
-    """Split the rows by what may be compared: one sweep, model and device; for throughput any batch size."""
-    free = (*SIZES, *PER_ITEM) if objective == "throughput" else ()
+    """Split the rows by what may be compared: one sweep, model and device; for throughput any batch size.
+
+    Where several batch sizes or numbers of streams have one swept point each, latency has nothing to compare. These
+    stay together, for throughput.
+    """
+    found: list[pd.DataFrame] = []
+    for task in _comparable(rows, (*SIZES, *PER_ITEM)):
+        parts = [task] if objective == "throughput" else _comparable(task)
+        alone = objective == "latency" and all(part["jobs"].map(bool).sum() < 2 for part in parts)
+        found += [task] if alone and 1 < len(parts) == _numbers_of_items(task) else parts
+    return found
+
+
+def _numbers_of_items(task: pd.DataFrame) -> int:
+    """Return how many numbers of items were timed, and have a throughput."""
+    ok = task[(task["status"] == "ok") & task["throughput_per_s"].notna()]
+    return len(ok[[*PER_ITEM]].drop_duplicates())
+
+
+def _comparable(rows: pd.DataFrame, free: tuple[str, ...] = ()) -> list[pd.DataFrame]:
+    """Split the rows by what must be alike, but for the axes that are `free`; leave out where nothing was timed."""
     keys = [key for key in axes.COMPARABLE if key not in free]
     groups = rows.groupby(keys, dropna=False, sort=False)
     return [group for _, group in groups if (group["status"] == "ok").any()]
+
+
+def loads(task: pd.DataFrame) -> list[str]:
+    """Return the axes by which the rows of a task differ in how many items are worked on at a time."""
+    return [name for name in PER_ITEM if task[name].nunique() > 1]
 
 
 def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
@@ -160,6 +186,8 @@ def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
 
 def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
     """Return the recommendation for the rows of one task."""
+    if loads(rows):
+        wanted = replace(wanted, objective="throughput")
     column, more_is_better, _ = OBJECTIVES[wanted.objective]
     left_out: dict[str, int] = {}
     unfit: dict[int, str] = {}
@@ -191,7 +219,7 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
             idle.append(limit.option)
     asked = [limit.said("≤") for limit in limits]
     if fit.empty:
-        return Advice(rows, fit, left_out, asked, idle, None, fit, False)
+        return Advice(rows, fit, left_out, asked, idle, None, fit, False, objective=wanted.objective)
     fit = fit.sort_values(column, ascending=not more_is_better, kind="stable")
     group, known, decided, sure = _best(fit, wanted.objective)
     winner: Row = group.iloc[0].to_dict()
@@ -209,7 +237,8 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
         if not text.missing(defaults[column]):
             cost = more(defaults, winner, wanted.objective)
     ties = others[others.index.isin(group.index)]
-    return Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
+    found = Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
+    return replace(found, objective=wanted.objective)
 
 
 def judged(rows: pd.DataFrame, objective: str) -> Second:

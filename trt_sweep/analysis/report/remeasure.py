@@ -24,7 +24,7 @@ from trt_sweep.sweep.sweep import Sweep
 NEAREST = 4  # ties that are measured again
 
 
-def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: str) -> list[Advice]:
+def again(advices: Sequence[Advice], folder: Path, out: Path | None) -> list[Advice]:
     """Return the advices with what a second measurement says of them; measure one sweep, in rounds, for each sweep.
 
     `folder` is the one that the table was loaded from. Each second sweep has a new folder in `out`, or beside the first
@@ -49,7 +49,7 @@ def again(advices: Sequence[Advice], folder: Path, out: Path | None, objective: 
         if these:
             measured = rows[(folder / str(these[0]["folder"])).parent.parent]
             measured = measured[measured["point_id"].isin([row["point_id"] for row in these])]
-            second = recommend.judged(measured, objective)
+            second = recommend.judged(measured, advice.objective)
         found.append(dataclasses.replace(advice, second=second))
     return found
 

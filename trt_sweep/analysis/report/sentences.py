@@ -223,8 +223,9 @@ def failed(rows: pd.DataFrame) -> list[str]:
 
 def by_throughput(rows: pd.DataFrame, objective: str) -> list[str]:
     """Say what judges points that work on several numbers of items at a time, where the objective does not."""
-    works = recommend.tasks(rows, "throughput")
-    sizes = [name for name in PER_ITEM if any(work[name].nunique() > 1 for work in works)]
+    apart = [task for task in recommend.tasks(rows, objective) if not recommend.loads(task)]
+    works = recommend.tasks(pd.concat(apart), "throughput") if apart else []
+    sizes = [name for name in PER_ITEM if any(name in recommend.loads(work) for work in works)]
     if objective == "throughput" or not sizes:
         return []
     named = " or ".join(sizes)
