@@ -15,7 +15,9 @@ from conftest import EXAMPLE
 from trt_sweep.machine.output import LOG
 from trt_sweep.results import table
 
-QUICK = ("backend=eager", "measure.max_s=0.9", "measure.warmup_s=0")
+# With the fewest visits that there can be a point has all of them, however slow the machine calls.
+VISITS = 6
+QUICK = ("backend=eager", f"measure.visits={VISITS}", "measure.max_s=0.9", "measure.warmup_s=0")
 # Says every phase in a line, where a pipe is told of long ones only.
 EVERY_PHASE = "import sys; from trt_sweep.app.main import main; from trt_sweep.sweep import progress; "
 EVERY_PHASE += "progress.QUIET_S = 0; sys.exit(main())"
@@ -32,7 +34,14 @@ def processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def gone(folder: Path, within_s: float = 5) -> bool:
+def serves(process: psutil.Process) -> bool:
+    """Return whether a process times points."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "serve.serve" in " ".join(process.cmdline())
+    return False
+
+
+def gone(folder: Path, within_s: float = 60) -> bool:
     end = time.monotonic() + within_s
     while processes(folder) and time.monotonic() < end:
         time.sleep(0.05)
@@ -62,12 +71,11 @@ class Running:
                 return self
         raise AssertionError(f"{texts} was never said:\n{self.said}")
 
-    def end(self, *signals: int) -> int:
-        """Send these signals and return the exit code."""
-        for number in signals:
+    def end(self, number: int | None = None) -> int:
+        """Send a signal, if one is given, and return the exit code."""
+        if number is not None:
             os.kill(self.process.pid, number)
-            time.sleep(0.3)
-        self.said += self.process.communicate(timeout=120)[0]
+        self.said += self.process.communicate(timeout=600)[0]
         return self.process.returncode
 
     @property
@@ -77,4 +85,4 @@ class Running:
 
 def resumed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trt_sweep", f"resume={folder}", *arguments]
-    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=600)

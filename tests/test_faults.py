@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from conftest import EXAMPLE, Done, without_gpu
-from running import QUICK, Running, gone, processes, resumed
+from running import QUICK, VISITS, Running, gone, processes, resumed
 
 from trt_sweep.results import table
 from trt_sweep.sweep.interrupts import Interrupted, Interrupts
@@ -25,13 +25,14 @@ pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
         ("exits", "crashed", "the process ended with exit code 3"),
         ("segfaults", "crashed", "the process was killed by SIGSEGV; its last words: Fatal Python error: Segmentation"),
         ("killed", "crashed", "the process was killed by SIGKILL"),
-        ("hangs", "timeout", "reference ran into limits.total_s=4"),
+        ("hangs", "timeout", "reference ran into limits.total_s=10"),
         ("devours", "out_of_memory", "tried to allocate 1125899906842624 bytes"),
         ("forks", "ok", None),
     ],
 )
 def test_the_next_point_is_unaffected(sweep, model, status, reason):
-    done = sweep(f"model={model},patient", "limits.total_s=4", *QUICK)
+    limits = ["limits.total_s=10"] if status == "timeout" else []
+    done = sweep(f"model={model},patient", *limits, *QUICK)
     rows = done.rows.set_index("model")
     assert rows.loc[model, "status"] == status, done.out + done.err
     assert done.code == (0 if status == "ok" else 1)
@@ -39,8 +40,8 @@ def test_the_next_point_is_unaffected(sweep, model, status, reason):
         assert reason in rows.loc[model, "reason"] and rows.loc[model, "phase"] == "reference"
         assert reason in done.err and rows.loc[model, "python"]
     after = rows.loc["patient"]
-    assert after["status"] == "ok" and after["rounds"] >= 24 and after["final"] and after["rel_l2_error"] == 0
-    assert 20 < after["latency_ms"] < 25  # what its sleep takes, as alone
+    assert after["status"] == "ok" and after["rounds"] == VISITS and after["final"] and after["rel_l2_error"] == 0
+    assert 20 <= after["latency_ms_min"] < 40  # what its sleep takes, as alone: some call meets nobody else
     assert gone(done.folder)
 
 
@@ -53,11 +54,11 @@ def test_a_thread_that_hangs_beside_others_ends_its_point(sweep):
 
 def test_builds_in_hand_are_made_again(sweep):
     """A process lost in a later round takes the other points' builds with it; they get all their rounds."""
-    done = sweep("model=late_exit,patient", "backend=eager", "measure.max_s=3", "measure.warmup_s=1")
+    done = sweep("model=late_exit,patient", *QUICK)
     rows = done.rows.set_index("model")
     assert rows.loc["late_exit", "status"] == "crashed" and rows.loc["late_exit", "phase"] in ("warmup", "timing")
     assert rows.loc["late_exit", "latency_ms"] < 1 and "exit code 4" in rows.loc["late_exit", "reason"]
-    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] >= 24
+    assert rows.loc["patient", "status"] == "ok" and rows.loc["patient", "rounds"] == VISITS
     assert "1 point to be built again: their process is gone" in done.err
 
 
@@ -66,7 +67,7 @@ def test_isolation(sweep, mode):
     done = sweep("model=patient,scale", f"isolation={mode}", *QUICK)
     assert done.code == 0, done.out + done.err
     rows = done.rows
-    assert (rows["status"] == "ok").all() and (rows["rounds"] >= 24).all() and rows["final"].all()
+    assert (rows["status"] == "ok").all() and (rows["rounds"] == VISITS).all() and rows["final"].all()
     assert rows["interleaved"].tolist() == [mode != "job"] * 2
 
 
@@ -86,8 +87,8 @@ def test_memory_under_a_limit(tmp_path):
 
 
 def test_one_interrupt_finishes_the_point(tmp_path):
-    run = Running(tmp_path / "sweep", "model=patient,scale", "batch_size=1,2", "backend=eager", "measure.max_s=3")
-    run.until("[2/4]", "timing")
+    run = Running(tmp_path / "sweep", "model=patient,scale", "batch_size=1,2", *QUICK, "measure.warmup_s=1")
+    run.until("[2/4]", "warmup")
     assert run.end(signal.SIGINT) == 130
     assert "SIGINT: finishing the point at work" in run.said and "vs eager" in run.said
     assert "0 of 4 points are complete; python -m trt_sweep resume=" in run.said
@@ -98,13 +99,22 @@ def test_one_interrupt_finishes_the_point(tmp_path):
     assert "4 points to do" in again.said and again.rows["final"].all() and len(again.rows) == 4
 
 
-@pytest.mark.parametrize(("numbers", "code"), [((signal.SIGINT, signal.SIGINT), 130), ((signal.SIGTERM,), 143)])
-def test_other_ends(tmp_path, numbers, code):
-    run = Running(tmp_path / "sweep", "model=patient", "batch_size=1,2,3", "backend=eager", "measure.max_s=48")
-    run.until("[2/3]", "timing")
-    assert run.end(*numbers) == code
-    finished = run.rows[run.rows["status"] == "ok"]
-    assert len(finished) == (1 if len(numbers) == 2 else 2)
+def test_a_second_interrupt_ends_the_point_at_work(tmp_path):
+    """It has a minute to go."""
+    run = Running(tmp_path / "sweep", "model=patient", *QUICK, "measure.warmup_s=0,60", "measure.warmup_max_s=60")
+    run.until("[2/2]", "warmup")
+    os.kill(run.process.pid, signal.SIGINT)
+    run.until("finishing the point at work")
+    assert run.end(signal.SIGINT) == 130
+    assert (run.rows["status"] == "ok").sum() == 1
+    assert gone(run.folder) and not list(run.folder.rglob("**/.*.json.*"))
+
+
+def test_a_termination_finishes_the_point(tmp_path):
+    run = Running(tmp_path / "sweep", "model=patient", "batch_size=1,2,3", *QUICK, "measure.warmup_s=1")
+    run.until("[2/3]", "warmup")
+    assert run.end(signal.SIGTERM) == 143
+    assert (run.rows["status"] == "ok").sum() == 2
     assert gone(run.folder) and not list(run.folder.rglob("**/.*.json.*"))
 
 
@@ -167,10 +177,10 @@ def test_what_is_refused(tmp_path, arguments, said):
 
 
 def test_points_that_crash_late_one_after_the_other_leave_the_third_whole(sweep):
-    done = sweep("model=late_exit,patient", "batch_size=1,2", "backend=eager", "measure.max_s=3")
+    done = sweep("model=late_exit,patient", "batch_size=1,2", *QUICK)
     rows = done.rows
     assert rows["status"].value_counts().to_dict() == {"crashed": 2, "ok": 2}, done.out + done.err
-    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] >= 24).all()
+    assert rows["final"].all() and (rows[rows["status"] == "ok"]["rounds"] == VISITS).all()
 
 
 def test_a_signal_that_is_ignored_stays_so():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import without_gpu
-from running import Running, resumed
+from running import QUICK, Running, resumed
 
 # One at a time: they kill processes and tell what is timed by the host's clock.
 pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
@@ -26,9 +25,9 @@ def test_two_sweeps_in_one_folder(tmp_path):
 
 
 def test_a_folder_deleted_under_way(tmp_path):
-    run = Running(tmp_path / "sweep", "model=patient,scale", "backend=eager", "measure.max_s=3")
+    run = Running(tmp_path / "sweep", "model=patient,scale", *QUICK)
     run.until("[2/2]", "timing")
-    shutil.rmtree(tmp_path / "sweep" / "points")
+    (tmp_path / "sweep/points").rename(tmp_path / "deleted")  # at once, whatever is being written
     assert run.end() == 0, run.said
     assert run.rows["status"].tolist() == ["ok"] * 2 and run.rows["final"].all()
 
@@ -51,7 +50,7 @@ def small_disk(tmp_path) -> Iterator[Callable[[str], Path]]:
 
 def test_a_full_disk(small_disk):
     disk = small_disk("-t tmpfs -o size=2m tmpfs")
-    run = Running(disk / "sweep", "model=patient,scale", "batch_size=1,2", "backend=eager", "measure.max_s=3")
+    run = Running(disk / "sweep", "model=patient,scale", "batch_size=1,2", *QUICK)
     run.until("[2/4]", "timing")
     filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
     with contextlib.suppress(OSError):

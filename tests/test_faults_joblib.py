@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import EXAMPLE, without_gpu
-from running import gone, processes, resumed
+from running import VISITS, gone, processes, resumed, serves
 
 from trt_sweep.machine.locks import is_locked
 from trt_sweep.results import table
@@ -21,11 +21,7 @@ pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 pytestmark = [without_gpu, pytest.mark.xdist_group("faults")]
 # Two jobs at a time, the longer ones first.
 JOBS = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=patient,scale", "batch_size=1,2", "baselines=false")
-JOBS += ("backend=eager", "measure.max_s=3", "measure.warmup_s=0")
-
-
-def serves(process: psutil.Process) -> bool:
-    return "serve.serve" in " ".join(process.cmdline())
+JOBS += ("backend=eager", "measure.max_s=3", "measure.warmup_s=0", f"measure.visits={VISITS}")
 
 
 def worker_of(folder: Path) -> psutil.Process:
@@ -54,7 +50,7 @@ def test_a_killed_worker_leaves_a_row_and_its_neighbour_whole(tmp_path):
     rows = table.load(folder).set_index("folder")
     status = {name.split("/")[0]: row["status"] for name, row in rows.iterrows()}
     assert status == {"0": "crashed", "1": "ok", "2": "ok", "3": "ok"}, said
-    assert rows["final"].all() and (rows.loc[rows["status"] == "ok", "rounds"] == 48).all()
+    assert rows["final"].all() and (rows.loc[rows["status"] == "ok", "rounds"] == VISITS).all()
     (reason,) = rows.loc[rows["status"] == "crashed", "reason"]
     assert reason.startswith("the process was killed by SIGKILL")
     assert code == 1 and "Traceback" not in said

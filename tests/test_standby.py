@@ -64,6 +64,7 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
         assert row["status"] == ("ok" if target == "torch.nn.Identity" else "crashed")
         return standby._kept[0].child.pid if standby._kept else None
 
+    monkeypatch.setattr(standby, "KEPT_S", 600.0)
     try:
         first = swept("first")
         assert first is not None and swept("second") == first
@@ -94,7 +95,7 @@ def test_a_process_goes_on_to_the_next_sweep(tmp_path, monkeypatch):
 def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypatch):
     """Until then the GPU is not free for others, and another sweep of this process has it."""
     monkeypatch.setattr(free_gpu, "visible_gpus", lambda: ["GPU-a", "GPU-b"])
-    monkeypatch.setattr(standby, "KEPT_S", 3.0)
+    monkeypatch.setattr(standby, "KEPT_S", 600.0)
     model = ModelConfig(name="m", factory={"_target_": "torch.nn.Identity"}, inputs=[InputConfig(shape=[4])])
     config = SweepConfig(model=model, backend="eager", device="auto", baselines=False, measure=BRIEFLY)
 
@@ -108,11 +109,14 @@ def test_a_process_that_no_sweep_comes_for_lets_go_of_its_gpu(tmp_path, monkeypa
                 sweep.run()
             (kept,) = standby._kept
             assert kept.child.environment == {free_gpu.VISIBLE: "GPU-a"} and free() == "GPU-b"
-        end = time.monotonic() + 20
-        while standby._kept or free() != "GPU-a":
+        monkeypatch.setattr(standby, "KEPT_S", 0.1)
+        with Sweep({0: config}, tmp_path / "third", one_of_many=True) as sweep:
+            sweep.run()
+        end = time.monotonic() + 120
+        while free() != "GPU-a":
             assert time.monotonic() < end
             time.sleep(0.1)
-        assert not psutil.pid_exists(kept.child.pid)
+        assert not psutil.pid_exists(kept.child.pid) and not standby._kept
     finally:
         standby.end_idle()
 
@@ -133,7 +137,7 @@ def test_the_end_of_a_joblib_sweep_leaves_nothing_running(tmp_path, killed):
     if killed:
         assert all(processes(job) for job in jobs)
         main.kill()
-    main.wait()
+    main.wait(timeout=600)
     _, left = psutil.wait_procs(started, timeout=60)
     assert not left and not any(processes(job) for job in jobs)
 

@@ -39,8 +39,7 @@ class Keeps(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.kept.copy_(x)
-        for _ in range(20):
-            x = x @ x.T @ x / 1e4
+        time.sleep(0.01)  # in which the others have their turn
         return self.kept * 2
 
 
@@ -101,9 +100,8 @@ def test_threads_do_not_wait_for_one_that_does_not_come():
 
 
 def test_a_visit_counts_the_calls_of_all_threads_over_its_wall_time():
-    """A call that only waits: two threads make twice as many in the same time, and each takes as long as before."""
+    """A call that only waits: three threads wait three times as long in the same time, and each as long as before."""
     settings = MeasureConfig(visits=6, max_s=1.2, settle_s=0.0, warmup_s=0.0)
-    found = {}
     for streams in (1, 3):
         calls = [lambda: time.sleep(0.01)] * streams
         timer = Timer(calls[0], CPU, settings, beside=calls[1:])
@@ -111,13 +109,12 @@ def test_a_visit_counts_the_calls_of_all_threads_over_its_wall_time():
         start = time.perf_counter()
         visit = timer.visit(Monitor(CPU), 1)
         assert visit.wall_ms <= (time.perf_counter() - start) * 1e3
-        assert len(visit.latency_ms) >= streams and visit.latency_ms.min() >= 10
+        assert len(visit.latency_ms) >= streams and 10 <= visit.latency_ms.min() < 20
+        # However late a busy machine wakes a thread up, the time until then is that of a call.
+        assert (visit.latency_ms.sum() > 1.5 * visit.wall_ms) == (streams > 1)
         timing = Measurement([[visit]], 5, None, streams=streams).timing()
         assert timing.throughput_per_s == pytest.approx(5 * len(visit.latency_ms) / visit.wall_ms * 1e3)
-        found[streams] = timing
         timer.close()
-    assert found[3].latency_ms < 2 * found[1].latency_ms  # waiting costs a busy machine nothing
-    assert found[3].throughput_per_s > 1.5 * found[1].throughput_per_s
 
 
 @pytest.mark.parametrize("streams", [1, 3])

@@ -38,6 +38,12 @@ def windows(*latencies, **values) -> list[Visit]:
     return [Visit(np.array(latency), **({"wall_ms": sum(latency)} | plain)) for latency in latencies]
 
 
+@pytest.fixture
+def processor_time(monkeypatch):
+    """Measure by the processor's time, which other work on this machine does not change."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+
+
 def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> Visit:
     return timer.Timer(call, CPU, settings).visit(Monitor(CPU), 0, phase)
 
@@ -99,11 +105,11 @@ def test_a_visit_takes_its_share_of_the_time():
     first = timed.visit(Monitor(CPU), 0, phases.append)
     start = time.perf_counter()
     later = timed.visit(Monitor(CPU), 1, phases.append)
-    assert 0.02 <= time.perf_counter() - start < 10
+    assert 0.05 <= time.perf_counter() - start < 0.2
     assert phases == ["warmup", "timing", "timing"]
     assert (later.clock, later.enqueue_ms, later.gpu_ms) == ("wall", None, {})
     for found in (first, later):
-        assert 10 <= len(found.latency_ms) <= 100 and found.latency_ms.min() >= 1.0
+        assert 50 <= len(found.latency_ms) <= 100 and found.latency_ms.min() >= 1.0
 
 
 @pytest.mark.usefixtures("processor_time")
@@ -193,7 +199,7 @@ def test_errors_pass_through(at):
             raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match=r"^boom$"):
-        window(call)
+        window(call, dataclasses.replace(FAST, max_s=60))  # in which there are as many, however slow they are
     assert len(calls) == at
     assert gc.isenabled()
 
@@ -208,4 +214,4 @@ def test_no_collection_while_timing():
 def test_first_call():
     result, took = timer.Timer(busy(0.01), CPU, FAST).first()
     assert result == "done"
-    assert 10 <= took < 5000
+    assert took >= 10

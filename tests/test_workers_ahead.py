@@ -61,14 +61,21 @@ def engines(folder: Path) -> list[Path]:
     return list((folder / PRIVATE).rglob("*.zip"))
 
 
-def until_started(ahead: BuildAheadPool, within_s: float = 60) -> psutil.Process:
+def until_started(ahead: BuildAheadPool, within_s: float = 300) -> psutil.Process:
     end = time.monotonic() + within_s
     while not ahead.pids and time.monotonic() < end:
         time.sleep(0.05)
     return psutil.Process(ahead.pids[0])
 
 
-def begun(ahead: BuildAheadPool, point: Point, within_s: float = 60) -> None:
+def until_stopped(process: psutil.Process, stopped: bool = True, within_s: float = 60) -> bool:
+    end = time.monotonic() + within_s
+    while (process.status() == psutil.STATUS_STOPPED) != stopped and time.monotonic() < end:
+        time.sleep(0.02)
+    return (process.status() == psutil.STATUS_STOPPED) == stopped
+
+
+def begun(ahead: BuildAheadPool, point: Point, within_s: float = 300) -> None:
     end = time.monotonic() + within_s
     future = ahead._builds[point.config.build_id]
     while not (future.running() or future.done()) and time.monotonic() < end:
@@ -135,26 +142,23 @@ def test_they_stand_still_while_a_point_is_timed(tmp_path, ahead):
     ahead.on_phase("export")
     assert process.status() != psutil.STATUS_STOPPED
     ahead.on_phase("warmup")
+    stopped = time.monotonic()
     ahead.on_phase("timing")
-    time.sleep(0.5)
-    assert process.status() == psutil.STATUS_STOPPED
+    assert until_stopped(process)
     before = process.cpu_times()
     time.sleep(0.3)
-    assert process.cpu_times() == before
+    assert process.cpu_times() == before and process.status() == psutil.STATUS_STOPPED
     ahead.on_phase("")
-    time.sleep(0.1)
-    assert process.status() != psutil.STATUS_STOPPED
     (paused_s,) = struct.unpack("d", (tmp_path / PRIVATE / PAUSED).read_bytes())
-    assert 0.8 <= paused_s < 2
+    assert 0.3 <= paused_s <= time.monotonic() - stopped
+    assert until_stopped(process, False)
     ahead.on_phase("timing")  # and may end so
 
 
 def test_a_process_that_starts_while_a_point_is_timed_stands_still_too(ahead):
     ahead.on_phase("timing")
     ahead.offer([[point("eager")]])
-    process = until_started(ahead)
-    time.sleep(0.3)
-    assert process.status() == psutil.STATUS_STOPPED
+    assert until_stopped(until_started(ahead))
     ahead.on_phase("")
     ahead.wait(point("eager"))
 
@@ -162,11 +166,9 @@ def test_a_process_that_starts_while_a_point_is_timed_stands_still_too(ahead):
 def test_what_nobody_has_begun_with_is_not_waited_for(ahead):
     ahead.offer([[point("eager")], [point("eager", batch_size=2)], [dataclasses.replace(point(), stored=False)]])
     process = until_started(ahead)
-    process.suspend()
-    start = time.monotonic()
+    process.suspend()  # whoever waited for it now would wait for the limits, which are an hour
     ahead.wait(point("eager", batch_size=2))  # the one process has the first in hand
     ahead.wait(point())  # was never taken
-    assert time.monotonic() - start < 1
     process.resume()
     ahead.wait(point("eager"))
     assert ahead._builds[point("eager").config.build_id].done()
@@ -192,14 +194,14 @@ def test_one_that_hangs_is_not_waited_for_beyond_the_limits(tmp_path, ahead, mon
     process = until_started(ahead)
     process.suspend()
     start = time.monotonic()
-    ahead.wait(point("eager"))
-    assert 0.4 < time.monotonic() - start < 5
+    ahead.wait(point("eager"))  # it would never come to an end
+    assert time.monotonic() - start >= 0.5
     assert gone_process(process)
 
 
 def gone_process(process: psutil.Process) -> bool:
     try:
-        process.wait(5)
+        process.wait(60)
     except psutil.TimeoutExpired:
         return False
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,18 +13,20 @@ from trt_sweep.workers import limits
 @pytest.mark.parametrize(
     ("phases", "limit"),
     [
-        ([("export", 0.3)], "limits.export_s=0.2"),
-        ([("export", 0.15), ("partition", 0.15)], "limits.export_s=0.2"),
-        ([("warmup", 0.15), ("timing", 0.01), ("warmup", 0.15)], None),
-        ([("waiting for another sweep", 0.5)], None),
-        ([("model", 0.6)], "limits.total_s=0.5"),
+        ([("export", 30)], "limits.export_s=20"),
+        ([("export", 15), ("partition", 15)], "limits.export_s=20"),
+        ([("warmup", 15), ("timing", 1), ("warmup", 15)], None),
+        ([("waiting for another sweep", 50)], None),
+        ([("model", 60)], "limits.total_s=50"),
     ],
 )
-def test_limits(phases, limit):
-    clock = limits.Limits(LimitsConfig(export_s=0.2, build_s=None, timing_s=0.2, total_s=0.5))
+def test_limits(phases, limit, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    clock = limits.Limits(LimitsConfig(export_s=20, build_s=None, timing_s=20, total_s=50))
     for phase, seconds in phases:
         clock.enter(phase)
-        time.sleep(seconds)
+        now[0] += seconds
     left = clock.left()
     assert (left == 0) == (limit is not None)
     if limit is not None:
