@@ -151,6 +151,8 @@ def test_a_count_is_a_whole_number():
         (UsageError("what?"), 2, "what?"),
         (MissingConfigException("no", "model/nope", ["resnet18"]), 1, "model=nope is not known: use one of resnet18 "),
         (PermissionError(13, "Permission denied", "a/b"), 1, "a/b cannot be read or written: Permission denied"),
+        (OSError(28, "full", "a/b"), 3, "a/b cannot be read or written: full"),
+        (OSError(28, "full"), 3, "what is printed cannot be written: full"),
     ],
 )
 def test_a_mistake_is_a_line_and_an_exit_code(error, code, said, capsys):

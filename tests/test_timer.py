@@ -48,12 +48,6 @@ def window(call, settings: MeasureConfig = FAST, phase=lambda name: None) -> Vis
     return timer.Timer(call, CPU, settings).visit(Monitor(CPU), 0, phase)
 
 
-@pytest.fixture
-def processor_time(monkeypatch):
-    """Measure by the processor's time, which other work on this machine does not change."""
-    monkeypatch.setattr(time, "perf_counter", time.process_time)
-
-
 def test_statistics():
     first, *later = windows([99.0], *([float(number)] * 3 for number in range(1, 25)), clock="cuda_events")
     found = Measurement([[first, *later]], 11, 99.0, visit_group="g").timing()

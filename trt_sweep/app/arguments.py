@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import io
 import math
@@ -125,7 +126,8 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
     """Make the entry point of a verb: a mistake becomes one line on stderr and an exit code.
 
     That is `USAGE` where the command line is to blame, and `failed` where what was asked for cannot be done. It is
-    `BROKEN` where the mistake is our own, whose traceback comes first, and where what is printed cannot be written.
+    `BROKEN` where the mistake is our own, whose traceback comes first, where what is printed cannot be written, and
+    where a disk is full.
     """
 
     def decorate(work: Callable[[list[str]], int]) -> Main:
@@ -162,9 +164,11 @@ def verb(failed: int = FAILED) -> Callable[[Callable[[list[str]], int]], Main]:
 
 
 def _no_room(error: BaseException | None) -> bool:
-    """Return whether an open file, such as stdout, takes no more: such an error names no file, as opening one does."""
+    """Return whether a disk is full, or stdout takes no more: an error of an open file names none."""
     root = error.__cause__ if isinstance(error, SweepError) else error
-    return isinstance(root, OSError) and root.errno is not None and root.filename is None
+    if not isinstance(root, OSError) or root.errno is None:
+        return False
+    return root.filename is None or root.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _close_stdout() -> None:
