@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from trt_sweep.config.point import PointConfig
@@ -26,9 +27,9 @@ class Point:
     axes: dict[str, Any] = field(default_factory=dict)
     stored: bool = False
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """Return `point_id`, the name of its record's folder."""
+        """Return `point_id`, the name of its record's folder; each visit asks for it many times."""
         return self.config.point_id
 
     def no_profile(self, status: str, device: str | None, tensorrt: bool) -> str | None:
