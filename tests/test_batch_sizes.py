@@ -120,16 +120,16 @@ def test_what_cannot_be_searched_is_one_line():
 
 
 class Waits(torch.nn.Module):
-    """Take 2 ms a call and 0.25 ms a sample; memory ends above so many samples."""
+    """Take 4 ms a call and so much a sample; memory ends above so many samples."""
 
-    def __init__(self, most: int = 10**6) -> None:
+    def __init__(self, sample_s: float = 0.0, most: int = 10**6) -> None:
         super().__init__()
-        self.most = most
+        self.sample_s, self.most = sample_s, most
 
     def forward(self, x):
         if len(x) > self.most:
             raise torch.OutOfMemoryError("no room")
-        time.sleep(0.002 + 0.00025 * len(x))
+        time.sleep(0.004 + self.sample_s * len(x))
         return x * 2
 
 
@@ -139,26 +139,29 @@ class Adds(torch.nn.Module):
 
 
 def search(model: torch.nn.Module, inputs: torch.Tensor, folder: Path, **how) -> trt_sweep.app.tuner.Result:
-    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "measure.visits": 16, "precision": "fp32"}
-    fixed |= {"batch_size": "search"}
+    fixed = {"device": "cpu", "precision": "fp32", "batch_size": "search", "measure.visits": 16}
+    fixed |= {"measure.max_s": how.pop("max_s", 0.4), "measure.warmup_s": 0.05, "measure.settle_s": 0.0}
     axes = {"backend": how.pop("backend", ["eager"])}
     return trt_sweep.tune(
-        model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "3m", "delta": 0.1, **how}
+        model, inputs, axes, fixed, folder, objective="throughput", **{"budget": "10m", "delta": 0.1, **how}
     )
 
 
 def test_a_latency_limit_bounds_the_size(tmp_path):
-    found = search(Waits(), torch.randn(3, 4), tmp_path / "t", max_latency="6.5ms", budget="100s")
-    assert 10 <= int(found.settings["batch_size"]) <= 17
-    assert "max_latency 6.5 ms is kept" in found.lines[2] and found.winner["latency_ms"] < 6.5
-    tried = {row["batch_size"] for row in found.table.to_dict("records")}
-    assert {1, 2, 4, 8, 16} <= tried and max(tried) <= 32 and len(tried) <= 10
+    """A call for 6 samples never keeps it; on a busy machine those for fewer may take longer than they should."""
+    found = search(Waits(0.002), torch.randn(3, 4), tmp_path / "t", max_latency="15ms")
+    assert 2 <= int(found.settings["batch_size"]) <= 5
+    assert "max_latency 15 ms is kept" in found.lines[2] and found.winner["latency_ms"] < 15
+    assert {1, 2, 4} < set(found.table["batch_size"]) <= set(range(1, 9))
+    kept = {fate["point_id"] for fate in found.content["road"] if fate["keeps"]}
+    assert found.winner["point_id"] in kept
+    assert found.table.loc[found.table["point_id"].isin(kept), "batch_size"].max() <= 5
 
 
 def test_the_end_of_memory_bounds_the_size(tmp_path):
-    found = search(Waits(10), torch.randn(3, 4), tmp_path / "t")
-    assert found.settings["batch_size"] == "10"
-    assert set(found.table.loc[found.table["batch_size"] > 10, "status"]) == {"out_of_memory"}
+    found = search(Waits(most=6), torch.randn(3, 4), tmp_path / "t")
+    assert found.settings["batch_size"] == "6"
+    assert set(found.table.loc[found.table["batch_size"] > 6, "status"]) == {"out_of_memory"}
 
 
 def test_a_model_without_a_batch_is_said_in_one_line(tmp_path):
@@ -177,9 +180,10 @@ def test_a_model_without_a_batch_is_said_in_one_line(tmp_path):
 
 def test_throughput_of_a_small_network_rises_with_the_size(tmp_path):
     module = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(4)]).eval()
-    found = search(module, torch.randn(1, 64), tmp_path / "t", backend=["eager", "inductor"])
+    brief = {"max_s": 0.1, "delta": 0.3}
+    found = search(module, torch.randn(1, 64), tmp_path / "t", backend=["eager", "jit"], **brief)
     rows = found.table[found.table["status"].eq("ok") & found.table["batch_size"].eq(1)]
     assert int(found.settings["batch_size"]) >= 16
     assert found.winner["throughput_per_s"] > 4 * rows["throughput_per_s"].max()
     road = json.loads((tmp_path / "t/race.json").read_text())["road"]
-    assert {"eager", "inductor"} <= {fate["label"].split()[1] for fate in road}
+    assert {"eager", "jit"} <= {fate["label"].split()[1] for fate in road}

@@ -18,7 +18,8 @@ from trt_sweep.results import ranking
 
 # What is given before a choice is its default.
 DEFAULTS = ("hydra/sweeper=one_at_a_time", "model=patient", "backend=eager")
-BRIEF = ("device=cpu", "measure.max_s=0.6", "measure.warmup_s=0.05")
+# Six of 24 visits are at the fast level, however noisy the host is: enough to prove what is a thousand times faster.
+BRIEF = ("device=cpu", "measure.visits=24", "measure.max_s=1.2", "measure.warmup_s=0.05")
 
 
 def test_what_helps_alone_is_tried_together(sweep):
@@ -34,7 +35,7 @@ def test_what_helps_alone_is_tried_together(sweep):
         2: ("patient", "jit"),
         3: ("scale", "jit"),
     }
-    assert (rows["status"] == "ok").all() and (rows["rounds"] >= 24).all()
+    assert (rows["status"] == "ok").all() and rows["final"].all() and (rows["rounds"] > 1).all()
     assert "3 points to do" in done.err and "1 point to do" in done.err  # what the first batch did is not done again
 
 

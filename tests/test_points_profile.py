@@ -114,12 +114,12 @@ def test_slow_calls_are_fewer(tmp_path, monkeypatch):
 
 def test_a_slow_first_call_makes_the_trace_no_shorter(tmp_path, monkeypatch):
     """It compiles what it needs, and says nothing of those to come."""
-    monkeypatch.setattr(profile, "TRACED_S", 0.2)
+    monkeypatch.setattr(profile, "TRACED_S", 1.0)
     calls: list[int] = []
 
     def call() -> None:
         calls.append(1)
-        time.sleep(0.3 if len(calls) == 1 else 0.0)
+        time.sleep(1.1 if len(calls) == 1 else 0.0)
 
     assert profile._trace(call, torch.device("cpu"), tmp_path)["calls"] == profile.TRACED_CALLS
 

@@ -30,7 +30,7 @@ def first(tmp_path_factory) -> Path:
     """A sweep of one small model at two batch sizes, with which a call's time hardly grows."""
     folder = tmp_path_factory.mktemp("first") / "s"
     command = [sys.executable, "-m", "trt_sweep", "-m", "--config-dir", str(EXAMPLE), "model=scale", "backend=eager"]
-    command += ["device=cpu", "batch_size=1,4096", "measure.visits=12", "measure.max_s=0.6"]
+    command += ["device=cpu", "batch_size=1,4096", "measure.visits=24", "measure.max_s=1.2"]
     command += ["measure.warmup_s=0.05", f"hydra.sweep.dir={folder}"]
     done = subprocess.run(command, cwd=EXAMPLE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_a_winner_that_stays(first, tmp_path):
     (place,) = (tmp_path / "out").glob("s-remeasured-*")
     old, new = table.load(folder).set_index("point_id"), table.load(place).set_index("point_id")
     assert set(old.index) == set(new.index) and (new["sweep_id"] == place.name).all() and new["interleaved"].all()
-    assert (new["created_utc"] > old["created_utc"].max()).all() and (new["rounds"] == 12).all()
+    assert (new["created_utc"] > old["created_utc"].max()).all() and (new["rounds"] == 24).all()
     for row in (*old.to_dict("records"), *new.to_dict("records")):  # both figures of both points
         assert f"| {row['throughput_per_s']:.4g} \\[" in said
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -113,21 +113,30 @@ def test_lines_go_past_the_capture(monkeypatch, tmp_path, capfd):
 
 
 def test_a_long_phase_shows_life_in_a_pipe(monkeypatch, capfd):
-    monkeypatch.setattr(progress, "QUIET_S", 0.2)
+    clock_, said = Clock(monkeypatch), ""
     monkeypatch.setattr(progress, "POLL_S", 0.01)
+
+    def life() -> list[str]:
+        nonlocal said
+        said += capfd.readouterr().err
+        return [text for text in said.splitlines() if "build" in text]
+
     with Progress(["dynamo"] * 2) as line:
         for label in "ab":
             line.begin(label, "dynamo")
             for _ in range(3):  # said once
                 line.phase("waiting for a GPU" if label == "a" else "export")
             line.phase("build")
-            if label == "b":
-                time.sleep(1)
+            for number in (1, 1, 2) if label == "b" else ():  # lines so far: each time after twice as long
+                clock_.now += progress.QUIET_S
+                time.sleep(0.1)
+                while len(life()) < number:
+                    time.sleep(0.01)
+                assert len(life()) == number
             line.end("ok")
-    waiting, first, *life, last = capfd.readouterr().err.splitlines()
-    assert waiting == "[1/2] a  waiting for a GPU  (elapsed 0:00)"
-    assert (first, last) == ("[1/2] a  ok  (0:00)", "[2/2] b  ok  (0:01)")
-    assert 1 <= len(life) <= 2 and life[0].startswith("[2/2] b  build  (elapsed 0:0")  # each time after twice as long
+    assert life() == [f"[2/2] b  build  (elapsed {at}, about 0:00 left)" for at in ("0:10", "0:30")]
+    assert said.splitlines()[0] == "[1/2] a  waiting for a GPU  (elapsed 0:00)"
+    assert said.splitlines()[1::3] == ["[1/2] a  ok  (0:00)", "[2/2] b  ok  (0:30)"]
 
 
 @pytest.mark.parametrize("ends", [(None, None), (math.nan, math.nan), (1.0, None)])

@@ -23,14 +23,14 @@ BRIEF = ("device=cpu", "measure.warmup_s=0.05", "measure.cudnn_choices=1")
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trt_sweep", "tune", "--config-dir", str(EXAMPLE), *BRIEF, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=800)
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     """A model that sleeps, and forgets to once it is traced."""
     folder = tmp_path_factory.mktemp("tune")
-    asked = ("model=patient", "backend=eager,jit", "precision=fp32", "--max-error=1%", "--budget=90s", "--out=raced")
+    asked = ("model=patient", "backend=eager,jit", "precision=fp32", "--max-error=1%", "--budget=10m", "--out=raced")
     return folder, run(folder, *asked)
 
 
@@ -45,14 +45,20 @@ def test_the_answer_is_printed_with_the_road_and_the_code(patient):
     assert "out: proved worse" in done.stderr
 
 
+def visits_of_dropped(folder: Path) -> int:
+    road = json.loads((folder / "race.json").read_text())["road"]
+    (dropped,) = (fate for fate in road if fate["what"] == "dropped")
+    return dropped["visits"]
+
+
 def test_records_are_left_as_of_any_sweep(patient):
     folder, _ = patient
     rows = table.load(folder / "raced").set_index("backend")
     assert (rows["status"] == "ok").all() and rows["final"].all()
-    (eager,) = (
-        fate for fate in json.loads((folder / "raced/race.json").read_text())["road"] if fate["what"] == "dropped"
+    assert (
+        rows.loc["eager", "rounds"] == visits_of_dropped(folder / "raced") >= 8
+        and rows.loc["eager", "latency_rank"] == 2
     )
-    assert rows.loc["eager", "rounds"] == eager["visits"] >= 8 and rows.loc["eager", "latency_rank"] == 2
     assert (folder / "raced/results.csv").exists() and not (folder / "raced/.engines").exists()
 
 
@@ -141,7 +147,7 @@ def test_a_module_in_memory_is_tuned_and_compiled(tmp_path):
         {"backend": ["eager", "jit"], "precision": ["fp32", torch.bfloat16]},
         {"device": "cpu", "measure.warmup_s": 0.05},
         tmp_path / "t",
-        budget="40s",
+        budget="10m",
         max_error=0.001,
     )
     assert found.settings["backend"] in ("eager", "jit") and found.settings["precision"] == "fp32"
@@ -167,7 +173,7 @@ def test_what_is_compiled_takes_what_the_module_takes(tmp_path):
         {"backend": ["eager"], "precision": ["fp32"]},
         {"device": "cpu", "measure.warmup_s": 0.05},
         tmp_path / "t",
-        budget="30s",
+        budget="10m",
     )
     compiled = found.compile()
     assert torch.equal(compiled(scale=2.0, pair=pair)["sum"], torch.full((2, 3), 4.0))
@@ -184,7 +190,7 @@ def test_batch_sizes_are_raced_by_throughput(tmp_path):
         {"device": "cpu", "measure.warmup_s": 0.05, "baselines": False},
         tmp_path / "t",
         objective="throughput",
-        budget="40s",
+        budget="10m",
     )
     assert found.settings["batch_size"] == "64" and found.lines[1].startswith("  throughput ")
 
@@ -195,7 +201,7 @@ def test_a_multirun_can_be_raced(sweep):
     assert done.code == 0, done.err
     assert "patient: use model=patient backend=jit" in done.out
     assert "proved: 1 other dropped" in done.out and "max_error 0.01 is kept" in done.out
-    assert set(done.rows["rounds"]) == {8} and (done.folder / "race.json").exists()
+    assert set(done.rows["rounds"]) == {visits_of_dropped(done.folder)}
     wrong = sweep("hydra/sweeper=race", "model=patient", "backend=eager", *BRIEF, "hydra.sweeper.budget=5")
     assert wrong.code == 1 and "error: budget=5 is not allowed: use a duration above 0 with a unit" in wrong.err
 
@@ -204,7 +210,7 @@ def test_a_baseline_does_not_win_over_what_is_fixed(tmp_path):
     """On a CPU BF16 is slower than FP32, and the user wants BF16 all the same."""
     module, given = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(8)]).eval(), torch.randn(64, 64)
     fixed = {"device": "cpu", "measure.warmup_s": 0.05, "precision": "bf16"}
-    found = trt_sweep.tune(module, given, {"backend": ["eager", "jit"]}, fixed, tmp_path / "t", budget="60s")
+    found = trt_sweep.tune(module, given, {"backend": ["eager", "jit"]}, fixed, tmp_path / "t", budget="10m")
     assert "torch.bfloat16" in found.code
     road = json.loads((tmp_path / "t/race.json").read_text())["road"]
     assert [fate["label"].split()[1:3] for fate in road if not fate["wins"]] == [["eager", "fp32"]]
@@ -217,11 +223,11 @@ def test_an_interrupt_prints_what_was_found(tmp_path):
     with subprocess.Popen(
         [*command, *endless], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        until = time.monotonic() + 120
-        while not (tmp_path / "raced/race.json").exists() and time.monotonic() < until:
+        while not (tmp_path / "raced/race.json").exists():
+            assert running.poll() is None
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=60)
+        said, _ = running.communicate(timeout=600)
     assert running.returncode == 130
     assert said.splitlines()[-3] == "scale: use backend=eager precision=fp32"
     assert "as it was interrupted (1 point, of 1 combination)" in said.splitlines()[-1]
