@@ -17,8 +17,8 @@ from trt_sweep.measure import outputs as of_outputs
 from trt_sweep.measure.outputs import WHOLE, Leaf
 from trt_sweep.results.measured import Accuracy
 
-# How many times the error of eager in the same precision a build may have. Of the builds in outputs/reference the worst
-# has 2.5 times, as a test shows.
+# How many times the error of eager in the same precision a build may have. Of those in outputs/reference with eager
+# beside them the worst has 2.5 times, as a test shows.
 WORSE = 4.0
 ABSURD = 1.0  # an error as large as the output itself
 UNASKED = "it is not judged (accuracy.outputs)"

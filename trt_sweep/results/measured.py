@@ -228,7 +228,8 @@ class Accuracy:
     )
     accurate: bool | None = metric(
         "Whether the output is right: each output is finite, and its error is within the precision's tolerance, or "
-        "within 4 times eager's in that precision. A single sample may have 4 times as much.",
+        "within 4 times eager's in that precision and below a quarter of the output. A single sample may have 4 times "
+        "as much.",
         null="the outputs are different each time, or none was compared",
     )
     first_wrong: str | None = metric(
