@@ -111,7 +111,7 @@ def test_markdown_of_each_block():
         (["s", "--delta", "0"], "--delta=0 is not allowed: use a share, such as 0.02 or 2%, between 0 and 1"),
         (["s", "--max-memory", "1"], "--max-memory=1.0 cannot be judged: these records have no peak_gpu_bytes"),
         (["s", "--objective", "beauty"], "argument --objective: invalid choice: 'beauty'"),
-        (["s", "--out", "file"], "file/report.html cannot be written: File exists"),
+        (["s", "--out", "file"], "--out=file is a file: name a folder"),
         (["s", "--readme", "file"], "file: no section to renew: put <!--"),
         (["s", "--readme", "none"], "--readme=none cannot be read and written: No such file or directory"),
         ([], "the following arguments are required: FOLDER"),
@@ -123,7 +123,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message
     if arguments[:1] == ["s"]:
         sweep(tmp_path / "s")
     (tmp_path / "file").write_text("plain")
-    usage = message.startswith(("--delta", "argument", "the following"))
+    usage = message.startswith(("--delta", "--out", "argument", "the following"))
     assert main(arguments) == (2 if usage else 1)
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
@@ -146,8 +146,8 @@ def test_unreadable_records(tmp_path, capsys):
     bad.write_text("{")
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path} holds 1 unreadable ones only, such as {bad}: give the folder of a sweep, which has points/ "
-        "in it\n"
+        f"error: {tmp_path} holds no record that can be read, {bad} for one cannot: give the folder of a sweep, which "
+        "has points/ in it\n"
     )
     sweep(tmp_path)
     assert main([str(tmp_path)]) == 0

@@ -35,16 +35,16 @@ class Parser(argparse.ArgumentParser):
     def add_folders(self, what: str = "a sweep's folder, or any folder above several", least: int = 1) -> None:
         """Add FOLDER…, one or several; with `least` 0 there may be none."""
         number = "+" if least else "*"
-        self.add_argument("folders", type=Path, nargs=number, metavar="FOLDER", help=f"{what}; one or several")
+        self.add_argument("folders", type=path, nargs=number, metavar="FOLDER", help=f"{what}; one or several")
 
     def add_point(self, example: str) -> None:
         """Add the overrides that name one point, and --config-dir, both as for a sweep."""
         self.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help=f"the point, as for a sweep: {example}")
-        self.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with configurations of your own")
+        self.add_argument("--config-dir", type=path, metavar="DIR", help="a folder with configurations of your own")
 
     def add_out(self, what: str, default: Path | None = None) -> None:
         """Add --out, the folder that output goes into."""
-        self.add_argument("--out", type=Path, metavar="DIR", default=default, help=what)
+        self.add_argument("--out", type=out_folder, metavar="DIR", default=default, help=what)
 
     def add_share(self, name: str, what: str, default: float | None = None, above_one: bool = False) -> None:
         """Add an option that takes a share, see `share`."""
@@ -59,6 +59,34 @@ class Parser(argparse.ArgumentParser):
         read = functools.partial(count, name, least=least, **more)
         several: dict[str, Any] = {"nargs": "+"} if isinstance(default, list) else {}
         self.add_argument(name, type=read, default=default, metavar="N", help=shown, **several)
+
+
+def path(given: str) -> Path:
+    """Return a path that was given; raise UsageError for an empty one, which would be the folder that we are in."""
+    if not given:
+        raise UsageError("a name of a file or folder is empty: give it, or set the variable that should hold it")
+    return Path(given)
+
+
+def out_folder(given: str) -> Path:
+    """Return the folder that output goes into; raise UsageError where that is a file, before anything is done."""
+    found = path(given)
+    if found.exists() and not found.is_dir():
+        raise UsageError(f"--out={given} is a file: name a folder")
+    return found
+
+
+def require_once(overrides: Sequence[str]) -> None:
+    """Raise UsageError where an axis is given twice, of which only the last would hold."""
+    from trt_sweep.results.axes import AXES
+
+    given: dict[str, list[str]] = {}
+    for override in overrides:
+        name, _, value = override.partition("=")
+        given.setdefault(name.lstrip("+"), []).append(value)
+    for name, values in given.items():
+        if name in AXES and len(values) > 1:
+            raise UsageError(f"{name} is given {len(values)} times: write {name}={','.join(values)}, or one value")
 
 
 def share(name: str, given: str, above_one: bool = False) -> float:
@@ -185,10 +213,12 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, SweepError | Unsupported):
         return str(error)
     if "hydra.errors" in sys.modules:  # else Hydra cannot have raised it, some of whose errors are an OSError
-        from trt_sweep.app.explain import HYDRA_ERRORS, explain
+        from trt_sweep.app.explain import HYDRA_ERRORS, explain, undecodable
 
         if isinstance(error, HYDRA_ERRORS):
             return explain(error)
+        if isinstance(error, UnicodeDecodeError):
+            return undecodable(error)
     if isinstance(error, OSError) and error.errno is None:  # some library's, with words of its own
         return one_line(error)
     if isinstance(error, OSError):

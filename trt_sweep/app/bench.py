@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from trt_sweep.app.arguments import Parser, verb
+from trt_sweep.app.arguments import Parser, path, verb
 
 Run = Callable[[argparse.Namespace], None]
 
@@ -41,7 +41,7 @@ def _sweep(parser: Parser) -> Run:
     parser.add_argument("--part", help=f"some of {parts}; or report")
     parser.add_argument(
         "--perf-run",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="tools/perf/perf_run.py of a checkout of Torch-TensorRT",
     )
@@ -66,7 +66,7 @@ def _report(parser: Parser) -> Run:
     parser.add_out("a new folder for the results", Path("outputs/bench/report"))
     parser.add_argument(
         "--records-of",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         default=Path("outputs/reference"),
         help="real records to make others of (outputs/reference)",
@@ -81,7 +81,7 @@ def _compare(parser: Parser) -> Run:
     parser.add_share("--slower", "what is added to one model's work in the last night", above_one=True)
     parser.add_count("--simulated", "simulated pairs of nights of each kind", 400)
     parser.add_argument(
-        "--records", type=Path, metavar="FOLDER", help="nights that the noise of simulated ones is drawn from"
+        "--records", type=path, metavar="FOLDER", help="nights that the noise of simulated ones is drawn from"
     )
     return lambda options: _module("compare").run(
         options.out, options.nights, options.slower, options.simulated, options.records
@@ -93,7 +93,7 @@ def _tune(parser: Parser) -> Run:
     parser.add_out("where the result goes; for a model, a new folder", Path("outputs/bench/tune"))
     parser.add_argument(
         "--records",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         default=Path("outputs/reference/h200/visits"),
         help="points that were visited in turn (outputs/reference/h200/visits)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, verb, write_json, write_text
+from trt_sweep.app.arguments import Parser, path, verb, write_json, write_text
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def main(arguments: list[str]) -> int:
         description="Compare two runs of a sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
         "2: not comparable, or too noisy to tell; 3: trt_sweep itself is broken, or its output cannot be written.",
     )
-    parser.add_argument("old", type=Path, metavar="OLD", help="the folder of the sweep that is compared with")
-    parser.add_argument("new", type=Path, metavar="NEW", help="the folder of the sweep that is judged")
+    parser.add_argument("old", type=path, metavar="OLD", help="the folder of the sweep that is compared with")
+    parser.add_argument("new", type=path, metavar="NEW", help="the folder of the sweep that is judged")
     parser.add_share("--min-effect", "by which a time must change to matter", MIN_EFFECT)
     parser.add_argument(
         "--history",
-        type=Path,
+        type=path,
         nargs="+",
         default=(),
         metavar="FOLDER",

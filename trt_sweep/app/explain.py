@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import shlex
-from difflib import get_close_matches
+import traceback
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
@@ -15,14 +16,14 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trt_sweep.app import type_errors
-from trt_sweep.config.sweep import SweepConfig
+from trt_sweep.config.hydra import not_known
 from trt_sweep.errors import SweepError, one_line
 
-HYDRA_ERRORS = (HydraException, OmegaConfBaseException)  # of a configuration that cannot be composed
+# Of a configuration that cannot be composed.
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 # Settings of earlier versions, and what does their work now.
 RENAMED = {
@@ -60,8 +61,29 @@ def explain(error: BaseException) -> str:
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if isinstance(error, ConfigCompositionException) and unknown:
         return _unknown(unknown[1], error)
-    root = _root(error)
-    return _unreadable(error) or _several_points(str(error)) or type_errors.line(root, str(error)) or one_line(root)
+    root, text = _root(error), str(error)
+    known = _unreadable(error) or _of_file(error) or _several_points(text) or type_errors.line(root, text)
+    return known or one_line(root)
+
+
+def _of_file(error: BaseException) -> str | None:
+    """Return what is said of a file that is no YAML, or holds what has no place there; None of no such."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name} is no YAML: line {mark.line + 1}: {error.problem}"
+    merged = re.match(r"In '([^']+)': \w+ raised while composing config:\s*([^\n]*)", str(error))
+    if not merged:
+        return None
+    hint = "; it has to begin with # @package _global_" * merged[1].startswith("sweep/")
+    return f"{merged[1]}.yaml cannot be a part of the configuration: {merged[2]}{hint}"
+
+
+def undecodable(error: UnicodeDecodeError) -> str | None:
+    """Return the line for a file of Hydra's that is no text; None for an error from elsewhere."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith("hydra.") and "full_path" in frame.f_locals:
+            return f"{frame.f_locals['full_path']} is no text in UTF-8: {error.reason} at byte {error.start}"
+    return None
 
 
 def _unreadable(error: BaseException) -> str | None:
@@ -99,22 +121,7 @@ def _unknown(name: str, error: BaseException) -> str:
             return f"{name} is not a setting of trt_sweep; write +{name}=… for {what}"
     if name in RENAMED:
         return f"{name} is gone: use {RENAMED[name]}"
-    fields = list(_fields(OmegaConf.structured(SweepConfig)))
-    groups = sorted({field.partition(".")[0] for field in fields if "." in field})
-    near = get_close_matches(name, [*fields, *groups], 3, 0.5)
-    return f"{name} is not known: " + (
-        f"did you mean {' or '.join(near)}?" if near else "use one of " + ", ".join(fields)
-    )
-
-
-def _fields(node: DictConfig, prefix: str = "") -> Any:
-    for key in node:
-        name = prefix + str(key)
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-            yield from _fields(child, f"{name}.")
-        else:
-            yield name
+    return not_known(name)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trt_sweep.app.arguments import Parser, UsageError, verb, write_json
+from trt_sweep.app.arguments import Parser, UsageError, path, verb, write_json
 from trt_sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         description="Build a point again, save it, and load it in a fresh process: how long that takes, and whether "
         f"its output is right. Beside the model lie its inputs, a loader of its own and {MANIFEST}.",
     )
-    parser.add_argument("point", type=Path, metavar="POINT", help="the folder of a point: SWEEP/points/POINT_ID")
+    parser.add_argument("point", type=path, metavar="POINT", help="the folder of a point: SWEEP/points/POINT_ID")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=f"what to save it as ({FORMATS[0]})")
     parser.add_out("the folder that the files go into")
     options = parser.parse_args(arguments)

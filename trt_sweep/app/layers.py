@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, verb
+from trt_sweep.app.arguments import Parser, path, verb
 
 if TYPE_CHECKING:
     from trt_sweep.results.console import Console
@@ -18,14 +17,14 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="trt-sweep layers", description="Show the layers inside engines.")
     parser.add_argument(
         "folder",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID",
     )
     parser.add_count("--top", "how many layers, the longest first", 20, instead=", or --all")
     parser.add_argument("--all", action="store_true", help="all layers, and all parts of a call")
     parser.add_argument(
-        "--compare", type=Path, metavar="OTHER", help="show what differs in the layers of this other point"
+        "--compare", type=path, metavar="OTHER", help="show what differs in the layers of this other point"
     )
     parser.add_out("draw layers.svg, time.svg and engines/*/graph.svg there")
     options = parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -14,10 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from trt_sweep.app.arguments import UsageError
+from trt_sweep.app.arguments import UsageError, path, require_once
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.app.resume import arguments_of
-from trt_sweep.config.compose import CONF, import_from, register_resolver, with_plus
+from trt_sweep.app.verbs import VERBS
+from trt_sweep.config.compose import CONF, import_from, register_resolver, require_folder, with_plus
 from trt_sweep.config.hydra import from_hydra, register
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep import command
@@ -50,10 +52,12 @@ def _run(composed: DictConfig) -> float | None:
 
 def main(arguments: list[str]) -> int:
     """Run Hydra with these arguments; raise SweepError where the user has something to mend."""
-    arguments = _in_order(arguments)
+    arguments = _checked(arguments)
     ready = next((argument for argument in arguments if argument.startswith(("+sweep=", "sweep="))), None)
     if ready is not None:
         ready = f"+{ready.removeprefix('+')}"
+        if "," in ready:
+            raise UsageError(f"{ready} names several sweeps: run each by itself")
         if ready not in arguments or not {"-m", "--multirun"} & set(arguments):
             raise UsageError(f"{ready} is a sweep that is ready to run: write trt-sweep -m {ready}")
     # Hydra swallows errors and prints its own lines unless it is told to let them through to us.
@@ -83,10 +87,10 @@ def _process_gone() -> str:
     )
 
 
-def _in_order(arguments: list[str]) -> list[str]:
-    """Return the arguments with the overrides last, as Hydra wants them.
+def _checked(arguments: list[str]) -> list[str]:
+    """Return the arguments in an order that Hydra can read: options, then settings.
 
-    Raise UsageError for what Hydra would answer with a page of usage, or a traceback.
+    Raise UsageError for what Hydra would answer with a page of usage, or a traceback, or in silence.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -107,10 +111,32 @@ def _in_order(arguments: list[str]) -> list[str]:
         refuse("--resolve goes with --cfg: write --cfg job --resolve")
     if options.shell_completion and not options.overrides:
         refuse("--shell-completion needs what to do: write --shell-completion install=bash")
-    before = [*arguments]
-    for override in options.overrides:
-        before.remove(override)
-    return [*before, *options.overrides]
+    if options.experimental_rerun is not None:
+        if options.overrides:
+            refuse(f"--experimental-rerun runs a job as it was: leave out {options.overrides[0]}")
+        _check_rerun(options.experimental_rerun)
+    if options.config_dir is not None:
+        require_folder(path(options.config_dir))
+    if word := next((one for one in options.overrides if one in (verb.name for verb in VERBS)), None):
+        raise UsageError(f"{word} is a verb: write it first, trt-sweep {word}")
+    if "hydra.run.dir=" in arguments or "hydra.sweep.dir=" in arguments:
+        raise UsageError("the folder for the results has an empty name: give it, or leave the setting out")
+    require_once(options.overrides)
+    return [*(one for one in arguments if one not in options.overrides), *options.overrides]
+
+
+def _check_rerun(file: str) -> None:
+    """Raise UsageError for a file that Hydra could not run again."""
+    what = "give the config.pickle that Hydra's PickleJobInfoCallback has written"
+    try:
+        with Path(file).open("rb") as stream:
+            config = pickle.load(stream)
+    except OSError as error:
+        raise UsageError(f"--experimental-rerun {file} cannot be read: {error.strerror}; {what}") from error
+    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+        raise UsageError(f"--experimental-rerun {file} holds no pickle that can be loaded: {what}") from error
+    if not isinstance(config, DictConfig) or "hydra" not in config:
+        raise UsageError(f"--experimental-rerun {file} holds no configuration of a job: {what}")
 
 
 def _runs_points(arguments: list[str]) -> bool:

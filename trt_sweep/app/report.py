@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, UsageError, holding, verb, write_text
+from trt_sweep.app.arguments import Parser, UsageError, holding, path, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
 from trt_sweep.results.thresholds import MIN_EFFECT
@@ -38,7 +38,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="first measure the winner again, in turn with its nearest rivals and the defaults",
     )
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write no report; renew the answers in this file")
+    parser.add_argument("--readme", type=path, metavar="FILE", help="write no report; renew the answers in this file")
     options = parser.parse_args(arguments)
     if options.remeasure and options.readme is not None:
         raise UsageError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")
@@ -72,8 +72,8 @@ def _load(folders: list[Path]) -> pd.DataFrame:
     rows = table.load(*folders)
     if rows.empty:
         unreadable = rows.attrs["unreadable"]
-        why = f"{len(unreadable)} unreadable ones only, such as {next(iter(unreadable))}" if unreadable else "no record"
-        raise SweepError(f"{holding(folders)} {why}: give the folder of a sweep, which has points/ in it")
+        damaged = f" that can be read, {next(iter(unreadable))} for one cannot" if unreadable else ""
+        raise SweepError(f"{holding(folders)} no record{damaged}: give the folder of a sweep, which has points/ in it")
     return rows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trt_sweep.app.arguments import Parser, UsageError, holding, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
-from trt_sweep.errors import SweepError
+from trt_sweep.errors import SweepError, not_allowed
 
 PAGE = "columns.md"  # with all explanations
 WIDEST = 100  # characters of a line that is read with ease
@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.results.show import show
     from trt_sweep.results.table import load, write
 
+    if options.columns is not None and not options.columns.strip(", "):
+        raise UsageError(not_allowed("--columns", options.columns, "all, or names of columns with commas between them"))
     table = load(*options.folders)
     if table.empty and not table.attrs["unreadable"]:
         raise SweepError(f"{holding(options.folders)} no record: give the folder of a sweep, which has points/ in it")

@@ -87,6 +87,8 @@ def _given(arguments: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
         key = str(override.get_key_element())
         if not override.key_or_group:
             raise UsageError(f"{argument} has no name: write NAME=VALUE")
+        if key in fixed or key in listed:
+            raise UsageError(f"{key} is given twice: give one value, or several as {key}=VALUE,VALUE")
         if not override.is_sweep_override():
             fixed[key] = str(override.get_value_element_as_str())
         elif override.is_discrete_sweep():

@@ -39,6 +39,12 @@ def import_from(runtime: Any) -> None:
     sys.path += [path for path in (str(runtime.cwd), *beside) if path not in sys.path]
 
 
+def require_folder(config_dir: Path) -> None:
+    """Raise SweepError where a --config-dir is no folder."""
+    if not config_dir.is_dir():
+        raise SweepError(f"--config-dir={config_dir} is not a folder: give the one that your model/ is in")
+
+
 def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfig:
     """Return the configuration that these overrides make, outside a sweep, of one point.
 
@@ -52,8 +58,7 @@ def composed(overrides: list[str], config_dir: Path | None = None) -> SweepConfi
         if override.is_sweep_override():
             raise SweepError(f"{override.input_line} asks for several points: give one value, as this is of one point")
     if config_dir is not None:
-        if not config_dir.is_dir():
-            raise SweepError(f"--config-dir={config_dir} is not a folder: give the one that your model/ is in")
+        require_folder(config_dir)
         overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir.absolute()}')}]"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         found = compose("config", overrides, return_hydra_config=True)
