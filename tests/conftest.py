@@ -100,6 +100,12 @@ class Done:
     def rows(self) -> pd.DataFrame:
         return table.load(self.folder)
 
+    @property
+    def ok_rows(self) -> pd.DataFrame:
+        """Return the table of a sweep that has succeeded."""
+        assert self.code == 0, self.out + self.err
+        return self.rows
+
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Callable[..., Done]:

@@ -6,11 +6,8 @@ import gzip
 import json
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pandas as pd
-import pynvml
 import pytest
 import torch
 from conftest import build_group
@@ -21,12 +18,11 @@ from trt_sweep.backends.engine_store import PRIVATE
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
-from trt_sweep.machine import devices, nvml, versions
-from trt_sweep.measure import health, measurement, timer
+from trt_sweep.machine import versions
 from trt_sweep.models.model import Inputs
 from trt_sweep.points.plan import effective
 from trt_sweep.points.point import Point
-from trt_sweep.results import columns, measured, table
+from trt_sweep.results import table
 from trt_sweep.results.layers import profiles
 from trt_sweep.results.record import Record
 
@@ -38,8 +34,7 @@ BRIEF = ("measure.max_s=0.6", "baselines=false")
 
 def test_main_command(sweep):
     done = sweep("optimization_level=0,3,5", "precision=fp16", example=False)
-    assert done.code == 0, done.out + done.err
-    rows = done.rows
+    rows = done.ok_rows
     assert rows["status"].tolist() == ["ok"] * 5
     eager, trt = rows[rows["backend"] == "eager"], rows[rows["backend"] == "dynamo"]
     assert (
@@ -72,8 +67,7 @@ def test_the_fastest_of_what_cudnn_chose_is_timed(sweep):
 
 def test_precisions_and_runtimes(sweep):
     done = sweep("precision=fp32,fp16", "runtime=cpp,python", *BRIEF, example=False)
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["backend"] == "dynamo"]
+    rows = done.ok_rows[done.rows["backend"] == "dynamo"]
     assert len(rows) == 4 and set(rows["status"]) <= {"ok", "unsupported"}, done.out
     ran = rows[rows["status"] == "ok"]
     assert ran.groupby("precision")["engine_id"].nunique().eq(1).all()  # the runtime does not change the engine
@@ -82,8 +76,7 @@ def test_precisions_and_runtimes(sweep):
 
 def test_integer_ids_keywords_and_dicts_through_an_engine(sweep):
     done = sweep("model=embedder", "precision=fp16", "batch_size=8", "measure.max_s=1")
-    assert done.code == 0, done.out + done.err
-    assert done.rows["status"].tolist() == ["ok"] * 3
+    assert done.ok_rows["status"].tolist() == ["ok"] * 3
 
 
 def test_points_of_one_partition_are_built_once(sweep, tmp_path):
@@ -164,85 +157,8 @@ def test_engines_built_before_or_ahead_are_the_ones_that_would_be_built(sweep, t
 
 def test_planned_and_built_engines_agree(sweep):
     done = sweep("model=squeezenet1_1", "min_block_size=5,45", "precision=fp16", *BRIEF, example=False)
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["backend"] == "dynamo"]
+    rows = done.ok_rows[done.rows["backend"] == "dynamo"]
     assert rows["engines"].tolist() == [3, 0] and rows["engine_id"].notna().tolist() == [True, False]
-
-
-def window(call, **settings) -> tuple[measurement.Visit, measured.Timing]:
-    device = devices.resolve("cuda")
-    found = timer.Timer(call, device, MeasureConfig(**settings)).visit(nvml.monitor(device))
-    return found, measurement.Measurement([[found]], 1, 0.0).timing()
-
-
-def test_three_clocks_agree_on_work_that_hides_the_host():
-    """Two dependent products take twice as long as one, by each clock and either method."""
-    a = torch.randn(4096, 4096, device="cuda")
-    (one, once), (two, twice) = window(lambda: a @ a), window(lambda: a @ (a @ a))
-    assert once.clock == "cuda_events" and once.gpu_ms_method == "graph" and once.gpu_ms_reason is None
-    assert once.launch_bound is False and once.enqueue_ms < 0.2 * once.gpu_ms
-    assert twice.latency_ms / once.latency_ms == pytest.approx(2, rel=0.1)
-    for method in columns.METHODS:
-        got = [float(np.median(each.gpu_ms[method])) for each in (one, two)]
-        assert got[1] / got[0] == pytest.approx(2, rel=0.05) and got[0] == pytest.approx(once.latency_ms, rel=0.05)
-
-
-def test_gpu_ms_leaves_the_host_out():
-    """A host that dawdles between small kernels shows in the latency, not in the GPU's work."""
-    x = torch.randn(512, 512, device="cuda")
-
-    def dawdling() -> torch.Tensor:
-        y = x @ x
-        end = time.perf_counter() + 1e-3
-        while time.perf_counter() < end:
-            pass
-        return y @ x
-
-    found, row = window(dawdling, max_s=1.0)
-    assert row.latency_ms > 1 and row.enqueue_ms > 1 and row.launch_bound is True
-    assert all(float(np.median(found.gpu_ms[method])) < 0.1 for method in columns.METHODS)
-
-
-def test_a_call_that_waits_for_the_gpu_has_no_gpu_ms():
-    x = torch.randn(64, 64, device="cuda")
-    found, row = window(lambda: x.sum().item(), max_s=0.5)
-    assert found.gpu_ms == {} and row.gpu_ms is None and row.enqueue_ms is None and row.launch_bound is None
-    assert "queued: a call waits for the GPU" in row.gpu_ms_reason and "graph: " in row.gpu_ms_reason
-    assert window(lambda: x @ x, max_s=0.5)[1].gpu_ms_method == "graph"  # and the next one is none the worse
-
-
-def test_more_kernels_than_the_launch_queue_takes():
-    x = torch.zeros(8, device="cuda")
-
-    def many() -> None:
-        for _ in range(3000):
-            x.add_(1)
-
-    found, row = window(many, max_s=1.0)
-    assert "queued" not in found.gpu_ms and row.gpu_ms_method == "graph" and "queued: " in row.gpu_ms_reason
-
-
-def test_a_cold_cache_is_slower():
-    x = torch.randn(4 * 1024 * 1024, device="cuda")  # 16 MB, which the L2 cache would hold
-    warm, cold = (window(lambda: x.mul_(1.0), cold_cache=cold, max_s=0.5)[1] for cold in (False, True))
-    assert cold.gpu_ms > 1.2 * warm.gpu_ms
-
-
-def test_health_is_read():
-    a = torch.randn(4096, 4096, device="cuda")
-    found, _ = window(lambda: a @ a, max_s=24.0)  # a second for each visit
-    row = health.summary([found.health], 0)
-    assert row.health in health.VERDICTS and row.sm_clock_mhz > 100 and row.temperature_c > 0 and row.power_w > 1
-    assert row.throttle_reasons is not None and row.foreign_processes is not None and row.energy_mj_per_call > 0
-
-
-def test_an_unreadable_counter_is_null(monkeypatch):
-    def refuses(*_: object) -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", refuses)
-    reading = nvml.Monitor(devices.resolve("cuda")).read()
-    assert reading.power_w is None and reading.sm_clock_mhz > 100
 
 
 WIDE = 8192  # 256 MiB of weights in FP32
@@ -305,8 +221,7 @@ def test_what_is_recommended_is_measured_again(sweep, tmp_path):
 
 
 def test_two_sweeps_at_once_take_turns(tmp_path):
-    command = [sys.executable, "-m", "trt_sweep", "-m", "backend=eager", "precision=fp16", "measure.max_s=6"]
-    command += ["measure.target=1e-6"]
+    command = [sys.executable, "-m", "trt_sweep", "-m", "backend=eager", "precision=fp16", "measure.max_s=12"]
     started = [
         subprocess.Popen([*command, f"hydra.sweep.dir={tmp_path / name}"], stderr=subprocess.PIPE, text=True)
         for name in "ab"
@@ -319,8 +234,7 @@ def test_two_sweeps_at_once_take_turns(tmp_path):
 def test_one_method_for_a_whole_sweep(sweep):
     """A point that replays graphs by itself cannot be captured again: then no point's figure is of a capture."""
     done = sweep("backend=eager", "cuda_graphs=false,true", "precision=fp16", *BRIEF, example=False)
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["status"] == "ok"]
+    rows = done.ok_rows[done.rows["status"] == "ok"]
     assert set(rows["gpu_ms_method"]) == {"queued"} and rows["gpu_rank"].notna().all()
     assert "points are launch-bound" in done.out and "with cuda_graphs=true: resnet18 eager" in done.out
 
@@ -334,8 +248,7 @@ def test_every_backend_and_its_cuda_graphs(sweep):
         *BRIEF,
         example=False,
     )
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["jobs"].map(bool)].set_index(["backend", "cuda_graphs"])
+    rows = done.ok_rows[done.rows["jobs"].map(bool)].set_index(["backend", "cuda_graphs"])
     for backend in backends.names():
         if backend not in ("aot_inductor", "fx"):
             plain, graph = rows.loc[(backend, False)], rows.loc[(backend, True)]
@@ -352,8 +265,7 @@ def test_every_backend_and_its_cuda_graphs(sweep):
 
 def test_what_cannot_be_captured_is_unsupported_and_disturbs_no_other(sweep):
     done = sweep("backend=eager", "model=synchronizes,scale", "cuda_graphs=true", "precision=fp16", "measure.max_s=1")
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["cuda_graphs"]].set_index("model")
+    rows = done.ok_rows[done.rows["cuda_graphs"]].set_index("model")
     assert rows["status"].to_dict() == {"synchronizes": "unsupported", "scale": "ok"}
     assert "cannot capture" in rows.loc["synchronizes", "reason"]
 
@@ -378,8 +290,7 @@ def test_a_range_is_built_once_on_the_gpu(sweep):
         *BRIEF,
         example=False,
     )
-    assert done.code == 0, done.out + done.err
-    rows = done.rows[done.rows["dynamic_range"].notna()]
+    rows = done.ok_rows[done.rows["dynamic_range"].notna()]
     assert rows["status"].tolist() == ["ok"] * 6, done.out
     for _, pair in rows.groupby("backend"):
         assert pair["time_at"].tolist() == [1, 8] and pair["engine_id"].nunique() == 1
@@ -389,8 +300,7 @@ def test_a_range_is_built_once_on_the_gpu(sweep):
 @pytest.mark.skipif(versions.flavor() != "rtx", reason="only TensorRT-RTX has a runtime cache")
 def test_a_warm_runtime_cache_saves_the_compilation(sweep):
     done = sweep("backend=onnx", "runtime_cache=cold,warm", "precision=fp16", *BRIEF, example=False)
-    assert done.code == 0, done.out + done.err
-    rows = done.rows.set_index("runtime_cache")
+    rows = done.ok_rows.set_index("runtime_cache")
     paid = rows["load_s"] + rows["first_call_ms"] / 1e3
     assert paid["warm"] < paid["cold"] / 2
 

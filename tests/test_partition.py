@@ -16,7 +16,7 @@ from trt_sweep.models.factory import build
 from trt_sweep.models.model import Inputs, Model
 from trt_sweep.models.sources.torchvision import GET_MODEL
 
-pytestmark = needs_tensorrt
+pytestmark = [needs_tensorrt, pytest.mark.xdist_group("googlenet")]  # which is exported once
 
 
 def torchvision(name: str) -> Model:
@@ -28,26 +28,39 @@ def torchvision(name: str) -> Model:
     )
 
 
-@pytest.fixture(scope="module")
-def googlenet():
-    model = torchvision("googlenet")
-    return model, torch.export.export(model.module, model.inputs.args)
-
-
 def dry_run(program: torch.export.ExportedProgram, model: Model, size: int) -> list[base.GraphDryRun]:
     with partitioner.trackers() as found:
         graph = loading.load().dynamo.compile(program, arg_inputs=model.inputs.args, min_block_size=size, dryrun=True)
     return [(found[0] if found else None, graph)]
 
 
-def plan(program: torch.export.ExportedProgram, model: Model, size: int = 5):
-    return partitioner.plan(functools.partial(dry_run, program, model), size, lambda what, make: make())
+class Planned:
+    """An exported model, and its plan at each size."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.program = model, torch.export.export(model.module, model.inputs.args)
+        self._finest: list[int] | None = None
+        self.once = functools.cache(self.plan)
+
+    def dry_run(self, size: int) -> list[base.GraphDryRun]:
+        return dry_run(self.program, self.model, size)
+
+    def plan(self, size: int = 5):
+        return partitioner.plan(self.dry_run, size, self._keep)
+
+    def _keep(self, _: str, make):
+        self._finest = self._finest or make()
+        return self._finest
+
+
+@pytest.fixture(scope="module")
+def googlenet():
+    return Planned(torchvision("googlenet"))
 
 
 @pytest.mark.parametrize(("size", "engines"), [(1, 11), (5, 10), (22, 6), (45, 3), (300, 0)])
 def test_googlenet(googlenet, size, engines, capfd):
-    model, program = googlenet
-    found, details = plan(program, model, size)
+    found, details = googlenet.once(size)
     assert found.engines == engines == len(found.engine_ops)
     # Torch-TensorRT 2.14 counts 253 operators, 2.11 one more; 13 poolings with ceil_mode have no converter.
     assert found.ops_total - found.ops_supported == 13 and found.ops_total in (253, 254)
@@ -73,19 +86,21 @@ class Complex(torch.nn.Module):
         return halves * halves
 
 
+def small(module: type[torch.nn.Module]) -> Model:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = module().eval().requires_grad_(False).to(device)
+    return Model(made, Inputs((torch.randn(2, 8, device=device),), {}))
+
+
 @pytest.mark.parametrize("name", ["googlenet", "complex"])
 def test_a_graph_lowered_once_is_partitioned_as_one_lowered_for_each_size(googlenet, name):
-    model, program = googlenet
-    if name == "complex":
-        module = Complex().eval().requires_grad_(False).to(model.inputs.args[0].device)
-        model = Model(module, Inputs((model.inputs.args[0][0, 0, :2, :8].contiguous(),), {}))
-        program = torch.export.export(model.module, model.inputs.args)
-    lowered = partitioner.Lowered(lambda: dry_run(program, model, 1))
+    of = googlenet if name == "googlenet" else Planned(small(Complex))
+    lowered = partitioner.Lowered(lambda: of.dry_run(1))
     for size in (5, 300, 1, 5):  # the last as the first: nothing was taken off the graph
-        ((tracker, graph),), ((wanted, direct),) = lowered.dry_run(size), dry_run(program, model, size)
-        assert partitioner.identity([graph]) == partitioner.identity([direct])
-        assert partitioner.engine_ops([(tracker, graph)]) == partitioner.engine_ops([(wanted, direct)])
-        assert partitioner._fallback(graph) == partitioner._fallback(direct)
+        ((tracker, graph),), (direct, details) = lowered.dry_run(size), of.once(size)
+        assert partitioner.identity([graph]) == direct.partition_id
+        assert partitioner.engine_ops([(tracker, graph)]) == direct.engine_ops
+        assert partitioner._fallback(graph) == details["fallback"]
 
 
 def test_a_library_that_partitions_elsewhere_is_told():
@@ -94,17 +109,14 @@ def test_a_library_that_partitions_elsewhere_is_told():
 
 
 def test_identity_tells_partitions_apart_and_holds_still(googlenet):
-    model, program = googlenet
-    ids = [plan(program, model, size)[0].partition_id for size in (1, 5, 6, 5)]
-    assert ids[0] != ids[1] and ids[1] == ids[3]
+    finest, usual, again = (plan.partition_id for plan, _ in (googlenet.once(1), googlenet.once(5), googlenet.plan(5)))
+    assert finest != usual == again
 
 
 def test_precision_is_part_of_the_identity():
     ids = []
     for dtype in (torch.float32, torch.float16):
-        model = torchvision("squeezenet1_1").to(dtype)
-        program = torch.export.export(model.module, model.inputs.args)
-        found, _ = plan(program, model, 16)
+        found, _ = Planned(torchvision("squeezenet1_1").to(dtype)).plan(16)
         assert found.engines == 1
         ids.append(found.partition_id)
     assert ids[0] != ids[1]
@@ -115,14 +127,13 @@ def test_a_graph_without_a_single_operator_to_convert():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.pinv(x)
 
-    model = Model(Same().eval(), Inputs((torch.randn(4, 4),), {}))
-    found, details = plan(torch.export.export(model.module, model.inputs.args), model)
+    found, details = Planned(Model(Same().eval(), Inputs((torch.randn(4, 4),), {}))).plan()
     assert (found.engines, found.ops_supported, found.advised_min_block_size) == (0, 0, None)
     assert [item["op"] for item in details["fallback"]] != []
 
 
-def test_planning_leaves_torch_as_it_was(googlenet):
+def test_planning_leaves_torch_as_it_was():
     before = torch.cuda.get_device_capability, torch.cuda.current_device
     loading.load()
-    plan(googlenet[1], googlenet[0])
+    assert Planned(small(Complex)).plan(1)[0].engines == 1
     assert (torch.cuda.get_device_capability, torch.cuda.current_device) == before

@@ -94,13 +94,13 @@ def true_engines(program: torch.export.ExportedProgram, args: tuple[Any, ...], s
             "googlenet",
             {(1, 4): 11, (5, 5): 10, (6, 8): 8, (9, 25): 6, (26, 45): 3, (46, None): 0},
             (45, 22),
-            (7, 22, 300),
+            (7,),  # for others see test_partition.py
         ),
         (
             "squeezenet1_1",
             {(1, 2): 4, (3, 14): 3, (15, 32): 1, (33, None): 0},
             (32, 16),
-            (1, 2, 3, 5, 14, 15, 16, 32, 33, 45),
+            (1, 2, 3, 14, 15, 32, 33),
         ),
     ],
 )
