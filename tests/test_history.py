@@ -116,7 +116,7 @@ def test_the_page_is_one_file_and_names_are_text(tmp_path, capsys):
     target = tmp_path / "out" / "history.html"
     assert command.main([str(tmp_path), f"--out={target.parent}"]) == 0
     out = capsys.readouterr().out
-    assert "1 level shifts in 8 nights, 1 series" in out and "driver <b>0 to <b>1" in out and "\x1b" not in out
+    assert "1 level shift in 8 nights, 1 series" in out and "driver <b>0 to <b>1" in out and "\x1b" not in out
     text = target.read_text()
     assert "<script" not in text and "<b>" not in text and "\x1b" not in text and "&lt;script&gt;" in text
     assert not re.search(r"(src|href)=|https?://|@import|url\(", text) and "prefers-color-scheme" in text

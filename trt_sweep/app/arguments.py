@@ -32,10 +32,10 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError, where argparse would print its usage and end the process."""
         raise UsageError(" ".join(message.split()))
 
-    def add_folders(self, what: str = "a sweep's folder, or any folder above several", least: int = 1) -> None:
+    def add_folders(self, what: str = "the folder of a sweep, or one above several", least: int = 1) -> None:
         """Add FOLDER…, one or several; with `least` 0 there may be none."""
         number = "+" if least else "*"
-        self.add_argument("folders", type=path, nargs=number, metavar="FOLDER", help=f"{what}; one or several")
+        self.add_argument("folders", type=path, nargs=number, metavar="FOLDER", help=f"{what}; give one or more")
 
     def add_point(self, example: str) -> None:
         """Add the overrides that name one point, and --config-dir, both as for a sweep."""

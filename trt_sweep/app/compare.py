@@ -22,22 +22,23 @@ def main(arguments: list[str]) -> int:
     """
     parser = Parser(
         prog="trt-sweep compare",
-        description="Compare two runs of a sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
+        description="Compare two runs of one sweep. Exit code 0: no alarm; 1: a point regressed or newly fails; "
         "2: not comparable, or too noisy to tell; 3: trt_sweep itself is broken, or its output cannot be written.",
     )
-    parser.add_argument("old", type=path, metavar="OLD", help="the folder of the sweep that is compared with")
-    parser.add_argument("new", type=path, metavar="NEW", help="the folder of the sweep that is judged")
-    parser.add_share("--min-effect", "by which a time must change to matter", MIN_EFFECT)
+    parser.add_argument("old", type=path, metavar="OLD", help="the folder of the earlier run")
+    parser.add_argument("new", type=path, metavar="NEW", help="the folder of the run that is judged")
+    parser.add_share("--min-effect", "the smallest change of a time that matters", MIN_EFFECT)
     parser.add_argument(
         "--history",
         type=path,
         nargs="+",
         default=(),
         metavar="FOLDER",
-        help="earlier nights, or a folder above them, which latency and cuDNN's choices are judged by",
+        help="three or more earlier runs, or a folder above them: only these can judge latency and what cuDNN chooses",
     )
     parser.add_out(
-        "write compare.md, compare.json and compare.xml there: Markdown, data, and JUnit with a test case a point"
+        "write compare.md, compare.json and compare.xml there: Markdown, data, and JUnit with a test case for each "
+        "point"
     )
     options = parser.parse_args(arguments)
 

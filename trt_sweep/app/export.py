@@ -26,8 +26,8 @@ LIMIT_S = 600  # for a process that loads it and calls it once
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="trt-sweep export",
-        description="Build a point again, save it, and load it in a fresh process: how long that takes, and whether "
-        f"its output is right. Beside the model lie its inputs, a loader of its own and {MANIFEST}.",
+        description="Build a point again, save it, and load it in a fresh process. Tell how long that takes, and "
+        f"whether the output is right. Beside it lie its inputs, a loader that needs no trt_sweep, and {MANIFEST}.",
     )
     parser.add_argument("point", type=path, metavar="POINT", help="the folder of a point: SWEEP/points/POINT_ID")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=f"what to save it as ({FORMATS[0]})")

@@ -10,7 +10,7 @@ from pathlib import Path
 from trt_sweep import models
 from trt_sweep.app.verbs import VERBS
 from trt_sweep.config.compose import CONF
-from trt_sweep.config.groups import INDUCTOR_MODES, ISOLATIONS, PRECISIONS, TORCHSCRIPT_MODES
+from trt_sweep.config.groups import INDUCTOR_MODES, PRECISIONS, TORCHSCRIPT_MODES
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.config.point import (
     AUTO,
@@ -34,12 +34,13 @@ GPU, and what each of them buys. It does the same as `python -m trt_sweep`.
   trt-sweep NAME=VALUE …             run one point
   trt-sweep VERB …                   do something else, see below
 
-Start with  trt-sweep -m optimization_level=0,3,5  and add plan=true to see
-first what it would do. Without a GPU it plans: which engines there would be.
+Start with  trt-sweep -m optimization_level=0,3,5
+Add plan=true to see first what a sweep would do. Without a GPU a sweep builds
+nothing, and only tells which engines there would be.
 """
 MORE = (
     ("--cfg job", "print the configuration that the overrides make"),
-    ("--info", "print where it comes from"),
+    ("--info", "print where the configuration comes from"),
     ("--hydra-help", "print Hydra's own options"),
     ("VERB --help", "print what a verb takes"),
     ("--version", "print the version of trt_sweep"),
@@ -62,19 +63,25 @@ def text() -> str:
 def axes() -> list[tuple[str, str]]:
     """Return each axis with its meaning and values."""
     found = [
-        ("model", f"what is compiled: {_one_of(names('model'))}; of torchvision, timm and such any by model.name=NAME"),
-        ("backend", f"how the model is compiled: {_one_of(names('backend'))}"),
+        (
+            "model",
+            f"the model: {_one_of(names('model'))}; others of torchvision, timm and so on: model=timm model.name=NAME",
+        ),
+        ("backend", f"how the model is compiled: {_one_of(names('backend'))}; eager is plain PyTorch"),
         (
             "precision",
-            f"the type that it computes in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8 and int4 need a method",
+            f"what the model computes in: {_one_of((*PRECISIONS, AUTO))}; int8, fp8, int4 need quantization.method",
         ),
-        ("keep_fp32", "modules that compute in FP32 all the same: patterns of their names, 'keep_fp32=[],[*.norm?]'"),
+        (
+            "keep_fp32",
+            "modules that stay in FP32: patterns of their names; 'keep_fp32=[],[*.norm?]' compares none with these",
+        ),
         ("quantization.method", f"how a model is quantized: {_one_of(methods())}, or null"),
-        ("batch_size", "a size, or [min,opt,max] for a dynamic dimension"),
-        ("time_at", "the sizes that are timed: [1,8], or of several ranges [{batch: 1, seq: 128}]"),
+        ("batch_size", "how many samples a call has; [min,opt,max] builds for a range of sizes"),
+        ("time_at", "the sizes of a range that are timed: [1,8]; of several ranges [{batch: 1, seq: 128}]"),
         ("min_block_size", "the fewest operators that make an engine: 1 or more"),
-        ("optimization_level", "how long the builder searches: 0 to 5"),
-        ("runtime", f"what runs an engine: {_one_of(RUNTIMES)}"),
+        ("optimization_level", "how long TensorRT searches for fast kernels: 0 (short) to 5 (long)"),
+        ("runtime", f"which runtime of Torch-TensorRT runs the engines: {_one_of(RUNTIMES)}"),
         ("cuda_graphs", "whether calls are replayed as CUDA graphs: true or false"),
         ("streams", f"how many threads call at the same time, each on a CUDA stream: 1 to {MOST_STREAMS}"),
         ("transfers", "whether calls copy inputs to the GPU and outputs back: true or false"),
@@ -82,16 +89,16 @@ def axes() -> list[tuple[str, str]]:
         ("torchscript.mode", f"for backend=torchscript and jit: {_one_of(TORCHSCRIPT_MODES)}"),
         ("inductor.mode", f"for backend=inductor and aot_inductor: {_one_of(INDUCTOR_MODES)}"),
         ("profiling_verbosity", f"what an engine tells of its layers: {_one_of(PROFILING_VERBOSITIES)}"),
-        ("runtime_cache", f"TensorRT-RTX's kernels before the first call: {_one_of(RUNTIME_CACHES)}"),
-        (SPECIALIZATION, f"when TensorRT-RTX compiles kernels for a size: {_one_of(SPECIALIZATIONS)}"),
-        ("cache", f"the timing cache when a build begins: {_one_of(CACHES)}"),
+        ("runtime_cache", f"TensorRT-RTX's cache of kernels when the first call comes: {_one_of(RUNTIME_CACHES)}"),
+        (SPECIALIZATION, f"when TensorRT-RTX compiles kernels for a size that it meets: {_one_of(SPECIALIZATIONS)}"),
+        ("cache", f"TensorRT's timing cache when a build begins: {_one_of(CACHES)}"),
         ("cache_snapshot", "the file that cache=frozen starts from"),
     ]
     return [
         *found,
         *_further({name.partition(".")[0] for name, _ in [*found, *settings()]}),
         ("model.factory.NAME", "an argument of the model's factory; +model.factory.NAME where its file has none"),
-        ("+compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
+        ("compile.NAME", "any other compilation argument of the installed Torch-TensorRT"),
     ]
 
 
@@ -109,17 +116,17 @@ def settings() -> list[tuple[str, str]]:
         ("plan", "show what the sweep would do, and do no more: true or false"),
         ("profile", "look into the engines of each point: true or false"),
         ("baselines", "add points in plain PyTorch to compare with: true or false"),
-        ("resume", "the folder of a sweep: do what is left of it"),
-        ("retry", "with resume, statuses to try again: [crashed,timeout]"),
-        ("allow_changed", "with resume, mix with records of other versions or GPUs: true or false"),
-        ("reuse", "build an engine once for all points that need it: true or false"),
-        ("cache_dir", "a folder that built engines are kept in and taken from"),
-        ("build_workers", "how many processes build ahead: 0 or more"),
-        ("objective", f"what is best, for a sweeper such as Optuna: {_one_of(OBJECTIVES)}; {GPU}"),
-        ("isolation", f"whether points run in a child process: {_one_of(ISOLATIONS)}; job: one for each build"),
-        ("measure.NAME", "how points are timed, such as measure.visits=48; see --cfg job"),
-        ("accuracy.NAME", "what counts as accurate; see --cfg job"),
-        ("limits.NAME", "seconds that a point may take; see --cfg job"),
+        ("resume", "go on with the sweep in this folder"),
+        ("retry", "with resume: which points run again, by their status: [crashed,timeout]"),
+        ("allow_changed", "with resume: go on although versions or the GPU have changed: true or false"),
+        ("reuse", "build only once what several points need: true or false"),
+        ("cache_dir", "a folder that keeps built engines for other sweeps"),
+        ("build_workers", "how many processes build the next points ahead: 0 or more"),
+        ("objective", f"what is best, for the answer and for sweepers such as Optuna: {_one_of(OBJECTIVES)}; {GPU}"),
+        ("isolation", "which process points run in: worker (one for all), job (one for each), none (this one)"),
+        ("measure.NAME", "how points are timed, such as measure.visits=48; --cfg job shows all"),
+        ("accuracy.NAME", "what counts as accurate; --cfg job shows all"),
+        ("limits.NAME", "how many seconds each step of a point may take; --cfg job shows all"),
         ("--config-dir DIR", "a folder with models and sweeps of your own"),
     ]
 

@@ -13,9 +13,9 @@ PAGE = "history.html"
 @verb(failed=BAD_INPUT)
 def main(arguments: list[str]) -> int:
     """Print the shifts and write the page where asked; return exit code 2 where the nights cannot be read."""
-    parser = Parser(prog="trt-sweep history", description="Find level shifts over many nights of one sweep.")
-    parser.add_folders("a night's folder, or one above all of them")
-    parser.add_share("--min-effect", "by which a level must shift to matter", MIN_EFFECT)
+    parser = Parser(prog="trt-sweep history", description="Find when times shifted, over many runs of one sweep.")
+    parser.add_folders("the folder of a run, or one above all of them")
+    parser.add_share("--min-effect", "the smallest shift that matters", MIN_EFFECT)
     parser.add_out(f"write {PAGE} there, a page of trends")
     options = parser.parse_args(arguments)
 

@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 @verb()
 def main(arguments: list[str]) -> int:
     """Print the layers; return exit code 1, after one line, where they cannot be read."""
-    parser = Parser(prog="trt-sweep layers", description="Show the layers inside engines.")
+    parser = Parser(prog="trt-sweep layers", description="Show the layers inside the engines of a point.")
     parser.add_argument(
         "folder",
         type=path,
         metavar="FOLDER",
-        help="a point's folder that was run with profile=true: SWEEP/points/POINT_ID",
+        help="the folder of a point that was run with profile=true: SWEEP/points/POINT_ID",
     )
-    parser.add_count("--top", "how many layers, the longest first", 20, instead=", or --all")
-    parser.add_argument("--all", action="store_true", help="all layers, and all parts of a call")
+    parser.add_count("--top", "how many layers to show, the longest first", 20, instead=", or --all")
+    parser.add_argument("--all", action="store_true", help="show all layers, and all parts of a call")
     parser.add_argument(
-        "--compare", type=path, metavar="OTHER", help="show what differs in the layers of this other point"
+        "--compare",
+        type=path,
+        metavar="OTHER",
+        help="the folder of another point: show what differs between the engines of the two",
     )
     parser.add_out("draw layers.svg, time.svg and engines/*/graph.svg there")
     options = parser.parse_args(arguments)

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         "every verb reads as it reads the folder of a sweep. Engines, traces and logs are left out.",
     )
     parser.add_folders()
-    parser.add_out("where the copies go, laid out as the sweeps are below the folders")
+    parser.add_out("the folder for the copies, which lie in it as the sweeps do below FOLDER")
     options = parser.parse_args(arguments)
     if options.out is None:
         raise UsageError("--out is not set: name the folder that the copies go into")

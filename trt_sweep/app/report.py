@@ -22,23 +22,27 @@ HTML, MARKDOWN = "report.html", "report.md"
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="trt-sweep report",
-        description=f"Write what the records below folders answer as {HTML} and {MARKDOWN}.",
+        description=f"Write {HTML} and {MARKDOWN}: what to set, and what each setting did, by the sweeps below FOLDER.",
     )
     parser.add_folders()
-    parser.add_out("where to write; the folder itself where left out")
+    parser.add_out("the folder to write into (FOLDER)")
     parser.add_argument(
-        "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (default: latency); {GPU}"
+        "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
     )
-    parser.add_argument("--max-build-s", type=float, metavar="S", help="longest build, in seconds")
-    parser.add_share("--max-error", "largest rel_l2_error")
-    parser.add_argument("--max-memory", type=float, metavar="GIB", help="largest peak_gpu_bytes, in GiB")
+    parser.add_argument("--max-build-s", type=float, metavar="S", help="the longest that a build may take, in seconds")
+    parser.add_share("--max-error", "the largest error of the output (rel_l2_error)")
+    parser.add_argument(
+        "--max-memory", type=float, metavar="GIB", help="the most memory of the GPU (peak_gpu_bytes), in GiB"
+    )
     parser.add_share("--delta", "a difference that does not matter", MIN_EFFECT)
     parser.add_argument(
         "--remeasure",
         action="store_true",
-        help="first measure the winner again, in turn with its nearest rivals and the defaults",
+        help="first measure the point to use again, in turn with its nearest rivals and the defaults",
     )
-    parser.add_argument("--readme", type=path, metavar="FILE", help="write no report; renew the answers in this file")
+    parser.add_argument(
+        "--readme", type=path, metavar="FILE", help="write no report; renew the generated section of this file"
+    )
     options = parser.parse_args(arguments)
     if options.remeasure and options.readme is not None:
         raise UsageError("--remeasure is not allowed beside --readme, which asks for no recommendation: drop one")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 LIMITS = {
-    "--max-error": "relative error that the smallest set may have (default: accuracy.rel_l2 of the precision)",
-    "--max-change": "or how far accuracy.evaluate may be from what it gives in FP32",
+    "--max-error": "the largest relative error that the smallest set may leave (accuracy.rel_l2 of the precision)",
+    "--max-change": "or the largest change of accuracy.evaluate, compared with FP32",
 }
 
 
@@ -41,16 +41,19 @@ def main(arguments: list[str]) -> int:
     """Print the ranking of one point's layers; return exit code 1, after one line, where that cannot be."""
     parser = Parser(
         prog="trt-sweep sensitivity",
-        description="Quantize one group of layers at a time, and rank the groups by damage (on a GPU, for what they "
-        "gain). With precision=fp16 keep one group at a time in FP32, and find the smallest set that is enough.",
+        description="With a quantization.method: quantize one group of layers at a time, and rank the groups by "
+        "damage, or on a GPU by damage for each millisecond gained. With precision=fp16: keep one group at a time in "
+        "FP32, and find the smallest set of groups that is enough.",
     )
     parser.add_point("quantization.method=modelopt_int8_default, or precision=fp16")
-    parser.add_count("--depth", "parts of a layer's name that name its group", 2)
-    parser.add_argument("--groups", default="", metavar="PATTERNS", help="groups by patterns instead: 'layer1.*,fc'")
+    parser.add_count("--depth", "how many parts of their names the layers of a group share", 2)
+    parser.add_argument(
+        "--groups", default="", metavar="PATTERNS", help="groups by these patterns instead: 'layer1.*,fc'"
+    )
     limits = parser.add_mutually_exclusive_group()
     for name, meaning in LIMITS.items():
         limits.add_argument(name, type=_positive, metavar="X", help=meaning)
-    parser.add_out("keep the sweep that times the gains there")
+    parser.add_out("the folder to keep the sweep in that times the gains")
     options = parser.parse_intermixed_args(arguments)
 
     from trt_sweep.config import compose

@@ -24,10 +24,15 @@ def main(arguments: list[str]) -> int:
         "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
     )
     parser.add_argument(
-        "--columns", metavar="all|NAME,…", help="what to print beside the axes: all, or columns of the table or record"
+        "--columns",
+        metavar="all|NAME,…",
+        help="which columns to show beside the axes, even if they do not fit: of the table or of the record",
     )
     parser.add_argument(
-        "--explain", nargs="*", metavar="COLUMN", help="say what a column means, such as vs eager, or what all mean"
+        "--explain",
+        nargs="*",
+        metavar="COLUMN",
+        help="say what a column means, such as vs eager; without a name, what each means",
     )
     options = parser.parse_args(arguments)
     if options.explain is not None:

@@ -17,17 +17,20 @@ from trt_sweep.results.race import OBJECTIVES
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="trt-sweep tune",
-        description="Race settings against each other, and say which to use. A list of values, such as "
-        "precision=fp32,fp16, has these tried; one value fixes it. For throughput batch_size is searched unless given.",
+        description="Race settings against each other, and say which to use. Of a list, such as precision=fp32,fp16, "
+        "each value is tried; a single value is kept. With --objective throughput the batch size is searched, unless "
+        "batch_size is given.",
     )
     parser.add_point("model=resnet50 precision=fp32,fp16")
     parser.add_argument("--objective", default="latency", metavar="NAME", help=f"what is best: {', '.join(OBJECTIVES)}")
-    parser.add_argument("--max-latency", metavar="TIME", help="longest call, such as 5ms")
-    parser.add_argument("--percentile", metavar="P", help="so many of 100 calls must keep --max-latency, such as 99")
-    parser.add_argument("--max-error", metavar="E", help="largest rel_l2_error, such as 1%%")
-    parser.add_argument("--max-memory", metavar="SIZE", help="largest peak_gpu_bytes, such as 4GiB")
-    parser.add_argument("--max-build", metavar="TIME", help="longest build, such as 60s")
-    parser.add_argument("--budget", metavar="TIME", default="10m", help="how long all may take (10m)")
+    parser.add_argument("--max-latency", metavar="TIME", help="the longest that a call may take, such as 5ms")
+    parser.add_argument("--percentile", metavar="P", help="how many of 100 calls must keep --max-latency, such as 99")
+    parser.add_argument("--max-error", metavar="E", help="the largest error of the output (rel_l2_error), such as 1%%")
+    parser.add_argument(
+        "--max-memory", metavar="SIZE", help="the most memory of the GPU (peak_gpu_bytes), such as 4GiB"
+    )
+    parser.add_argument("--max-build", metavar="TIME", help="the longest that a build may take, such as 60s")
+    parser.add_argument("--budget", metavar="TIME", default="10m", help="how long all of it may take (10m)")
     parser.add_argument("--delta", metavar="SHARE", default="2%", help="a difference that does not matter (2%%)")
     parser.add_count("--seed", "seed of the order in which points are visited", 0, least=0)
     parser.add_out("a new folder for the records, the report and the code (below outputs/)")

@@ -19,16 +19,16 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb("tune", "find the best settings within limits and a budget", "tune model=resnet50 --max-error 0.01"),
-    Verb("report", "write what the records say: what each axis did, what to use", "report outputs --out report"),
+    Verb("report", "write a report: what to set, and what each setting did", "report outputs --out report"),
     Verb("table", "print the table of one or several sweeps", "table outputs"),
-    Verb("compare", "judge each point of a sweep by an earlier run of it", "compare OLD NEW --out compare"),
-    Verb("history", "find level shifts over many nights of one sweep", "history nights --out nights"),
+    Verb("compare", "compare a sweep with an earlier run of it, point by point", "compare OLD NEW --out compare"),
+    Verb("history", "find when times shifted, over many runs of one sweep", "history nights --out nights"),
     Verb("layers", "show the layers inside the engines of a point", "layers SWEEP/points/POINT_ID"),
     Verb("partition", "tell what would go into engines, without building", "partition model=googlenet"),
     Verb("sensitivity", "find what a low precision damages, layer by layer", "sensitivity precision=fp16"),
     Verb("export", "save a point to deploy, with a loader", "export SWEEP/points/POINT_ID --out model"),
     Verb("pack", "copy sweeps into two files each, to keep", "pack outputs --out kept"),
-    Verb("bench", "check the instrument and the harness themselves", "bench timing"),
+    Verb("bench", "measure trt_sweep itself: how well it times, what it costs", "bench timing"),
 )
 
 

@@ -92,8 +92,8 @@ def _clocks(table: pd.DataFrame) -> list[str]:
     found = []
     if table["latency_rank"].notna().any():
         found.append(
-            "a rank such as 1–3 says that nothing measured tells these apart; the interval of a latency describes this "
-            "run, that of a ratio a host like this one, and that of gpu_ms holds for another run"
+            "a rank such as 1–3 says that nothing measured tells these points apart; the interval of a latency holds "
+            "for this run, that of a ratio for hosts like this one, that of gpu_ms for other runs too"
         )
     methods = sorted(table["gpu_ms_method"].dropna().unique())
     if len(methods) > 1:

@@ -18,8 +18,8 @@ def _not_built(table: pd.DataFrame) -> list[str]:
     reused = int((table["engine_reused_from"].notna() & table["dynamic_range"].isna()).sum())
     if reused:
         found.append(
-            f"{reused} of {len(table)} points were not built: they run what another of the same partition and "
-            "arguments was built for (engine_reused_from); reuse=false builds and times each"
+            f"{reused} of {len(table)} points were not built: they run the engines of another point with the same "
+            "partition and arguments (engine_reused_from); reuse=false builds and times each"
         )
     stored = int(table["engines_stored"].fillna(0).sum())
     if stored:

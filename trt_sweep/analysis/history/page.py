@@ -29,7 +29,7 @@ circle { fill: var(--line) } circle.left-out { fill: none; stroke: var(--faint) 
 def words(series: Sequence[Series], nights: Sequence[Night], notes: Sequence[str] = ()) -> list[str]:
     """Say what was found, one sentence each, and then the notes."""
     count = sum(len(each.shifts) for each in series)
-    found = [f"{count} level shifts in {len(nights)} nights, {len(series)} series"]
+    found = [f"{count} level shift{'s' * (count != 1)} in {len(nights)} nights, {len(series)} series"]
     machines = {machine for night in nights for machine in matching.machines_of(night.rows)}
     if len(machines) > 1:
         found.append(f"nights of {len(machines)} machines stand in one series: a level may be that of a machine")

@@ -52,7 +52,7 @@ class Base:
         """Return its name, and whether the ratio to it says more than is proved."""
         low, high = self.more.interval()
         apart = self.tied and (low > 0 or high < 0)
-        return f"{self.name}, this pair asked about alone" if apart else self.name
+        return f"{self.name}, if only these two are compared" if apart else self.name
 
     @property
     def ratio(self) -> str:

@@ -230,7 +230,8 @@ def by_throughput(rows: pd.DataFrame, objective: str) -> list[str]:
         return []
     named = " or ".join(sizes)
     return [
-        f"Points that differ in {named} are not compared by {objective}: trt-sweep report --objective throughput does."
+        f"Points that differ in {named} are not compared by {objective}: "
+        "trt-sweep report FOLDER --objective throughput compares them."
     ]
 
 
