@@ -7,7 +7,7 @@ from conftest import needs_tensorrt, without_gpu
 
 from trt_sweep import backends
 
-FAST = ("measure.max_s=1", "measure.warmup_s=0.05")
+FAST = ("measure.visits=6", "measure.max_s=0.1", "measure.warmup_s=0.05")
 
 
 @needs_tensorrt

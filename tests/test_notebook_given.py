@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import trt_sweep
+from trt_sweep.app import notebook
 from trt_sweep.errors import SweepError
 
 QUICK = {"measure.max_s": 0.1, "measure.warmup_s": 0.0, "measure.visits": 6, "device": "cpu", "backend": "eager"}
@@ -125,6 +126,11 @@ def test_functions_that_differ_are_two_points(tmp_path):
     assert rows["evaluation"].tolist() == [1.0, 2.0]
 
 
+def key(module: torch.nn.Module, args=(X,), kwargs=None) -> str:
+    """Return what a module with its call is known by."""
+    return notebook._described(module, args, kwargs or {})[0].factory["key"]
+
+
 def test_calls_that_differ_in_form_are_two_points(tmp_path):
     class Any(torch.nn.Module):
         def forward(self, *args, **kwargs):
@@ -132,10 +138,9 @@ def test_calls_that_differ_in_form_are_two_points(tmp_path):
 
     made = Any()
     calls = [([[], X], {}), ([{}, X], {}), ([X], {"scale": 2}), ([X], {"shift": 2}), ([[X]], {}), ([(X,)], {})]
-    ids = set()
-    for args, kwargs in calls:
-        ids |= set(run(tmp_path, made, args, kwargs=kwargs)["point_id"])
-    assert len(ids) == len(calls)
+    assert len({key(made, args, kwargs) for args, kwargs in calls}) == len(calls)
+    first, second = (run(tmp_path, made, args, kwargs=kwargs)["point_id"].tolist() for args, kwargs in calls[2:4])
+    assert first != second
 
 
 def test_modules_that_differ_in_anything_are_two_records(tmp_path):
@@ -158,11 +163,12 @@ def test_modules_that_differ_in_anything_are_two_records(tmp_path):
         Net(rule=lambda x: [y + 1 for y in x]),
         Net(rule=lambda x: [y + 2 for y in x]),
     ]
-    for module in made:
+    keys = [*map(key, made)]
+    assert len(set(keys)) == len(made)
+    assert key(Net(how={"deep": {1, 3}})) == keys[6]  # an equal one is the same
+    for module in (*made[5:7], Net(how={"deep": {1, 3}})):
         run(tmp_path, module)
-    assert len(trt_sweep.load(tmp_path)) == len(made)
-    run(tmp_path, Net(how={"deep": {1, 3}}))
-    assert len(trt_sweep.load(tmp_path)) == len(made)  # an equal one is the same
+    assert len(trt_sweep.load(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
