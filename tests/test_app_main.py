@@ -10,7 +10,7 @@ import pytest
 from hydra.errors import MissingConfigException
 
 import trt_sweep
-from trt_sweep.app import arguments, frame, help, verbs
+from trt_sweep.app import arguments, bench, frame, help, verbs
 from trt_sweep.app.arguments import Parser, UsageError, count, share, verb
 from trt_sweep.app.main import main
 from trt_sweep.benchmarks import startup
@@ -94,6 +94,20 @@ def test_a_verb_says_what_it_takes_and_refuses_the_rest(name, capsys):
     assert main([name, "--nothing-of-the-kind"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", [*(each.name for each in verbs.VERBS), *(f"bench {each}" for each in bench.BENCHMARKS)]
+)
+def test_the_help_of_a_verb_is_broken_at_blanks(name, monkeypatch, capsys):
+    said = []
+    for columns in ("80", "500"):
+        monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(SystemExit):
+            main([*name.split(), "--help"])
+        said.append(capsys.readouterr().out)
+    assert max(map(len, said[0].splitlines())) <= 80
+    assert said[0].split() == said[1].split()
 
 
 @pytest.mark.parametrize("given", startup.COMMANDS, ids=" ".join)
