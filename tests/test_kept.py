@@ -7,7 +7,6 @@ import re
 import pytest
 import torch
 from conftest import EXAMPLE, without_gpu
-from rich.console import Console
 from test_mixed import fragile, point, transformer
 
 from trt_sweep.analysis import kept, sensitivity
@@ -16,6 +15,7 @@ from trt_sweep.app import sensitivity as app
 from trt_sweep.errors import SweepError
 from trt_sweep.models.model import Inputs, Model
 from trt_sweep.points import plan
+from trt_sweep.results.console import Console
 
 FRAGILE = ["--config-dir", str(EXAMPLE), "model=fragile_transformer", "precision=fp16", "backend=eager"]
 

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 from conftest import EXAMPLE, needs_tensorrt, without_gpu
-from rich.console import Console
 
 from trt_sweep.analysis import sensitivity
 from trt_sweep.analysis.sensitivity import Damage, Timed
@@ -17,6 +16,7 @@ from trt_sweep.config.groups import QuantizationConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
+from trt_sweep.results.console import Console
 
 pytest.importorskip("modelopt")
 

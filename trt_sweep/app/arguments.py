@@ -76,19 +76,6 @@ def out_folder(given: str) -> Path:
     return found
 
 
-def require_once(overrides: Sequence[str]) -> None:
-    """Raise UsageError where an axis is given twice, of which only the last would hold."""
-    from trt_sweep.results.axes import AXES
-
-    given: dict[str, list[str]] = {}
-    for override in overrides:
-        name, _, value = override.partition("=")
-        given.setdefault(name.lstrip("+"), []).append(value)
-    for name, values in given.items():
-        if name in AXES and len(values) > 1:
-            raise UsageError(f"{name} is given {len(values)} times: write {name}={','.join(values)}, or one value")
-
-
 def share(name: str, given: str, above_one: bool = False) -> float:
     """Return a share that was given as 0.02 or as 2%; raise UsageError for what is none.
 

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from trt_sweep.app.arguments import UsageError, path, require_once
+from trt_sweep.app.arguments import UsageError, path
 from trt_sweep.app.explain import HYDRA_ERRORS, explain
 from trt_sweep.app.resume import arguments_of
 from trt_sweep.app.verbs import VERBS
@@ -121,7 +121,6 @@ def _checked(arguments: list[str]) -> list[str]:
         raise UsageError(f"{word} is a verb: write it first, trt-sweep {word}")
     if "hydra.run.dir=" in arguments or "hydra.sweep.dir=" in arguments:
         raise UsageError("the folder for the results has an empty name: give it, or leave the setting out")
-    require_once(options.overrides)
     return [*(one for one in arguments if one not in options.overrides), *options.overrides]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trt_sweep.app.arguments import Parser, UsageError, require_once, verb, write_json
+from trt_sweep.app.arguments import Parser, UsageError, verb, write_json
 from trt_sweep.errors import SweepError, one_line, printable
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.config import compose
     from trt_sweep.results.console import Console
 
-    require_once(options.overrides)
     config, found = _reported(compose.composed(options.overrides, options.config_dir))
     console = Console()
     console.say(_heading(config, found))

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from trt_sweep.app.arguments import Parser, require_once, verb
+from trt_sweep.app.arguments import Parser, verb
 from trt_sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def main(arguments: list[str]) -> int:
     from trt_sweep.config import compose
     from trt_sweep.results.console import Console
 
-    require_once(options.overrides)
     composed = compose.composed(["precision=auto", *options.overrides], options.config_dir)
     _show(_measured(composed, options), Console())
     return 0
