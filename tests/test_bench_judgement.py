@@ -1,4 +1,4 @@
-"""What sweeps of one engine under many names are said to show, on the sweeps that are published."""
+"""Check what a test of one engine under many names claims, against the sweeps that are published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trt-sweep layers --compare` says of two profiles."""
+"""Check what `trt-sweep layers --compare` says of two profiles."""
 
 from __future__ import annotations
 
