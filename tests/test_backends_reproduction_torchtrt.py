@@ -1,4 +1,4 @@
-"""The code to paste for Torch-TensorRT is for the version that is installed, and for what the build was given."""
+"""Check that the code to paste for Torch-TensorRT fits the installed version, and what the build was given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Races with several seeds beside a full grid, run here with a model that sleeps unless it is traced."""
+"""Race with several seeds beside a full grid, with a model that sleeps unless it is traced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clocks of a visit, and the health of a GPU, as only a GPU can show them."""
+"""Check the clocks of a visit and the health of a GPU, on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command lines that cannot be meant: each ends as one line with the fix, and never as a mistake of our own."""
+"""Check that a wrong command line ends as one line with the fix, and never as a mistake of our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on each axis: an effect, none, or not told apart."""
+"""Check the verdict on each axis: an effect, none, or not told apart."""
 
 from __future__ import annotations
 

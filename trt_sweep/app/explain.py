@@ -67,7 +67,7 @@ def explain(error: BaseException) -> str:
 
 
 def _of_file(error: BaseException) -> str | None:
-    """Return what is said of a file that is no YAML, or holds what has no place there; None of no such."""
+    """Return the line for a file that is no YAML, or holds what has no place there; None for any other error."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name} is no YAML: line {mark.line + 1}: {error.problem}"

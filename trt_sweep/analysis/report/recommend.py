@@ -237,8 +237,8 @@ def advise(rows: pd.DataFrame, wanted: Wanted) -> Advice:
         if not text.missing(defaults[column]):
             cost = more(defaults, winner, wanted.objective)
     ties = others[others.index.isin(group.index)]
-    found = Advice(rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up)
-    return replace(found, objective=wanted.objective)
+    found = rows, fit, left_out, asked, idle, winner, ties, known, decided, sure, defaults, why, cost, runner_up
+    return Advice(*found, objective=wanted.objective)
 
 
 def judged(rows: pd.DataFrame, objective: str) -> Second:
