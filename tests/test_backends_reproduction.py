@@ -169,8 +169,8 @@ def test_calibration_by_the_users_own_data_is_asked_for(tmp_path):
 def test_every_method_of_a_library_has_a_recipe_that_the_library_knows():
     folder = Path(quantization.methods.__file__).parent
     for name in quantization.method_names():
-        library, recipe = folder / f"_{name.partition('_')[0]}.py", constant(folder / f"{name}.py", "RECIPE")
-        assert (constant(library, "REPRODUCTION") is None) == (recipe is None), name
+        library, recipe = f"_{name.partition('_')[0]}", constant(folder, name, "RECIPE")
+        assert (constant(folder, library, "REPRODUCTION") is None) == (recipe is None), name
         assert recipe is None or recipe == importlib.import_module(f"{quantization.methods.__name__}.{name}").RECIPE
 
 

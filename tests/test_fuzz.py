@@ -316,6 +316,21 @@ def fuzzed(examples: int, *strategies: Any) -> Callable[[Callable[..., None]], C
     return lambda test: given(*strategies)(how(test))
 
 
+@pytest.mark.parametrize("odd_text", ["é" * 300, "../..", "\x00", "[/]", "\x1b[31mred"])
+def test_each_text_column_may_hold_anything(tmp_path: Path, odd_text: str) -> None:
+    record, config = TEMPLATES[-1]
+    texts = [name for name in columns() if Record.__dataclass_fields__[name].type.startswith("str")]
+    for number, name in enumerate(texts):
+        folder = tmp_path / f"points/{number:03}"
+        folder.mkdir(parents=True)
+        odd_one = record | ({} if name == "status" else {name: odd_text}) | {"point_id": f"{number:03}"}
+        (folder / "record.json").write_bytes(dump(odd_one))
+        (folder / "config.json").write_bytes(dump(config))
+    for verb in ("table", "report"):
+        code, said = run(verb, tmp_path, f"--out={tmp_path / 'out'}")
+        assert code == 0 and "unreadable" not in said, said
+
+
 @fuzzed(80, SWEEPS, VERBS)
 def test_folders_of_records(found: list[list[dict[str, Any]]], verb: str) -> None:
     check_folder(found, verb)

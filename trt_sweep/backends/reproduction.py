@@ -211,8 +211,7 @@ def context(point: Point, device: str, compiled: str = "compiled") -> list[str]:
 def _call(point: Point, arguments: dict[str, Any], config: dict[str, Any], device: str) -> list[str]:
     """Return the template of the point's backend, filled in; a comment where the backend has none."""
     backend = str(point["backend"])
-    file = Path(paths.__path__[0]) / f"{backend}.py"
-    template = reproduction.constant(file, "REPRODUCTION") if backend.isidentifier() else None
+    template = reproduction.constant(Path(paths.__path__[0]), backend, "REPRODUCTION")
     if template is None:
         return [f"# backend={comment(backend)}: no code is known for it; trt_sweep/backends has what was run"]
     keywords = reproduction.has_keywords(config, point)

@@ -8,6 +8,7 @@ for each thing that it recommends. For that reason a compile path or a quantizat
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -42,9 +43,12 @@ for top in tops:
 METHODS = Path(models.__path__[0]) / "quantization/methods"
 
 
-def constant(file: Path, name: str) -> Any:
-    """Return a literal that a Python file assigns to `name`, without importing the file; None where there is none."""
-    if file.is_file():
+@functools.cache
+def constant(folder: Path, module: str, name: str) -> Any:
+    """Return a literal that a module in a folder assigns to `name`, without importing it; None where there is none."""
+    for file in folder.glob("*.py"):
+        if file.stem != module:  # a record may name anything, so a name is never made into a path
+            continue
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
                 return ast.literal_eval(node.value)
@@ -114,7 +118,7 @@ def has_keywords(config: dict[str, Any], point: Point) -> bool:
 
 def lowering(point: Point) -> str | None:
     """Return the `with` line in which the quantized model must be exported and built; None where it needs none."""
-    found = constant(_library(point), "LOWERING")
+    found = constant(METHODS, _library(point), "LOWERING")
     return None if found is None else str(found)
 
 
@@ -122,7 +126,7 @@ def _model(config: dict[str, Any], point: Point, device: str) -> list[str]:
     """Make the module; write a comment where no configuration tells how."""
     chosen = config.get("model")
     chosen = chosen if isinstance(chosen, dict) else {}
-    made_in = "float32" if kept(config) else constant(_library(point), "QUANTIZES_IN") or dtype(point)
+    made_in = "float32" if kept(config) else constant(METHODS, _library(point), "QUANTIZES_IN") or dtype(point)
     end = f".eval().to(device={device!r}, dtype=torch.{made_in})"
     weights, imports = chosen.get("weights"), set[str]()
     try:
@@ -216,10 +220,9 @@ def batch_size(config: dict[str, Any], point: Point) -> Any:
     return size if isinstance(size, list | dict) else int(point["batch_size"])
 
 
-def _library(point: Point) -> Path:
-    """Return the file that the methods of one library share: `_torchao.py` for `torchao_int8_dynamic`."""
-    prefix = str(point["quantization_method"]).partition("_")[0]
-    return METHODS / f"_{prefix if prefix.isidentifier() else ''}.py"
+def _library(point: Point) -> str:
+    """Return the module that the methods of one library share: `_torchao` for `torchao_int8_dynamic`."""
+    return "_" + str(point["quantization_method"]).partition("_")[0]
 
 
 def _quantization(config: dict[str, Any], point: Point, device: str) -> list[str]:
@@ -230,8 +233,8 @@ def _quantization(config: dict[str, Any], point: Point, device: str) -> list[str
     if not quantized(point):
         return []
     method, library = str(point["quantization_method"]), _library(point)
-    template = constant(library, "REPRODUCTION")
-    recipe = constant(METHODS / f"{method}.py", "RECIPE") if method.isidentifier() else None
+    template = constant(METHODS, library, "REPRODUCTION")
+    recipe = constant(METHODS, method, "RECIPE")
     if template is None or recipe is None:
         said = f"quantize first: quantization_method={comment(method)}, see trt_sweep/models/quantization"
         return ["", f"raise NotImplementedError({said!r})"]
@@ -240,7 +243,7 @@ def _quantization(config: dict[str, Any], point: Point, device: str) -> list[str
     calibrated = point["calibration"] is not None
     values: dict[str, str | list[str] | None] = {"recipe": recipe, "dtype": dtype(point)}
     values |= {"skip": repr(skip) if skip else None, "data": _calibration_data(config, point, device)}
-    loop = constant(library, "FORWARD_LOOP")
+    loop = constant(METHODS, library, "FORWARD_LOOP")
     values |= {
         "forward_loop": fill(loop, values) if loop and calibrated else [],
         "forward_loop_argument": ", forward_loop" if calibrated else "",

@@ -120,8 +120,7 @@ def _pairs(
 
 def _without_tensorrt(backend: str) -> str | None:
     """Return the backend's name if it builds no engines of TensorRT, else null; read its file, import nothing."""
-    file = Path(paths.__path__[0]) / f"{backend}.py"
-    return backend if backend.isidentifier() and reproduction.constant(file, "TENSORRT") is False else None
+    return backend if reproduction.constant(Path(paths.__path__[0]), backend, "TENSORRT") is False else None
 
 
 def measured(rows: pd.DataFrame, metric: str, pair: Pairs) -> Pairs:
@@ -201,7 +200,7 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
     for axis, values in others.items():
         group = values[pair.b]
         means = _means(scatter, pair, group)
-        within = [_means(scatter, pair.where(models == model), group[models == model]) for model in np.unique(models)]
+        within = [_means(scatter, pair.where(among), group[among]) for among in _groups(models).values()]
         spreads = [_spread(list(one.values())) for one in ([means] if axis == "model" else within)]
         spread, freedom = (sum(items) for items in zip(*spreads, strict=True))
         logs = [mean.value for mean in means.values()]
@@ -214,7 +213,13 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
 
 def _means(scatter: Scatter, pair: Pairs, group: np.ndarray) -> dict[str, differences.Difference]:
     """Return the mean over the pairs of each group."""
-    return {name: scatter.mean(pair.a[group == name], pair.b[group == name]) for name in np.unique(group).tolist()}
+    return {name: scatter.mean(pair.a[among], pair.b[among]) for name, among in _groups(group).items()}
+
+
+def _groups(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return where each value stands, in the order of the values."""
+    numbers, names = pd.factorize(values, sort=True)  # as numpy compares texts, a final NUL is none
+    return {name: numbers == number for number, name in enumerate(names)}
 
 
 def _spread(means: list[differences.Difference]) -> tuple[float, int]:
