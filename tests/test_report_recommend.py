@@ -129,7 +129,7 @@ def test_defaults_that_nothing_tells_from_the_winner(tmp_path):
     ("wanted", "winner", "why"),
     [
         ({"objective": "gpu"}, "tie", None),
-        ({"max_build_s": 8}, "tie", "build above 8 s or not known"),
+        ({"max_build": 8}, "tie", "build above 8 s or not known"),
         ({"max_error": 1e-4}, "defaults", "rel. error above 0.0001 or not known"),
         ({"objective": "energy"}, "fast", "no energy_mj_per_call"),
     ],
@@ -142,7 +142,7 @@ def test_objectives_and_constraints(folder, wanted, winner, why):
 
 
 def test_nothing_qualifies(folder):
-    (advice,) = advised(folder, max_build_s=1)
+    (advice,) = advised(folder, max_build=1)
     assert advice.winner is None
     assert (
         sentences.winner(advice, [], "latency")
@@ -174,12 +174,12 @@ def test_one_energy_of_several_settings_is_that_of_the_defaults(tmp_path):
 
 
 def test_limits_are_said_with_what_they_leave_out(folder):
-    (advice,) = advised(folder, max_error=1e-4, max_build_s=100)
+    (advice,) = advised(folder, max_error=1e-4, max_build=100)
     headline = sentences.winner(advice, ["precision"], "latency")
     assert headline.startswith("m, batch 1 (s), with build ≤ 100 s and rel. error ≤ 0.0001: fp32 has")
     assert headline.endswith("(the only one that qualifies).")
     assert sentences.left_out(advice) == (
-        "Left out: 2 with rel. error above 0.0001 or not known; --max-build-s 100 leaves nothing out."
+        "Left out: 2 with rel. error above 0.0001 or not known; --max-build 100s leaves nothing out."
     )
 
 
@@ -211,10 +211,8 @@ def test_without_defaults_their_cost_is_not_known(tmp_path):
 
 def test_what_cannot_be_asked(folder):
     for wanted, message in (
-        ({"max_memory": 1.0}, "--max-memory=1.0 cannot be judged: these records have no peak_gpu_bytes"),
+        ({"max_memory": 1.0}, "--max-memory cannot be judged: these records have no peak_gpu_bytes"),
         ({"objective": "throughput"}, "--objective=throughput cannot be judged: no successful record has throughput"),
-        ({"max_build_s": -1.0}, "--max-build-s=-1.0 is not allowed: use a number of at least 0"),
-        ({"max_error": math.nan}, "--max-error=nan is not allowed"),
     ):
         with pytest.raises(SweepError, match=message.replace("(", r"\(")):
             advised(folder, **wanted)
@@ -224,10 +222,10 @@ def test_memory_where_it_was_recorded(folder):
     rows = table.load(folder)
     rows["peak_gpu_bytes"] = [3 * 2**30, 2 * 2**30, 2**30, None]
     (task,) = recommend.tasks(rows, "latency")
-    advice = recommend.advise(task, Wanted(max_memory=1.5))
+    advice = recommend.advise(task, Wanted(max_memory=1.5 * 2**30))
     assert advice.winner["point_id"] == "tie"
     assert advice.left_out == {"memory above 1.5 GiB or not known": 2}
-    assert recommend.advise(task, Wanted(max_memory=100)).idle == ["--max-memory 100 GiB"]
+    assert recommend.advise(task, Wanted(max_memory=100 * 2**30)).idle == ["--max-memory 100GiB"]
 
 
 def twins(folder, name, latency, sizes=(1, 5, 22), **values):

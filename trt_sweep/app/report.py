@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trt_sweep.app import limits
 from trt_sweep.app.arguments import Parser, UsageError, holding, path, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
@@ -29,11 +31,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
     )
-    parser.add_argument("--max-build-s", type=float, metavar="S", help="the longest that a build may take, in seconds")
+    for name, read, metavar, what in (
+        ("--max-build", limits.seconds, "TIME", "the longest that a build may take, such as 60s"),
+        ("--max-memory", limits.size, "SIZE", "the most memory of the GPU (peak_gpu_bytes), such as 4GiB"),
+    ):
+        parser.add_argument(name, type=functools.partial(read, name), metavar=metavar, help=what)
     parser.add_share("--max-error", "the largest error of the output (rel_l2_error)")
-    parser.add_argument(
-        "--max-memory", type=float, metavar="GIB", help="the most memory of the GPU (peak_gpu_bytes), in GiB"
-    )
     parser.add_share("--delta", "a difference that does not matter", MIN_EFFECT)
     parser.add_argument(
         "--remeasure",
@@ -86,7 +89,7 @@ def _write(options: argparse.Namespace, rows: pd.DataFrame) -> list[Path]:
     from trt_sweep.results import table
 
     folder = table.common_folder(*options.folders)
-    wanted = recommend.Wanted(options.objective, options.max_build_s, options.max_error, options.max_memory)
+    wanted = recommend.Wanted(options.objective, options.max_build, options.max_error, options.max_memory)
     return write(rows, folder, options.out, wanted, options.delta, measure_again=options.remeasure)
 
 

@@ -19,6 +19,7 @@ from trt_sweep.results.stats.estimates import Estimate
 from trt_sweep.results.stats.ranks import rank_sets
 
 Row = dict[Hashable, Any]
+GIB = 2**30
 # Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
 OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in options.OBJECTIVES.items()}
@@ -26,10 +27,10 @@ OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in options.OBJECTI
 
 @dataclass(frozen=True)
 class Wanted:
-    """Hold what is asked for; None is no limit. `max_memory` is in GiB of the GPU, `max_error` of `rel_l2_error`."""
+    """Hold what is asked for; None is no limit. `max_build` is in seconds, `max_memory` in bytes of the GPU."""
 
     objective: str = "latency"
-    max_build_s: float | None = None
+    max_build: float | None = None
     max_error: float | None = None
     max_memory: float | None = None
 
@@ -116,7 +117,7 @@ class _Limit:
 
     @property
     def option(self) -> str:
-        return f"{self.flag} {self.most:g}" + f" {self.unit}" * (self.unit == "GiB")
+        return f"{self.flag} {self.most:g}{self.unit}"
 
     def said(self, relation: str) -> str:
         return f"{self.name} {relation} {self.most:g} {self.unit}".rstrip()
@@ -129,12 +130,8 @@ class _Limit:
 
 def check(wanted: Wanted, rows: pd.DataFrame) -> None:
     """Raise SweepError for what these records cannot be asked."""
-    for name in ("max_build_s", "max_error", "max_memory"):
-        value = getattr(wanted, name)
-        if value is not None and not (value >= 0 and math.isfinite(value)):
-            raise SweepError(f"--{name.replace('_', '-')}={value} is not allowed: use a number of at least 0")
     if wanted.max_memory is not None and rows[pareto.MEMORY].isna().all():
-        raise SweepError(f"--max-memory={wanted.max_memory} cannot be judged: these records have no {pareto.MEMORY}")
+        raise SweepError(f"--max-memory cannot be judged: these records have no {pareto.MEMORY}")
     column = OBJECTIVES[wanted.objective][0]
     ok = rows[rows["status"] == "ok"]
     # What nobody asked for may be missing: the report then says so.
@@ -175,11 +172,11 @@ def loads(task: pd.DataFrame) -> list[str]:
 
 
 def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
-    memory = rows[pareto.MEMORY].astype(float) / 2**30
+    memory, most = rows[pareto.MEMORY].astype(float) / GIB, wanted.max_memory and wanted.max_memory / GIB
     every = (
-        _Limit("--max-build-s", "build", "s", rows["build"].astype(float), wanted.max_build_s),
+        _Limit("--max-build", "build", "s", rows["build"].astype(float), wanted.max_build),
         _Limit("--max-error", "rel. error", "", rows["rel_l2_error"].astype(float), wanted.max_error),
-        _Limit("--max-memory", "memory", "GiB", memory, wanted.max_memory),
+        _Limit("--max-memory", "memory", "GiB", memory, most),
     )
     return [limit for limit in every if limit.most is not None]
 
