@@ -129,9 +129,13 @@ def arguments(command: str) -> list[str]:
     return ["".join((*before, PLACEHOLDERS.get(value, value))) for *before, value in given]
 
 
+STEPS = {"sweep": "-m", "bench": "bench"}  # of .ci/gpu
+
+
 def told() -> list[list[str]]:
-    """Return the arguments of each command once."""
-    found = {}
+    """Return the arguments of each command of a page or of .ci/gpu once."""
+    steps = re.findall(r"^(sweep|bench) \w+ (.+)", (ROOT / ".ci/gpu").read_text(encoding="utf-8"), re.MULTILINE)
+    found = {" ".join(given): given for given in (shlex.split(f"{STEPS[kind]} {rest}") for kind, rest in steps)}
     for command in itertools.chain.from_iterable(map(commands, PAGES)):
         ours = re.fullmatch(r"(?:timeout -s INT \d+ )?(?:trt-sweep|python -m trt_sweep) (.+)", command)
         if ours is not None:
@@ -148,6 +152,7 @@ OTHERS = [given for given in told() if given not in [*OF_VERBS, *OF_SWEEPS]]
 def test_commands_are_found():
     assert len(OF_VERBS) >= 20 and len(OF_SWEEPS) >= 25 and OTHERS
     assert {given[0] for given in OF_VERBS} == NAMES
+    assert ["-m", "+sweep=precision"] in OF_SWEEPS and ["bench", "timing"] in OF_VERBS  # of .ci/gpu
 
 
 @pytest.fixture(scope="module")
