@@ -38,7 +38,6 @@ def place(tmp_path, monkeypatch):
         (["--experimental-rerun", "file"], "--experimental-rerun file holds no pickle that can be loaded: give the"),
         (["--experimental-rerun", "data.pickle"], "data.pickle holds no configuration of a job: give the config.pick"),
         (["--experimental-rerun", "file", "model=scale"], "--experimental-rerun runs a job as it was: leave out model"),
-        (["tune", "model=resnet18", "model=vit_b_16"], "model is given twice: give one value, or several as model="),
         (["-m", "+sweep=settings,precision"], "+sweep=settings,precision names several sweeps: run each by itself"),
         (["model=resnet18", "table"], "table is a verb: write it first, trt-sweep table"),
         (["hydra.run.dir=", "model=resnet18"], "the folder for the results has an empty name: give it, or leave"),

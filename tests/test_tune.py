@@ -122,6 +122,7 @@ def test_what_cannot_be_is_said_in_one_line(tmp_path, arguments, words):
         (["=fp32"], "=fp32 has no name: write NAME=VALUE"),
         (["a=[1"], "a=[1 cannot be read: write NAME=VALUE"),
         (["batch_size=1,8"], "batch_size has several values"),
+        (["model=a", "model=b,c"], "model=b,c is not allowed: a race is of one model"),
         (["resume=x"], "resume is not allowed here"),
     ],
 )
@@ -129,6 +130,18 @@ def test_a_wrong_command_line_is_one_line_and_code_2(capsys, arguments, words):
     assert tune.main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fixed", "listed"),
+    [
+        (["batch_size=1", "batch_size=2"], {"batch_size": "2"}, {}),
+        (["precision=fp16", "precision=fp32,bf16"], {}, {"precision": ["fp32", "bf16"]}),
+        (["compile.a=1,2", "++compile.a=3"], {"++compile.a": "3"}, {}),
+    ],
+)
+def test_of_a_setting_that_is_given_twice_the_last_value_counts(arguments, fixed, listed):
+    assert tune._given(arguments) == (fixed, listed)
 
 
 class Halves(torch.nn.Module):

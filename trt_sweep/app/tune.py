@@ -76,7 +76,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _given(arguments: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return what the user has fixed, and what the user has listed values of; raise UsageError for other sweeps."""
+    """Return what the user has fixed, and what the user has listed values of; raise UsageError for other sweeps.
+
+    Of what is given twice the last counts, as with Hydra.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
@@ -90,8 +93,9 @@ def _given(arguments: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
         key = str(override.get_key_element())
         if not override.key_or_group:
             raise UsageError(f"{argument} has no name: write NAME=VALUE")
-        if key in fixed or key in listed:
-            raise UsageError(f"{key} is given twice: give one value, or several as {key}=VALUE,VALUE")
+        for earlier in [name for name in (*fixed, *listed) if name.lstrip("+") == key.lstrip("+")]:
+            fixed.pop(earlier, None)
+            listed.pop(earlier, None)
         if not override.is_sweep_override():
             fixed[key] = str(override.get_value_element_as_str())
         elif override.is_discrete_sweep():
