@@ -73,6 +73,14 @@ def test_a_race_can_be_reported_later(patient):
     assert "patient: use backend=jit" in said and "proved worse than patient jit fp32" in said
 
 
+def test_what_breaks_a_limit_together_may_keep_it_apart(tmp_path):
+    """BF16 breaks the limit. So jit with BF16 does too, which tells nothing of jit."""
+    asked = ("model=patient", "backend=eager,jit", "precision=bf16,fp32", "--max-error=1e-6", "--out=raced")
+    done = run(tmp_path, *asked)
+    assert "patient: use backend=jit precision=fp32" in done.stdout, done.stdout + done.stderr
+    assert "(4 points, of 4" in done.stdout
+
+
 def test_the_code_that_is_left_runs(patient):
     folder, _ = patient
     subprocess.run(

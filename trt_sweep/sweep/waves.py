@@ -94,10 +94,20 @@ def _size(state: Tuning, key: str) -> Size:
 
 
 def _no_help(state: Tuning, key: str, center: str) -> bool:
-    """Return whether a point failed, breaks a limit, or was dropped and took no less than the center of its wave."""
+    """Return whether a point failed, breaks a limit, or was dropped and took no less than the center of its wave.
+
+    Where the center itself fails or breaks a limit, that may come from what the point has in common with it, and tells
+    nothing of the value in which they differ.
+    """
     fate, seen, base = state.fates.get(key), state.seen.get(key), state.seen.get(center)
-    if fate is None or fate.what not in (DROPPED, FAILED):
+    if fate is None or fate.what not in (DROPPED, FAILED) or _unfit(state, center):
         return False
-    if seen is None or base is None or any(found.verdict == BROKEN for found in seen.verdicts):
+    if seen is None or base is None or _unfit(state, key):
         return True
     return seen.estimate.value >= base.estimate.value
+
+
+def _unfit(state: Tuning, key: str) -> bool:
+    """Return whether a point is not possible, failed, or surely breaks a limit."""
+    broken = key in state.seen and any(found.verdict == BROKEN for found in state.seen[key].verdicts)
+    return broken or key not in state.fates or state.fates[key].what == FAILED
