@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from trt_sweep.app import limits, tuner
@@ -76,8 +78,14 @@ def test_what_the_user_says_goes():
     assert quantized["precision"] == ["auto"]
     with pytest.raises(UsageError, match="model=a,b is not allowed"):
         tuner.axes({}, {"model": ["a", "b"]}, gpu=False)
-    with pytest.raises(UsageError, match="plan is not allowed here"):
-        tuner.axes({"plan": "true"}, {}, gpu=False)
+
+
+@pytest.mark.parametrize("name", ["plan", "+retry", "objective", "hydra.sweep.dir", "hydra/launcher"])
+def test_what_a_race_does_not_heed_is_refused(name):
+    with pytest.raises(UsageError, match=f"{re.escape(name)} is not allowed here: "):
+        tuner.axes({name: "x"}, {}, gpu=False)
+    with pytest.raises(UsageError, match="is not allowed here"):
+        tuner.axes({}, {name: ["x", "y"]}, gpu=False)
 
 
 def test_settings_are_written_as_overrides():

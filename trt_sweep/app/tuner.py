@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +48,12 @@ OF_BACKENDS = {  # axes that not every backend has
     **dict.fromkeys(("min_block_size", "optimization_level", "+compile.tiling_optimization_level"), TENSORRT),
     "inductor.mode": {"inductor", "aot_inductor"},
 }
-NOT_HERE = ("plan", "dryrun", "resume")
+NOT_HERE = {
+    **dict.fromkeys(("plan", "dryrun", "resume"), "a race builds and times what it tries, from the start"),
+    **dict.fromkeys(("retry", "allow_changed"), "it goes with resume, and a race cannot be resumed"),
+    "objective": "tune has an option of that name",
+    "hydra": "it goes with -m; tune has options of its own",
+}
 LISTED = ("model", "device")  # what a race has one of
 
 
@@ -116,11 +122,12 @@ def searches_batch(fixed: dict[str, Any], listed: dict[str, list[str]], objectiv
 def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> dict[str, list[str]]:
     """Return the values to try by axis: those that can matter here, without what the user has fixed or listed.
 
-    Raises UsageError for a list of what a race has one of, and for settings that leave nothing to race.
+    Raises UsageError for a list of what a race has one of, and for settings that a race does not heed.
     """
-    for name in NOT_HERE:
-        if name in fixed | listed:
-            raise UsageError(f"{name} is not allowed here: a race builds and times what it tries, from the start")
+    for name in fixed | listed:
+        why = NOT_HERE.get(re.split("[./]", name.lstrip("+"))[0])
+        if why is not None:
+            raise UsageError(f"{name} is not allowed here: {why}")
     for name in LISTED:
         if name in listed:
             raise UsageError(f"{name}={','.join(listed[name])} is not allowed: a race is of one {name}; give one value")
@@ -153,7 +160,7 @@ def run(
     SweepError where nothing was timed, or nothing keeps the limits.
     """
     further = [] if "cache_dir" in given else [f"cache_dir={hydra.quoted(str(folder / PRIVATE / 'engines'))}"]
-    if "objective" not in given and goal.objective != "memory":
+    if goal.objective != "memory":
         further.append(f"objective={goal.objective}")
 
     def configured(settings: Settings) -> SweepConfig:
