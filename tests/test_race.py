@@ -200,3 +200,9 @@ def test_what_may_break_a_limit_is_not_called_alike():
     content = {"limits": [1], "ended": tuning.VISITS, "road": [fate | {"keeps": True}, fate | {"keeps": False}]}
     said = "the best that surely keeps the limits; of 1 other that cannot be told"
     assert analysis._proof(content, content["road"][0]) == said
+
+
+def test_what_is_there_to_compare_with_was_timed_too():
+    alone, eager = ({"what": tuning.IN, "same": None, "wins": wins, "keeps": True} for wins in (True, False))
+    content = {"limits": [], "ended": race.ONE_LEFT, "road": [alone, eager]}
+    assert analysis._proof(content, alone) == "the only one to choose from"

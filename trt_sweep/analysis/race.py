@@ -120,7 +120,7 @@ def _proof(content: Content, fate: Content) -> str:
     if content["limits"] and len(left) == 1 + len(unsure) > 1:
         return f"the best that surely keeps the limits; of {count(len(unsure), 'other')} that cannot be told"
     if len(left) == 1:
-        return f"proved: {count(dropped, 'other')} dropped" if dropped else "the only one that was timed"
+        return f"proved: {count(dropped, 'other')} dropped" if dropped else "the only one to choose from"
     if content["ended"] == race.ALIKE:
         return f"one of {len(left)} that are proved alike to within {100 * content['delta']:.3g} %"
     return f"not proved: one of {len(left)} that nothing measured tells apart"
