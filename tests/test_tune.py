@@ -203,6 +203,24 @@ def test_what_is_compiled_takes_what_the_module_takes(tmp_path):
     assert "put your own Halves here" in found.code
 
 
+class Passes(torch.nn.Module):
+    """Returns what it was given, and a part of that."""
+
+    def forward(self, x):
+        return x, x[:, :2]
+
+
+@pytest.mark.parametrize("backend", ["eager", "jit"])
+def test_what_a_call_has_returned_stays_as_it_is(tmp_path, backend):
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "backend": backend}
+    ones = torch.ones(2, 3)
+    found = trt_sweep.tune(Passes(), ones, {"precision": ["fp32"]}, fixed, tmp_path / "t", budget="10m")
+    compiled = found.compile()
+    whole, part = compiled(ones)
+    compiled(0 * ones)
+    assert torch.equal(whole, ones) and torch.equal(part, ones[:, :2])
+
+
 def test_batch_sizes_are_raced_by_throughput(tmp_path):
     found = trt_sweep.tune(
         torch.nn.Linear(8, 8),

@@ -52,7 +52,7 @@ class CompiledModule(torch.nn.Module):
             if self._config.cuda_graphs:
                 if not self._calls:
                     self._graphs.enter_context(self._compiled.running())
-                return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, self._call(sizes, tensors))
+                return self._call(sizes, tensors)
             with self._compiled.running():
                 return self._call(sizes, tensors)
 
@@ -62,7 +62,13 @@ class CompiledModule(torch.nn.Module):
         own, call = self._calls[sizes]
         for mine, given in zip(own, tensors, strict=True):
             mine.copy_(given)
-        return call()
+        lent = {mine.untyped_storage().data_ptr() for mine in own}  # the next call overwrites it, and all of a graph's
+
+        def kept(output: torch.Tensor) -> torch.Tensor:
+            again = self._config.cuda_graphs or output.untyped_storage().data_ptr() in lent
+            return output.clone() if again else output
+
+        return torch.utils._pytree.tree_map_only(torch.Tensor, kept, call())
 
     def _bound(self, sizes: Any, tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], Callable[[], Any]]:
         """Return tensors that a call reads, and the call; raise SweepError for sizes that nothing was built for."""
