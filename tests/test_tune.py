@@ -198,7 +198,7 @@ def test_what_is_compiled_takes_what_the_module_takes(tmp_path):
     )
     compiled = found.compile()
     assert torch.equal(compiled(scale=2.0, pair=pair)["sum"], torch.full((2, 3), 4.0))
-    with pytest.raises(SweepError, match=r"it takes pair\.a, pair\.b"):
+    with pytest.raises(SweepError, match=r"a call with .*, scale=3\.0 is not .* it takes pair\.a, pair\.b, scale=2\.0"):
         compiled(pair=pair, scale=3.0)
     assert "put your own Halves here" in found.code
 

@@ -16,7 +16,7 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.machine.devices import resolve
 from trt_sweep.models import in_memory, quantization
-from trt_sweep.models.arguments import taken_apart
+from trt_sweep.models.arguments import Structure, taken_apart
 from trt_sweep.models.cache import ProcessCache
 from trt_sweep.models.model import DTYPE, float32_mode
 from trt_sweep.points.prepared import PreparedModel
@@ -89,7 +89,11 @@ class CompiledModule(torch.nn.Module):
         structure, tensors = taken_apart(args, kwargs)
         names, by_name = held.structure.names(), dict(zip(structure.names(), tensors, strict=True))
         if {*names} != {*by_name} or structure.constants() != held.structure.constants():
-            raise SweepError(
-                f"a call with {', '.join(by_name) or 'nothing'} is not allowed: it takes {', '.join(names)}"
-            )
+            raise SweepError(f"a call with {_told(structure)} is not allowed: it takes {_told(held.structure)}")
         return [by_name[name] for name in names]
+
+
+def _told(structure: Structure) -> str:
+    """Return what a call has: the names of its tensors, and all else with its value."""
+    others = (f"{name}={value!r}" for name, value in structure.constants().items())
+    return ", ".join([*structure.names(), *others]) or "nothing"
