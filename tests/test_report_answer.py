@@ -54,6 +54,12 @@ def test_the_fastest_is_inaccurate(folder):
     assert third.endswith("; better, but inaccurate: dynamo int8")
 
 
+def test_one_that_is_alone_in_being_accurate_was_not_the_only_one_timed(tmp_path):
+    put(tmp_path, "right", 1.0, **DEFAULTS)
+    put(tmp_path, "wrong", 0.1, **TIMED, status="inaccurate", precision="int8", rel_l2_error=9.0)
+    assert lines(tmp_path)[1].startswith("  latency 1 [1, 1] ms, the only one to choose from")
+
+
 def test_a_tie(tmp_path):
     put(tmp_path, "defaults", 1.0, **DEFAULTS)
     put(tmp_path, "other", 1.0005, **TIMED, min_block_size=1, default_min_block_size=5)

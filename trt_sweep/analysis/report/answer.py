@@ -249,7 +249,7 @@ def _proof(advice: recommend.Advice) -> str:
     own, *others = advice.alike
     if others:
         return f"not proved: one of {len(others) + 1} that nothing measured tells apart"
-    return "proved" if len(advice.fit) > len(own) else "the only one that was timed"
+    return "proved" if len(advice.fit) > len(own) else "the only one to choose from"
 
 
 def _gone(winner: recommend.Row, set_axes: list[str]) -> list[str]:
