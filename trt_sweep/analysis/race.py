@@ -139,5 +139,8 @@ def _against(rows: pd.DataFrame, row: Row, objective: str) -> Sequence[str]:
 
 
 def none(content: Content) -> str:
-    """Say that nothing keeps the limits, and what came nearest."""
-    return f"nothing that was tried keeps the limits; nearest came {content['nearest'] or 'none'}"
+    """Say that nothing keeps the limits, and what came nearest; or why nothing that may win was timed."""
+    if content["nearest"] is not None:
+        return f"nothing that was tried keeps the limits; nearest came {content['nearest']}"
+    first = next(fate for fate in content["road"] if fate["wins"])
+    return f"nothing that was asked for could be timed; the first, {first['label']}: {first['why']}"
