@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import subprocess
@@ -201,6 +202,30 @@ def test_what_is_compiled_takes_what_the_module_takes(tmp_path):
     with pytest.raises(SweepError, match=r"a call with .*, scale=3\.0 is not .* it takes pair\.a, pair\.b, scale=2\.0"):
         compiled(pair=pair, scale=3.0)
     assert "put your own Halves here" in found.code
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_code_of_a_module_in_half_casts_its_inputs_too(tmp_path, precision):
+    module, given = torch.nn.Linear(4, 2).half().eval(), torch.ones(2, 4).half()
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "precision": precision}
+    found = trt_sweep.tune(module, given, {"backend": ["eager"]}, fixed, tmp_path / "t", budget="10m")
+    exec(found.code, names := {"model": copy.deepcopy(module)})
+    assert names["output"].shape == (2, 2)
+
+
+def test_where_nothing_that_was_asked_for_runs_the_reason_is_said(tmp_path):
+    """Eager in FP32 is there to compare with only."""
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "precision": "bf16"}
+    words = "nothing that was asked for could be timed; the first, Spectrum jit bf16: unsupported in .* lacks a kernel"
+    with pytest.raises(SweepError, match=words):
+        trt_sweep.tune(Spectrum(), torch.ones(2, 8), {"backend": ["jit"]}, fixed, tmp_path / "t", budget="10m")
+
+
+class Spectrum(torch.nn.Module):
+    """Does what torch cannot do in BF16 on a CPU."""
+
+    def forward(self, x):
+        return torch.fft.rfft(x).abs()
 
 
 class Passes(torch.nn.Module):

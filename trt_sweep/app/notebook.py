@@ -22,7 +22,7 @@ from trt_sweep.config import compose
 from trt_sweep.config.model import DTYPES, IN_MEMORY, WHOLE, InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
-from trt_sweep.models import in_memory
+from trt_sweep.models import dtypes, in_memory
 from trt_sweep.models.arguments import taken_apart
 from trt_sweep.models.identity import identity
 from trt_sweep.results import table
@@ -159,17 +159,20 @@ def _described(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> t
     key = identity(module, structure, tensors)
     in_memory.keep(key, in_memory.Held(module, structure, tuple(tensors), batched))
     specs = [
-        _spec(name if not structure.plain or not name.isdigit() else None, tensor, batched)
+        _spec(name if not structure.plain or not name.isdigit() else None, tensor, batched, dtypes.main_type(module))
         for name, tensor in zip(structure.names(), tensors, strict=True)
     ]
     factory = {"_target_": IN_MEMORY, "key": key}
     return ModelConfig(name=type(module).__name__, factory=factory, inputs=specs), sizes.pop() if batched else 1
 
 
-def _spec(name: str | None, tensor: torch.Tensor, batched: bool) -> InputConfig:
-    """Describe a tensor; its values are known by the identity of the module that it is given with."""
+def _spec(name: str | None, tensor: torch.Tensor, batched: bool, own: torch.dtype) -> InputConfig:
+    """Describe a tensor; its values are known by the identity of the module that it is given with.
+
+    One in FP32 or the module's `own` type follows the precision, see `Inputs.to`.
+    """
     shape = list(tensor.shape[1:] if batched else tensor.shape)
-    dtype = "float" if tensor.dtype == torch.float32 else str(tensor.dtype).removeprefix("torch.")
+    dtype = "float" if tensor.dtype in (torch.float32, own) else str(tensor.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
         raise SweepError(f"an input is of {tensor.dtype}: give one of {', '.join(DTYPES)}")
     low = high = None

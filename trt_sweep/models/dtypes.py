@@ -17,7 +17,7 @@ def main_type(module: torch.nn.Module) -> torch.dtype:
     """Return the floating-point type of most elements of a module's parameters and buffers; FP32 without any."""
     elements: Counter[torch.dtype] = Counter()
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and not torch.nn.parameter.is_lazy(tensor):
             elements[tensor.dtype] += tensor.numel()
     return max(elements, key=elements.__getitem__, default=torch.float32)
 
