@@ -74,6 +74,9 @@ def test_what_the_user_says_goes():
         "precision": ["fp32", "bf16"]
     }
     assert "inductor.mode" not in tuner.axes({}, {"backend": ["eager", "jit"]}, gpu=False)
+    assert "inductor.mode" not in tuner.axes({"++inductor.mode": "max-autotune"}, {}, gpu=False)
+    assert tuner.axes({"++backend": "jit"}, {"++precision": ["fp32"]}, gpu=False) == {"++precision": ["fp32"]}
+    assert [*tuner.axes({}, {"precision": ["fp32"], "backend": ["jit"]}, gpu=False)] == ["backend", "precision"]
     quantized = tuner.axes({"quantization.method": "x"}, {}, gpu=True)
     assert quantized["precision"] == ["auto"]
     with pytest.raises(UsageError, match="model=a,b is not allowed"):

@@ -131,13 +131,14 @@ def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> d
     for name in LISTED:
         if name in listed:
             raise UsageError(f"{name}={','.join(listed[name])} is not allowed: a race is of one {name}; give one value")
-    found = search.axes(gpu=gpu, flavor=versions.flavor(), quantize="quantization.method" not in fixed | listed)
-    if "quantization.method" in fixed | listed and "precision" not in fixed:
+    given = {name.lstrip("+"): values for name, values in ({key: [fixed[key]] for key in fixed} | listed).items()}
+    found = search.axes(gpu=gpu, flavor=versions.flavor(), quantize="quantization.method" not in given)
+    if "quantization.method" in given and "precision" not in fixed:
         found["precision"] = ["auto"]
-    found = {name: values for name, values in found.items() if name not in fixed} | listed
-    backends = {fixed["backend"]} if "backend" in fixed else {*found["backend"]}
+    found = {name: values for name, values in found.items() if name in listed or name.lstrip("+") not in given}
+    backends = {*(found | given)["backend"]}
     own = {name for name, able in OF_BACKENDS.items() if name not in listed and not backends & able}
-    return {name: values for name, values in found.items() if name not in own}
+    return {name: values for name, values in (found | listed).items() if name not in own}
 
 
 def run(
