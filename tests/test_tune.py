@@ -228,6 +228,23 @@ class Spectrum(torch.nn.Module):
         return torch.fft.rfft(x).abs()
 
 
+class Untraceable(torch.nn.Linear):
+    """Cannot be traced."""
+
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            raise TypeError("no traces")
+        return super().forward(x)
+
+
+def test_where_nothing_keeps_the_limits_the_search_goes_on_from_what_came_nearest(tmp_path):
+    fixed = {"device": "cpu", "measure.warmup_s": 0.05, "inductor.mode": "default"}
+    tried = {"backend": ["jit", "inductor"], "precision": ["bf16", "fp32"]}
+    given = Untraceable(64, 8).eval(), torch.randn(2, 64)
+    found = trt_sweep.tune(*given, tried, fixed, tmp_path / "t", budget="10m", max_error=1e-6)
+    assert found.settings == {"backend": "inductor", "precision": "fp32"}
+
+
 class Passes(torch.nn.Module):
     """Returns what it was given, and a part of that."""
 

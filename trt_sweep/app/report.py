@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_sweep.app import limits
+from trt_sweep.app import units
 from trt_sweep.app.arguments import Parser, UsageError, holding, path, verb, write_text
 from trt_sweep.config.options import GPU, OBJECTIVES
 from trt_sweep.errors import SweepError
@@ -32,8 +32,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         "--objective", choices=sorted(OBJECTIVES), default="latency", help=f"what is best (latency); {GPU}"
     )
     for name, read, metavar, what in (
-        ("--max-build", limits.seconds, "TIME", "the longest that a build may take, such as 60s"),
-        ("--max-memory", limits.size, "SIZE", "the most memory of the GPU (peak_gpu_bytes), such as 4GiB"),
+        ("--max-build", units.seconds, "TIME", "the longest that a build may take, such as 60s"),
+        ("--max-memory", units.size, "SIZE", "the most memory of the GPU (peak_gpu_bytes), such as 4GiB"),
     ):
         parser.add_argument(name, type=functools.partial(read, name), metavar=metavar, help=what)
     parser.add_share("--max-error", "the largest error of the output (rel_l2_error)")

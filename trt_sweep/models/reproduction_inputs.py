@@ -8,7 +8,7 @@ from typing import Any
 
 from trt_sweep.config.model import UNSET, WHOLE
 
-UNKNOWN = ["args, kwargs = (), {}  # the model's inputs"]
+UNKNOWN = ["args, kwargs = (), {}  # put your own inputs here: a tuple by position, and a dict by name"]
 IMAGE = "torchvision.io.decode_image"
 READERS = {
     ".npy": "torch.from_numpy(numpy.load({file}))",

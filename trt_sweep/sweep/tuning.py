@@ -13,6 +13,7 @@ from trt_sweep.config.point import PointConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.points.point import Point
 from trt_sweep.results import race, store
+from trt_sweep.results.limits import Verdict
 from trt_sweep.results.race import Contestant, Goal, Race
 from trt_sweep.results.record import Record
 from trt_sweep.sweep.search import Search, overrides
@@ -182,16 +183,16 @@ class Tuning:
                 "tried": sum(fate.what != UNTRIED for fate in self.fates.values()),
                 "combinations": self.search.combinations if self.search else len(self.fates),
                 "axes": self.search.axes if self.search else {},
-                "nearest": self._nearest(),
+                "nearest": self.nearest and f"{self.fates[self.nearest[0]].settings}: {self.nearest[1]}",
                 "refused": self.refused,
                 "road": [vars(fate) | self._told(fate) for fate in self.fates.values()],
             },
         )
 
-    def _nearest(self) -> str | None:
+    @property
+    def nearest(self) -> tuple[str, Verdict] | None:
         """Return which point comes nearest to keeping all limits, and what speaks against it."""
-        found = race.nearest({key: seen.verdicts for key, seen in self.seen.items() if seen.wins})
-        return None if found is None else f"{self.fates[found[0]].settings}: {found[1]}"
+        return race.nearest({key: seen.verdicts for key, seen in self.seen.items() if seen.wins})
 
     def _told(self, fate: Fate) -> dict[str, Any]:
         """Return what the last look told of the limits."""

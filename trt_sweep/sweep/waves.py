@@ -82,6 +82,8 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
         if one is not None and two is not None and one.what != FAILED and two.what == FAILED:
             state.refused[f"{AXIS}={SEARCH}"] = f"size 2 fails: {two.why}"
         return state.search.next(best[0] if best else None, out, known)
+    if not best and state.nearest is not None:  # one step from what keeps no limit, something may
+        best = jobs.get(state.nearest[0], [])
     return state.search.next(best[0] if best else None, out)
 
 
