@@ -33,6 +33,7 @@ torch.set_num_threads(1)
 
 # What is printed is as wide as it is in a pipe: a test that wants a width sets it.
 os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")  # readline sets it where os.environ does not see it, and child processes do
 
 EXAMPLE = Path(__file__).parent / "example"
 
