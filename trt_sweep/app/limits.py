@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trt_sweep.app.arguments import UsageError
+from trt_sweep.app.arguments import UsageError, share
 from trt_sweep.app.units import seconds, size
 from trt_sweep.errors import not_allowed
 from trt_sweep.results.axes import PER_ITEM
@@ -14,15 +14,14 @@ from trt_sweep.results.limits import Limit
 from trt_sweep.results.race import OBJECTIVES, VISITED, Goal
 
 
-def number(name: str, given: Any, allowed: str, least: float = 0.0, most: float = math.inf) -> float:
-    """Return a number above `least` and below `most`; raise UsageError for what is none. A share may be in percent."""
-    text = str(given)
+def _percentile(name: str, given: Any) -> float:
+    """Return a percentile; raise UsageError for what is none."""
     try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        value = float(given)
     except ValueError:
         value = math.nan
-    if not least < value < most:
-        raise UsageError(not_allowed(name, given, allowed))
+    if not 50 <= value <= 99.9:
+        raise UsageError(not_allowed(name, given, "a number from 50 to 99.9"))
     return value
 
 
@@ -51,16 +50,13 @@ def goal(
         raise UsageError(not_allowed(name("objective"), objective, f"one of {', '.join(OBJECTIVES)}"))
     found = []
     if max_latency is not None:
-        share = None
-        if percentile is not None:
-            share = number(name("percentile"), percentile, "a number from 50 to 99.9", 49.999, 99.901)
+        calls = None if percentile is None else _percentile(name("percentile"), percentile)
         milliseconds = 1e3 * seconds(name("max_latency"), max_latency)
-        found.append(Limit(name("max_latency"), "latency_ms", milliseconds, "ms", share))
+        found.append(Limit(name("max_latency"), "latency_ms", milliseconds, "ms", calls))
     elif percentile is not None:
         raise UsageError(f"{name('percentile')}={percentile} limits nothing: it goes with {name('max_latency')}")
     if max_error is not None:
-        allowed = "a number above 0 and below 1, such as 0.01 or 1%"
-        found.append(Limit(name("max_error"), "rel_l2_error", number(name("max_error"), max_error, allowed, most=1.0)))
+        found.append(Limit(name("max_error"), "rel_l2_error", share(name("max_error"), str(max_error))))
     if max_memory is not None:
         found.append(Limit(name("max_memory"), "peak_gpu_bytes", size(name("max_memory"), max_memory), "B"))
     if max_build is not None:
@@ -71,8 +67,7 @@ def goal(
             f"{name('max_build')}={max_build} and {name('budget')}={budget} contradict each other: a single build may "
             "take all of the budget; allow less, or give a longer budget"
         )
-    share = number(name("delta"), delta, "a share below 1, such as 0.02 or 2%", most=1.0)
-    return Goal(objective, tuple(found), share), budget_s
+    return Goal(objective, tuple(found), share(name("delta"), str(delta))), budget_s
 
 
 def require_gpu(wanted: Goal, gpu: bool) -> None:
