@@ -108,8 +108,13 @@ def test_markdown_of_each_block():
     [
         (["nowhere"], "nowhere is not a folder: give the folder of a sweep"),
         (["."], ". holds no record: give the folder of a sweep, which has points/ in it"),
+        (["s", "--max-error", "nan"], "--max-error=nan is not allowed: use a share, such as 0.02 or 2%"),
+        (["s", "--max-build", "0s"], "--max-build=0s is not allowed: use a duration above 0 with a unit"),
         (["s", "--delta", "0"], "--delta=0 is not allowed: use a share, such as 0.02 or 2%, between 0 and 1"),
-        (["s", "--max-memory", "1GiB"], "--max-memory cannot be judged: these records have no peak_gpu_bytes"),
+        (
+            ["s", "--max-memory", "1GiB"],
+            "--max-memory cannot be judged: these records have no peak_gpu_bytes; leave",
+        ),
         (["s", "--max-memory", "1"], "--max-memory=1 is not allowed: use a size above 0 with a unit"),
         (["s", "--max-build=-1s"], "--max-build=-1s is not allowed: use a duration above 0 with a unit"),
         (["s", "--objective", "beauty"], "argument --objective: invalid choice: 'beauty'"),
@@ -125,7 +130,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message
     if arguments[:1] == ["s"]:
         sweep(tmp_path / "s")
     (tmp_path / "file").write_text("plain")
-    usage = message.startswith(("--delta", "--out", "--max-memory=1", "--max-build", "argument", "the following"))
+    usage = "is not allowed" in message or message.startswith(("--out", "argument", "the following"))
     assert main(arguments) == (2 if usage else 1)
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1

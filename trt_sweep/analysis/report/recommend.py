@@ -131,7 +131,7 @@ class _Limit:
 def check(wanted: Wanted, rows: pd.DataFrame) -> None:
     """Raise SweepError for what these records cannot be asked."""
     if wanted.max_memory is not None and rows[pareto.MEMORY].isna().all():
-        raise SweepError(f"--max-memory cannot be judged: these records have no {pareto.MEMORY}")
+        raise SweepError(f"--max-memory cannot be judged: these records have no {pareto.MEMORY}; leave it out")
     column = OBJECTIVES[wanted.objective][0]
     ok = rows[rows["status"] == "ok"]
     # What nobody asked for may be missing: the report then says so.
