@@ -62,11 +62,12 @@ class CompiledModule(torch.nn.Module):
         own, call = self._calls[sizes]
         for mine, given in zip(own, tensors, strict=True):
             mine.copy_(given)
-        lent = {mine.untyped_storage().data_ptr() for mine in own}  # the next call overwrites it, and all of a graph's
+        inputs = {mine.untyped_storage().data_ptr() for mine in own}
 
         def kept(output: torch.Tensor) -> torch.Tensor:
-            again = self._config.cuda_graphs or output.untyped_storage().data_ptr() in lent
-            return output.clone() if again else output
+            """Copy what the next call overwrites: what lies in an input, and all that a CUDA graph returns."""
+            overwritten = self._config.cuda_graphs or output.untyped_storage().data_ptr() in inputs
+            return output.clone() if overwritten else output
 
         return torch.utils._pytree.tree_map_only(torch.Tensor, kept, call())
 

@@ -171,6 +171,7 @@ class Tuning:
     def keep(self, folder: Path) -> None:
         """Write the race into the sweep's folder."""
         goal = {"objective": self.goal.objective, "delta": self.goal.delta, "budget_s": self.budget_s}
+        nearest = self.nearest
         store.write_json(
             folder / FILE,
             {
@@ -183,7 +184,7 @@ class Tuning:
                 "tried": sum(fate.what != UNTRIED for fate in self.fates.values()),
                 "combinations": self.search.combinations if self.search else len(self.fates),
                 "axes": self.search.axes if self.search else {},
-                "nearest": self.nearest and f"{self.fates[self.nearest[0]].settings}: {self.nearest[1]}",
+                "nearest": nearest and f"{self.fates[nearest[0]].settings}: {nearest[1]}",
                 "refused": self.refused,
                 "road": [vars(fate) | self._told(fate) for fate in self.fates.values()],
             },

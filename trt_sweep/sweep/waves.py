@@ -82,8 +82,8 @@ def following(plan: Plan, state: Tuning) -> dict[int, SweepConfig]:
         if one is not None and two is not None and one.what != FAILED and two.what == FAILED:
             state.refused[f"{AXIS}={SEARCH}"] = f"size 2 fails: {two.why}"
         return state.search.next(best[0] if best else None, out, known)
-    if not best and state.nearest is not None:  # one step from what keeps no limit, something may
-        best = jobs.get(state.nearest[0], [])
+    if not best and (nearest := state.nearest):  # one step from what breaks a limit, something may keep it
+        best = jobs.get(nearest[0], [])
     return state.search.next(best[0] if best else None, out)
 
 
@@ -98,8 +98,8 @@ def _size(state: Tuning, key: str) -> Size:
 def _no_help(state: Tuning, key: str, center: str) -> bool:
     """Return whether a point failed, breaks a limit, or was dropped and took no less than the center of its wave.
 
-    Where the center itself fails or breaks a limit, that may come from what the point has in common with it, and tells
-    nothing of the value in which they differ.
+    Where the center itself fails or breaks a limit, the cause may be what both have in common. Then nothing is known of
+    the value in which they differ.
     """
     fate, seen, base = state.fates.get(key), state.seen.get(key), state.seen.get(center)
     if fate is None or fate.what not in (DROPPED, FAILED) or _unfit(state, center):
