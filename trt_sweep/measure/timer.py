@@ -26,6 +26,7 @@ MOST_CALLS = 10_000  # of one visit
 CAPTURES = 8  # after the first visit, spread over the others
 QUEUE_EACH = 3  # captures, after which calls are queued as well
 BATCHES = 3  # of GPU work in such a visit
+ALONE = 3  # calls of each thread, before several call at the same time
 STEADY = 0.005  # share by which blocks of calls may differ once warm
 
 
@@ -79,6 +80,16 @@ class Timer:
         with self.on_stream():
             return self._threads.together(functions)[0]
 
+    def capture_in_turn(self) -> int:
+        """Have each of several threads call alone, since it may capture graphs; return how often each has called.
+
+        Nothing may run beside a capture. TensorRT-RTX captures at the second call of its kind or later.
+        """
+        if self._threads is None:
+            return 0
+        self.in_turn([partial(_calls, call, ALONE) for call in self.calls])
+        return ALONE
+
     def close(self) -> None:
         """End the threads, if there are any."""
         if self._threads is not None:
@@ -122,9 +133,7 @@ class Timer:
         phase("warmup" if number == 0 else "timing")
         with self.on_stream(), gc_disabled(collect=number == 0):
             energy, start = monitor.energy_mj(), time.perf_counter()
-            alone = int(self._threads is not None)  # calls of each thread
-            if self._threads is not None:
-                self._threads.in_turn(self.calls)  # which may capture graphs, and nothing may run beside that
+            alone = self.capture_in_turn()
             if number == 0:
                 calls, self._per_call_s, health.steady = _warm_up(self._repeat, settings)
             else:

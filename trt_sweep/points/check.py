@@ -93,7 +93,7 @@ def make(
     with calling():
         if more:
             with calls.measure(), beside.measure() if others else contextlib.nullcontext():
-                timer.in_turn(timer.calls)
+                timer.capture_in_turn()
         taken = calls.peak(timer)
     for number in range(1, 1 + len(reference.further)):
         given = inputs.example_inputs(config.timed, device, first=number * config.timed.batch_size)

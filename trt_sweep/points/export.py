@@ -69,7 +69,8 @@ def model(*args):
                                 'INT32': 'int32', 'BOOL': 'bool'}[engine.get_tensor_dtype(name).name])
         results.append(torch.empty(tuple(execution.get_tensor_shape(name)), dtype=dtype, device='cuda'))
         execution.set_tensor_address(name, results[-1].data_ptr())
-    execution.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+    if not execution.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+        raise RuntimeError('TensorRT could not run the engine: what it logged says why')
     torch.cuda.current_stream().synchronize()
     return results"""
 

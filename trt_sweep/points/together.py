@@ -33,7 +33,7 @@ def judged(timer: Timer, expected: Sequence[Outputs], reference: Reference, rel_
     `expected` has that for each of the timer's calls. Return the worst leaves of all, as `accuracy.judge` does with the
     tolerance `rel_l2`; none where all outputs are the same, bit for bit.
     """
-    timer.in_turn(timer.calls)  # which may capture graphs, and nothing may run beside that
+    timer.capture_in_turn()
     pairs = zip(timer.calls, expected, strict=True)
     found = timer.together([partial(_others, call, own) for call, own in pairs])
     leaves: list[Leaf] = []
@@ -56,6 +56,7 @@ def _others(call: Call, expected: Outputs) -> list[Outputs]:
             torch.cuda.current_stream().synchronize()  # they may lie in the host's memory
         if len(found) < KEPT and not _equal(given, expected):
             found.append(_copied(given))
+        del given  # the next call may have its memory, and so need not be captured anew
         made += 1
     return found
 

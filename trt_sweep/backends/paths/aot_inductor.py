@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import torch
+from torch._inductor import cpp_builder
 from torch._inductor.package.package import load_package
 
 from trt_sweep.backends.base import BuildContext, Compiled, binding, captured, putting_back
@@ -21,6 +23,7 @@ from trt_sweep.results.columns import Build
 AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
+CPP_LIBRARY = b"libstdc++.so"  # named by what is linked to PyTorch's; two of them in a process do not agree
 STORED = False
 REPRODUCTION = """
 $export
@@ -71,4 +74,10 @@ def _require_loadable(path: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise RuntimeError(f"a process that loads the package which AOTInductor built here ends with {name}")
+        what = f"a process that loads the package which AOTInductor built here ends with {name}"
+        with zipfile.ZipFile(path) as archive:
+            libraries = [archive.read(each) for each in archive.namelist() if each.endswith(".so")]
+        if any(CPP_LIBRARY not in library for library in libraries):
+            compiler = cpp_builder.get_cpp_compiler()
+            what += f": {compiler} put a copy of the C++ library into it; set CXX to a compiler that links libstdc++.so"
+        raise RuntimeError(what)

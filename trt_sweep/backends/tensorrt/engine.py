@@ -119,7 +119,8 @@ class Engine:
         if bound != self._bound:
             self._bind([*zip(self._inputs, args, strict=False), *kwargs.items()])
             self._bound = bound
-        self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream)
+        if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
+            raise RuntimeError("TensorRT could not run the engine: what it logged says why")
         return self._results
 
     def _bind(self, given: list[tuple[str, torch.Tensor]]) -> None:
