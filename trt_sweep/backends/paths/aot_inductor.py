@@ -61,11 +61,16 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     )
     build_s = time.perf_counter() - start
     _require_loadable(path)
-    start = time.perf_counter()
-    loaded = load_package(path, num_runners=context.config.streams)  # else threads wait for each other
-    build = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
-    package.unlink(missing_ok=True)  # as large as the weights; the loaded copy needs it no more
-    return putting_back(Compiled(binding(loaded, context), build), whole)
+    context.stack.callback(package.unlink, missing_ok=True)  # as large as the weights
+
+    def load() -> Compiled:
+        # What several threads share waits for events, which CUDA cannot capture. So each loads the package.
+        start = time.perf_counter()
+        loaded = load_package(path, run_single_threaded=True)
+        taken = dataclasses.replace(build, build_s=build_s, load_s=time.perf_counter() - start)
+        return putting_back(Compiled(binding(loaded, context), taken), whole)
+
+    return dataclasses.replace(load(), another=load)
 
 
 def _require_loadable(path: str) -> None:

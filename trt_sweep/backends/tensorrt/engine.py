@@ -57,7 +57,7 @@ class Engine:
             self._config = config
             self._context = self._create_context(config, cache)
         self.load_s = time.perf_counter() - start
-        self._device = device
+        self._device, self._stream = device, torch.cuda.Stream(device)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._inputs, self._outputs = inputs, [name for name in names if name not in inputs]
@@ -93,7 +93,7 @@ class Engine:
         warm = self._config is not None and self._config.runtime_cache == "warm"
         with torch.cuda.device(self._device):
             found._context = found._create_context(self._config, self.cache_content() if warm else None)
-        found._bound, found._results = [], []
+        found._bound, found._results, found._stream = [], [], torch.cuda.Stream(self._device)
         return found
 
     def information(self) -> str:
@@ -119,9 +119,18 @@ class Engine:
         if bound != self._bound:
             self._bind([*zip(self._inputs, args, strict=False), *kwargs.items()])
             self._bound = bound
-        if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
-            raise RuntimeError("TensorRT could not run the engine: what it logged says why")
+        given = torch.cuda.current_stream(self._device)
+        if given != torch.cuda.default_stream(self._device):
+            self._run(given)
+        else:  # on which CUDA captures no graph, and TensorRT would wait
+            self._stream.wait_stream(given)
+            self._run(self._stream)
+            given.wait_stream(self._stream)
         return self._results
+
+    def _run(self, stream: torch.cuda.Stream) -> None:
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError("TensorRT could not run the engine: what it logged says why")
 
     def _bind(self, given: list[tuple[str, torch.Tensor]]) -> None:
         for name, tensor in given:
