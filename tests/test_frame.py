@@ -81,6 +81,23 @@ def test_an_empty_folder_is_an_empty_frame(tmp_path):
     assert "nan" not in repr(trt_sweep.summary(rows)) and "<table" in trt_sweep.summary(rows)._repr_html_()
 
 
+def test_a_folder_inside_a_sweep_is_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder / "points" / "eager")
+    for inside in (folder / "points", folder / "points" / "b1", "."):
+        with pytest.raises(SweepError) as refused:
+            trt_sweep.load(inside)
+        assert str(refused.value) == f"{inside} is a part of a sweep: give the folder of the sweep, {folder}"
+    (folder.parent / "points").mkdir()
+    folder = folder.rename(folder.parent / "points" / "sweep")  # a folder of that name with sweeps in it is none
+    assert len(trt_sweep.load(folder)) == len(trt_sweep.load(folder.parent)) == 6
+
+
+def test_folders_are_given_one_by_one():
+    listed = ["a", "b"]
+    with pytest.raises(SweepError, match=r"folder=\['a', 'b'\] is not allowed: use .*; several are load\(ONE, OTHER\)"):
+        trt_sweep.load(listed)
+
+
 def test_reading_records_imports_no_torch():
     code = f"import trt_sweep, sys; trt_sweep.load({str(REFERENCE / 'runtime')!r}); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

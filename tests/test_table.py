@@ -247,7 +247,7 @@ def test_rows_of_several_folders_are_told_apart(tmp_path):
     ]
     assert table.common_folder(tmp_path / "one", tmp_path / "two") == tmp_path
     assert rows["speedup"].tolist() == [1.0, 1.0, 2.0, 6.0]
-    again = table.load(tmp_path / "one", tmp_path / "one" / "points", tmp_path / "one" / ".." / "one")
+    again = table.load(tmp_path / "one", tmp_path / "one" / ".." / "one")
     assert len(again) == 2
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
 
+from trt_sweep.errors import require
 from trt_sweep.results import table
 from trt_sweep.results.axes import TABLE, varied
 
@@ -24,8 +26,12 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     `DataFrame.attrs["folder"]` is what the column `folder` is relative to: the folder given, or the innermost around
     several. `attrs["unreadable"]` names the files that are no records, and the folders that cannot be read, with the
     reason. A record that lies below two of the folders, or was copied or packed, is read once. Raises SweepError for a
-    folder that is not there and for a record of a newer schema.
+    folder that is not there, or is inside a sweep, and for a record of a newer schema.
     """
+    for given in (folder, *more):
+        require(
+            isinstance(given, str | os.PathLike), "folder", given, "the name of a folder; several are load(ONE, OTHER)"
+        )
     return arranged(table.load(folder, *more), table.common_folder(folder, *more))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from trt_sweep.errors import SweepError
 from trt_sweep.results import factories, files, ranking, record, schema, store
+from trt_sweep.results.archive import POINTS
 from trt_sweep.results.record import BASELINE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet runs
@@ -26,7 +27,7 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     A record that lies below two of the folders, or that links lead to, is read once. So is one that has been copied or
     packed; `DataFrame.attrs["copies"]` names the folders of copies. `attrs["unreadable"]` names the files that are no
     records, and the folders that cannot be read, with the reason; `attrs["folder"]` is what `folder` is relative to.
-    Raises SweepError for a folder that is not there and for a record of a newer schema.
+    Raises SweepError for a folder that is not there, or is inside a sweep, and for a record of a newer schema.
     """
     root = common_folder(folder, *more)
     paths, unreadable = _files(list(map(Path, (folder, *more))))
@@ -65,12 +66,16 @@ def common_folder(folder: str | Path, *more: str | Path) -> Path:
 
 
 def _files(folders: list[Path]) -> tuple[list[Path], dict[str, str]]:
-    """Return what `files.records_below` does; raise SweepError for a folder that is not there."""
+    """Return what `files.records_below` does; raise SweepError for a folder that is not there, or is inside a sweep."""
     for folder in folders:
         if not folder.is_dir():
             raise SweepError(
                 f"{folder} is not a folder: give the folder of a sweep, for instance outputs/2026-01-31/12-00-00-ab12"
             )
+        real = folder.resolve()
+        for points, records in ((real, f"*/{record.RECORD}"), (real.parent, record.RECORD)):
+            if points.name == POINTS and any(real.glob(records)):
+                raise SweepError(f"{folder} is a part of a sweep: give the folder of the sweep, {points.parent}")
     return files.records_below(folders)
 
 
