@@ -45,10 +45,11 @@ class RaceSweeper(Sweeper):
 
 
 LIMITS = ("max_latency", "percentile", "max_error", "max_memory", "max_build", "budget")
+TAKEN = {"params": None, "delta": "2%", **dict.fromkeys(LIMITS), "seed": None}
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="race",
-    node={"_target_": f"{__name__}.RaceSweeper", "params": None, "delta": "2%", **dict.fromkeys(LIMITS)},
+    node={"_target_": f"{__name__}.RaceSweeper", **TAKEN},
 )
 ConfigStore.instance().store(
     group="hydra/sweeper",

@@ -211,6 +211,26 @@ def test_a_parser_refuses_in_one_line():
         (["optimization_level=3,5"], 1, "optimization_level=3,5 asks for several points: write trt-sweep -m optim"),
         (["+sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run: write trt-sweep -m +sweep=nightly"),
         (["-m", "sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run"),
+        (
+            ["-m", "hydra/sweeper=race", "hydra.sweeper.X=1"],
+            1,
+            "hydra.sweeper.X is not known: RaceSweeper takes params, delta, max_latency, percentile, max_error, max_me",
+        ),
+        (["-m", "hydra/sweeper=race", "+hydra.sweeper.X=1"], 1, "hydra.sweeper.X is not known: RaceSweeper takes par"),
+        (
+            ["-m", "hydra/sweeper=one_at_a_time", "hydra.sweeper.seed=1"],
+            1,
+            "hydra.sweeper.seed is not known: OneAtATimeSweeper takes params, together, not_tried",
+        ),
+        (["-m", "hydra.launcher.n_jobs=2"], 1, "hydra.launcher.n_jobs is not known: SweepLauncher takes nothing"),
+        (["-m", "hydra.run.folder=a"], 1, "hydra.run.folder is not known: hydra.run takes dir"),
+        (["-m", "hydra.job.nam=a"], 1, "hydra.job.nam is not known: hydra.job takes name, chdir, override_dirname"),
+        (["-m", "hydra/sweeper=race", "hydra.sweeper.seed=-1"], 1, "seed=-1 is not allowed: use an integer of at l"),
+        (
+            ["-m", "hydra/sweeper=race", "device=cpu", "hydra.sweeper.max_memory=1GiB"],
+            1,
+            "max_memory cannot be judged on a CPU: leave it out",
+        ),
         (["mdoel=x"], 1, "mdoel is not known: did you mean model or "),
         (
             ["-m", "hydra.sweep.dir=a b,c=d"],

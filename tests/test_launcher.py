@@ -7,6 +7,9 @@ from types import SimpleNamespace
 from omegaconf import OmegaConf
 
 from hydra_plugins.trt_sweep_launcher import SweepLauncher
+from hydra_plugins.trt_sweep_sweeper import TAKEN
+from trt_sweep.app import launcher
+from trt_sweep.config import compose
 
 
 def test_a_job_is_composed_once():
@@ -27,3 +30,12 @@ def test_a_job_is_composed_once():
         job.number = number
     assert [job.number for job in jobs] == [0, 1, 2] and [job.overrides for job in jobs] == batch
     assert made.count(["a=2"]) == 1 and len(made) <= 4
+
+
+def test_a_race_takes_a_seed_and_is_planned_anywhere():
+    """A plan times nothing: it may be made where there is no GPU."""
+    jobs = {0: compose.composed(["device=cpu", "plan=true"])}
+    for seed in (None, 3):
+        sweeper = {"_target_": "x.RaceSweeper", **TAKEN, "max_memory": "1GiB", "seed": seed}
+        found = launcher._race(OmegaConf.create(sweeper), jobs, {})
+        assert found is not None and found.seed == seed and found.goal.limits[0].column == "peak_gpu_bytes"

@@ -119,6 +119,11 @@ def _unknown(name: str, error: BaseException) -> str:
     for group, what in OPEN.items():
         if name == group or name.startswith(f"{group}."):
             return f"{name} is not a setting of trt_sweep; write +{name}=… for {what}"
+    if name.startswith("hydra.") and cause is not None:
+        place, node = str(cause.full_key).rpartition(".")[0], cause.parent_node
+        who = str(node["_target_"]).rpartition(".")[2] if "_target_" in node else place
+        taken = ", ".join(str(key) for key in node if key != "_target_")
+        return f"{name} is not known: {who} takes {taken or 'nothing'}"
     if name in RENAMED:
         return f"{name} is gone: use {RENAMED[name]}"
     return not_known(name)

@@ -11,9 +11,12 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
+from hydra_plugins.trt_sweep_sweeper import TAKEN
 from trt_sweep.app import answer, limits
+from trt_sweep.app.arguments import count
 from trt_sweep.config import compose
 from trt_sweep.config.hydra import from_hydra
+from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.errors import SweepError
 from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.sweep.tuning import Tuning
@@ -45,7 +48,7 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
             checked[number] = from_hydra(_without_hydra(composed[number]))
         except SweepError as error:
             raise SweepError(f"job {number}: {error}") from error
-    race = _race(config.hydra.sweeper, next(iter(checked.values())).objective, dict(enumerate(job_overrides, first)))
+    race = _race(config.hydra.sweeper, checked, dict(enumerate(job_overrides, first)))
     returns = []
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     with Sweep(checked, folder, goes_on=first > 0, one_of_many=not (basic or race), race=race) as sweep:
@@ -89,13 +92,19 @@ def launch(context: Any, config: DictConfig, job_overrides: Sequence[Sequence[st
     return returns
 
 
-def _race(sweeper: DictConfig, objective: str, named: Mapping[int, Sequence[str]]) -> Tuning | None:
-    """Return the race that the sweeper asks for; None where it asks for none."""
+def _race(sweeper: DictConfig, checked: Mapping[int, SweepConfig], named: Mapping[int, Sequence[str]]) -> Tuning | None:
+    """Return the race of these jobs that the sweeper asks for; None where it asks for none."""
     if not str(sweeper._target_).endswith(RACE):
         return None
     asked = {str(name): value for name, value in sweeper.items() if name not in ("_target_", "params")}
-    goal, budget_s = limits.goal(objective, **asked, dashes=False)
-    return Tuning(goal, budget_s, named=named)
+    if added := next((name for name in asked if name not in TAKEN), None):
+        raise SweepError(f"hydra.sweeper.{added} is not known: RaceSweeper takes {', '.join(TAKEN)}")
+    seed = asked.pop("seed", None)
+    first = next(iter(checked.values()))
+    goal, budget_s = limits.goal(first.objective, **asked, dashes=False)
+    if not first.plan:
+        limits.require_gpu(goal, all(map(limits.has_gpu, {config.device for config in checked.values()})))
+    return Tuning(goal, budget_s, named=named, seed=None if seed is None else count("seed", str(seed), least=0))
 
 
 def _objective(sweep: Sweep, number: int, _: DictConfig) -> float | None:

@@ -70,6 +70,13 @@ def goal(
     return Goal(objective, tuple(found), share(name("delta"), str(delta))), budget_s
 
 
+def has_gpu(device: str) -> bool:
+    """Return whether this device is a GPU, as far as a glance tells."""
+    from trt_sweep.machine import free_gpu
+
+    return device.startswith("cuda") or (device == "auto" and bool(free_gpu.visible_gpus()))
+
+
 def require_gpu(wanted: Goal, gpu: bool) -> None:
     """Raise UsageError for what only a GPU can tell, where there is none."""
     if gpu:

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         **{name: getattr(options, name) for name in ("max_memory", "max_build", "delta", "budget")},
     )
     fixed, listed = _given(options.overrides)
-    gpu = _gpu(fixed.get("device", "auto"))
+    gpu = limits.has_gpu(fixed.get("device", "auto"))
     limits.require_gpu(wanted, gpu)
 
     from trt_sweep.app import tuner
@@ -103,12 +103,6 @@ def _given(arguments: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
         else:
             raise UsageError(f"{argument} is not allowed: tune takes lists of values, a=1,2,3")
     return fixed, listed
-
-
-def _gpu(device: str) -> bool:
-    from trt_sweep.machine import free_gpu
-
-    return device.startswith("cuda") or (device == "auto" and bool(free_gpu.visible_gpus()))
 
 
 if __name__ == "__main__":
