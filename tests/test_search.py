@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from trt_sweep import backends
 from trt_sweep.app import limits, tuner
 from trt_sweep.app.arguments import UsageError
 from trt_sweep.points.point import Preview
+from trt_sweep.results.axes import OPTIONAL_AXES
 from trt_sweep.results.columns import Partition
 from trt_sweep.sweep import search
 from trt_sweep.sweep.search import Search
@@ -36,6 +38,16 @@ def test_a_later_wave_is_around_the_best_without_what_was_no_help():
     assert list(found.next(job, [slow]).values()) == [{"a": "2", "b": "2"}]
     assert found.is_center([job]) and found.next(job, []) == {} and found.next(None, []) == {}
     assert found.combinations == 6
+
+
+def test_values_that_mean_nothing_to_a_backend_are_one_combination():
+    axes = search.axes(gpu=False, flavor=None)
+    assert made(**axes).combinations == 2 * (2 + 1 + 1)  # Inductor has two modes
+    assert made(**{"inductor.mode": ["default", "max-autotune"], "precision": ["fp32", "bf16"]}).combinations == 2
+    alone = Search({"++inductor.mode": ["default", "max-autotune"]}, lambda settings: settings, "inductor")
+    assert alone.combinations == 2
+    used = {axis: {name for name in backends.names() if axis in backends.get(name).AXES} for axis in OPTIONAL_AXES}
+    assert used == {axis: {name for name in backends.names() if search.applies(axis, name)} for axis in OPTIONAL_AXES}
 
 
 def test_partitions_are_asked_for_where_a_backend_has_them():

@@ -295,7 +295,7 @@ def test_a_baseline_does_not_win_over_what_is_fixed(tmp_path):
     assert "torch.bfloat16" in found.code
     road = json.loads((tmp_path / "t/race.json").read_text())["road"]
     assert [fate["label"].split()[1:3] for fate in road if not fate["wins"]] == [["eager", "fp32"]]
-    assert found.winner["precision"] == "bf16"
+    assert found.winner["precision"] == "bf16" and "(2 points, of 2 combinations)" in found.lines[2]
 
 
 def test_an_interrupt_prints_what_was_found(tmp_path):

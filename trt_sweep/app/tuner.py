@@ -43,11 +43,6 @@ if TYPE_CHECKING:  # it imports torch, which the process of a race on the comman
     from trt_sweep.app.compiled import CompiledModule
 
 CODE = "tuned.py"
-TENSORRT = {"dynamo", "torch_compile", "torchscript", "fx"}
-OF_BACKENDS = {  # axes that not every backend has
-    **dict.fromkeys(("min_block_size", "optimization_level", "+compile.tiling_optimization_level"), TENSORRT),
-    "inductor.mode": {"inductor", "aot_inductor"},
-}
 NOT_HERE = {
     **dict.fromkeys(("plan", "dryrun", "resume"), "a race builds and times what it tries, from the start"),
     **dict.fromkeys(("retry", "allow_changed"), "it goes with resume, and a race cannot be resumed"),
@@ -136,9 +131,9 @@ def axes(fixed: dict[str, str], listed: dict[str, list[str]], *, gpu: bool) -> d
     if "quantization.method" in given and "precision" not in fixed:
         found["precision"] = ["auto"]
     found = {name: values for name, values in found.items() if name in listed or name.lstrip("+") not in given}
-    backends = {*(found | given)["backend"]}
-    own = {name for name, able in OF_BACKENDS.items() if name not in listed and not backends & able}
-    return {name: values for name, values in (found | listed).items() if name not in own}
+    backends = (found | given)["backend"]
+    found = {name: values for name, values in found.items() if any(search.applies(name, one) for one in backends)}
+    return found | listed
 
 
 def run(
@@ -174,7 +169,9 @@ def run(
         return "backend" not in given and ("precision" not in given or baseline.precision in precisions)
 
     began = time.monotonic() if began is None else began
-    searched = BatchSearch(tried, configured, delta=goal.delta) if sizes else Search(tried, configured)
+    searched = Search(tried, configured, first.backend)
+    if sizes:
+        searched = BatchSearch(tried, configured, first.backend, delta=goal.delta)
     state = Tuning(goal, budget_s, began, searched, free=free, seed=seed)
     if (folder / FILE).exists() or (folder / "points").exists():
         raise SweepError(f"{folder} holds another sweep: give a new folder")

@@ -7,11 +7,23 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from trt_sweep.config.point import SPECIALIZATION
 from trt_sweep.config.sweep import SweepConfig
 from trt_sweep.points.point import Preview
 
 Settings = dict[str, str]  # the value of each axis, as an override has it; "" leaves the axis alone
 WAVE_VISITS = 48
+FRONTENDS = ("dynamo", "fx", "torch_compile", "torchscript")  # of Torch-TensorRT
+BUILDERS = ("dynamo", "onnx", "torch_compile")  # whose engines are set up as we say
+OF_BACKENDS = {  # who uses an axis that not every backend does: as their `AXES` say, which import torch
+    **dict.fromkeys(("min_block_size", "compile"), FRONTENDS),
+    **dict.fromkeys(("optimization_level", "runtime_cache", SPECIALIZATION), BUILDERS),
+    **dict.fromkeys(("cache", "cache_snapshot", "profiling_verbosity"), BUILDERS),
+    "runtime": ("dynamo", "torch_compile"),
+    "torchscript": ("jit", "torchscript"),
+    "inductor": ("aot_inductor", "inductor"),
+    "quantization": ("dynamo", "eager"),
+}
 MOST_PARTITIONS = 3  # beside the library's default
 
 
@@ -44,6 +56,11 @@ def axes(*, gpu: bool, flavor: str | None, quantize: bool = True) -> dict[str, l
     return found
 
 
+def applies(axis: str, backend: str) -> bool:
+    """Return whether a backend uses an axis, which may be given with a plus."""
+    return backend in OF_BACKENDS.get(axis.lstrip("+").partition(".")[0], (backend,))
+
+
 def partitions(engine_ops: Collection[int]) -> list[str]:
     """Return values of min_block_size that lead to partitions of their own.
 
@@ -63,11 +80,13 @@ class Search:
 
     The first wave is the first value of each axis together, and each other value with the first ones of all other
     axes. Each later wave is what is one step from the best so far, its center. A value that was no help when it was a
-    single step from the center is not tried again with others. `configure` makes a configuration of settings.
+    single step from the center is not tried again with others. `configure` makes a configuration of settings. `backend`
+    is the one of all settings, where that is no axis.
     """
 
     axes: dict[str, list[str]]
     configure: Callable[[Settings], SweepConfig]
+    backend: str = ""
     tried: dict[int, Settings] = field(default_factory=dict)  # by the number of the job
     useless: set[tuple[str, str]] = field(default_factory=set)
     _center: Settings = field(default_factory=dict)
@@ -79,8 +98,10 @@ class Search:
 
     @property
     def combinations(self) -> int:
-        """Return how many settings there are in all."""
-        return math.prod(map(len, self.axes.values()))
+        """Return how many settings there are in all; values of an axis that the backend does not use are one."""
+        sizes = {axis: len({*values}) for axis, values in self.axes.items() if axis != "backend"}
+        backends = {*self.axes.get("backend", [self.backend])}
+        return sum(math.prod(size for axis, size in sizes.items() if applies(axis, one)) for one in backends)
 
     def first(self) -> dict[int, SweepConfig]:
         """Return the first wave, by the number of the job."""

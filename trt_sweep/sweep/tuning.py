@@ -63,6 +63,7 @@ class Tuning:
     free: Callable[[PointConfig], bool] = lambda config: True
     seed: int | None = None  # of the order of visits; that of any sweep is drawn from its name
     fates: dict[str, Fate] = field(default_factory=dict)
+    jobs: dict[str, list[int]] = field(default_factory=dict)  # that lead to each point, as they are now; a baseline: none
     refused: dict[str, str] = field(default_factory=dict)
     aside: set[str] = field(default_factory=set)  # points that are visited only if no better one keeps the limits
     seen: dict[str, Contestant] = field(default_factory=dict)  # as of the last look
@@ -121,7 +122,7 @@ class Tuning:
 
     def enter(self, point: Point, label: str) -> Fate:
         """Note that a point is to be raced; a baseline only to compare with, where `free` does not allow it."""
-        settings = ""
+        settings, self.jobs[point.id] = "", point.jobs
         if point.jobs:
             named = (
                 overrides(self.search.tried[point.jobs[0]]) if self.search else self.named.get(point.jobs[0], [label])
@@ -181,8 +182,8 @@ class Tuning:
                 "best": self.best,
                 "looks": self.race.number,
                 "took_s": round(self.elapsed_s, 1),
-                "tried": sum(fate.what != UNTRIED for fate in self.fates.values()),
-                "combinations": self.search.combinations if self.search else len(self.fates),
+                "tried": sum(fate.what != UNTRIED and bool(self.jobs[key]) for key, fate in self.fates.items()),
+                "combinations": self.search.combinations if self.search else sum(map(bool, self.jobs.values())),
                 "axes": self.search.axes if self.search else {},
                 "nearest": nearest and f"{self.fates[nearest[0]].settings}: {nearest[1]}",
                 "refused": self.refused,
