@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import EXAMPLE, without_gpu
+from running import EVERY_PHASE
 
 import trt_sweep
 from trt_sweep.app import tune
@@ -313,3 +314,18 @@ def test_an_interrupt_prints_what_was_found(tmp_path):
     assert said.splitlines()[-3] == "scale: use backend=eager precision=fp32"
     assert "as it was interrupted (1 point, of 1 combination)" in said.splitlines()[-1]
     assert table.load(tmp_path / "raced")["final"].all()
+
+
+def test_an_interrupt_is_why_points_are_not_tried(tmp_path):
+    command = [sys.executable, "-c", EVERY_PHASE, "tune", "--config-dir", str(EXAMPLE), *BRIEF, "--out=raced"]
+    asked = ("model=scale", "backend=eager,jit", "precision=fp32")
+    with subprocess.Popen(
+        [*command, *asked], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        assert any("[1/2] scale eager fp32  warmup" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=600)
+    assert running.returncode == 130
+    words = "as it was interrupted (1 point, of 2 combinations; not tried: 1 more point)"
+    assert words in said.splitlines()[-1], said

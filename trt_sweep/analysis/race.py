@@ -19,7 +19,7 @@ from trt_sweep.results.limits import shown
 from trt_sweep.results.record import BASELINE
 from trt_sweep.sweep.labels import count
 from trt_sweep.sweep.phase_times import clock
-from trt_sweep.sweep.tuning import DROPPED, FILE, IN, UNTRIED, Fate
+from trt_sweep.sweep.tuning import DROPPED, FILE, IN, INTERRUPTED, UNTRIED, Fate
 
 UNITS = {"latency": "ms", "throughput": "/s", "energy": "mJ", "memory": "B"}
 HEAD = ("point", "outcome", "visits", "after", "figure", "why")
@@ -69,7 +69,8 @@ def lines(rows: pd.DataFrame, content: Content) -> list[str]:
     limits = [told.replace(" kept: ", " is kept: ") for told in fate["limits"]]
     counts = f"{count(content['tried'], 'point')}, of {count(content['combinations'], 'combination')}"
     missing = sum(one["what"] == UNTRIED for one in content["road"])
-    counts += f"; there was no time for {count(missing, 'more point')}" * bool(missing)
+    why = "not tried:" if content["ended"] == INTERRUPTED else "there was no time for"
+    counts += f"; {why} {count(missing, 'more point')}" * bool(missing)
     ended = f"ended after {clock(content['took_s'])}, as {content['ended']} ({counts})"
     return [f"{row['model']}: use {fate['settings']}", "  " + "; ".join(figures), "  " + "; ".join([*limits, ended])]
 

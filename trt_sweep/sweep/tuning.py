@@ -63,7 +63,7 @@ class Tuning:
     free: Callable[[PointConfig], bool] = lambda config: True
     seed: int | None = None  # of the order of visits; that of any sweep is drawn from its name
     fates: dict[str, Fate] = field(default_factory=dict)
-    jobs: dict[str, list[int]] = field(default_factory=dict)  # that lead to each point, as they are now; a baseline: none
+    jobs: dict[str, list[int]] = field(default_factory=dict)  # that lead to each point; none to a baseline
     refused: dict[str, str] = field(default_factory=dict)
     aside: set[str] = field(default_factory=set)  # points that are visited only if no better one keeps the limits
     seen: dict[str, Contestant] = field(default_factory=dict)  # as of the last look
