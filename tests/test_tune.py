@@ -188,6 +188,13 @@ def test_a_module_in_memory_is_tuned_and_compiled(tmp_path):
         compiled(torch.randn(3, 8))
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, True, None])
+def test_a_seed_is_a_whole_number_from_python_too(tmp_path, seed):
+    with pytest.raises(SweepError, match=f"^seed={seed} is not allowed: use an integer of at least 0$"):
+        trt_sweep.tune(Halves(), torch.ones(1), folder=tmp_path / "t", seed=seed)
+    assert not (tmp_path / "t").exists()
+
+
 def test_what_is_compiled_takes_what_the_module_takes(tmp_path):
     pair = {"a": torch.ones(2, 3), "b": torch.ones(2, 3)}
     found = trt_sweep.tune(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trt_sweep.app import limits, notebook, overrides, tuner
+from trt_sweep.app.arguments import count
 from trt_sweep.app.tuner import Result
 
 
@@ -58,6 +59,7 @@ def tune(
         budget=budget,
         dashes=False,
     )
+    seed = count("seed", str(seed), least=0)
     swept, fixed = notebook.checked(axes, settings)
     gpu = torch.cuda.is_available() and fixed["device"] != "cpu"
     limits.require_gpu(wanted, gpu)
