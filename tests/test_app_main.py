@@ -231,6 +231,7 @@ def test_a_parser_refuses_in_one_line():
             1,
             "max_memory cannot be judged on a CPU: leave it out",
         ),
+        (["precision=fp17"], 1, "precision=fp17 is not allowed: use one of fp32, tf32"),
         (["mdoel=x"], 1, "mdoel is not known: did you mean model or "),
         (
             ["-m", "hydra.sweep.dir=a b,c=d"],

@@ -29,14 +29,27 @@ from trt_sweep.workers import spawn, standby
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # Hydra does one of them at a time
 
 
+class _PastHydra(BaseException):
+    """Takes an error past Hydra, which would print a line of its own above ours."""
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _run(composed: DictConfig) -> float | None:
     """Run one point outside our launcher: without --multirun, or as a job under another launcher."""
+    alone = HydraConfig.get().mode is RunMode.RUN
+    try:
+        return _run_point(composed, alone)
+    except (SweepError, *HYDRA_ERRORS, OSError) as error:
+        if alone:
+            raise _PastHydra(error) from error
+        raise
+
+
+def _run_point(composed: DictConfig, alone: bool) -> float | None:
     from trt_sweep.sweep.sweep import Sweep
 
     runtime = HydraConfig.get().runtime
     import_from(runtime)
-    alone = HydraConfig.get().mode is RunMode.RUN
     if not alone:
         command.called_with = None  # a job of another launcher's: the command line is not this job's own
         end_with_parent()
@@ -68,7 +81,11 @@ def main(arguments: list[str]) -> int:
         sys.argv[1:] = command.called_with = arguments_of(with_plus(arguments))  # Hydra reads them there
         if _runs_points(sys.argv[1:]):
             spawn.prepare()
-        _run()
+        try:
+            _run()
+        except _PastHydra as past:
+            (error,) = past.args
+            raise error from error.__cause__
     except BrokenProcessPool as error:
         raise SweepError(_process_gone()) from error
     except BrokenPipeError:
