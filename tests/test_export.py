@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from conftest import EXAMPLE
 from test_table import put
 
 from trt_sweep.app.main import main
+from trt_sweep.backends.paths import aot_inductor
 from trt_sweep.points import export
 from trt_sweep.results import table
 
@@ -88,3 +90,26 @@ def test_loaders_of_engines_are_programs(tmp_path, form, flavor):
     assert ("enable_cudagraphs(model, cuda_graph_strategy='whole_graph_capture') as replayed" in text) == (
         form != "engine"
     )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+@pytest.mark.parametrize(("linked", "known"), [("-lstdc++", False), ("-nostdlib", True)])
+def test_a_package_that_ends_the_process_says_whether_the_compiler_is_why(tmp_path, linked, known):
+    """Its library is replaced by one that crashes as it is loaded, and is linked to the C++ library or not."""
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),))
+    package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "model.pt2"))
+    aot_inductor.require_loadable(package)
+    (tmp_path / "crash.c").write_text(
+        "__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }"
+    )
+    library = tmp_path / "crash.so"
+    command = ["gcc", "-shared", "-fPIC", "-Wl,--no-as-needed", str(tmp_path / "crash.c"), "-o", str(library), linked]
+    subprocess.run(command, check=True)
+    with zipfile.ZipFile(package) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "other.pt2", "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, library.read_bytes() if name.endswith(".so") else data)
+    with pytest.raises(RuntimeError, match="ends with SIGSEGV") as raised:
+        aot_inductor.require_loadable(str(tmp_path / "other.pt2"))
+    assert ("set CXX to a compiler that links libstdc++.so" in str(raised.value)) is known

@@ -135,7 +135,7 @@ def test_points_that_were_not_built_are_counted(tmp_path):
     put(tmp_path, "c", 5.0, engine_reused_from="a", dynamic_range="1:4:8")  # that is what a range is for
     reused, stored = notes_of(table.load(tmp_path))
     assert reused.startswith("1 of 3 points were not built")
-    assert stored.startswith("2 engines were not built where they were timed")
+    assert stored.startswith("2 engines built elsewhere than timed: ahead")
 
 
 def test_jobs_that_lead_to_one_point_are_named(tmp_path):

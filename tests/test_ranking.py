@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_table import load, put
 
-from trt_sweep.results import table
+from trt_sweep.results import ranking, table
 from trt_sweep.results.notes import notes as notes_of
 
 TIMED = {"rounds": 3, "builds": 1, "latency_ms_between_rounds": 0.001, "gpu_ms_between_rounds": 0.0005}
@@ -96,3 +96,10 @@ def test_builds_count_instead_of_captures(tmp_path):
     put(tmp_path, "a", 5.0, gpu_ms=1.0, **TIMED | scatter)
     put(tmp_path, "b", 5.0, gpu_ms=1.03, **TIMED | scatter)
     assert ranks(tmp_path, "gpu") == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_a_ratio_of_too_few_visits_has_no_interval(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, latency_ms_visits=[1.0, 1.01, 1.02], visit_group="0")
+    put(tmp_path, "b", 2.0, **TIMED, latency_ms_visits=[2.0, 2.01, 2.02], visit_group="0")
+    rows = load(tmp_path).to_dict("index")
+    assert ranking.ratio(rows["b"], rows["a"]) == (pytest.approx(2, rel=0.02), None, None)

@@ -24,9 +24,8 @@ def _not_built(table: pd.DataFrame) -> list[str]:
     stored = int(table["engines_stored"].fillna(0).sum())
     if stored:
         found.append(
-            f"{stored} engines were not built where they were timed, but ahead, before or for another point "
-            "(engines_stored); "
-            "build_s counts what building them took"
+            f"{stored} engine{'s' * (stored > 1)} built elsewhere than timed: ahead, before or for another point "
+            "(engines_stored); build_s counts what building took"
         )
     return found
 

@@ -92,8 +92,8 @@ def ratio(
 ) -> tuple[float, float, float] | tuple[float, None, None]:
     """Return the latency of row a over that of row b and its interval.
 
-    The ends are None where they were not visited in turn, nor with one anchor. `VISITED` are the columns that it needs
-    beside `latency_ms`.
+    The ends are None where they were not visited in turn, nor with one anchor, or too seldom. `VISITED` are the columns
+    that it needs beside `latency_ms`.
     """
     pair = [estimate(row, "latency_ms") for row in (a, b)]
     plain = pair[0].value / pair[1].value
@@ -101,6 +101,8 @@ def ratio(
         return plain, None, None
     found = differences.difference((1, -1), pair)
     low, high = found.interval()
+    if math.isnan(low):
+        return math.exp(found.value), None, None
     return math.exp(found.value), math.exp(low), math.exp(high)
 
 

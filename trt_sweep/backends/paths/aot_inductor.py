@@ -60,7 +60,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
         inductor_configs={"max_autotune": mode.startswith("max-autotune")},
     )
     build_s = time.perf_counter() - start
-    _require_loadable(path)
+    require_loadable(path)
     context.stack.callback(package.unlink, missing_ok=True)  # as large as the weights
 
     def load() -> Compiled:
@@ -73,7 +73,7 @@ def compile(model: Model, context: BuildContext) -> Compiled:
     return dataclasses.replace(load(), another=load)
 
 
-def _require_loadable(path: str) -> None:
+def require_loadable(path: str) -> None:
     """Raise RuntimeError where loading the package, which is native code made just now, ends the process that does."""
     code = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
