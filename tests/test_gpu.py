@@ -15,6 +15,7 @@ from conftest import build_group
 from trt_sweep import backends
 from trt_sweep.backends import cuda_graph
 from trt_sweep.backends.engine_store import PRIVATE
+from trt_sweep.backends.torchtrt import installed
 from trt_sweep.config.groups import MeasureConfig
 from trt_sweep.config.model import InputConfig, ModelConfig
 from trt_sweep.config.sweep import SweepConfig
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.gpu
 
 # Where neither the times nor the baselines are what a test is about.
 BRIEF = ("measure.max_s=0.6", "baselines=false")
+
+
+def runtimes() -> tuple[str, ...]:
+    return installed.torch_tensorrt().runtimes
 
 
 def test_main_command(sweep):
@@ -144,7 +149,8 @@ def test_engines_built_before_or_ahead_are_the_ones_that_would_be_built(sweep, t
     for name in ("ahead", "before"):
         assert rows[name]["engine_id"].tolist() == alone["engine_id"].tolist()
         assert rows[name]["build_s"].notna().all() and (rows[name]["rel_l2_error"] < 2e-3).all()
-        assert (rows[name]["build_s"] < 3 * alone["build_s"]).all() and (rows[name]["foreign_processes"] == 0).all()
+        assert (rows[name]["build_s"] < 3 * alone["build_s"] + 1).all()  # the first one of a process takes longer
+        assert (rows[name]["foreign_processes"] == 0).all()
 
 
 def test_planned_and_built_engines_agree(sweep):
@@ -299,24 +305,24 @@ def test_a_warm_runtime_cache_saves_the_compilation(sweep):
 
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory):
-    """One sweep of profiles: both runtimes and onnx, one engine and three, and the same without."""
+    """One sweep of profiles: each runtime and onnx, one engine and three, and the same without."""
     folder = tmp_path_factory.mktemp("profiled")
     command = [sys.executable, "-m", "trt_sweep", "-m", "precision=fp16", *BRIEF, "profile=true"]
     for name, arguments in {
-        "dynamo": ["model=resnet18,squeezenet1_1", "runtime=cpp,python"],
+        "dynamo": ["model=resnet18,squeezenet1_1", f"runtime={','.join(runtimes())}"],
         "onnx": ["model=resnet18", "backend=onnx"],
     }.items():
         done = subprocess.run(
             [*command, *arguments, f"hydra.sweep.dir={folder / name}"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    rows = table.load(folder)
-    return folder, rows[rows["backend"] != "eager"]
+    return folder, table.load(folder).query("backend != 'eager'")
 
 
 def test_profiles_of_every_runtime(profiled):
     folder, rows = profiled
-    assert rows["profile_reason"].isna().all() and rows["profile_engine_id"].notna().all() and len(rows) == 5
+    assert rows["profile_reason"].isna().all() and rows["profile_engine_id"].notna().all()
+    assert len(rows) == 2 * len(runtimes()) + 1
     assert (rows["profile_engine_id"] != rows["engine_id"]).all()  # built for it, with detailed verbosity
     assert (rows["layers_ms"] > rows["moves_ms"]).all() and (rows["layers_over_gpu"] > 0.8).all()
     assert rows["final"].all() and (rows["rounds"] == 48).all()
@@ -330,11 +336,12 @@ def test_profiles_of_every_runtime(profiled):
         assert len(spent["engines"]) == row["engines"] and spent["busy_ms"] <= spent["span_ms"]
         ops = {item["op"] for item in spent["fallback"]}
         assert ops == ({"aten::convolution", "aten::relu", "aten::max_pool2d"} if row["model"] != "resnet18" else set())
-    first = rows.iloc[0]["layer_precisions"]
-    assert first.startswith("fp16:")
+    assert rows.iloc[0]["layer_precisions"].startswith("fp16:")
 
 
 def test_the_runtimes_agree_on_the_layers(profiled):
+    if len(runtimes()) < 2:
+        pytest.skip("this Torch-TensorRT has one runtime")
     folder, rows = profiled
     for model in ("resnet18", "squeezenet1_1"):
         both = rows[(rows["model"] == model) & (rows["backend"] == "dynamo")].set_index("runtime")
