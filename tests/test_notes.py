@@ -7,8 +7,8 @@ from test_ranking import TIMED
 from test_table import put
 
 from trt_sweep.results import table
-from trt_sweep.results.notes import GAINS
 from trt_sweep.results.notes import notes as notes_of
+from trt_sweep.results.notes_of_graphs import GAINS
 
 
 def notes(folder) -> str:
@@ -91,6 +91,22 @@ def test_cuda_graphs_that_gained_nothing_are_said_so(tmp_path):
     scattered = visited(1.0, 1.3, 0.8, 1.0, 1.4, 0.7)
     put(tmp_path, "b", 1.1, **TIMED | {"cuda_graphs": True} | scattered, gpu_ms=0.5)
     assert "with cuda_graphs=true: m dynamo fp32 1 and 1.1 ms, not told apart" in notes(tmp_path)
+
+
+def test_what_waits_for_the_host_and_has_less_work_is_to_be_tried_with_cuda_graphs(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, cuda_graphs=True, gpu_ms=0.95)
+    put(tmp_path, "b", 4.0, **TIMED | {"launch_bound": True}, backend="eager", gpu_ms=0.7, gpu_ms_ci_high=0.8)
+    told = "m eager fp32 takes 0.7 ms of the GPU's work, and waits for the host; the fastest call takes 1 ms: try"
+    assert told in notes(tmp_path)
+    put(tmp_path, "c", 1.1, **TIMED, backend="eager", cuda_graphs=True, gpu_ms=1.0)  # it was tried
+    assert told not in notes(tmp_path)
+
+
+def test_what_may_have_more_work_is_not_to_be_tried(tmp_path):
+    put(tmp_path, "a", 1.0, **TIMED, cuda_graphs=True, gpu_ms=0.95)
+    put(tmp_path, "b", 4.0, **TIMED | {"launch_bound": True}, backend="eager", gpu_ms=0.9, gpu_ms_ci_high=1.1)
+    put(tmp_path, "c", 5.0, **TIMED, backend="inductor", gpu_ms=0.5, gpu_ms_ci_high=0.6)  # the host is not the limit
+    assert "try backend" not in notes(tmp_path)
 
 
 def test_health_and_missing_clocks_are_said(tmp_path):

@@ -9,14 +9,13 @@ from typing import Any
 import pandas as pd
 
 from trt_sweep.errors import printable
-from trt_sweep.results import files, notes_of_builds, ranking
-from trt_sweep.results.axes import AXES, COMPARABLE, LABEL_AXES, RUNTIME_AXES, SETTINGS, moving_with, unsaid_twice
+from trt_sweep.results import files, notes_of_builds, notes_of_graphs
+from trt_sweep.results.axes import AXES, LABEL_AXES, RUNTIME_AXES, unsaid_twice
 from trt_sweep.results.record import RANDOM
 
 SAME = 0.5  # share of a row's error that the method makes by itself, from which on it is to blame
 WIDER = {"fp16": "fp32", "bf16": "fp32"}  # types of layers that a point did not ask for
 VISITS_SINCE = 3  # schema_version
-GAINS = 4  # of CUDA graphs that a note names
 FLAVORS = {"rtx": "TensorRT-RTX", "standard": "TensorRT"}
 
 
@@ -31,7 +30,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         *notes_of_builds.notes(table),
         *_clocks(table),
         *_host(table),
-        *_launch_bound(table),
+        *notes_of_graphs.notes(table),
         *_health(table),
         *_ignored(table),
         *_planned(table),
@@ -102,50 +101,6 @@ def _clocks(table: pd.DataFrame) -> list[str]:
     for reason, rows in missing.groupby("gpu_ms_reason", sort=False):
         found.append(f"no gpu_ms for {len(rows)} of {len(table)} points: {reason}")
     return found
-
-
-def _launch_bound(table: pd.DataFrame) -> list[str]:
-    """Tell how many points wait for the host, and what CUDA graphs gained them, where that was measured."""
-    bound = table[table["launch_bound"].fillna(False).astype(bool) & (table["status"] == "ok")]
-    if bound.empty:
-        return []
-    gains = _gains_of_cuda_graphs(table, bound)
-    more = [f"and {len(gains) - GAINS} more"] * (len(gains) > GAINS)
-    gained = f"with cuda_graphs=true: {', '.join([*gains[:GAINS], *more])}"
-    return [
-        f"{len(bound)} of {len(table)} points are launch-bound: issuing a call takes the host more than 0.8 of the "
-        "GPU's time for it, so latency times the host; "
-        + (gained if gains else "cuda_graphs=true or a larger batch_size may help")
-    ]
-
-
-def _gains_of_cuda_graphs(table: pd.DataFrame, bound: pd.DataFrame) -> list[str]:
-    """Return both latencies of each of the points `bound` that has a twin with CUDA graphs.
-
-    Twins are not found by their engine, which another build of the same may write in other bytes.
-    """
-    same = [axis for axis in SETTINGS if axis not in ("cuda_graphs", *moving_with("cuda_graphs"))]
-    keys = [*COMPARABLE, "time_at", *same]
-    figures = ["latency_ms", *ranking.VISITED]
-    graphs = table["cuda_graphs"].fillna(False).astype(bool)
-    with_graphs = table[graphs & (table["status"] == "ok")].drop_duplicates(keys)
-    figures = [name for name in figures if name not in keys]
-    without = bound[~graphs[bound.index]][[*keys, "model", *figures]]
-    both = without.merge(with_graphs[[*keys, *figures]], on=keys, suffixes=("", "_after"))
-    return list(dict.fromkeys(map(_gain, both.to_dict("records"))))
-
-
-def _gain(row: Mapping[Hashable, Any]) -> str:
-    """Return a point's latency before and after, with the ratio where the two are told apart."""
-    before, after = row["latency_ms"], row["latency_ms_after"]
-    names = ("latency_ms", *ranking.VISITED)
-    # Rows of one sweep: the key of the merge has it once.
-    later: dict[Hashable, Any] = {name: row.get(f"{name}_after", row[name]) for name in names}
-    ratio, low, high = ranking.ratio(row, later)
-    apart = low is not None and high is not None and not low <= 1 <= high
-    gained = f"{before:.3g} to {after:.3g} ms, {ratio:.2f}×" + (f" [{low:.2f}, {high:.2f}]" if apart else "")
-    shown = gained if apart else f"{before:.3g} and {after:.3g} ms, not told apart"
-    return f"{row['model']} {row['backend']} {row['precision']} {shown}"
 
 
 def _host(table: pd.DataFrame) -> list[str]:
