@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,22 @@ def test_each_race_stands_beside_the_grid(raced):
 
 
 @without_gpu
+def test_what_has_ended_is_not_made_again(raced):
+    """A race that was begun is, and what is judged takes up the seconds of those before."""
+    kept = json.loads((raced / races.KEPT).read_text())
+    shutil.rmtree(raced / "race1" / "points")
+    ended = {name: (raced / name / "race.json").stat().st_mtime for name in ("race0", "race1")}
+    del kept["seconds"]["race1"]
+    (raced / races.KEPT).write_text(json.dumps(kept))
+    before = json.loads((raced / "races.json").read_text())
+    assert bench.main(["tune", *ASKED, "--max-error=1%", "--seeds=2", "--budget=90s", f"--out={raced}"]) == 0
+    after = json.loads((raced / "races.json").read_text())
+    assert after["summary"]["races"] == 2 and after["summary"]["grid_s"] == before["summary"]["grid_s"]
+    assert after["races"][0] == before["races"][0] and (raced / "race1" / "points").is_dir()
+    assert [(raced / name / "race.json").stat().st_mtime == ended[name] for name in ended] == [True, False]
+
+
+@without_gpu
 def test_a_winner_that_is_worse_is_told(raced):
     content = json.loads((raced / "race0" / "race.json").read_text())
     grid = table.load(raced / "grid")
@@ -50,7 +67,11 @@ def test_a_winner_that_is_worse_is_told(raced):
 @without_gpu
 def test_what_cannot_be_raced_is_said_in_one_line(raced, tmp_path, capsys):
     assert bench.main(["tune", *ASKED, f"--out={raced}"]) == 1
+    assert "holds the races of `model=patient" in capsys.readouterr().err
+    (tmp_path / "mine.txt").touch()
+    assert bench.main(["tune", *ASKED, f"--out={tmp_path}"]) == 1
     assert "is not empty" in capsys.readouterr().err
+    (tmp_path / "mine.txt").unlink()
     assert bench.main(["tune", *ASKED, "--max-error=2", f"--out={tmp_path}"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and "failed: --max-error=2 is not allowed" in last

@@ -6,12 +6,15 @@ The grid says which point is best, and which ones nothing tells apart from it. E
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import math
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,47 +32,73 @@ from trt_sweep.sweep.sweep import Sweep
 from trt_sweep.workers import spawn
 
 Row = dict[str, Any]
+KEPT = "kept.json"  # what was asked for, and what has ended
 
 
 def run(folder: Path, seeds: int, overrides: Sequence[str], config_dir: Path | None, options: Sequence[str]) -> None:
-    """Race with the seeds 0, 1, 2 and so on, then sweep the grid; print the table and write `races.json` into `folder`.
+    """Race with the seed 0, sweep the grid, and race with the seeds 1, 2 and so on; print what they found.
 
-    The `options` are those of `trt-sweep tune`. Raises SweepError where `folder` holds anything, a race ends without an
-    answer, or nothing of the grid keeps the limits.
+    `races.json` in `folder` has it after each race. What has ended in the folder is not made again. The `options` are
+    those of `trt-sweep tune`. Raises SweepError where `folder` holds anything else, a race ends without an answer, or
+    nothing of the grid keeps the limits.
     """
-    parts.require_empty(folder)
     asked = [*overrides, *options, *([] if config_dir is None else [f"--config-dir={config_dir}"])]
-    races = [_raced(folder / f"race{seed}", [*asked, f"--seed={seed}"]) for seed in range(seeds)]
-    axes = races[0]["axes"]
-    fixed = [given for given in overrides if given.split("=")[0] not in axes]
-    took_s = _swept(folder / "grid", axes, fixed, config_dir)
-    found = _judged(table.load(folder / "grid"), races, took_s)
-    print(pd.DataFrame(found["races"]).to_string(index=False), end="\n\n")
-    print(pd.DataFrame([found["summary"]]).T.to_string(header=False))
-    store.write_json(folder / "races.json", found)
+    kept = _kept(folder, asked)
+
+    def once(name: str, make: Callable[[Path], None]) -> float:
+        """Return the seconds that it took, now or in an earlier run."""
+        if name not in kept["seconds"]:
+            shutil.rmtree(folder / name, ignore_errors=True)  # begun, and not ended
+            start = time.perf_counter()
+            make(folder / name)
+            kept["seconds"][name] = time.perf_counter() - start
+            store.write_json(folder / KEPT, kept)
+        took_s: float = kept["seconds"][name]
+        return took_s
+
+    races: list[Row] = []
+    for seed in range(seeds):
+        place = folder / f"race{seed}"
+        took_s = once(place.name, functools.partial(_race, [*asked, f"--seed={seed}"]))
+        content = race.read(place)
+        assert content is not None
+        races.append({**content, "wall_s": took_s, "winner": race.winner(table.load(place), content)})
+        axes = races[0]["axes"]
+        fixed = [given for given in overrides if given.split("=")[0] not in axes]
+        grid_s = once("grid", functools.partial(_sweep, axes, fixed, config_dir))
+        found = _judged(table.load(folder / "grid"), races, grid_s)
+        store.write_json(folder / "races.json", found)
+        print("  ".join(f"{name} {value}" for name, value in found["races"][-1].items()), flush=True)
+    print("\n" + pd.DataFrame([found["summary"]]).T.to_string(header=False))
     print("results:", folder / "races.json")
 
 
-def _raced(folder: Path, arguments: Sequence[str]) -> Row:
-    """Race once; return what it left, with the row of its `winner`, and `wall_s`, the seconds of its process."""
+def _kept(folder: Path, asked: list[str]) -> Row:
+    """Return what was asked for in this folder, and the `seconds` of what has ended there."""
+    if not (folder / KEPT).exists():
+        parts.require_empty(folder)
+        return {"asked": asked, "seconds": {}}
+    kept: Row = json.loads((folder / KEPT).read_text())
+    if kept["asked"] != asked:
+        raise SweepError(f"--out={folder} holds the races of `{' '.join(kept['asked'])}`: give a new folder")
+    return kept
+
+
+def _race(arguments: Sequence[str], folder: Path) -> None:
+    """Race once, in a process of its own."""
     command = [sys.executable, "-m", "trt_sweep", "tune", *arguments, f"--out={folder.absolute()}"]
     print(" ".join(command[1:]), flush=True)
-    start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    wall_s = time.perf_counter() - start
     content = race.read(folder)
-    winner = None if content is None else race.winner(table.load(folder), content)
-    if done.returncode or content is None or winner is None:
+    if done.returncode or content is None or race.winner(table.load(folder), content) is None:
         said = done.stderr.strip().splitlines()
         raise SweepError(
             f"{' '.join(command[1:])} failed: {said[-1].removeprefix('error: ') if said else done.returncode}"
         )
-    return {**content, "wall_s": wall_s, "winner": winner}
 
 
-def _swept(folder: Path, axes: Mapping[str, Sequence[str]], fixed: Sequence[str], config_dir: Path | None) -> float:
-    """Sweep all combinations of these values; return the seconds that it took."""
-    start = time.perf_counter()
+def _sweep(axes: Mapping[str, Sequence[str]], fixed: Sequence[str], config_dir: Path | None, folder: Path) -> None:
+    """Sweep all combinations of these values."""
     combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     configs = {
         number: compose.composed([*fixed, *search.overrides(settings)], config_dir)
@@ -78,7 +107,6 @@ def _swept(folder: Path, axes: Mapping[str, Sequence[str]], fixed: Sequence[str]
     spawn.prepare()
     with Sweep(configs, folder.absolute()) as sweep:
         sweep.run()
-    return time.perf_counter() - start
 
 
 def _judged(grid: pd.DataFrame, races: Sequence[Row], took_s: float) -> dict[str, Any]:
