@@ -15,7 +15,7 @@ GAINS = 4  # of CUDA graphs that a note names
 
 def notes(table: pd.DataFrame) -> list[str]:
     """Return the notes on points that wait for the host: how many, what CUDA graphs gained, and which to try."""
-    return [*_launch_bound(table), *_to_try(table)]
+    return [*_launch_bound(table), *to_try(table)]
 
 
 def _launch_bound(table: pd.DataFrame) -> list[str]:
@@ -62,7 +62,7 @@ def _gain(row: Mapping[Hashable, Any]) -> str:
     return f"{row['model']} {row['backend']} {row['precision']} {shown}"
 
 
-def _to_try(table: pd.DataFrame) -> list[str]:
+def to_try(table: pd.DataFrame) -> list[str]:
     """Tell of a point without CUDA graphs whose GPU works for less time than the fastest call with them takes."""
     ok = table[(table["status"] == "ok") & table["latency_ms"].notna()]
     ok = ok.assign(**{name: ok[name].fillna(False).astype(bool) for name in ("cuda_graphs", "launch_bound")})

@@ -9,7 +9,7 @@ import pandas as pd
 from trt_sweep.analysis.report import pareto, recommend, text
 from trt_sweep.analysis.report.pairs import follows, levels, using
 from trt_sweep.analysis.report.sections import Section
-from trt_sweep.results import ranking
+from trt_sweep.results import notes_of_graphs, ranking
 from trt_sweep.results.axes import AXES, PER_ITEM, SIZES
 from trt_sweep.results.notes import notes
 from trt_sweep.sweep.labels import count
@@ -247,6 +247,7 @@ def caveats(rows: pd.DataFrame) -> list[str]:
             f"{bound} of {len(ok)} timed points are launch-bound: the GPU waits for the host, so compare gpu_ms, its "
             "own work, or set cuda_graphs=true."
         )
+    found += [f"{note}." for note in notes_of_graphs.to_try(rows)]
     ill = ok["health"].dropna()
     ill = ill[ill != "ok"]
     if len(ill):
