@@ -91,7 +91,7 @@ def test_a_ratio_that_is_proved_alone_only_says_so():
 
 
 def test_what_has_less_work_than_the_answer_is_told():
-    """With TensorRT-RTX 1.6 vit_b_16 takes more of the GPU's work than in eager, which was timed without CUDA graphs."""
+    """With TensorRT-RTX 1.6 vit_b_16 takes more of the GPU's work than in eager, which has no CUDA graphs there."""
     records = Path(__file__).parents[1] / "outputs/reference/h200_rtx1.6/models"
     told = [line for line in sentences.caveats(table.load(records)) if "try backend=" in line]
     assert len(told) == 1 and told[0].startswith("vit_b_16 eager fp16 takes 0.744 ms of the GPU's work, and waits")
