@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trt_sweep.results.layers.median import effective_size, median_interval
 from trt_sweep.results.stats import differences, shrinkage
 from trt_sweep.results.stats.estimates import Estimate, of_captures
 from trt_sweep.results.stats.ranks import _sides, proved, rank_sets
-from trt_sweep.results.stats.samples import effective_size, median_interval
 
 
 # With n samples, P(X <= k) of a binomial(n, 1/2) must be at most 2.5 % on either side: of 10, (1 + 10) / 1024 leaves

@@ -24,7 +24,7 @@ from trt_sweep.errors import SweepError
 from trt_sweep.machine import versions
 from trt_sweep.results import ranking, table
 from trt_sweep.results.stats import differences, estimates
-from trt_sweep.results.stats.samples import LEVEL
+from trt_sweep.results.stats.visits import LEVEL
 
 ARGUMENT = "+compile."
 CLOCKS = {"latency": "latency_ms", "throughput": "latency_ms", "gpu": "gpu_ms"}  # that have intervals

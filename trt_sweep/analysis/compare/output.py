@@ -16,7 +16,7 @@ from trt_sweep.analysis.compare.compare import ALARMS, FAILING, FINE, NOT_APART,
 from trt_sweep.analysis.compare.matching import known
 from trt_sweep.analysis.compare.times import Times
 from trt_sweep.errors import printable
-from trt_sweep.results.stats import samples
+from trt_sweep.results.stats.visits import LEVEL
 
 SHOWN = {"code_id": "trt_sweep's code", "engine_id": "engine", "partition_id": "partition", "python": "Python"}
 OUTCOMES = {0: "no alarm", 1: "alarm", 2: "not comparable"}
@@ -165,7 +165,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "exit_code": comparison.exit_code,
         "counts": comparison.counts,
         "min_effect": comparison.min_effect,
-        "level": samples.LEVEL,
+        "level": LEVEL,
         "machine": comparison.machine and math.exp(comparison.machine.value),
         "changed": comparison.common,
         "problems": comparison.problems,

@@ -9,8 +9,10 @@ import pandas as pd
 
 from trt_sweep.analysis.layers import matching
 from trt_sweep.analysis.layers.matching import Layer
-from trt_sweep.results.stats import differences, samples
+from trt_sweep.results.layers.median import median_interval
+from trt_sweep.results.stats import differences
 from trt_sweep.results.stats.estimates import Estimate, student
+from trt_sweep.results.stats.visits import LEVEL
 
 UNCHANGED, FASTER, SLOWER = "unchanged", "faster", "slower"
 FUSED, SPLIT, REGROUPED = "fused", "split", "regrouped"
@@ -146,7 +148,7 @@ def differ(before: list[Layer], after: list[Layer], spread: float, comparisons: 
         series = np.sum([layer["samples"][:calls] for layer in side], axis=0, dtype=float)
         if series.min() <= 0:
             return False
-        low, high = samples.median_interval(series)
-        half = math.log(high / low) / 2 / student(math.inf, (1 + samples.LEVEL) / 2)
+        low, high = median_interval(series)
+        half = math.log(high / low) / 2 / student(math.inf, (1 + LEVEL) / 2)
         estimates.append(Estimate(float(np.median(series)), math.hypot(half, spread)))
     return differences.difference((1, -1), estimates).side(comparisons) != 0

@@ -15,7 +15,7 @@ from trt_sweep.analysis.report import text
 from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter, codes, levels, pairs
 from trt_sweep.backends import paths
 from trt_sweep.models import reproduction
-from trt_sweep.results.stats import differences, samples
+from trt_sweep.results.stats import differences, visits
 
 # Column and heading; all of them are better when less.
 METRICS = {
@@ -180,7 +180,7 @@ def _effect(
         value, low, high = float(each.mean()), math.nan, math.nan
         if len(each) >= SEVERAL:
             half = float(
-                special.stdtrit(len(each) - 1, (1 + samples.LEVEL) / 2) * each.std(ddof=1) / math.sqrt(len(each))
+                special.stdtrit(len(each) - 1, (1 + visits.LEVEL) / 2) * each.std(ddof=1) / math.sqrt(len(each))
             )
             low, high = value - half, value + half
     ends = float(each.min()), float(each.max())
@@ -206,7 +206,7 @@ def _interactions(scatter: Scatter, pair: Pairs, others: dict[str, np.ndarray], 
         logs = [mean.value for mean in means.values()]
         if freedom < 1 or np.ptp(logs) <= math.log1p(delta):
             continue
-        if special.chdtrc(freedom, spread) < (1 - samples.LEVEL) / len(others):
+        if special.chdtrc(freedom, spread) < (1 - visits.LEVEL) / len(others):
             found.append((spread / freedom, Interaction(axis, means)))
     return [interaction for _, interaction in sorted(found, key=lambda item: -item[0])]
 
@@ -225,7 +225,7 @@ def _groups(values: np.ndarray) -> dict[str, np.ndarray]:
 def _spread(means: list[differences.Difference]) -> tuple[float, int]:
     """Return Cochran's Q between means and its degrees of freedom; means of unknown scatter are left out."""
     lows, highs = np.array([mean.interval() for mean in means]).T
-    errors = (highs - lows) / 2 / special.ndtri((1 + samples.LEVEL) / 2)
+    errors = (highs - lows) / 2 / special.ndtri((1 + visits.LEVEL) / 2)
     values, exact = np.array([mean.value for mean in means]), errors == 0
     known = np.isfinite(errors) & ~exact
     if not known.any():

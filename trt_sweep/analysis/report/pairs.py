@@ -14,7 +14,7 @@ from scipy import special
 from trt_sweep.analysis.report import text
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import AXES, TABLE, going_with, null_is_false
-from trt_sweep.results.stats import differences, ranks, samples, shrinkage, visits
+from trt_sweep.results.stats import differences, ranks, shrinkage, visits
 from trt_sweep.results.stats.estimates import Estimate
 
 TIMES = ("gpu_ms", "latency_ms")
@@ -66,7 +66,7 @@ class Scatter:
         weights, used = weights[known], used[known]
         return differences.combined(weights, *(column[used] for column in (self.logs, self.spread, self.freedom)))
 
-    def each(self, a: np.ndarray, b: np.ndarray, level: float = samples.LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    def each(self, a: np.ndarray, b: np.ndarray, level: float = visits.LEVEL) -> tuple[np.ndarray, np.ndarray]:
         """Return the difference of each pair, and how far its interval reaches either way; 0 within one measurement."""
         if self.visited.keys() & {*a.tolist(), *b.tolist()}:
             found = [self._of_one(*pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]

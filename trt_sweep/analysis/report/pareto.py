@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from trt_sweep.analysis.report.pairs import TIMES, Scatter
-from trt_sweep.results.stats import samples
+from trt_sweep.results.stats.visits import LEVEL
 
 MEMORY = "peak_gpu_bytes"  # null on a CPU, and in records of older versions
 COSTS = ("build_s", MEMORY, "rel_l2_error")
@@ -60,7 +60,7 @@ def _apart(scatter: Scatter, one: int, places: np.ndarray) -> np.ndarray:
     """Return which of these are told apart from this one, as one of the questions that all their pairs are."""
     number = len(np.unique(scatter.measurement[places]))
     questions = max(number * (number - 1) // 2, 1)
-    difference, reach = scatter.each(np.full(len(places), one), places, 1 - (1 - samples.LEVEL) / questions)
+    difference, reach = scatter.each(np.full(len(places), one), places, 1 - (1 - LEVEL) / questions)
     return np.asarray((np.abs(difference) > reach) | np.isinf(reach))
 
 

@@ -16,7 +16,7 @@ from trt_sweep.analysis.report.pairs import TIMES, Pairs, Scatter
 from trt_sweep.analysis.report.pareto import sources
 from trt_sweep.results.axes import RUNTIME_AXES
 from trt_sweep.results.notes import FLAVORS
-from trt_sweep.results.stats import samples
+from trt_sweep.results.stats.visits import LEVEL
 from trt_sweep.sweep.labels import count
 
 Kind = Literal["effect", "none", "ignored", "not told apart", "cannot be said"]
@@ -83,13 +83,13 @@ def _of_times(axis: Axis, clock: str, timed: list[Pairs], scatter: Scatter, delt
         for mean in (effect.models.values() or [scatter.mean(pair.a, pair.b)])
     ]
     each, reach = (np.concatenate(ends) for ends in zip(*(scatter.each(pair.a, pair.b) for pair in timed), strict=True))
-    strict = 1 - (1 - samples.LEVEL) / total
+    strict = 1 - (1 - LEVEL) / total
     apart = np.concatenate([np.abs(d) > r for d, r in (scatter.each(pair.a, pair.b, strict) for pair in timed)])
     if all(mean.within(delta) for mean in means) and not (apart & (np.abs(each) > math.log1p(delta))).any():
         alone = int((np.abs(each) + reach < math.log1p(delta)).sum())
         proved = f" ({alone} of them proved alone)" if total > 1 else ""
         return Verdict(axis.title, "none", f"{what} within {bound} over {count(total, 'pair')}{proved}: {said}")
-    intervals = [mean.interval(1 - (1 - samples.LEVEL) / len(means)) for mean in means]
+    intervals = [mean.interval(1 - (1 - LEVEL) / len(means)) for mean in means]
     if any(low > 0 or high < 0 for low, high in intervals):
         return Verdict(axis.title, "effect", f"{what} {said}")
     if apart.any():

@@ -13,8 +13,8 @@ import pandas as pd
 from trt_sweep.errors import SweepError
 from trt_sweep.results import files
 from trt_sweep.results.layers import evidence
+from trt_sweep.results.layers.median import median_interval
 from trt_sweep.results.record import RECORD
-from trt_sweep.results.stats.samples import median_interval
 
 ENGINES = "engines"  # in the folder of a point
 LATENCY = "trt_layer_latency.json"

@@ -11,7 +11,7 @@ import numpy as np
 
 from trt_sweep.results.stats import visits
 from trt_sweep.results.stats.estimates import Estimate, student
-from trt_sweep.results.stats.samples import LEVEL
+from trt_sweep.results.stats.visits import LEVEL
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from trt_sweep.results.stats.samples import LEVEL
+from trt_sweep.results.stats.visits import LEVEL
 
 # The floor of a capture's relative standard deviation: what loads of one engine differ by where captures of one load
 # show less, as eight sweeps on an H200 told. Over other nights loads scattered as captures do (docs/measuring.md).

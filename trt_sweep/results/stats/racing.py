@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from trt_sweep.results.stats.samples import LEVEL
+from trt_sweep.results.stats.visits import LEVEL
 
 FIRST = 8  # visits, from which on ten points can be told apart
 

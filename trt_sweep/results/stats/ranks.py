@@ -12,8 +12,8 @@ from scipy import special
 
 from trt_sweep.results.stats import differences, visits
 from trt_sweep.results.stats.estimates import Estimate, student
-from trt_sweep.results.stats.samples import LEVEL
 from trt_sweep.results.stats.shrinkage import moderated
+from trt_sweep.results.stats.visits import LEVEL
 
 
 def rank_sets(estimates: Sequence[Estimate], groups: Sequence[object]) -> list[tuple[int, int]]:

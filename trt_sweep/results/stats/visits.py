@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from trt_sweep.results.stats.samples import LEVEL
-
+LEVEL = 0.95  # of confidence
 QUARTER = 0.25
 SLOW = 1.2  # times the fast level: half of the way, as a factor, to the next level of the hosts that were seen
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import special
 
-LEVEL = 0.95
+from trt_sweep.results.stats.visits import LEVEL
 
 
 def effective_size(samples: np.ndarray) -> float:
