@@ -83,7 +83,7 @@ class Timer:
     def capture_in_turn(self) -> int:
         """Have each of several threads call alone, since it may capture graphs; return how often each has called.
 
-        Nothing may run beside a capture. TensorRT-RTX captures at the second call of its kind or later.
+        Nothing may run beside a capture, and that need not be in the first call.
         """
         if self._threads is None:
             return 0
