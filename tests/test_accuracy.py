@@ -85,7 +85,7 @@ def test_the_factor_is_above_what_builds_on_record_have():
         for row in rows
         if row["backend"] != "eager" and (key := tuple(row[key] for key in SAME)) in eager
     ]
-    assert len(found) > 200 and 2.4 < max(found) < 2.5 < accuracy.WORSE
+    assert len(found) > 200 and 3.0 < max(found) < 3.2 < accuracy.WORSE  # vit_b_16
 
 
 def test_a_quarter_of_the_output_is_never_excused_by_eager():

@@ -27,12 +27,13 @@ LINES = 9  # of a small figure
 LONG = 16  # letters of a name beside a figure
 ROW = 24  # pixels of a line of a figure
 MARGIN = 46  # pixels below and above the lines
+TINY = 1e-300  # as only a damaged record has it: such numbers lose their digits
 DOTS = {"latency_ms": "●", "gpu_ms": "■"}  # the markers of the clocks
 
 
 def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
     """Return a logarithmic axis whose ticks are plain numbers: round ones, and a few at least."""
-    found = [value for value in values if 0 < value < math.inf]
+    found = [value for value in values if TINY < value < 1 / TINY]
     low, high = (min(found), max(found)) if found else (1.0, 1.0)
     low, high = low / 1.1, high * 1.1
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
