@@ -40,6 +40,16 @@ def test_notes_about_shared_engines(tmp_path):
     )
 
 
+def test_notes_count_all_engines_that_points_share(tmp_path):
+    for name, engine, count, graphs in (("a", "one", 1, True), ("b", "one", 1, False), ("c", "ten", 10, True)):
+        put(tmp_path, name, 5.0, engine_id=engine, engines=count, cuda_graphs=graphs, model=engine)
+    put(tmp_path, "d", 5.0, engine_id="ten", engines=10, cuda_graphs=False, model="ten")
+    assert "4 points share 11 engines: cuda_graphs did not change them" in notes(tmp_path)
+    assert "2 points share 10 engines (ten): cuda_graphs did not change them" in "\n".join(
+        notes_of(table.load(tmp_path).query("model == 'ten'"))
+    )
+
+
 @pytest.mark.parametrize(("flavor", "name"), [("rtx", "TensorRT-RTX"), ("standard", "TensorRT")])
 def test_notes_about_ignored_axes(tmp_path, flavor, name):
     for point in "ab":

@@ -59,21 +59,23 @@ def _shared_engines(table: pd.DataFrame) -> list[str]:
         return []
     engines = shared.groupby("engine_id", sort=False)
     different = (engines[list(AXES)].nunique(dropna=False) > 1).to_dict("index")
-    alike: dict[tuple[str, str], dict[str, int]] = {}  # how many points share each engine, by what is said of them
+    # The groups of points with the same engines, by what is said of them.
+    alike: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for engine, group in engines:
         differ = unsaid_twice([axis for axis in AXES if different[engine][axis]])
         if differ:
             end = _times_of_one_engine(group, differ)
-            alike.setdefault((", ".join(differ), end), {})[str(engine)[:6]] = len(group)
-    return [
-        f"{sum(shares.values())} points share {_engines(list(shares))}: {axes} did not change "
-        + (f"it{end}" if len(shares) == 1 else f"them{end}")
-        for (axes, end), shares in alike.items()
-    ]
+            alike.setdefault((", ".join(differ), end), []).append(group)
+    return [_share(groups, axes, end) for (axes, end), groups in alike.items()]
 
 
-def _engines(names: list[str]) -> str:
-    return f"one engine ({names[0]})" if len(names) == 1 else f"{len(names)} engines"
+def _share(groups: list[pd.DataFrame], axes: str, end: str) -> str:
+    """Return the sentence on the points of these groups; the engines of each are counted once."""
+    points = sum(map(len, groups))
+    engines = sum(int(group["engines"].fillna(1).max()) for group in groups)
+    name = f" ({groups[0]['engine_id'].iloc[0][:6]})" * (len(groups) == 1)
+    said, them = (f"one engine{name}", "it") if engines == 1 else (f"{engines} engines{name}", "them")
+    return f"{points} points share {said}: {axes} did not change {them}{end}"
 
 
 def _times_of_one_engine(rows: pd.DataFrame, differ: list[str]) -> str:
