@@ -17,6 +17,7 @@ from trt_sweep.analysis.partition import show
 from trt_sweep.analysis.partition.report import Found, steps
 from trt_sweep.app import partition as cli
 from trt_sweep.backends.torchtrt import loading, partitioner
+from trt_sweep.results.cells import size
 
 OWN = '''
 import torch
@@ -302,5 +303,5 @@ def test_modules_are_named_in_short(paths, shown):
 
 
 def test_bytes_are_shown_in_the_unit_that_suits_them():
-    shown = [show.size(number) for number in (0, 1000, 1024, 1536, 784 * 1024, 3 << 20, 5 << 30, None)]
+    shown = [size(number) for number in (0, 1000, 1024, 1536, 784 * 1024, 3 << 20, 5 << 30, None)]
     assert shown == ["0 B", "1000 B", "1 KiB", "1.5 KiB", "784 KiB", "3 MiB", "5 GiB", "?"]

@@ -226,6 +226,7 @@ def test_memory_where_it_was_recorded(folder):
     assert advice.winner["point_id"] == "tie"
     assert advice.left_out == {"memory above 1.5 GiB or not known": 2}
     assert recommend.advise(task, Wanted(max_memory=100 * 2**30)).idle == ["--max-memory 100GiB"]
+    assert recommend.advise(task, Wanted(max_memory=10 * 2**20)).left_out == {"memory above 10 MiB or not known": 3}
 
 
 def twins(folder, name, latency, sizes=(1, 5, 22), **values):

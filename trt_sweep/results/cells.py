@@ -142,3 +142,15 @@ def named(table: pd.DataFrame, names: str) -> list[Column]:
 
 def _of_record(name: str) -> Column:
     return Column(name, name, lambda row: plain(row[name]))
+
+
+def size(number: float | None) -> str:
+    """Return bytes in the unit that suits them; "?" for None."""
+    if number is None:
+        return "?"
+    scaled, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if scaled < 1024:
+            break
+        scaled, unit = scaled / 1024, larger
+    return f"{scaled:.0f} {unit}" if unit == "B" or scaled >= 100 else f"{scaled:.3g} {unit}"

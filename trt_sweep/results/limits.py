@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trt_sweep.results.cells import size
 from trt_sweep.results.stats import racing, visits
 
 KEPT, BROKEN, UNKNOWN = "kept", "broken", "cannot tell"
@@ -65,9 +66,9 @@ class Verdict:
 
 
 def shown(value: float, unit: str, ends: str = "") -> str:
-    """Return a figure with its unit, memory in GiB."""
+    """Return a figure with its unit, memory in the one that suits it."""
     if unit == "B":
-        return f"{value / 2**30:.3g} GiB"
+        return size(value)
     return f"{value:.4g}{ends}{f' {unit}' * bool(unit)}"
 
 

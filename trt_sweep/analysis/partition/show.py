@@ -10,6 +10,7 @@ from rich.table import Table
 
 from trt_sweep.analysis.partition.flow import Graph, Part, Tensor
 from trt_sweep.analysis.partition.report import Report, Step
+from trt_sweep.results.cells import size
 from trt_sweep.results.console import Console
 
 NAMES = 3  # kinds of operators that a row names
@@ -85,18 +86,6 @@ def _boundaries(graph: Graph) -> Table:
     for boundary in graph.boundaries:
         shown.add_row(boundary.source, str(boundary.tensors), size(boundary.bytes), ", ".join(boundary.users))
     return shown
-
-
-def size(number: int | None) -> str:
-    """Return bytes in the unit that suits them; "?" for None."""
-    if number is None:
-        return "?"
-    scaled, unit = float(number), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if scaled < 1024:
-            break
-        scaled, unit = scaled / 1024, larger
-    return f"{scaled:.0f} {unit}" if unit == "B" or scaled >= 100 else f"{scaled:.3g} {unit}"
 
 
 def _steps(report: Report) -> Table:

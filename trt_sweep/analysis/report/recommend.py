@@ -14,12 +14,12 @@ from trt_sweep.config import options
 from trt_sweep.errors import SweepError
 from trt_sweep.results import axes, ranking
 from trt_sweep.results.axes import PER_ITEM, SETTINGS, SIZES, TABLE
+from trt_sweep.results.cells import size
 from trt_sweep.results.stats import differences
 from trt_sweep.results.stats.estimates import Estimate
 from trt_sweep.results.stats.ranks import rank_sets
 
 Row = dict[Hashable, Any]
-GIB = 2**30
 # Whether more of it is better, and the unit; with the column before them below.
 _BETTER = {"latency": (False, "ms"), "gpu": (False, "ms"), "throughput": (True, "/s"), "energy": (False, "mJ")}
 OBJECTIVES = {name: (column, *_BETTER[name]) for name, column in options.OBJECTIVES.items()}
@@ -117,15 +117,18 @@ class _Limit:
 
     @property
     def option(self) -> str:
-        return f"{self.flag} {self.most:g}{self.unit}"
+        return f"{self.flag} {self._shown(self.most).replace(' ', '')}"
 
     def said(self, relation: str) -> str:
-        return f"{self.name} {relation} {self.most:g} {self.unit}".rstrip()
+        return f"{self.name} {relation} {self._shown(self.most)}"
 
     def figure(self, index: int) -> str:
         """Return what a row has of it."""
         figure = float(self.figures[index])
-        return f"{self.name} not known" if math.isnan(figure) else f"{self.name} {figure:.3g} {self.unit}".rstrip()
+        return f"{self.name} not known" if math.isnan(figure) else f"{self.name} {self._shown(figure, '.3g')}"
+
+    def _shown(self, figure: float | None, form: str = "g") -> str:
+        return size(figure) if self.unit == "B" else f"{figure:{form}} {self.unit}".rstrip()
 
 
 def check(wanted: Wanted, rows: pd.DataFrame) -> None:
@@ -172,11 +175,10 @@ def loads(task: pd.DataFrame) -> list[str]:
 
 
 def _limits(rows: pd.DataFrame, wanted: Wanted) -> list[_Limit]:
-    memory, most = rows[pareto.MEMORY].astype(float) / GIB, wanted.max_memory and wanted.max_memory / GIB
     every = (
         _Limit("--max-build", "build", "s", rows["build"].astype(float), wanted.max_build),
         _Limit("--max-error", "rel. error", "", rows["rel_l2_error"].astype(float), wanted.max_error),
-        _Limit("--max-memory", "memory", "GiB", memory, most),
+        _Limit("--max-memory", "memory", "B", rows[pareto.MEMORY].astype(float), wanted.max_memory),
     )
     return [limit for limit in every if limit.most is not None]
 
