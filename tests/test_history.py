@@ -109,6 +109,16 @@ def test_folders_are_nights_and_so_are_sweeps_below_one(tmp_path):
     assert [each.folder for each in load([each.folder for each in reversed(below)])] == [each.folder for each in below]
 
 
+@pytest.mark.parametrize(("levels", "said"), [((1.0, 1.0, 1.5), True), ((1.0, 1.0, 1.5, 1.5), False)])
+def test_too_few_nights_for_any_shift_are_said_to_be(tmp_path, levels, said):
+    for number, gpu_ms in enumerate(levels):
+        night(tmp_path, number, "a", gpu_ms)
+    series = run(tmp_path)
+    words = page.words(series, load([tmp_path]))
+    assert bool(series[0].shifts) != said
+    assert ("3 nights cannot show a shift, which takes 4; compare tells two nights apart" in words) == said
+
+
 def test_the_page_is_one_file_and_names_are_text(tmp_path, capsys):
     hostile = "<script>alert(1)</script>\x1b[31m&"
     for number in range(8):

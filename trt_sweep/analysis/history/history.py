@@ -21,6 +21,7 @@ from trt_sweep.results.stats.estimates import LOADS, Estimate
 from trt_sweep.results.thresholds import MIN_EFFECT
 
 QUARTILE = 0.6745  # of a normal distribution, in standard deviations: half of all lies nearer
+FEWEST = 4  # nights for a shift: two on either side
 ALONE = "it stands alone: no new level yet"
 
 

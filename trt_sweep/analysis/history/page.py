@@ -9,7 +9,7 @@ from html import escape
 from trt_sweep.analysis.compare import matching
 from trt_sweep.analysis.compare.nights import Night
 from trt_sweep.analysis.compare.output import clean, describe
-from trt_sweep.analysis.history.history import ALONE, Series, Shift, Value
+from trt_sweep.analysis.history.history import ALONE, FEWEST, Series, Shift, Value
 
 WIDTH, HEIGHT, MARGIN = 720, 180, 30  # of a chart, in its own units
 WIDEST = 50.0  # of a bar, as a logarithm
@@ -30,6 +30,8 @@ def words(series: Sequence[Series], nights: Sequence[Night], notes: Sequence[str
     """Say what was found, one sentence each, and then the notes."""
     count = sum(len(each.shifts) for each in series)
     found = [f"{count} level shift{'s' * (count != 1)} in {len(nights)} nights, {len(series)} series"]
+    if len(nights) < FEWEST:
+        found.append(f"{len(nights)} nights cannot show a shift, which takes {FEWEST}; compare tells two nights apart")
     machines = {machine for night in nights for machine in matching.machines_of(night.rows)}
     if len(machines) > 1:
         found.append(f"nights of {len(machines)} machines stand in one series: a level may be that of a machine")
