@@ -189,8 +189,9 @@ def test_only_failures(tmp_path):
 
 
 def test_a_single_point(tmp_path):
-    put(tmp_path, "a", 1.0, **TIMED)
+    put(tmp_path, "a", 1.0, **TIMED, sm_clock_mhz=1980.0)
     assert main([str(tmp_path)]) == 0
+    assert "| sm_clock_mhz | 1980 MHz |" in (tmp_path / "report.md").read_text().replace("\\", "")
     said = Page(tmp_path / "report.html").of("li")
     assert "has the least latency, 1 ms (the only point)." in said
     assert "dynamo with nothing set is not among these points" in said

@@ -46,7 +46,8 @@ def environment_grid(rows: pd.DataFrame) -> Grid:
     for column, unit in HEALTH.items():
         found = rows[column].dropna().astype(float)
         if len(found):
-            lines.append([column, f"{found.min():.4g} to {found.max():.4g} {unit}".strip()])
+            ends = dict.fromkeys(f"{end:.4g}" for end in (found.min(), found.max()))
+            lines.append([column, f"{' to '.join(ends)} {unit}".strip()])
     timed = rows[rows["status"] == "ok"]
     verdicts = timed["health"].fillna("not known").value_counts()
     lines.append(["health", ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items()) or text.NONE])
