@@ -167,6 +167,7 @@ def test_what_cudnn_chose_anew_is_judged_by_earlier_nights(nights, chosen, tmp_p
     assert verdicts(nights) == {"a": "not told apart", "engine": "unchanged"} and found.exit_code == 0
     (blind,) = [point.blind for point in found.points if point.blind]
     assert "gpu_ms, which cuDNN chose anew" in blind and "--history" in blind
+    assert any(f" moved most (1.280 times as long): {blind}" in line for line in output.words(found))
     assert [point.row["point_id"] for point in steady(found.points)] == ["engine"]
     for number in range(6):
         at = f"2025-12-{number + 1:02}"

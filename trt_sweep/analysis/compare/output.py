@@ -35,10 +35,10 @@ def words(comparison: Comparison) -> list[str]:
     blind = [point for point in comparison.points if point.blind]
     if blind and not comparison.problems:
         most = max(blind, key=_moved)
-        move = f"; it took {most.times[0].ratio:.3f} times as long" if most.times else ""
+        move = f" ({most.times[0].ratio:.3f} times as long)" if most.times else ""
         found.append(
             f"{len(blind)} of {len(comparison.points)} points could not have shown a change of "
-            f"{comparison.min_effect:.0%}; of these moved most {most.label}: {most.blind}{move}"
+            f"{comparison.min_effect:.0%}; of these {most.label} moved most{move}: {most.blind}"
         )
     calls = [item for point in comparison.points for item in point.times if item.clock == "latency_ms"]
     if calls and not any(math.isfinite(item.high) for item in calls):
