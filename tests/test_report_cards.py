@@ -123,6 +123,7 @@ def test_long_names_lose_their_middle_and_stay_apart(tmp_path):
         ([3, 40_000], ["10", "100", "1000", "10000"]),
         ([5.0], ["5"]),
         ([], ["1"]),
+        ([5e-324, 1.7e308, 5.0], ["5"]),  # what only a damaged record has is left out
     ],
 )
 def test_ticks_of_a_logarithmic_axis_are_plain_numbers(values, names):
