@@ -23,12 +23,12 @@ from trt_sweep.results.columns import Build
 AXES = frozenset({"inductor"})
 TENSORRT = False
 DYNAMIC = True
-CPP_LIBRARY = b"libstdc++.so"  # named by what is linked to PyTorch's; two of them in a process do not agree
 STORED = False
+CPP_LIBRARY = b"libstdc++.so"  # named by what is linked to PyTorch's; two of them in a process do not agree
 REPRODUCTION = """
 $export
 package = torch._inductor.aoti_compile_and_package(program$autotune)
-compiled = torch._inductor.aoti_load_package(package)
+compiled = torch._inductor.aoti_load_package(package, run_single_threaded=True)
 $capture
 with torch.inference_mode()$stream:
     output = compiled(*args$kwargs)
