@@ -251,6 +251,21 @@ def test_rows_of_several_folders_are_told_apart(tmp_path):
     assert len(again) == 2
 
 
+def test_two_folders_of_one_name_are_two_sweeps(tmp_path, monkeypatch, capsys):
+    for place, gpu_ms in (("a", 1.0), ("b", 3.0)):
+        put(tmp_path / place / "deep", f"in-{place}", gpu_ms, gpu_ms=gpu_ms, gpu_ms_captures=9, sweep_id="deep")
+    rows = table.load(tmp_path)
+    assert rows["sweep_id"].tolist() == ["a/deep", "b/deep"] and rows["gpu_rank"].isna().all()
+    assert set(table.load(tmp_path / "a")["sweep_id"]) == {"deep"}
+    monkeypatch.setenv("COLUMNS", "80")
+    assert app_table.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("sweep ") and [line.split()[0] for line in lines[2:4]] == ["1", "2"]
+    assert "sweep: 1 a/deep, 2 b/deep" in lines
+    assert app_table.main([str(tmp_path / "a")]) == 0
+    assert "sweep" not in capsys.readouterr().out
+
+
 def test_one_folder_is_its_own_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(Path("sweep"), "a", 5.0)

@@ -38,7 +38,7 @@ class Identity:
         metadata={"description": "Version of the record's form. Records of a newer version are refused."},
     )
     point_id: str = metric("Name of the point: a hash of all settings that took effect.")
-    sweep_id: str = metric("Name of the sweep's folder.")
+    sweep_id: str = metric("Name of the sweep's folder; in a table where two share it, the folder's path.")
     jobs: list[int] = metric("Numbers of the Hydra jobs that led to this point. Empty for a baseline.")
     merged_axes: list[str] = metric(
         "Settings in which these jobs differ, though they make no difference to this point: its backend does not use "

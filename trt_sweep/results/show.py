@@ -23,7 +23,7 @@ UNCUT = 10_000  # characters: what is wider than the terminal is wrapped there, 
 def contents(
     table: pd.DataFrame, width: int | None = None, objective: str = "latency_ms", columns: str | None = None
 ) -> tuple[fit.Fitted, list[str]]:
-    """Return the cells of the table that is shown, and the line below it that gives the units.
+    """Return the cells of the table that is shown, and the lines below it: names of several sweeps, and units.
 
     It has a line a point, or for points that were timed once, their axes first and their status last. Without a width,
     and with `columns`, nothing is left out: `columns` are names separated by commas, or `all`.
@@ -35,10 +35,14 @@ def contents(
         chosen = [one for one in cells.named(table, columns) if one.name not in axes]
     rows = [row for _, row in lines.merged(lines.ordered(table, objective), axes).iterrows()]
     of_axes = [[TABLE[axis].header or axis, *(cells.plain(row[axis]) for row in rows)] for axis in axes]
+    sweeps = list(table["sweep_id"].unique())
+    if len(sweeps) > 1:
+        of_axes.insert(0, ["sweep", *(str(1 + sweeps.index(row["sweep_id"])) for row in rows)])
     status = ["status", *(str(row["status"]) for row in rows)]
     both = {one.name: _cells(one, rows) for one in chosen}
     found = fit.fit(of_axes, both, status, width if columns is None else None, cells.needed(table, objective))
-    return found, _units(chosen, found)
+    named = [f"sweep: {', '.join(f'{number} {name}' for number, name in enumerate(sweeps, 1))}"] * (len(sweeps) > 1)
+    return found, [*named, *_units(chosen, found)]
 
 
 def fitted(

@@ -21,8 +21,8 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """Return every record below these folders, one row each, in order of creation; derived columns come last.
 
     Those are `trt_sweep.results.columns.Derived`. `task_id` of older records is their `model_id`, and they have one
-    stream without transfers. `factory` has only what differs. Axes are as the records have them; `trt_sweep.load` fills
-    in what took effect.
+    stream without transfers. `factory` has only what differs, and `sweep_id` is a path where two folders share a name.
+    Axes are as the records have them; `trt_sweep.load` fills in what took effect.
 
     A record that lies below two of the folders, or that links lead to, is read once. So is one that has been copied or
     packed; `DataFrame.attrs["copies"]` names the folders of copies. `attrs["unreadable"]` names the files that are no
@@ -47,6 +47,9 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     whole = {name: pd.array([row[name] for row in rows], dtype="Int64") for name in record.integer_columns()}
     table = table.assign(**whole)
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
+    folders = table["folder"].map(lambda folder: str(Path(folder).parent.parent))
+    several = folders.groupby(table["sweep_id"]).transform("nunique") > 1
+    table["sweep_id"] = table["sweep_id"].where(~several, folders)
     table["task_id"] = table["task_id"].fillna(table["model_id"]).astype(table["model_id"].dtype)
     table["streams"] = table["streams"].fillna(1)
     table["transfers"] = table["transfers"].eq(True)
