@@ -142,6 +142,8 @@ def test_what_is_wrong_with_a_goal_is_said_in_one_line(given, words):
 def test_from_python_names_have_no_dashes():
     with pytest.raises(UsageError, match=r"^max_build=10m and budget=5m contradict"):
         limits.goal(max_build="10m", budget="5m", dashes=False)
+    with pytest.raises(UsageError, match=r"^percentile=\[99\] is not allowed: use a number"):
+        limits.goal(max_latency="5ms", percentile=[99], dashes=False)
 
 
 def test_a_cpu_has_no_counters():

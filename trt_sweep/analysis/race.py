@@ -68,10 +68,7 @@ def lines(rows: pd.DataFrame, content: Content) -> list[str]:
     figures = [f"{objective} {figure(row, objective)}, {_proof(content, fate)}", *_against(rows, row, objective)]
     limits = [told.replace(" kept: ", " is kept: ") for told in fate["limits"]]
     counts = f"{count(content['tried'], 'point')}, of {count(content['combinations'], 'combination')}"
-    missing = sum(one["what"] == UNTRIED for one in content["road"])
-    why = "not tried:" if content["ended"] == INTERRUPTED else "there was no time for"
-    counts += f"; {why} {count(missing, 'more point')}" * bool(missing)
-    ended = f"ended after {clock(content['took_s'])}, as {content['ended']} ({counts})"
+    ended = f"ended after {clock(content['took_s'])}, as {content['ended']} ({counts}{_missing(content)})"
     return [f"{row['model']}: use {fate['settings']}", "  " + "; ".join(figures), "  " + "; ".join([*limits, ended])]
 
 
@@ -139,9 +136,16 @@ def _against(rows: pd.DataFrame, row: Row, objective: str) -> Sequence[str]:
     return [f"{text.ratio(recommend.more(eager.iloc[0].to_dict(), row, objective))} vs eager {precision}"]
 
 
+def _missing(content: Content) -> str:
+    """Say how many points were planned and not tried, and why; nothing where all were."""
+    missing = sum(one["what"] == UNTRIED for one in content["road"])
+    why = "not tried:" if content["ended"] == INTERRUPTED else "there was no time for"
+    return f"; {why} {count(missing, 'more point')}" * bool(missing)
+
+
 def none(content: Content) -> str:
     """Say that nothing keeps the limits, and what came nearest; or why nothing that may win was timed."""
     if content["nearest"] is not None:
-        return f"nothing that was tried keeps the limits; nearest came {content['nearest']}"
+        return f"nothing that was tried keeps the limits; nearest came {content['nearest']}{_missing(content)}"
     first = next(fate for fate in content["road"] if fate["wins"])
     return f"nothing that was asked for could be timed; the first, {first['label']}: {first['why']}"

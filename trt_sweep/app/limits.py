@@ -18,7 +18,7 @@ def _percentile(name: str, given: Any) -> float:
     """Return a percentile; raise UsageError for what is none."""
     try:
         value = float(given)
-    except ValueError:
+    except (TypeError, ValueError):  # a list, from Python
         value = math.nan
     if not 50 <= value <= 99.9:
         raise UsageError(not_allowed(name, given, "a number from 50 to 99.9"))
