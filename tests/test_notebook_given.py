@@ -237,3 +237,9 @@ def test_samples_are_numbered_as_they_are_given(tmp_path):
     many = run(tmp_path, Large(), torch.rand(100, 4), None, {"batch_size": 1})
     assert many["judged_samples"].tolist() == [64]
     assert many["model_notes"].tolist() == [["of the 100 samples that are given the first 64 are judged"]]
+
+
+def test_a_list_of_backends_in_settings_is_refused():
+    with pytest.raises(SweepError, match=r"not allowed in settings: put values to try in axes"):
+        notebook.checked({}, {"backend": ["eager", "jit"]})
+    assert notebook.checked({"backend": ["eager", "jit"]}, {})[0] == {"backend": ["eager", "jit"]}

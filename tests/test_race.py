@@ -209,6 +209,10 @@ def test_what_is_there_to_compare_with_was_timed_too():
 
 
 def test_where_nothing_keeps_the_limits_it_is_said_what_there_was_no_time_for():
-    content = {"nearest": "a: --max-latency 1 ms broken: 2 ms", "ended": race.ONE_LEFT, "road": [{"what": tuning.UNTRIED}]}
+    content = {
+        "nearest": "a: --max-latency 1 ms broken: 2 ms",
+        "ended": race.ONE_LEFT,
+        "road": [{"what": tuning.UNTRIED}],
+    }
     assert analysis.none(content).endswith("broken: 2 ms; there was no time for 1 more point")
     assert analysis.none(content | {"road": []}).endswith("broken: 2 ms")
