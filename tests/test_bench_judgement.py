@@ -16,7 +16,7 @@ def sweeps(name):
     return json.loads((REFERENCE / name / "sweeps.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["h200/visits", "h200_rtx1.6/timing", "cpu/timing"])
+@pytest.mark.parametrize("name", ["h200/visits", "h200_rtx1.6/timing", "h200_rtx1.6/timing_slow_host", "cpu/timing"])
 def test_what_is_published_is_what_the_sweeps_say(name):
     told = json.loads((REFERENCE / name / "timing.json").read_text())
     assert told["coverage"] == judgement.coverage(sweeps(name))
