@@ -208,6 +208,11 @@ def test_a_parser_refuses_in_one_line():
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        (
+            ["backend=[eager,jit]"],
+            1,
+            "backend=[eager,jit] is a list, and a point has one backend: sweep it by -m backend=e",
+        ),
         (["optimization_level=3,5"], 1, "optimization_level=3,5 asks for several points: write trt-sweep -m optim"),
         (["+sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run: write trt-sweep -m +sweep=nightly"),
         (["-m", "sweep=nightly"], 2, "+sweep=nightly is a sweep that is ready to run"),

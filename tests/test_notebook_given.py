@@ -239,7 +239,6 @@ def test_samples_are_numbered_as_they_are_given(tmp_path):
     assert many["model_notes"].tolist() == [["of the 100 samples that are given the first 64 are judged"]]
 
 
-def test_a_list_of_backends_in_settings_is_refused():
-    with pytest.raises(SweepError, match=r"not allowed in settings: put values to try in axes"):
-        notebook.checked({}, {"backend": ["eager", "jit"]})
-    assert notebook.checked({"backend": ["eager", "jit"]}, {})[0] == {"backend": ["eager", "jit"]}
+def test_a_list_of_backends_in_settings_is_refused(tmp_path):
+    with pytest.raises(SweepError, match=r"is a list, and a point has one backend"):
+        run(tmp_path, Large(), torch.rand(2, 4), None, {"backend": ["eager", "jit"]})

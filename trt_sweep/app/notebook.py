@@ -87,9 +87,6 @@ def checked(
         value = dict(settings or {}).get(name, allowed)
         if value != allowed or name in swept:
             raise SweepError(f"{name}={value} is not allowed here: the module is in this process only; leave it out")
-    backend = dict(settings or {}).get("backend")
-    if isinstance(backend, list | tuple):  # of a list Hydra would take the last one, without a word
-        raise SweepError(f"backend={backend} is not allowed in settings: put values to try in axes")
     both = sorted(set(swept) & set(settings or {}))
     if both:
         raise SweepError(f"{', '.join(both)} stands in axes and in settings: give it once")

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 HOST, GPU = "host", "gpu"  # what is kept busy longer
 ADDED = ((HOST, 0.05), (HOST, 0.10), (HOST, 0.20), (GPU, 0.01))
 SLOWER = 2  # names for each of these
-CAPTURES = 7  # that say how long a call takes: the GPU's work in one alone is off by 0.2 %
+VISITS = 7  # that say how long a call takes: the GPU's work in one alone is off by 0.2 %
 CLOCKS = ("latency_ms", "gpu_ms")
 
 
@@ -66,7 +66,7 @@ def _names(point: PointRun, number: int) -> Iterator[Name]:
     for _ in range(number):
         yield Name(Timer(timer.call, device, settings))
     # The fastest of several visits: in one alone the host may be slow.
-    call_ms = min(float(np.median(point.window(0, number).latency_ms)) for number in range(CAPTURES))
+    call_ms = min(float(np.median(point.window(0, number).latency_ms)) for number in range(VISITS))
     for kind, share in ADDED if device.type == "cuda" else ADDED[:-1]:
         with point.running():
             work = _host_work(share * call_ms / 1e3) if kind == HOST else _gpu_work(timer.call, share, device)
@@ -226,7 +226,7 @@ def _gpu_work(call: clocks.Call, share: float, device: torch.device) -> clocks.C
 
     def took(timed: clocks.Call) -> float:
         timer, monitor = Timer(timed, device, settings), nvml.monitor(device)
-        windows = [timer.visit(monitor, number * settings.visits) for number in range(CAPTURES)]
+        windows = [timer.visit(monitor, number * settings.visits) for number in range(VISITS)]
         return float(np.median([np.median(window.gpu_ms.get(columns.GRAPH, window.latency_ms)) for window in windows]))
 
     def work(bits: float) -> clocks.Call:

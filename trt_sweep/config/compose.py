@@ -21,10 +21,19 @@ CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") i
 _RANDOM = secrets.token_hex(2)
 # Groups that hold nothing but keys of the user's own, which Hydra takes with a plus only.
 OPEN = ("compile.", "accuracy.evaluate.", "accuracy.output_rel_l2.", "quantization.calibration.")
+ONE = ("backend", "isolation")  # groups of which a point has one choice; parts of a model may be merged
 
 
 def with_plus(arguments: list[str]) -> list[str]:
-    """Return the arguments with what Hydra needs before a key that its schema does not name."""
+    """Return the arguments with what Hydra needs before a key that its schema does not name.
+
+    Raises SweepError for a list as the choice of a group: Hydra would take its last one, without a word.
+    """
+    for argument in arguments:
+        name, _, value = argument.lstrip("+").partition("=")
+        if name in ONE and value.startswith("["):
+            how = f"sweep it by -m {name}={value.strip('[]')}, or axes from Python"
+            raise SweepError(f"{argument} is a list, and a point has one {name}: {how}")
     return [f"++{argument}" if argument.startswith(OPEN) else argument for argument in arguments]
 
 

@@ -35,14 +35,14 @@ def contents(
         chosen = [one for one in cells.named(table, columns) if one.name not in axes]
     rows = [row for _, row in lines.merged(lines.ordered(table, objective), axes).iterrows()]
     of_axes = [[TABLE[axis].header or axis, *(cells.plain(row[axis]) for row in rows)] for axis in axes]
-    sweeps = list(table["sweep_id"].unique())
+    sweeps, below = list(table["sweep_id"].unique()), []
     if len(sweeps) > 1:
         of_axes.insert(0, ["sweep", *(str(1 + sweeps.index(row["sweep_id"])) for row in rows)])
+        below = [f"sweep: {', '.join(f'{number} {name}' for number, name in enumerate(sweeps, 1))}"]
     status = ["status", *(str(row["status"]) for row in rows)]
     both = {one.name: _cells(one, rows) for one in chosen}
     found = fit.fit(of_axes, both, status, width if columns is None else None, cells.needed(table, objective))
-    named = [f"sweep: {', '.join(f'{number} {name}' for number, name in enumerate(sweeps, 1))}"] * (len(sweeps) > 1)
-    return found, [*named, *_units(chosen, found)]
+    return found, [*below, *_units(chosen, found)]
 
 
 def fitted(

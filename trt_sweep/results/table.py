@@ -47,9 +47,9 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     whole = {name: pd.array([row[name] for row in rows], dtype="Int64") for name in record.integer_columns()}
     table = table.assign(**whole)
     table = table.sort_values(["created_utc", "point_id"], kind="stable", ignore_index=True).copy()
-    folders = table["folder"].map(lambda folder: str(Path(folder).parent.parent))
-    several = folders.groupby(table["sweep_id"]).transform("nunique") > 1
-    table["sweep_id"] = table["sweep_id"].where(~several, folders)
+    names = sweeps(table, root)
+    several = names.groupby(table["sweep_id"]).transform("nunique") > 1
+    table["sweep_id"] = table["sweep_id"].where(~several, names)
     table["task_id"] = table["task_id"].fillna(table["model_id"]).astype(table["model_id"].dtype)
     table["streams"] = table["streams"].fillna(1)
     table["transfers"] = table["transfers"].eq(True)
@@ -61,6 +61,12 @@ def load(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table = ranking.ranked(table)
     table.attrs |= {"unreadable": unreadable, "copies": copies, "folder": str(root)}
     return table
+
+
+def sweeps(rows: pd.DataFrame, root: str | Path) -> pd.Series:
+    """Return the folder of each row's sweep, relative to `root`, which the table was loaded from; its name for that."""
+    folders = rows["folder"].map(lambda folder: str(Path(folder).parent.parent))
+    return folders.where(folders != ".", Path(root).absolute().name).astype(object)
 
 
 def common_folder(folder: str | Path, *more: str | Path) -> Path:

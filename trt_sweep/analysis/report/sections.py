@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from trt_sweep.analysis.report.pairs import TIMES, Scatter, follows
 from trt_sweep.analysis.report.verdicts import Verdict
 from trt_sweep.results.axes import COMPARABLE, moving_with, varied
 from trt_sweep.results.notes import FLAVORS
+from trt_sweep.results.table import sweeps
 
 NOWHERE = "no device (planned, or failed before it was known)"
 
@@ -51,14 +51,7 @@ def prepared(rows: pd.DataFrame) -> pd.DataFrame:
     Text is taken one value at a time from here on, for which pandas' strings are several times slower.
     """
     strings = [name for name in rows if isinstance(rows[name].dtype, pd.StringDtype)]
-    return rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sweeps(rows))
-
-
-def sweeps(rows: pd.DataFrame) -> pd.Series:
-    """Return what the sweep of each row is called: its folder, relative to the one that the table was loaded from."""
-    folders = rows["folder"].map(lambda folder: str(Path(folder).parent.parent))
-    root = Path(rows.attrs.get("folder", "")).absolute().name
-    return folders.where(folders != ".", root).astype(object)
+    return rows.astype(dict.fromkeys(strings, object)).copy().assign(sweep=sweeps(rows, rows.attrs.get("folder", "")))
 
 
 def works(rows: pd.DataFrame) -> list[pd.DataFrame]:
